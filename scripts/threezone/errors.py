@@ -1,0 +1,88 @@
+"""One root of exceptions: every failure a user may meet is a sentence, its evidence and the command that fixes it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+
+class ThreezoneError(Exception):
+    """A failure with words for the person who meets it.
+
+    `message` names the cause in one sentence, `evidence` is what was seen (verbatim lines), `fix` says what to do,
+    preferably as a command to paste. `exit_code` is the task's exit code (docs/exit-codes.md lists them).
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, evidence: str = "", fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.evidence = evidence
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UsageError(ThreezoneError):
+    """The request itself cannot be met: a bad argument, a broken file, an unknown name."""
+
+    exit_code = 2
+
+
+class EngineError(ThreezoneError):
+    """Zone 2: the container engine is missing, stopped, forbidden, too old or broken."""
+
+    exit_code = 3
+
+
+class ClusterError(ThreezoneError):
+    """Zone 3: the cluster is missing, not ready, or not ours."""
+
+    exit_code = 4
+
+
+class RouteError(ThreezoneError):
+    """No verified way leads from here to the API server."""
+
+    exit_code = 5
+
+
+class DeliveryError(ThreezoneError):
+    """Flux or the Git source did not deliver what the commit says."""
+
+    exit_code = 6
+
+
+class ToolError(ThreezoneError):
+    """A program or image could not be fetched, built or verified."""
+
+    exit_code = 7
+
+
+class Declined(ThreezoneError):
+    """A question was answered with no, or could not be asked because nobody is at a terminal."""
+
+    exit_code = 8
+
+
+class CommandFailed(ThreezoneError):
+    """A program ended with an unexpected exit code, or not at all before its deadline.
+
+    `argv` is ready to be pasted (redacted), `exit_code_seen` is None when the deadline ended the program, `tail`
+    holds its last lines (redacted).
+    """
+
+    def __init__(
+        self, argv: Sequence[str], exit_code_seen: int | None, tail: str, *, seconds: float = 0.0, hint: str = ""
+    ) -> None:
+        self.argv = tuple(argv)
+        self.exit_code_seen = exit_code_seen
+        self.tail = tail
+        command = shlex.join(self.argv)
+        if exit_code_seen is None:
+            message = f"no end within {seconds:.0f} s: {command}"
+        else:
+            message = f"exit code {exit_code_seen}: {command}"
+        super().__init__(message, evidence=tail, fix=hint)

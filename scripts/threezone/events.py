@@ -1,0 +1,124 @@
+"""What happened, when, and for how long: the one stream that progress, logs and reports read.
+
+Work is wrapped in `step("title")`; inside it, `note("…")` tells what goes on. Sinks are plain functions that take an
+`Event`; nothing else in the package prints progress. Results go to stdout and are not events.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Literal, TextIO
+
+Kind = Literal["start", "note", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened. `at` is seconds since the first event, `seconds` the step's own age."""
+
+    kind: Kind
+    step: str
+    text: str
+    at: float
+    seconds: float
+
+
+Sink = Callable[[Event], None]
+
+_sinks: list[Sink] = []
+_began = time.monotonic()
+_lock = threading.Lock()
+
+
+class Step:
+    """A running step. `say` reports progress; `result` becomes the text of its closing line."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.result = ""
+        self.started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the step began."""
+        return time.monotonic() - self.started
+
+    def say(self, text: str) -> None:
+        """Report progress inside this step."""
+        _emit("note", self, text)
+
+
+_current: ContextVar[Step | None] = ContextVar("step", default=None)
+
+
+def _emit(kind: Kind, step: Step, text: str) -> None:
+    event = Event(kind, step.title, text, time.monotonic() - _began, step.seconds)
+    with _lock:
+        for sink in _sinks:
+            sink(event)
+
+
+@contextmanager
+def step(title: str) -> Iterator[Step]:
+    """Run a block as a named, timed step; an exception marks it failed and goes on upwards."""
+    running = Step(title)
+    token = _current.set(running)
+    _emit("start", running, "")
+    try:
+        yield running
+    except BaseException as error:
+        _emit("failed", running, "interrupted" if isinstance(error, KeyboardInterrupt) else str(error).split("\n")[0])
+        raise
+    else:
+        _emit("done", running, running.result)
+    finally:
+        _current.reset(token)
+
+
+def note(text: str) -> None:
+    """Report progress in whatever step runs here (threads: in none, unless the context was copied)."""
+    _emit("note", _current.get() or Step(""), text)
+
+
+@contextmanager
+def listening(sink: Sink) -> Iterator[None]:
+    """Send every event to `sink` while the block runs."""
+    _sinks.append(sink)
+    try:
+        yield
+    finally:
+        _sinks.remove(sink)
+
+
+def plain(stream: TextIO) -> Sink:
+    """A sink of plain lines with elapsed time, for logs and pipes."""
+
+    def show(event: Event) -> None:
+        mark = {"start": "…", "note": " ", "done": "✓", "failed": "✗"}[event.kind]
+        head = f"[{event.at:6.1f}s] {mark} {event.step}"
+        text = f": {event.text}" if event.text else ""
+        tail = f"  ({event.seconds:.1f} s)" if event.kind in ("done", "failed") else ""
+        stream.write(f"{head}{text}{tail}\n")
+        stream.flush()
+
+    return show
+
+
+@contextmanager
+def display(stream: TextIO | None = None) -> Iterator[None]:
+    """Show progress on `stream` (stderr): a live display on a terminal, plain lines elsewhere."""
+    out = stream or sys.stderr
+    if not out.isatty():
+        with listening(plain(out)):
+            yield
+        return
+    from threezone.live import live  # rich is imported only where there is a terminal
+
+    with live(out) as sink, listening(sink):
+        yield

@@ -1,0 +1,222 @@
+"""The one place that starts a program: argument lists, a process group of its own, a deadline, redaction.
+
+Built on `sh` (its fork, pipes and line callbacks); what is added here is what the house needs everywhere: the whole
+group is ended on a deadline or Ctrl-C, output is data, and a failure is a `CommandFailed` ready to be read.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from threezone.errors import CommandFailed, ToolError
+
+TAIL_LINES = 30
+GRACE = 5.0  # seconds between asking a group to end and ending it
+
+_secrets: set[str] = set()
+
+
+def keep_secret(value: str) -> None:
+    """From now on show `value` as *** in every command line, tail and streamed line."""
+    if value:
+        _secrets.add(value)
+
+
+def redact(text: str) -> str:
+    """`text` with every known secret replaced."""
+    for value in _secrets:
+        text = text.replace(value, "***")
+    return text
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A program that ended. `stdout` and `stderr` are complete and not redacted: they are data, do not print them."""
+
+    argv: tuple[str, ...]
+    exit_code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+def find(program: str | Path, env: Mapping[str, str] | None = None) -> Path | None:
+    """The program's absolute path as PATH (of `env`, else ours) finds it, or None."""
+    found = shutil.which(str(program), path=(env or os.environ).get("PATH"))
+    return Path(found).absolute() if found else None
+
+
+def _environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
+    merged: dict[str, str] = dict(os.environ)
+    for key, value in (changes or {}).items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = value
+    return merged
+
+
+class Running:
+    """A program in the background, in a process group of its own. Use as a context manager, or call `stop`."""
+
+    def __init__(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str | None] | None = None,
+        stdin: str | bytes | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        import sh
+
+        self.argv = tuple(str(part) for part in argv)
+        environment = _environment(env)
+        program = find(self.argv[0], environment)
+        if program is None:
+            raise ToolError(
+                f"the program {self.argv[0]} is not on PATH", fix="./run invoke tools.install, or install it"
+            )
+        self.started = time.monotonic()
+        self._stdout: list[str] = []
+        self._stderr: list[str] = []
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+        def collect(into: list[str]) -> Callable[[str], None]:
+            def line(text: str) -> None:
+                into.append(text)
+                self._tail.append(text)
+                if on_line is not None:
+                    on_line(redact(text.rstrip("\n")))
+
+            return line
+
+        options: dict[str, Any] = {
+            "_bg": True,
+            "_bg_exc": False,
+            "_new_session": True,
+            "_env": environment,
+            "_out": collect(self._stdout),
+            "_err": collect(self._stderr),
+            "_no_out": True,
+            "_no_err": True,
+            "_no_pipe": True,
+            "_tty_out": False,
+            "_encoding": "utf-8",
+            "_decode_errors": "replace",
+            "_ok_code": range(256),
+            "_return_cmd": True,
+        }
+        if cwd is not None:
+            options["_cwd"] = str(cwd)
+        # Without an input of its own a program gets an empty one: it must never wait for the user's keyboard.
+        options["_in"] = stdin if stdin else b""
+        self._command = sh.Command(str(program))(*self.argv[1:], **options)
+        self.pid: int = self._command.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the program still runs."""
+        return bool(self._command.is_alive())
+
+    @property
+    def tail(self) -> str:
+        """The last lines of output so far, redacted."""
+        return redact("".join(self._tail)).rstrip()
+
+    def wait(self, timeout: float) -> Completed:
+        """Wait for the end, at most `timeout` seconds; then, or on Ctrl-C, end the whole group and raise.
+
+        `sh`'s own wait with a timeout polls every 0.1 s and may return before the last output was read; a timer that
+        ends the group and a blocking wait have neither fault.
+        """
+        overdue = threading.Event()
+
+        def expire() -> None:
+            overdue.set()
+            self._end_group()
+
+        timer = threading.Timer(max(0.0, timeout - (time.monotonic() - self.started)), expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            exit_code = int(self._command.process.wait())
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            timer.cancel()
+        if overdue.is_set():
+            raise CommandFailed([redact(part) for part in self.argv], None, self.tail, seconds=timeout)
+        seconds = time.monotonic() - self.started
+        return Completed(self.argv, exit_code, "".join(self._stdout), "".join(self._stderr), seconds)
+
+    def stop(self) -> None:
+        """Ask the group to end, end it after a grace period, and collect what is left of it."""
+        self._end_group()
+        self._command.process.wait()
+
+    def _end_group(self) -> None:
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self.pid, sign)
+            except (ProcessLookupError, PermissionError):
+                return
+            deadline = time.monotonic() + GRACE
+            while time.monotonic() < deadline:
+                if not (self._command.is_alive() or self._group_exists()):
+                    return
+                time.sleep(0.02)  # a process group cannot be waited for, only asked
+
+    def _group_exists(self) -> bool:
+        try:
+            os.killpg(self.pid, 0)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    timeout: float,
+    cwd: Path | None = None,
+    env: Mapping[str, str | None] | None = None,
+    stdin: str | bytes | None = None,
+    check: bool = True,
+    hint: str = "",
+    on_line: Callable[[str], None] | None = None,
+) -> Completed:
+    """Run a program to its end.
+
+    `argv` is an argument list (never a shell string), `timeout` a deadline in seconds for the whole run, `env` changes
+    to our environment (None unsets). `on_line` receives every output line, redacted, as it comes. With `check`, a
+    non-zero exit raises `CommandFailed` with `hint` as its fix. Raises `ToolError` when the program is not there.
+    """
+    running = Running(argv, cwd=cwd, env=env, stdin=stdin, on_line=on_line)
+    done = running.wait(timeout)
+    if check and done.exit_code != 0:
+        shown = [redact(part) for part in done.argv]
+        raise CommandFailed(shown, done.exit_code, running.tail, seconds=done.seconds, hint=hint)
+    return done
+
+
+def paste(argv: Sequence[str | Path]) -> str:
+    """The command as one would type it, redacted."""
+    return redact(shlex.join(str(part) for part in argv))
