@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""An OCI runtime that asks for no capability which this machine cannot give, then becomes the real runc.
+
+Some sandboxes and VMs lack a capability (often CAP_SYS_RESOURCE) in their bounding set. runc refuses a container that
+asks for it ("unable to apply caps: operation not permitted"), and `--privileged` asks for all. This wrapper takes what
+is missing from CapBnd out of the container's config.json (create, run: --bundle) and of the process file (exec:
+--process). Installed by `engine.start` only where something is missing; standard library only, started very often.
+"""
+
+import json
+import os
+import sys
+
+# linux/capability.h, in order of their numbers.
+NAMES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
+    "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
+    "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+).split()
+
+
+def available() -> "set[str]":
+    """The capabilities in the bounding set of this process, by their OCI names."""
+    with open("/proc/self/status") as status:
+        bits = next(int(line.split()[1], 16) for line in status if line.startswith("CapBnd:"))
+    return {"CAP_" + name for number, name in enumerate(NAMES) if bits >> number & 1}
+
+
+def missing() -> "list[str]":
+    """What the kernel knows and this machine cannot give; empty on an ordinary machine."""
+    with open("/proc/sys/kernel/cap_last_cap") as last:
+        known = NAMES[: int(last.read()) + 1]
+    have = available()
+    return ["CAP_" + name for name in known if "CAP_" + name not in have]
+
+
+def bound(process: "dict[str, object]", have: "set[str]") -> None:
+    """Remove from an OCI `process` object every capability that is not in `have`."""
+    capabilities = process.get("capabilities")
+    if isinstance(capabilities, dict):
+        for kind, names in capabilities.items():
+            capabilities[kind] = [name for name in names or [] if name in have]
+
+
+def rewrite(path: str, inside: str) -> None:
+    """Bound the process object in the JSON file `path` (below the key `inside`, if given)."""
+    with open(path) as file:
+        document = json.load(file)
+    bound(document.get(inside) or {} if inside else document, available())
+    with open(path, "w") as file:
+        json.dump(document, file)
+
+
+def option(arguments: "list[str]", *names: str) -> str:
+    """The value of a command-line option in either spelling (`--bundle X`, `--bundle=X`), or nothing."""
+    for index, argument in enumerate(arguments):
+        for name in names:
+            if argument == name and index + 1 < len(arguments):
+                return arguments[index + 1]
+            if argument.startswith(name + "="):
+                return argument[len(name) + 1 :]
+    return ""
+
+
+def main(arguments: "list[str]") -> None:
+    """Bound what the call is about to use, then become runc."""
+    if "create" in arguments or "run" in arguments:
+        bundle = option(arguments, "--bundle", "-b") or "."
+        rewrite(os.path.join(bundle, "config.json"), "process")
+    elif "exec" in arguments:
+        path = option(arguments, "--process", "-p")
+        if path:
+            rewrite(path, "")
+    os.execvp("runc", ["runc", *arguments])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,140 @@
+"""Zone 2 observed: which engine answers, and if none does, why. Reads only; `repair.py` plans what to do about it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from threezone import process
+from threezone.errors import EngineError
+
+# kind 0.31 asks for nothing newer; 20.10 (API 1.41, December 2020) is the oldest engine that we have run.
+OLDEST_API = (1, 41)
+
+State = Literal["ok", "missing", "stopped", "forbidden", "too-old", "unreachable", "broken"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The engine as seen now. `evidence` holds its own words; the facts are empty unless `state` is ok or broken."""
+
+    state: State
+    endpoint: str
+    evidence: str = ""
+    version: str = ""
+    api: str = ""
+    system: str = ""
+    architecture: str = ""
+    cgroup: str = ""
+    runtime: str = ""
+    rootless: bool = False
+
+    @property
+    def local(self) -> bool:
+        """Whether the engine is reached through a socket file of this machine."""
+        return self.endpoint.startswith("unix://")
+
+
+def endpoint() -> str:
+    """Where the docker client will look: DOCKER_HOST, else the current context's address, else the default socket."""
+    host = os.environ.get("DOCKER_HOST")
+    if host:
+        return host
+    name = os.environ.get("DOCKER_CONTEXT") or _configured_context()
+    if name and name != "default" and process.find("docker"):
+        seen = process.run(
+            ["docker", "context", "inspect", name, "--format", "{{.Endpoints.docker.Host}}"], timeout=10, check=False
+        )
+        if seen.exit_code == 0 and seen.stdout.strip():
+            return seen.stdout.strip()
+    return "unix:///var/run/docker.sock"
+
+
+def _configured_context() -> str:
+    directory = os.environ.get("DOCKER_CONFIG") or os.path.join(os.environ.get("HOME", "/"), ".docker")
+    try:
+        return str(json.loads(Path(directory, "config.json").read_text()).get("currentContext") or "")
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def classify(words: str, *, daemon_installed: bool) -> State:
+    """Which state the docker client's error message means (docker/cli and moby/client, `errors.go`)."""
+    lowered = words.lower()
+    if "permission denied" in lowered:
+        return "forbidden"
+    if "is too new. maximum supported api version" in lowered or "client version" in lowered:
+        return "too-old"
+    if "is the docker daemon running" in lowered or "connection refused" in lowered or "no such file" in lowered:
+        return "stopped" if daemon_installed else "missing"
+    return "unreachable"
+
+
+def observe() -> Engine:
+    """Ask the engine who it is (one `docker info`). Never raises: what is wrong is in the answer."""
+    where = endpoint()
+    if process.find("docker") is None:
+        return Engine("missing", where, "the program docker is not on PATH")
+    seen = process.run(["docker", "info", "--format", "{{json .}}"], timeout=30, check=False)
+    try:
+        info: dict[str, Any] = json.loads(seen.stdout)
+    except ValueError:
+        info = {}
+    errors = "\n".join(info.get("ServerErrors") or [])
+    words = errors or seen.stderr.strip()
+    if not info.get("ServerVersion"):
+        installed = process.find("dockerd") is not None or not where.startswith("unix://")
+        return Engine(classify(words, daemon_installed=installed), where, words)
+    api = process.run(["docker", "version", "--format", "{{.Server.APIVersion}}"], timeout=30, check=False).stdout.strip()
+    numbers = tuple(int(part) for part in api.split(".") if part.isdigit())
+    machine = str(info.get("Architecture", ""))
+    return Engine(
+        state="ok" if numbers >= OLDEST_API else "too-old",
+        endpoint=where,
+        evidence="" if numbers >= OLDEST_API else f"the engine {info['ServerVersion']} speaks API {api}",
+        version=str(info["ServerVersion"]),
+        api=api,
+        system=str(info.get("OperatingSystem", "")),
+        architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine),
+        cgroup=str(info.get("CgroupVersion", "")),
+        runtime=str(info.get("DefaultRuntime", "")),
+        rootless=any("rootless" in str(option) for option in info.get("SecurityOptions") or []),
+    )
+
+
+_FIX: dict[str, str] = {
+    "missing": "./run invoke engine.start --yes installs and starts Docker on Debian and Ubuntu as root; elsewhere "
+    "install Docker Engine or Docker Desktop (https://docs.docker.com/engine/install/)",
+    "stopped": "./run invoke engine.start, or start Docker Desktop",
+    "forbidden": "sudo usermod -aG docker $USER, then log in again (or use rootless Docker)",
+    "too-old": "upgrade Docker Engine to 20.10 or newer",
+    "unreachable": "check DOCKER_HOST and `docker context ls`",
+    "broken": "./run invoke engine.start",
+}
+
+_MESSAGE: dict[str, str] = {
+    "missing": "no container engine is installed here",
+    "stopped": "the container engine is installed but not running",
+    "forbidden": "this user may not talk to the container engine",
+    "too-old": "the container engine is too old",
+    "unreachable": "the container engine does not answer",
+    "broken": "the container engine cannot start a privileged container",
+}
+
+
+def require(engine: Engine) -> Engine:
+    """The same engine when it is usable; raises EngineError with cause, evidence and fix otherwise."""
+    if engine.state == "ok":
+        return engine
+    raise EngineError(
+        f"{_MESSAGE[engine.state]} (looked at {engine.endpoint})", evidence=engine.evidence, fix=_FIX[engine.state]
+    )
+
+
+def explain(words: str) -> EngineError:
+    """The error for a docker command that failed with `words` because of the engine itself."""
+    state = classify(words, daemon_installed=process.find("dockerd") is not None)
+    return EngineError(f"{_MESSAGE[state]} (looked at {endpoint()})", evidence=words, fix=_FIX[state])

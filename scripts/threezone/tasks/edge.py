@@ -1,0 +1,80 @@
+"""The edge between tasks and everything below: options without surprises, progress, errors as sentences, questions."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import invoke
+
+from threezone import events
+from threezone.errors import Declined, ThreezoneError
+from threezone.plan import Action, describe
+
+Body = TypeVar("Body", bound=Callable[..., Any])
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def task(**options: Any) -> Callable[[Body], Body]:
+    """`invoke.task` for this house: long options only; a failure ends with its sentence and its own exit code."""
+
+    def decorate(body: Body) -> Body:
+        @functools.wraps(body)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            try:
+                with events.display():
+                    return body(*args, **kwargs)
+            except ThreezoneError as error:
+                fail(error)
+            except KeyboardInterrupt:
+                sys.stderr.write("interrupted; run the same command again and it goes on from here\n")
+                sys.exit(INTERRUPTED)
+
+        made: Body = invoke.task(auto_shortflags=False, **options)(guarded)
+        return made
+
+    return decorate
+
+
+def fail(error: ThreezoneError) -> NoReturn:
+    """Print the sentence, its evidence and its fix on stderr and leave with the error's exit code."""
+    lines = [f"error: {error.message}"]
+    lines.extend(f"  | {line}" for line in error.evidence.splitlines() if line.strip())
+    if error.fix:
+        lines.append(f"fix: {error.fix}")
+    sys.stderr.write("\n".join(lines) + "\n")
+    sys.exit(error.exit_code)
+
+
+def consent(actions: Sequence[Action], *, yes: bool) -> None:
+    """Ask once for everything in the plan that needs it. Raises Declined on no, or when nobody can be asked."""
+    asking = [action for action in actions if action.asks]
+    if not asking or yes:
+        return
+    sys.stderr.write(describe(asking) + "\n")
+    if not sys.stdin.isatty():
+        raise Declined("this needs a yes, and there is no terminal to ask at", fix="run it again with --yes")
+    sys.stderr.write("Go on? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Declined("nothing was changed")
+
+
+def emit(data: Any) -> None:
+    """Print data as JSON on stdout, for programs."""
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def say(text: str) -> None:
+    """Print a result on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned columns; the first row is the heading."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
