@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -66,6 +67,13 @@ def _environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
     return merged
 
 
+def _die_with_parent() -> None:
+    """Ask Linux to end this program when we die, even by kill -9: a rerun must not meet what we had started."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, prctl(2)
+
+
 class Running:
     """A program in the background, in a process group of its own. Use as a context manager, or call `stop`."""
 
@@ -77,6 +85,7 @@ class Running:
         env: Mapping[str, str | None] | None = None,
         stdin: str | bytes | None = None,
         on_line: Callable[[str], None] | None = None,
+        outlives_us: bool = False,
     ) -> None:
         import sh
 
@@ -119,6 +128,8 @@ class Running:
         }
         if cwd is not None:
             options["_cwd"] = str(cwd)
+        if not outlives_us and sys.platform == "linux":
+            options["_preexec_fn"] = _die_with_parent
         # Without an input of its own a program gets an empty one: it must never wait for the user's keyboard.
         options["_in"] = stdin if stdin else b""
         self._command = sh.Command(str(program))(*self.argv[1:], **options)
@@ -202,14 +213,15 @@ def run(
     check: bool = True,
     hint: str = "",
     on_line: Callable[[str], None] | None = None,
+    outlives_us: bool = False,
 ) -> Completed:
     """Run a program to its end.
 
     `argv` is an argument list (never a shell string), `timeout` a deadline in seconds for the whole run, `env` changes
-    to our environment (None unsets). `on_line` receives every output line, redacted, as it comes. With `check`, a
-    non-zero exit raises `CommandFailed` with `hint` as its fix. Raises `ToolError` when the program is not there.
+    to our environment (None unsets). `on_line` receives every output line, redacted, as it comes. The program ends when
+    we end, unless it `outlives_us` (a package manager must not be cut off). With `check`, a non-zero exit raises `CommandFailed` with `hint` as its fix. Raises `ToolError` when the program is not there.
     """
-    running = Running(argv, cwd=cwd, env=env, stdin=stdin, on_line=on_line)
+    running = Running(argv, cwd=cwd, env=env, stdin=stdin, on_line=on_line, outlives_us=outlives_us)
     done = running.wait(timeout)
     if check and done.exit_code != 0:
         shown = [redact(part) for part in done.argv]

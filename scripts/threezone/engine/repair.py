@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from threezone import process
@@ -25,7 +25,7 @@ PIDFILE = Path("/run/threezone-dockerd.pid")
 LOG = Path("/var/log/threezone-dockerd.log")
 START_DEADLINE = 60.0
 
-INSTALL = ("apt-get", "install", "-y", "--no-install-recommends", *PACKAGES)
+INSTALL = ("apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", *PACKAGES)
 
 
 def plan(engine: Engine, *, root: bool, debian: bool, systemd: bool, missing: Sequence[str], words: str) -> tuple[Action, ...]:
@@ -106,11 +106,17 @@ def apply(actions: Sequence[Action]) -> Engine:
     return engine
 
 
-def _install(say: object) -> None:
+def _progress(line: str, say: Callable[[str], None]) -> None:
+    if line.startswith("Setting up "):
+        say(line)
+
+
+def _install(say: Callable[[str], None]) -> None:
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     process.run(["apt-get", "update", "-qq"], timeout=300, env=quiet, hint="check the machine's apt sources")
-    # Without an init that runs services, the package's own attempt to start one is harmless and fails silently.
-    process.run(list(INSTALL), timeout=900, env=quiet, on_line=say if callable(say) else None)
+    # A package manager that was cut off earlier is set right first; ours is never cut off half-way.
+    process.run(["dpkg", "--configure", "-a"], timeout=300, env=quiet, outlives_us=True)
+    process.run(list(INSTALL), timeout=900, env=quiet, outlives_us=True, on_line=lambda line: _progress(line, say))
 
 
 def wrap() -> None:
