@@ -1,0 +1,118 @@
+"""The kind CLI and what its labels tell. kind is always given a private kubeconfig: only our store touches the user's."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from threezone import process
+from threezone.engine.observe import explain
+from threezone.errors import ClusterError, CommandFailed
+
+CLUSTER_LABEL = "io.x-k8s.kind.cluster"
+ROLE_LABEL = "io.x-k8s.kind.role"
+OWNER_LABEL = "io.threezone.cluster"  # on the node image that cluster.create derives; containers inherit it
+MARK = "/kind/threezone-created"  # in the node: written last, so that an interrupted create has none
+
+CREATE_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node container, as the engine's labels show it."""
+
+    container: str
+    name: str
+    cluster: str
+    role: str
+    state: str
+    image: str
+    ours: bool
+
+
+def nodes(cluster: str | None = None) -> tuple[Node, ...]:
+    """The node containers of one cluster, or of all. Raises EngineError when the engine does not answer."""
+    label = CLUSTER_LABEL + (f"={cluster}" if cluster else "")
+    fields = "\t".join(
+        ("{{.ID}}", "{{.Names}}", *(f'{{{{.Label "{name}"}}}}' for name in (CLUSTER_LABEL, ROLE_LABEL, OWNER_LABEL)),
+         "{{.State}}", "{{.Image}}")
+    )  # fmt: skip
+    argv = ["docker", "ps", "--all", "--no-trunc", "--filter", f"label={label}", "--format", fields]
+    seen = process.run(argv, timeout=30, check=False)
+    if seen.exit_code != 0:
+        raise explain(seen.stderr.strip())
+    found = []
+    for line in seen.stdout.splitlines():
+        container, name, of, role, owner, state, image = line.split("\t")
+        found.append(Node(container, name, of, role, state, image, ours=bool(owner) and owner == of))
+    # An image's label is the same in all of its containers, but a balancer is not made from our image.
+    owned = {node.cluster for node in found if node.ours}
+    return tuple(
+        sorted(
+            (Node(**{**node.__dict__, "ours": node.cluster in owned}) for node in found),
+            key=lambda node: (node.cluster, node.role, node.name),
+        )
+    )
+
+
+def kubeconfig(cluster: str, kind: str | Path | None = None) -> str:
+    """The kubeconfig that kind has for a cluster, as text with private keys: never log it."""
+    seen = process.run([kind or _kind(), "get", "kubeconfig", "--name", cluster], timeout=60, check=False)
+    if seen.exit_code != 0:
+        raise ClusterError(
+            f"kind has no kubeconfig for the cluster {cluster}",
+            evidence=seen.stderr.strip(),
+            fix=f"./run invoke cluster.create --name {cluster}",
+        )
+    return seen.stdout
+
+
+def _kind() -> Path:
+    from threezone.tools.install import find
+
+    tool = find("kind")
+    if tool is None:
+        raise ClusterError("kind is not installed", fix="./run invoke tools.install")
+    return tool.path
+
+
+def create(kind: Path, cluster: str, config: str, image: str, say: Callable[[str], None]) -> None:
+    """Run `kind create cluster`, keeping its nodes on failure (their logs are wanted)."""
+    with tempfile.TemporaryDirectory(prefix="threezone-") as private:
+        file = Path(private, "kind.yaml")
+        file.write_text(config, encoding="utf-8")
+        process.run(
+            [kind, "create", "cluster", "--name", cluster, "--config", file, "--image", image, "--retain",
+             "--kubeconfig", Path(private, "kubeconfig")],
+            timeout=CREATE_SECONDS,
+            on_line=lambda line: say(line.strip(" •✓…")) if line.strip().startswith(("✓", "•")) else None,
+        )  # fmt: skip
+
+
+def delete(kind: Path, cluster: str) -> None:
+    """Run `kind delete cluster`. It exits non-zero when the kubeconfig is locked, after the nodes are gone (#3781)."""
+    with tempfile.TemporaryDirectory(prefix="threezone-") as private:
+        process.run(
+            [kind, "delete", "cluster", "--name", cluster, "--kubeconfig", Path(private, "kubeconfig")], timeout=180
+        )
+
+
+def export_logs(kind: Path, cluster: str, directory: Path) -> None:
+    """Run `kind export logs`; what it cannot get it leaves out."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    process.run([kind, "export", "logs", directory, "--name", cluster], timeout=120, check=False)
+
+
+def is_marked(node: Node) -> bool:
+    """Whether `cluster.create` finished on this node (works on stopped containers too)."""
+    return process.run(["docker", "cp", f"{node.container}:{MARK}", "-"], timeout=30, check=False).exit_code == 0
+
+
+def mark(node: Node) -> None:
+    """Note in the node itself that its cluster was created to the end."""
+    try:
+        process.run(["docker", "exec", node.container, "touch", MARK], timeout=30)
+    except CommandFailed as error:
+        raise ClusterError(f"the node {node.name} does not run", evidence=error.tail) from None

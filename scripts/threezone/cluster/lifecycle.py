@@ -1,0 +1,184 @@
+"""Zone 3 from observation to a cluster that answers: observe → plan (pure) → apply, and the way back."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from threezone import paths, process
+from threezone.cluster import kind as kind_cli
+from threezone.cluster import ports
+from threezone.cluster.declared import Declared, Overlay, with_overlays
+from threezone.cluster.kind import Node
+from threezone.errors import ClusterError, CommandFailed, EngineError, UsageError
+from threezone.events import step
+from threezone.kube.client import Api, Json
+from threezone.kube.waiting import World, condition, wait_for
+from threezone.plan import Action
+
+NODES = "/api/v1/nodes"
+SPACE_NEEDED = 3 * 1024**3  # bytes: a node's volume with its images, and room for the kubelet not to evict
+
+State = Literal["absent", "foreign", "interrupted", "stopped", "running"]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A cluster as the engine's labels and the node's own files show it."""
+
+    name: str
+    state: State
+    nodes: tuple[Node, ...] = ()
+
+
+def observe(name: str) -> Observed:
+    """Look for the cluster `name`. One engine call, one more per control plane when it is ours."""
+    found = kind_cli.nodes(name)
+    if not found:
+        return Observed(name, "absent")
+    if not found[0].ours:
+        return Observed(name, "foreign", found)
+    planes = [node for node in found if node.role == "control-plane"]
+    if not planes or not all(kind_cli.is_marked(node) for node in planes):
+        return Observed(name, "interrupted", found)
+    return Observed(name, "running" if all(node.state == "running" for node in found) else "stopped", found)
+
+
+def plan(seen: Observed, declared: Declared, added: Sequence[Overlay], image: str) -> tuple[Action, ...]:
+    """What makes the declared cluster run. Pure. Raises ClusterError for a cluster that is not ours."""
+    if seen.state == "foreign":
+        raise ClusterError(
+            f"a cluster named {seen.name} exists and was not made by threezone; it is left alone",
+            evidence="\n".join(f"container {node.name} from {node.image}" for node in seen.nodes),
+            fix="choose another name (threezone.cluster.name in invoke.yaml, or --name), "
+            f"or delete it yourself: kind delete cluster --name {seen.name}",
+        )
+    if seen.state == "running":
+        return ()
+    if seen.state == "stopped":
+        names = " ".join(node.name for node in seen.nodes if node.state != "running")
+        return (Action("start", f"start the stopped nodes of the cluster {seen.name}", f"docker start {names}"),)
+    actions = []
+    if seen.state == "interrupted":
+        actions.append(
+            Action(
+                "delete",
+                f"remove what an interrupted create of the cluster {seen.name} left",
+                f"kind delete cluster --name {seen.name}",
+            )
+        )
+    actions.extend(Action("overlay", overlay.sentence) for overlay in added)
+    actions.append(
+        Action(
+            "create",
+            f"create the cluster {seen.name} from {declared.path} "
+            f"({len(declared.nodes)} node{'s' if len(declared.nodes) > 1 else ''}, API on "
+            f"{declared.api_address}:{declared.api_port or 'a free port'})",
+            f"kind create cluster --name {seen.name} --config {declared.path} --image {image}",
+        )
+    )
+    return tuple(actions)
+
+
+def preflight(declared: Declared, *, local: bool) -> None:
+    """What would make kind fail later, said before: the port, the disk. Raises UsageError or EngineError."""
+    if not local:
+        return  # a remote engine's ports and disks are not ours to see
+    if declared.api_port and not ports.is_free(declared.api_address, declared.api_port):
+        raise UsageError(
+            f"port {declared.api_port} on {declared.api_address} is taken by {ports.holder(declared.api_port)}",
+            fix=f"free it, or declare another networking.apiServerPort in {declared.path}",
+        )
+    root = process.run(["docker", "info", "--format", "{{.DockerRootDir}}"], timeout=30, check=False).stdout.strip()
+    if root and Path(root).exists() and (free := shutil.disk_usage(root).free) < SPACE_NEEDED:
+        raise EngineError(
+            f"the disk below {root} is nearly full: {free / 1024**3:.1f} GiB free, {SPACE_NEEDED / 1024**3:.0f} needed",
+            fix="docker system prune, or make room",
+        )
+
+
+def create(
+    name: str, declared: Declared, added: Sequence[Overlay], *, kind: Path, image: str, retain: bool = False
+) -> None:
+    """Create the cluster with kind. On failure its logs are kept, and its nodes removed unless `retain`."""
+    with step(f"create the cluster {name}") as running:
+        try:
+            kind_cli.create(kind, name, with_overlays(declared, name, added), image, running.say)
+        except CommandFailed as error:
+            raise _failed(error, name, kind, retain=retain) from None
+        except KeyboardInterrupt:
+            if not retain:
+                running.say("interrupted: removing the nodes made so far")
+                kind_cli.delete(kind, name)
+            raise
+
+
+def _failed(error: CommandFailed, name: str, kind: Path, *, retain: bool) -> ClusterError:
+    logs = paths.state_dir() / "logs" / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    kind_cli.export_logs(kind, name, logs)
+    if not retain:
+        kind_cli.delete(kind, name)
+    return ClusterError(
+        f"kind could not create the cluster {name}; its logs are in {logs}"
+        + (" and its nodes are kept" if retain else ""),
+        evidence=error.tail,
+        fix=f"./run invoke cluster.create --name {name} --retain keeps the nodes for a look",
+    )
+
+
+def start(seen: Observed) -> None:
+    """Start stopped node containers."""
+    with step(f"start the nodes of {seen.name}"):
+        process.run(["docker", "start", *(n.container for n in seen.nodes if n.state != "running")], timeout=120)
+
+
+def delete(name: str, kind: Path) -> None:
+    """Delete the cluster's containers and volumes. The caller has made sure that it is ours."""
+    with step(f"delete the cluster {name}"):
+        kind_cli.delete(kind, name)
+        if left := kind_cli.nodes(name):
+            raise ClusterError(
+                f"nodes of {name} are still there after the deletion",
+                evidence="\n".join(node.name for node in left),
+                fix=f"docker rm --force --volumes {' '.join(node.name for node in left)}",
+            )
+
+
+def finish(name: str) -> None:
+    """Mark the cluster as created to the end."""
+    for node in kind_cli.nodes(name):
+        if node.role == "control-plane":
+            kind_cli.mark(node)
+
+
+def nodes_missing(world: World, expected: int, version: str) -> list[str]:
+    """The judge of a ready cluster: every declared node Ready, with the wanted kubelet. Pure."""
+    seen = world[NODES].values()
+    lines = [f"{expected - len(seen)} of {expected} nodes to register"] if len(seen) < expected else []
+    for node in seen:
+        name = node["metadata"]["name"]
+        ready = condition(node, "Ready")
+        if ready.get("status") != "True":
+            lines.append(f"node {name} to be Ready ({ready.get('message') or 'no status yet'})"[:160])
+        elif version and kubelet(node) != version:
+            raise ClusterError(f"node {name} runs {kubelet(node)}, not {version}", fix="./run invoke image.build node")
+    return lines
+
+
+def kubelet(node: Json) -> str:
+    """The kubelet's version on a node."""
+    return str(node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", ""))
+
+
+def wait_ready(api: Api, *, expected: int, version: str, seconds: float) -> World:
+    """Watch until every declared node is Ready. kind's own --wait runs out with exit code 0, so it is not asked."""
+    with step("wait for the nodes to be Ready") as running:
+        world = wait_for(
+            api, [NODES], lambda seen: nodes_missing(seen, expected, version), seconds=seconds, what="the cluster"
+        )
+        running.result = ", ".join(f"{n['metadata']['name']} {kubelet(n)}" for n in world[NODES].values())
+    return world

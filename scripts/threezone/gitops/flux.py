@@ -1,0 +1,127 @@
+"""Flux in the cluster: its components installed, watched until they serve, and looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from threezone import process
+from threezone.errors import DeliveryError
+from threezone.events import step
+from threezone.kube import pods
+from threezone.kube.client import Api, Json
+from threezone.kube.waiting import World, wait_for
+
+NAMESPACE = "flux-system"
+DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+LABELLED = "app.kubernetes.io/part-of=flux"
+
+# What `flux install` brings by default, and what can be built from Go modules: the others are not published there.
+RELEASE_COMPONENTS = ("source-controller", "kustomize-controller", "helm-controller", "notification-controller")
+SOURCE_COMPONENTS = ("source-controller", "kustomize-controller", "helm-controller")
+
+
+@dataclass(frozen=True)
+class Component:
+    """One controller of Flux, as its Deployment shows it."""
+
+    name: str
+    image: str
+    ready: bool
+
+
+@dataclass(frozen=True)
+class Flux:
+    """Flux as observed. `version` is the release's (such as v2.7.3), empty when nothing is installed."""
+
+    version: str
+    components: tuple[Component, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a Flux and each of its components serves."""
+        return bool(self.components) and all(component.ready for component in self.components)
+
+
+def observe(api: Api) -> Flux:
+    """Look at Flux's Deployments (one request)."""
+    return read((api.get(DEPLOYMENTS, labelSelector=LABELLED) or {}).get("items") or [])
+
+
+def read(deployments: Sequence[Json]) -> Flux:
+    """Flux from its Deployments. Pure."""
+    version = next((str(d["metadata"]["labels"].get("app.kubernetes.io/version", "")) for d in deployments), "")
+    return Flux(
+        version,
+        tuple(
+            sorted(
+                (
+                    Component(
+                        d["metadata"]["name"], d["spec"]["template"]["spec"]["containers"][0]["image"], _serves(d)
+                    )
+                    for d in deployments
+                ),
+                key=lambda component: component.name,
+            )
+        ),
+    )
+
+
+def _serves(deployment: Json) -> bool:
+    """Whether the Deployment's present generation is rolled out (kubectl rollout status asks the same)."""
+    spec, status = deployment.get("spec") or {}, deployment.get("status") or {}
+    wanted = spec.get("replicas", 1)
+    return bool(
+        status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
+        and status.get("updatedReplicas", 0) == wanted
+        and status.get("availableReplicas", 0) == wanted
+        and status.get("replicas", 0) == wanted
+    )
+
+
+def manifests(flux: Path, components: Sequence[str]) -> str:
+    """The manifests that `flux install` would apply, from the set inside the CLI."""
+    return process.run(
+        [flux, "install", "--export", f"--components={','.join(components)}", f"--namespace={NAMESPACE}"], timeout=60
+    ).stdout
+
+
+def install(kubectl: Path, context: str, manifest: str) -> None:
+    """Apply Flux's manifests. Idempotent; `wait_ready` follows.
+
+    `flux install` itself would apply the same and then be silent for five minutes when a pod cannot start.
+    """
+    with step("install Flux") as running:
+        argv = [kubectl, "--context", context, "apply", "--server-side", "--force-conflicts",
+                "--field-manager=threezone-flux", "-f", "-"]  # fmt: skip
+        done = process.run(argv, stdin=manifest, timeout=120)
+        running.result = f"{len(done.stdout.splitlines())} objects"
+
+
+def missing(world: World, expected: Sequence[str]) -> list[str]:
+    """The judge of a ready Flux: every expected component rolled out, no pod that cannot start. Pure."""
+    lines = pods.missing(world[PODS].values())
+    serving = {c.name for c in read(list(world[DEPLOYMENTS].values())).components if c.ready}
+    lines.extend(f"deployment {name}" for name in expected if name not in serving)
+    return lines
+
+
+def wait_ready(api: Api, expected: Sequence[str], seconds: float) -> None:
+    """Watch until every component serves; a pod that cannot start ends the wait with its own message."""
+    with step("wait for Flux"):
+        wait_for(api, [DEPLOYMENTS, PODS], lambda world: missing(world, expected), seconds=seconds, what="Flux")
+
+
+def require(seen: Flux) -> Flux:
+    """The same Flux when it is there and ready; raises DeliveryError otherwise."""
+    if not seen.components:
+        raise DeliveryError("Flux is not installed in this cluster", fix="./run invoke flux.install")
+    if not seen.ready:
+        raise DeliveryError(
+            "Flux is installed but not ready",
+            evidence="\n".join(f"{c.name} is not available" for c in seen.components if not c.ready),
+            fix="./run invoke flux.install",
+        )
+    return seen

@@ -1,0 +1,103 @@
+"""The user's Git repository: which commit is to be delivered, and pushing it to the lab's Git server."""
+
+from __future__ import annotations
+
+import base64
+import queue
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from threezone import process
+from threezone.errors import DeliveryError, UsageError
+from threezone.events import note, step
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The committed state of a project: HEAD's full SHA, and which delivered files differ from it (not delivered)."""
+
+    sha: str
+    uncommitted: tuple[str, ...]
+
+
+def head(root: Path, path: str) -> Commit:
+    """HEAD of the repository at `root`. Raises UsageError when there is no commit, or `path` is not in it."""
+
+    def git(*arguments: str) -> process.Completed:
+        return process.run(["git", "-C", root, *arguments], timeout=60, check=False)
+
+    seen = git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    if seen.exit_code != 0:
+        words = git("status", "--short").stderr.strip()
+        raise UsageError(
+            f"{root} has no commit to deliver", evidence=words, fix="git init, git add, git commit: Flux delivers commits"
+        )
+    sha = seen.stdout.strip()
+    prefix = git("rev-parse", "--show-prefix").stdout.strip()
+    if git("cat-file", "-e", f"{sha}:{prefix}{path}").exit_code != 0:
+        raise UsageError(
+            f"the commit {sha[:7]} does not contain {prefix}{path}",
+            fix="commit it, or name another threezone.gitops.path in invoke.yaml",
+        )
+    area = str(Path(path).parts[0]) if Path(path).parts else "."
+    changed = git("status", "--porcelain", "--", area).stdout.splitlines()
+    return Commit(sha, tuple(line[3:] for line in changed))
+
+
+@contextmanager
+def forwarded(kubectl: Path, context: str, namespace: str, target: str, port: int, local: int = 0) -> Iterator[str]:
+    """A port of the cluster on this machine's loopback while the block runs. Yields `127.0.0.1:PORT`."""
+    lines: queue.Queue[str] = queue.Queue()
+    argv = [kubectl, "--context", context, "--namespace", namespace, "port-forward", "--address", "127.0.0.1",
+            target, f"{local or ''}:{port}"]  # fmt: skip
+    with process.Running(argv, on_line=lines.put) as running:
+        try:
+            first = lines.get(timeout=30)
+        except queue.Empty:
+            first = "no answer within 30 s"
+        match = re.search(r"Forwarding from (127\.0\.0\.1:\d+)", first)
+        if not match:
+            raise DeliveryError(
+                f"no way to {target} in {namespace}", evidence=running.tail or first, fix="./run invoke status"
+            )
+        yield match.group(1)
+
+
+def push(root: Path, commit: Commit, url: str, branch: str, *, user: str, password: str, force: bool = False) -> None:
+    """Push `commit` to `branch` at `url`. The password travels in the environment, never in arguments."""
+    process.keep_secret(password)
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    process.keep_secret(token)
+    with step(f"push {commit.sha[:7]} to the lab's Git server") as running:
+        for file in commit.uncommitted[:5]:
+            note(f"not delivered, because not committed: {file}")
+        done = process.run(
+            # The lab is not where the project's own hooks are meant to run.
+            ["git", "-C", root, "-c", "core.hooksPath=/dev/null", "-c", "credential.helper=", "push", "--porcelain",
+             *(["--force"] if force else []), url, f"{commit.sha}:refs/heads/{branch}"],
+            env={
+                "GIT_TERMINAL_PROMPT": "0",
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": f"http.{url}.extraHeader",
+                "GIT_CONFIG_VALUE_0": f"Authorization: Basic {token}",
+                # The push goes to loopback: a proxy of the environment has no business there.
+                "NO_PROXY": "127.0.0.1",
+                "no_proxy": "127.0.0.1",
+            },
+            timeout=300,
+            check=False,
+        )  # fmt: skip
+        if done.exit_code == 0:
+            running.result = "already there" if "[up to date]" in done.stdout else ""
+            return
+        words = process.redact(done.stdout + done.stderr).strip()
+        if "[rejected]" in words:
+            raise DeliveryError(
+                f"the lab's branch {branch} has commits that {commit.sha[:7]} does not follow from",
+                evidence=words,
+                fix="./run invoke gitops.push --force replaces what the lab holds by your commit",
+            )
+        raise DeliveryError("the push to the lab's Git server failed", evidence=words, fix="./run invoke gitops.serve")
