@@ -1,0 +1,164 @@
+"""The lab's Git server in the cluster: smart HTTP, read by anyone inside, written with a generated password."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from pathlib import Path
+
+from threezone import paths, process
+from threezone.events import step
+from threezone.kube import pods
+from threezone.kube.client import Api, Json
+from threezone.kube.waiting import World, wait_for
+
+NAMESPACE = "threezone"
+NAME = "git"
+USER = "threezone"
+PORT = 8080
+SECRET = "git-password"  # noqa: S105  the object's name
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
+LABELS = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "threezone"}
+
+
+def url(repository: str) -> str:
+    """The repository's address inside the cluster, as Flux uses it."""
+    return f"http://{NAME}.{NAMESPACE}.svc.cluster.local/{repository}.git"
+
+
+def password_file(cluster: str) -> Path:
+    """Where the password for pushing is kept on this machine (0600)."""
+    return paths.state_dir() / cluster / "git-password"
+
+
+def password(api: Api, cluster: str) -> str:
+    """The password for pushing: the cluster's Secret decides, the file is its copy; made here when there is none."""
+    known = api.get(f"/api/v1/namespaces/{NAMESPACE}/secrets/{SECRET}")
+    if known:
+        value = base64.b64decode(known["data"]["password"]).decode()
+    else:
+        value = secrets.token_urlsafe(24)
+    process.keep_secret(value)
+    keep(password_file(cluster), value)
+    return value
+
+
+def keep(path: Path, value: str) -> None:
+    """Write a secret to a file that only this user may read; an equal one is left alone."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.exists() and path.read_text() == value and path.stat().st_mode & 0o777 == 0o600:
+        return
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(value)
+    temporary.replace(path)
+
+
+def objects(image: str, repository: str, secret: str) -> list[tuple[str, Json]]:
+    """The server's objects with their API paths, in order of creation. Pure."""
+    core = f"/api/v1/namespaces/{NAMESPACE}"
+    meta: Json = {"name": NAME, "namespace": NAMESPACE, "labels": LABELS}
+    container: Json = {
+        "name": NAME,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "env": [{"name": "REPOSITORIES", "value": repository}],
+        "ports": [{"name": "http", "containerPort": PORT}],
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [
+            {"name": "repositories", "mountPath": "/srv/git"},
+            {"name": "password", "mountPath": "/etc/threezone", "readOnly": True},
+        ],
+    }
+    pod: Json = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "fsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [
+            {"name": "repositories", "persistentVolumeClaim": {"claimName": NAME}},
+            {"name": "password", "secret": {"secretName": SECRET, "defaultMode": 0o440}},
+        ],
+    }
+    return [
+        (
+            f"/api/v1/namespaces/{NAMESPACE}",
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}},
+        ),
+        (
+            f"{core}/secrets/{SECRET}",
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": SECRET, "namespace": NAMESPACE, "labels": LABELS},
+                "data": {"password": base64.b64encode(secret.encode()).decode()},
+            },
+        ),
+        (
+            f"{core}/persistentvolumeclaims/{NAME}",
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "metadata": meta,
+                "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+            },
+        ),
+        (
+            f"{core}/services/{NAME}",
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": meta,
+                "spec": {"selector": LABELS, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
+            },
+        ),
+        (
+            f"{DEPLOYMENTS}/{NAME}",
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": meta,
+                "spec": {
+                    "replicas": 1,
+                    # One writer on one volume: the old pod ends before the new one begins.
+                    "strategy": {"type": "Recreate"},
+                    "selector": {"matchLabels": LABELS},
+                    "template": {"metadata": {"labels": LABELS}, "spec": pod},
+                },
+            },
+        ),
+    ]
+
+
+def serve(api: Api, *, image: str, repository: str, secret: str) -> None:
+    """Apply the server's objects (server-side; nothing changes when they are there already)."""
+    with step("serve Git in the cluster"):
+        for path, wanted in objects(image, repository, secret):
+            api.apply(path, wanted)
+
+
+def missing(world: World) -> list[str]:
+    """The judge of a serving Git server. Pure."""
+    lines = pods.missing(world[PODS].values())
+    deployment = world[DEPLOYMENTS].get(f"{NAMESPACE}/{NAME}") or {"metadata": {}}
+    status = deployment.get("status") or {}
+    current = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
+    if not (current and status.get("availableReplicas", 0) >= 1 and status.get("updatedReplicas", 0) >= 1):
+        lines.append("the Git server")
+    return lines
+
+
+def wait_ready(api: Api, seconds: float) -> None:
+    """Watch until the Git server answers."""
+    with step("wait for the Git server"):
+        wait_for(api, [PODS, DEPLOYMENTS], missing, seconds=seconds, what="the Git server")
