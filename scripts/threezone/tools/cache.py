@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -59,7 +58,7 @@ def entry(kind: str, key: str, build: Callable[[Path], None]) -> Path:
         temporary.chmod(0o755)
         try:
             build(temporary)
-            os.rename(temporary, home / key)
+            temporary.rename(home / key)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Self
 
 from threezone import events, paths, process
 from threezone.errors import CommandFailed, ToolError
@@ -77,7 +78,7 @@ class Toolchain:
 
 
 def architecture() -> str:
-    """This machine's architecture in Go's and the container engines' words. Raises ToolError for others."""
+    """The machine's architecture in Go's and the container engines' words. Raises ToolError for others."""
     machine = platform.machine().lower()
     if machine not in ARCHITECTURES:
         raise ToolError(f"no programs for the architecture {machine}", fix="use a machine with x86-64 or arm64")
@@ -90,11 +91,10 @@ def build(program: Program) -> Path:
 
 
 def build_together(programs: Sequence[Program]) -> list[Path]:
-    """The paths of several programs that differ in `package` and `name` only, linked in one run (faster than one by one).
+    """The paths of several programs that differ in `package` and `name` only.
 
-    They form one cache entry.
+    They are made in one run, which is faster than one by one, and form one cache entry.
     """
-    first = programs[0]
     alike = {(p.module, p.version, p.ldflags, p.tags, p.replace, p.source, p.goos, p.goarch) for p in programs}
     if len(alike) != 1:
         raise ValueError("programs that are built together share everything but package and name")
@@ -141,7 +141,7 @@ def _wheel(into: Path) -> None:
 
 
 def _installer() -> list[str]:
-    """pip of our interpreter, or uv, whichever made the environment."""
+    """The package installer that made our environment: pip, else uv."""
     if process.run([sys.executable, "-m", "pip", "--version"], timeout=60, check=False).exit_code == 0:
         return [sys.executable, "-m", "pip"]
     uv = process.find("uv")
@@ -191,7 +191,7 @@ def environment(program: Program | None = None) -> dict[str, str | None]:
         "GO111MODULE": "on",
         "CGO_ENABLED": "0",
     }
-    changes |= {name: None for name in ("GOBIN", "GOROOT", "GOEXPERIMENT", "GODEBUG", "GOOS", "GOARCH")}
+    changes |= dict.fromkeys(("GOBIN", "GOROOT", "GOEXPERIMENT", "GODEBUG", "GOOS", "GOARCH"))
     if program is not None:
         changes |= {"GOOS": program.goos or sys.platform, "GOARCH": program.goarch or architecture()}
     return changes
@@ -205,7 +205,7 @@ def _download(go: Toolchain, module: str, version: str, scratch: Path) -> dict[s
     """What `go mod download -json` says of a module; its content is checked against our pins and the database."""
     (scratch / "go.mod").write_text(f"module {OWN_MODULE}\n")
     (scratch / "go.sum").write_text(_pinned())
-    argv = [go.go, "mod", "download", "-json", f"{module}@{version}"]
+    argv: list[str | Path] = [go.go, "mod", "download", "-json", f"{module}@{version}"]
     done = process.run(argv, timeout=900, cwd=scratch, env=environment(), check=False)
     try:
         answer: dict[str, str] = json.loads(done.stdout)
@@ -320,7 +320,7 @@ class _Counter:
             else:
                 self.step.say(f"fetched {self.fetched} modules, {time_of(self.step)}")
 
-    def __enter__(self) -> _Counter:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
