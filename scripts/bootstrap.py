@@ -1,103 +1,122 @@
 """Make the environment that ./run starts things in. Standard library only: nothing is installed yet.
 
-Called as `bootstrap.py ENV LOCK`. Under an exclusive lock (released by the kernel when its holder dies), an
-environment without its `complete` mark is removed and made anew, so that two at once and a killed one both end well.
-The text below stays readable for old interpreters, so that they reach the sentence which says what is needed.
+Called as `bootstrap.py ENV LOCK`, by ./run, when ENV has no `complete` mark that equals LOCK. Exit codes as in
+docs/exit-codes.md: 2 when this Python cannot do it, 7 when installing failed.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
-NEEDED = (3, 11)
+HEARTBEAT = 10.0  # seconds between signs of life
+UNUSABLE, FAILED, INTERRUPTED = 2, 7, 130
 
 
-def say(text):
-    sys.stderr.write("threezone: " + text + "\n")
+def say(text: str) -> None:
+    """Tell the person who waits; stdout belongs to the command that ./run will start."""
+    sys.stderr.write(f"threezone: {text}\n")
     sys.stderr.flush()
 
 
-def usable_python():
-    """The interpreter to build on: this one, or the first newer `python3.N` on PATH. None when there is none."""
-    if sys.version_info >= NEEDED:
-        return sys.executable
-    for minor in range(20, NEEDED[1] - 1, -1):
-        found = shutil.which("python3.%d" % minor)
-        if found and subprocess.call([found, "-c", ""]) == 0:
-            return found
-    return None
-
-
-def is_complete(env, lock):
+def is_complete(env: Path, lock: Path) -> bool:
+    """Whether `env` holds exactly what `lock` lists: the mark is written last, and is a copy of the lock file."""
     try:
-        with open(os.path.join(env, "complete"), "rb") as mark, open(lock, "rb") as wanted:
-            return mark.read() == wanted.read() and os.access(os.path.join(env, "bin", "python"), os.X_OK)
+        return (env / "complete").read_bytes() == lock.read_bytes() and os.access(env / "bin" / "python", os.X_OK)
     except OSError:
         return False
 
 
-def install(python, env, lock):
-    """Fill `env` with exactly what `lock` lists, every file checked against its hash."""
-    target = os.path.join(env, "bin", "python")
+def ways(env: Path, lock: Path) -> list[list[list[str]]]:
+    """The ways to fill `env`, best first, each a list of commands. Every file is checked against its hash in `lock`.
+
+    Wheels only: what builds from a source distribution would fetch its build tools unchecked. The interpreter's real
+    path is used, so that an upgrade of the system's Python leaves a dangling link, which ./run notices, instead of an
+    environment that looks whole.
+    """
+    base = str(Path(sys.executable).resolve())
+    target = str(env / "bin" / "python")
+    exact = ["--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", str(lock)]
+    found: list[list[list[str]]] = []
     uv = shutil.which("uv")
     if uv:
-        commands = [
-            [uv, "venv", "--quiet", "--python", python, env],
-            [uv, "pip", "install", "--quiet", "--python", target, "--require-hashes", "-r", lock],
-        ]
-    else:
-        commands = [
-            [python, "-m", "venv", env],
-            [target, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-             "--require-hashes", "-r", lock],
-        ]
-    for command in commands:
-        code = subprocess.call(command, stdout=sys.stderr)
-        if code != 0:
-            say("this failed with exit code %d: %s" % (code, " ".join(command)))
-            if "venv" in command[1:3] and not uv:
-                say("on Debian and Ubuntu the module is a package of its own: apt-get install python3-venv")
-            return 1
-    return 0
+        found.append([[uv, "venv", "--quiet", "--python", base, str(env)],
+                      [uv, "pip", "install", "--compile-bytecode", "--python", target, *exact]])  # fmt: skip
+    try:
+        import ensurepip  # noqa: F401 - Debian has it in a package of its own
+        import venv  # noqa: F401
+    except ImportError:
+        return found
+    found.append([[base, "-I", "-m", "venv", str(env)],
+                  [target, "-I", "-m", "pip", "install", "--disable-pip-version-check", *exact]])  # fmt: skip
+    return found
 
 
-def main(env, lock):
-    python = usable_python()
-    if python is None:
-        say("error: Python %d.%d or newer is needed, and %s is %d.%d.%d. Install one (for example `uv python install "
-            "3.13`, or your system's python3.13 package) and run this again." % (NEEDED + (sys.executable,)
-                                                                                + tuple(sys.version_info[:3])))
-        return 2
-    import fcntl
+def run(command: Sequence[str], began: float, *, keeps: int) -> bool:
+    """Run `command` with a sign of life every few seconds. Whether it ended well.
 
-    if not os.path.isdir(os.path.dirname(env)):
-        os.makedirs(os.path.dirname(env))
-    with open(env + ".lock", "w") as handle:
+    It inherits the file descriptor `keeps`, and with it the lock: should we be killed, the lock lasts until the last
+    program that writes into the environment has ended.
+    """
+    environment = {**os.environ, "PIP_USER": "0"}  # a user's wish for --user is refused inside an environment
+    with subprocess.Popen(command, stdout=sys.stderr, env=environment, pass_fds=[keeps]) as child:
+        while True:
+            try:
+                code = child.wait(timeout=HEARTBEAT)
+            except subprocess.TimeoutExpired:
+                say(f"still installing ({time.monotonic() - began:.0f} s)")
+                continue
+            break
+    if code != 0:
+        say(f"this failed with exit code {code}: {' '.join(command)}")
+    return code == 0
+
+
+def make(env: Path, lock: Path, *, keeps: int) -> int:
+    """Make `env` anew and mark it complete; the exit code."""
+    possible = ways(env, lock)
+    if not possible:
+        say(f"error: {sys.executable} has no venv module, and uv is not here either")
+        say("fix: on Debian and Ubuntu: apt-get install -y python3-venv; then run this again")
+        return UNUSABLE
+    say(f"first use: making the environment in {env} from {lock.name} (once; about a minute without uv)")
+    began = time.monotonic()
+    for way in possible:
+        if env.exists():
+            shutil.rmtree(env)
+        if all(run(command, began, keeps=keeps) for command in way):
+            shutil.copyfile(lock, env / "complete.new")
+            (env / "complete.new").replace(env / "complete")
+            say(f"the environment is ready ({time.monotonic() - began:.0f} s)")
+            return 0
+    say("error: the environment could not be made; the lines above tell why")
+    say("fix: first use needs a package index: check the network and `python3 -m pip config list`, then run this again")
+    return FAILED
+
+
+def main(env: Path, lock: Path) -> int:
+    """Make `env` unless somebody else just did. One at a time: the lock is the kernel's and ends with its holders."""
+    env.parent.mkdir(parents=True, exist_ok=True)
+    with env.with_name(env.name + ".lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             say("another ./run is making the environment; waiting for it")
             fcntl.flock(handle, fcntl.LOCK_EX)
-        if is_complete(env, lock):
-            return 0
-        started = time.time()
-        say("first use: making the environment in %s from %s" % (env, os.path.basename(lock)))
-        shutil.rmtree(env, ignore_errors=True)
-        code = install(python, env, lock)
-        if code:
-            return code
-        temporary = os.path.join(env, "complete.new")
-        shutil.copyfile(lock, temporary)
-        os.rename(temporary, os.path.join(env, "complete"))
-        say("the environment is ready (%.0f s)" % (time.time() - started))
-        return 0
+        return 0 if is_complete(env, lock) else make(env, lock, keeps=handle.fileno())
 
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1], sys.argv[2]))
+        sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    except OSError as error:
+        say(f"error: {error}")
+        say("fix: make room or permission there, or choose another place: THREEZONE_CACHE=/a/directory ./run …")
+        sys.exit(FAILED)
     except KeyboardInterrupt:
         say("interrupted; the next ./run starts over")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
