@@ -61,6 +61,16 @@ def find_root(start: Path | None = None) -> Path:
     return here
 
 
+def cluster_name(name: str) -> str:
+    """A valid cluster name, as kind wants it (pkg/cluster/internal/create, validNameRE). Raises UsageError."""
+    if not re.fullmatch(r"[a-z0-9.-]{1,50}", name):
+        raise UsageError(
+            f"{name!r} is no cluster name: lower-case letters, digits, dots and dashes, at most 50 of them",
+            fix="choose another name",
+        )
+    return name
+
+
 def load(root: Path) -> Settings:
     """The settings of the project at `root`; defaults when it has no invoke.yaml. Raises UsageError."""
     path = root / "invoke.yaml"

@@ -36,15 +36,21 @@ def head(root: Path, path: str) -> Commit:
             f"{root} has no commit to deliver", evidence=words, fix="git init, git add, git commit: Flux delivers commits"
         )
     sha = seen.stdout.strip()
-    prefix = git("rev-parse", "--show-prefix").stdout.strip()
-    if git("cat-file", "-e", f"{sha}:{prefix}{path}").exit_code != 0:
+    inside = prefixed(root, path)
+    if git("cat-file", "-e", f"{sha}:{inside}").exit_code != 0:
         raise UsageError(
-            f"the commit {sha[:7]} does not contain {prefix}{path}",
+            f"the commit {sha[:7]} does not contain {inside}",
             fix="commit it, or name another threezone.gitops.path in invoke.yaml",
         )
     area = str(Path(path).parts[0]) if Path(path).parts else "."
     changed = git("status", "--porcelain", "--", area).stdout.splitlines()
     return Commit(sha, tuple(line[3:] for line in changed))
+
+
+def prefixed(root: Path, path: str) -> str:
+    """`path` of the project as the commit spells it: the project may be a directory inside its repository."""
+    prefix = process.run(["git", "-C", root, "rev-parse", "--show-prefix"], timeout=60, check=False).stdout.strip()
+    return f"{prefix}{path}"
 
 
 @contextmanager

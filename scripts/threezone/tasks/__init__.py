@@ -6,12 +6,14 @@ from importlib import import_module
 
 from invoke import Collection
 
-NAMESPACES = ("engine",)
+NAMESPACES = ("app", "cluster", "engine", "flux", "gitops", "image", "kubeconfig", "tools", "zones")
 
 
 def collection() -> Collection:
     """All tasks of threezone as an invoke collection: `from threezone.tasks import collection; namespace = collection()`."""
-    root = Collection()
+    from threezone.tasks import lab
+
+    root = Collection(lab.up, lab.down, lab.status)
     for name in NAMESPACES:
         root.add_collection(Collection.from_module(import_module(f"threezone.tasks.{name}"), name=name))
     return root

@@ -1,0 +1,1 @@
+"""The whole lab at once: `up`, `down` and `status` are an observation, a pure plan, and its steps in order."""

@@ -1,0 +1,159 @@
+"""The lab as it is now, as frozen data. Reads only: one engine call, then a handful of API requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from threezone.cluster import kind
+from threezone.cluster.lifecycle import NODES, kubelet
+from threezone.errors import ThreezoneError, UsageError
+from threezone.gitops import delivery, flux, repository, server
+from threezone.gitops.delivery import Delivery
+from threezone.gitops.flux import Flux
+from threezone.gitops.repository import Commit
+from threezone.kube.client import Api, Json, Refused
+from threezone.kube.waiting import condition
+from threezone.settings import Settings
+
+ALL_DEPLOYMENTS = "/apis/apps/v1/deployments"
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Which lab: the project's root, its settings, the cluster's name."""
+
+    root: Path
+    settings: Settings
+    name: str
+
+    @property
+    def context(self) -> str:
+        """The kubeconfig context of the cluster, as kind names it."""
+        return f"kind-{self.name}"
+
+    @property
+    def cluster_file(self) -> Path:
+        """kind's file that declares the cluster."""
+        return self.root / self.settings.cluster.config
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """A Kubernetes node: its name, kubelet version, and whether it is Ready."""
+
+    name: str
+    version: str
+    ready: bool
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everything that `up` and `status` decide from. `unreachable` says why the API was not asked or did not answer."""
+
+    containers: tuple[kind.Node, ...]
+    engine_trouble: ThreezoneError | None = None
+    server: str = ""
+    tls_server_name: str = ""
+    unreachable: str = ""
+    nodes: tuple[NodeState, ...] = ()
+    flux: Flux = Flux("", ())
+    git_serves: bool = False
+    delivery: Delivery | None = None
+    waiting: tuple[str, ...] = ()
+    head: Commit | None = None
+    head_trouble: UsageError | None = None
+
+    @property
+    def nodes_ready(self) -> bool:
+        """Whether the API answers and every node is Ready."""
+        return bool(self.nodes) and all(node.ready for node in self.nodes)
+
+
+def observe(lab: Lab) -> Seen:
+    """Look at everything at once. Never changes anything; trouble is part of the answer."""
+    with ThreadPoolExecutor(4) as pool:
+        containers = pool.submit(kind.nodes, lab.name)
+        head = pool.submit(repository.head, lab.root, lab.settings.gitops.path)
+        api = _connect(lab)
+        try:
+            seen = _containers(containers.result)
+            facts = _ask(api, lab) if api is not None and seen[0] else {}
+        finally:
+            if api is not None:
+                api.close()
+        commit, trouble = _head(head.result)
+    entry = current(lab)
+    return Seen(
+        containers=seen[0],
+        engine_trouble=seen[1],
+        server=entry[0] if entry else "",
+        tls_server_name=entry[1] if entry else "",
+        head=commit,
+        head_trouble=trouble,
+        **({"unreachable": "no kubeconfig entry" if api is None else "no cluster"} | facts),  # type: ignore[arg-type]
+    )
+
+
+def current(lab: Lab) -> tuple[str, str] | None:
+    """The user's kubeconfig entry for the lab: its server and TLS server name."""
+    from threezone.zones.connect import current as entry_of
+
+    entry = entry_of(lab.name)
+    return (entry.server, entry.tls_server_name) if entry else None
+
+
+def _connect(lab: Lab) -> Api | None:
+    from threezone.zones.connect import current as entry_of
+
+    entry = entry_of(lab.name)
+    return Api(entry.kubeconfig, entry.context) if entry else None
+
+
+def _containers(result: Callable[[], tuple[kind.Node, ...]]) -> tuple[tuple[kind.Node, ...], ThreezoneError | None]:
+    try:
+        return result(), None
+    except ThreezoneError as error:
+        return (), error
+
+
+def _head(result: Callable[[], Commit]) -> tuple[Commit | None, UsageError | None]:
+    try:
+        return result(), None
+    except UsageError as error:
+        return None, error
+
+
+def _ask(api: Api, lab: Lab) -> dict[str, object]:
+    try:
+        nodes = (api.get(NODES) or {}).get("items") or []
+        deployments = (api.get(ALL_DEPLOYMENTS) or {}).get("items") or []
+        delivered = delivery.observe(api, lab.settings.gitops.repository)
+    except (ThreezoneError, Refused) as error:
+        return {"unreachable": str(getattr(error, "evidence", "") or error)}
+    return {"unreachable": "", **read(nodes, deployments, delivered)}
+
+
+def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None) -> dict[str, object]:
+    """The facts in what the API server listed. Pure."""
+    of_flux = [d for d in deployments if d["metadata"].get("labels", {}).get("app.kubernetes.io/part-of") == "flux"]
+    waiting = tuple(
+        f"{d['metadata']['namespace']}/{d['metadata']['name']}"
+        for d in deployments
+        if condition(d, "Available").get("status") != "True"
+    )
+    git = f"{server.NAMESPACE}/{server.NAME}"
+    names = [f"{d['metadata']['namespace']}/{d['metadata']['name']}" for d in deployments]
+    return {
+        "nodes": tuple(
+            NodeState(n["metadata"]["name"], kubelet(n), condition(n, "Ready").get("status") == "True") for n in nodes
+        ),
+        "flux": flux.read(of_flux),
+        "git_serves": git in names and git not in waiting,
+        "delivery": delivered,
+        "waiting": waiting,
+    }

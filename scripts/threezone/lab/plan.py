@@ -1,0 +1,34 @@
+"""From what is seen to what is to be done, in order. Pure: `--dry-run` prints it, `up` carries it out."""
+
+from __future__ import annotations
+
+from threezone.lab.observe import Lab, Seen
+from threezone.plan import Action
+
+
+def revision(lab: Lab, seen: Seen) -> str:
+    """The revision that the lab shall run, as Flux spells it."""
+    return f"{lab.settings.gitops.branch}@sha1:{seen.head.sha}" if seen.head else ""
+
+
+def up(lab: Lab, seen: Seen, cluster: tuple[Action, ...]) -> tuple[Action, ...]:
+    """What brings the lab up, given the cluster's own plan. Empty when everything is as it should be."""
+    actions = list(cluster)
+    fresh = any(action.key == "create" for action in cluster)
+    if fresh or not seen.nodes_ready:
+        actions.append(
+            Action("connect", f"prove a route to the API server and write the context {lab.context}")
+        )
+        actions.append(Action("ready", "wait until every node is Ready"))
+    if fresh or not seen.flux.ready:
+        actions.append(Action("flux", "install Flux and wait for it", "flux install"))
+    if fresh or not seen.git_serves:
+        actions.append(Action("git", "serve Git in the cluster"))
+    if fresh or seen.delivery is None or not seen.delivery.ready or seen.delivery.applied != revision(lab, seen):
+        short = seen.head.sha[:7] if seen.head else "the commit"
+        actions.append(
+            Action("deliver", f"push {short} and wait until Flux has applied it", f"git push … {lab.settings.gitops.branch}")
+        )
+    if fresh or actions or seen.waiting:
+        actions.append(Action("settle", "wait until every workload is available (CoreDNS included)"))
+    return tuple(actions)

@@ -1,0 +1,88 @@
+"""status: the observation, for people and for programs. Changes nothing and needs nothing to be well."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from threezone.engine.observe import observe as observe_engine
+from threezone.lab import plan
+from threezone.lab.observe import Lab, Seen, observe
+from threezone.zones.locate import locate
+
+
+def collect(lab: Lab) -> dict[str, Any]:
+    """The lab as data; the keys are an interface (docs/status.md)."""
+    seen = observe(lab)
+    engine = observe_engine()
+    return {
+        "zone": locate().kind,
+        "engine": {
+            "state": engine.state,
+            "endpoint": engine.endpoint,
+            "version": engine.version,
+            "cgroup": engine.cgroup,
+        },
+        "cluster": {
+            "name": lab.name,
+            "kubernetes": next((node.version for node in seen.nodes), None),
+            "nodes": [asdict(node) for node in seen.nodes],
+            "ready": seen.nodes_ready,
+            "why": why(seen),
+        },
+        "kubeconfig": {
+            "context": lab.context if seen.server else None,
+            "server": seen.server or None,
+            "tlsServerName": seen.tls_server_name or None,
+        },
+        "flux": {
+            "version": seen.flux.version or None,
+            "ready": seen.flux.ready,
+            "components": [asdict(component) for component in seen.flux.components],
+        },
+        "gitops": {
+            "url": seen.delivery.url if seen.delivery else None,
+            "revision": seen.delivery.applied if seen.delivery else None,
+            "ready": bool(seen.delivery and seen.delivery.ready),
+            "wanted": plan.revision(lab, seen) or None,
+        },
+    }
+
+
+def why(seen: Seen) -> str | None:
+    """Why the cluster is not ready, in one sentence; None when it is."""
+    if seen.nodes_ready:
+        return None
+    if seen.engine_trouble is not None:
+        return seen.engine_trouble.message
+    if not seen.containers:
+        return "there is no such cluster"
+    if stopped := [node.name for node in seen.containers if node.state != "running"]:
+        return f"not running: {', '.join(stopped)}"
+    if not seen.containers[0].ours:
+        return "this cluster was not made by threezone"
+    return seen.unreachable or "not Ready: " + ", ".join(node.name for node in seen.nodes if not node.ready)
+
+
+def rows(status: dict[str, Any]) -> list[list[str]]:
+    """The status as a table for people."""
+    engine, cluster, kubeconfig, flux, gitops = (
+        status[key] for key in ("engine", "cluster", "kubeconfig", "flux", "gitops")
+    )
+    nodes = ", ".join(f"{n['name']} {n['version']} {'Ready' if n['ready'] else 'NotReady'}" for n in cluster["nodes"])
+    tls = f" (TLS name {kubeconfig['tlsServerName']})" if kubeconfig["tlsServerName"] else ""
+    parts = ", ".join(c["name"] + ("" if c["ready"] else " NOT READY") for c in flux["components"])
+    behind = "" if gitops["revision"] == gitops["wanted"] else f"; HEAD is {gitops['wanted'] or 'nothing'}"
+    return [
+        ["PART", "READY", "WHAT"],
+        ["zone", "", status["zone"]],
+        ["engine", _yes(engine["state"] == "ok"), f"{engine['version'] or engine['state']} at {engine['endpoint']}"],
+        ["cluster", _yes(cluster["ready"]), f"{cluster['name']}: {nodes or cluster['why']}"],
+        ["kubeconfig", _yes(bool(kubeconfig["server"])), f"{kubeconfig['server'] or 'no entry'}{tls}"],
+        ["flux", _yes(flux["ready"]), f"{flux['version'] or 'not installed'} {parts}".strip()],
+        ["gitops", _yes(gitops["ready"]), f"{gitops['revision'] or 'nothing delivered'}{behind}"],
+    ]
+
+
+def _yes(ready: bool) -> str:
+    return "yes" if ready else "no"

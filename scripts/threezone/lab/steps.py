@@ -1,0 +1,230 @@
+"""The lab's plan carried out. Every step may be run again: it looks before it changes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from threezone import images
+from threezone.cluster import declared, kind, lifecycle
+from threezone.engine.observe import Engine, require
+from threezone.engine.observe import observe as observe_engine
+from threezone.errors import ClusterError
+from threezone.events import step
+from threezone.gitops import delivery, flux, repository, server
+from threezone.kube import pods
+from threezone.kube.client import Api
+from threezone.kube.waiting import World, condition, wait_for
+from threezone.lab.observe import ALL_DEPLOYMENTS, Lab
+from threezone.plan import Action
+from threezone.settings import Channel
+from threezone.tools import install, reach
+from threezone.zones import connect as zone
+
+ALL_PODS = "/api/v1/pods"
+GENTLE_SECONDS = 300.0
+
+
+class Session:
+    """What the steps share while they run: tools, channel and the API connection, each made when first needed."""
+
+    def __init__(self, lab: Lab, channel: Channel) -> None:
+        self.lab = lab
+        self._channel = channel
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """The working engine."""
+        return require(observe_engine())
+
+    @functools.cached_property
+    def channel(self) -> Literal["release", "source"]:
+        """Where what is missing comes from."""
+        return reach.resolve_channel(self._channel, root=self.lab.root)
+
+    @functools.cached_property
+    def tools(self) -> dict[str, Path]:
+        """The programs kind, kubectl and flux."""
+        with step("find kind, kubectl and flux") as running:
+            found = install.ensure(("kind", "kubectl", "flux"), self._channel, root=self.lab.root)
+            running.result = ", ".join(f"{tool.name} {tool.version}" for tool in found.values())
+        return {name: tool.path for name, tool in found.items()}
+
+    @functools.cached_property
+    def declared(self) -> declared.Declared:
+        """The declared cluster."""
+        return declared.read(self.lab.cluster_file)
+
+    @functools.cached_property
+    def kubernetes(self) -> str:
+        """The Kubernetes version that nodes shall run, such as v1.35.0."""
+        return "v" + images.kubernetes_version(self.lab.root)
+
+    @property
+    def overlays(self) -> tuple[declared.Overlay, ...]:
+        """What this engine needs beside the declared file."""
+        minor = int(self.kubernetes.split(".")[1])
+        return declared.overlays(cgroup=self.engine.cgroup, kubernetes_minor=minor)
+
+    @functools.cached_property
+    def api(self) -> Api:
+        """The API server by the proved route."""
+        entry = zone.current(self.lab.name)
+        if entry is None:
+            raise ClusterError(
+                f"there is no kubeconfig entry {self.lab.context}", fix="./run invoke kubeconfig.connect"
+            )
+        return Api(entry.kubeconfig, entry.context)
+
+
+def delete(session: Session) -> None:
+    """Remove the cluster's nodes."""
+    lifecycle.delete(session.lab.name, session.tools["kind"])
+
+
+def create(session: Session, *, retain: bool = False) -> None:
+    """Get the node image and create the cluster; nothing is asked of the user's kubeconfig here."""
+    kind_path = session.tools["kind"]
+    lifecycle.preflight(session.declared, local=session.engine.local)
+    node = images.ensure("node", session.channel, session.lab.root)
+    image = images.cluster_image(node.reference, session.lab.name)
+    lifecycle.create(
+        session.lab.name, session.declared, session.overlays, kind=kind_path, image=image, retain=retain
+    )
+
+
+def start(session: Session) -> None:
+    """Start the cluster's stopped nodes."""
+    lifecycle.start(lifecycle.observe(session.lab.name))
+
+
+def connect(session: Session) -> None:
+    """Prove a route to the API server and write it into the user's kubeconfig."""
+    with step("prove a route to the API server") as running:
+        text = kind.kubeconfig(session.lab.name, session.tools["kind"])
+        connected = zone.connect(session.lab.name, text, port=session.declared.api_port)
+        running.result = connected.sentence
+    session.__dict__.pop("api", None)
+
+
+def ready(session: Session) -> None:
+    """Wait until every node is Ready, then mark the cluster as created to the end."""
+    lifecycle.wait_ready(
+        session.api,
+        expected=len(session.declared.nodes),
+        version=session.kubernetes,
+        seconds=session.lab.settings.cluster.ready_timeout,
+    )
+    lifecycle.finish(session.lab.name)
+
+
+def load(session: Session, *names: images.Name) -> tuple[images.Image, ...]:
+    """Get images and put them into every node that lacks them."""
+    wanted = tuple(image for name in names for image in images.ensure_all(name, session.channel, session.lab.root))
+    nodes = [n.name for n in kind.nodes(session.lab.name) if n.role in ("control-plane", "worker")]
+    images.load(nodes, wanted)
+    return wanted
+
+
+def install_flux(session: Session) -> None:
+    """Install the components that the channel has, and wait for them."""
+    source = session.channel == "source"
+    components = flux.SOURCE_COMPONENTS if source else flux.RELEASE_COMPONENTS
+    if source:
+        load(session, "flux")
+    flux.install(session.tools["kubectl"], session.lab.context, flux.manifests(session.tools["flux"], components))
+    flux.wait_ready(session.api, components, GENTLE_SECONDS)
+
+
+def serve(session: Session) -> None:
+    """Serve Git in the cluster. The sample app's image comes along, so that a commit finds it in the node."""
+    git, *_ = load(session, "git-server", "hello")
+    secret = server.password(session.api, session.lab.name)
+    server.serve(
+        session.api, image=git.reference, repository=session.lab.settings.gitops.repository, secret=secret
+    )
+    server.wait_ready(session.api, GENTLE_SECONDS)
+
+
+def deliver(session: Session, *, force: bool = False) -> str:
+    """Push HEAD, have Flux reconcile it, and wait for exactly that revision. Returns the revision."""
+    gitops = session.lab.settings.gitops
+    commit = repository.head(session.lab.root, gitops.path)
+    revision = f"{gitops.branch}@sha1:{commit.sha}"
+    secret = server.password(session.api, session.lab.name)
+    with repository.forwarded(
+        session.tools["kubectl"], session.lab.context, server.NAMESPACE, f"service/{server.NAME}", 80
+    ) as address:
+        repository.push(
+            session.lab.root, commit, f"http://{address}/{gitops.repository}.git", gitops.branch,
+            user=server.USER, password=secret, force=force,
+        )  # fmt: skip
+    delivery.declare(
+        session.api,
+        name=gitops.repository,
+        url=server.url(gitops.repository),
+        branch=gitops.branch,
+        path=repository.prefixed(session.lab.root, gitops.path),
+    )
+    delivery.request(session.api, gitops.repository)
+    delivery.wait_applied(session.api, gitops.repository, revision, gitops.timeout)
+    return revision
+
+
+def unsettled(world: World) -> list[str]:
+    """The judge of a settled lab: every Deployment available; a pod that never can be ends the wait. Pure."""
+    broken = pods.missing(world[ALL_PODS].values())
+    lines = [
+        f"deployment {key}"
+        for key, item in world[ALL_DEPLOYMENTS].items()
+        if condition(item, "Available").get("status") != "True"
+    ]
+    return lines + [line for line in broken if "kube-system/" in line] if lines or broken else []
+
+
+def settle(session: Session) -> None:
+    """One true wait at the end: every workload of the cluster, CoreDNS included."""
+    with step("wait until every workload is available"):
+        wait_for(session.api, [ALL_DEPLOYMENTS, ALL_PODS], unsettled, seconds=GENTLE_SECONDS, what="the lab")
+
+
+STEPS: dict[str, Callable[[Session], object]] = {
+    "delete": delete,
+    "create": create,
+    "start": start,
+    "connect": connect,
+    "ready": ready,
+    "flux": install_flux,
+    "git": serve,
+    "deliver": deliver,
+    "settle": settle,
+}
+
+
+def apply(session: Session, actions: Sequence[Action]) -> None:
+    """Carry out a plan in its order. Actions without a step of their own (announcements) are only said."""
+    for action in actions:
+        if action.key in STEPS:
+            STEPS[action.key](session)
+
+
+def answer(session: Session) -> str:
+    """What the sample app answers over HTTP now, through the API server's own proxy (works from every zone)."""
+    app = session.lab.settings.app
+    path = f"/api/v1/namespaces/{app.namespace}/services/{app.service}:{app.port}/proxy/"
+    return session.api.text(path).strip()
+
+
+def down(session: Session, *, ours: bool) -> None:
+    """Remove what `up` made: the cluster, its image tag, the kubeconfig entry, our network attachment, our state."""
+    import shutil
+
+    if ours:
+        lifecycle.delete(session.lab.name, session.tools["kind"])
+    with step(f"remove the context {session.lab.context}") as running:
+        running.result = "" if zone.disconnect(session.lab.name) else "there was none"
+    images.forget_cluster_image(session.lab.name)
+    shutil.rmtree(server.password_file(session.lab.name).parent, ignore_errors=True)
+

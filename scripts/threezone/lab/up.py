@@ -1,0 +1,74 @@
+"""up: from whatever is there to a lab that runs the commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from threezone.cluster import lifecycle
+from threezone.engine import repair
+from threezone.errors import EngineError
+from threezone.lab import plan as lab_plan
+from threezone.lab import steps
+from threezone.lab.observe import Seen, observe
+from threezone.lab.steps import Session
+from threezone.plan import Action
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done, and what was seen when it was made."""
+
+    actions: tuple[Action, ...]
+    seen: Seen
+
+
+def plan(session: Session) -> Plan:
+    """Look, and plan. Raises what no plan can mend (a foreign cluster, no commit, an engine beyond our reach)."""
+    seen = observe(session.lab)
+    if seen.head_trouble is not None:
+        raise seen.head_trouble
+    repairs: tuple[Action, ...] = ()
+    if isinstance(seen.engine_trouble, EngineError):
+        _, repairs = repair.diagnose()
+        if not repairs:
+            raise seen.engine_trouble
+    return Plan((*_prefixed(repairs), *lab_plan.up(session.lab, seen, _cluster(session, seen, bool(repairs)))), seen)
+
+
+def _prefixed(repairs: tuple[Action, ...]) -> tuple[Action, ...]:
+    return tuple(Action(f"engine.{a.key}", a.sentence, a.command, a.asks) for a in repairs)
+
+
+def _cluster(session: Session, seen: Seen, engine_first: bool) -> tuple[Action, ...]:
+    """The cluster's own plan. A healthy API answers for its nodes, so that the nodes need not be asked."""
+    if seen.nodes_ready and seen.containers and seen.containers[0].ours:
+        return ()
+    lab = session.lab
+    if engine_first:  # nothing can be seen yet; the engine's cgroup version neither
+        return lifecycle.plan(lifecycle.Observed(lab.name, "absent"), session.declared, (), "…")
+    observed = lifecycle.observe(lab.name)
+    overlays = () if observed.state == "running" else session.overlays
+    return lifecycle.plan(observed, session.declared, overlays, f"threezone/node:{session.kubernetes}-{lab.name}")
+
+
+def apply(session: Session, plan: Plan) -> None:
+    """Carry the plan out. With a new engine the world is looked at again, because nothing could be seen before."""
+    repairs = [Action(a.key.removeprefix("engine."), a.sentence) for a in plan.actions if a.key.startswith("engine.")]
+    actions = plan.actions
+    if repairs:
+        repair.apply(repairs)
+        actions = lab_plan.up(session.lab, again := observe(session.lab), _cluster(session, again, engine_first=False))
+    steps.apply(session, actions)
+
+
+def summary(session: Session, plan: Plan) -> str:
+    """What one has now: the nodes, the route, Flux, the commit, and the app's answer."""
+    seen = plan.seen if not plan.actions else observe(session.lab)
+    lines = [
+        f"cluster   {session.lab.context}: " + ", ".join(f"{n.name} {n.version} Ready" for n in seen.nodes),
+        f"API       {seen.server}" + (f" (TLS name {seen.tls_server_name})" if seen.tls_server_name else ""),
+        f"Flux      {seen.flux.version}: {', '.join(c.name for c in seen.flux.components)}",
+        f"commit    {seen.delivery.applied if seen.delivery else 'none'}",
+        f"app       {steps.answer(session)}",
+    ]
+    return "\n".join(lines)

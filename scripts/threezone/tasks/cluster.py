@@ -1,0 +1,119 @@
+"""cluster.*: zone 3, the declared kind cluster."""
+
+from __future__ import annotations
+
+from invoke import Context
+
+from threezone.tasks.edge import consent, emit, say, table, task
+from threezone.tasks.lab import CHANNEL, NAME, session
+
+
+@task(
+    help={
+        "name": NAME,
+        "channel": CHANNEL,
+        "retain": "keep the nodes of a failed create for a look",
+        "dry-run": "print the plan and change nothing",
+    }
+)
+def create(c: Context, name: str = "", channel: str = "", retain: bool = False, dry_run: bool = False) -> None:
+    """Create the cluster that local/kubernetes/kind.yaml declares, connect the kubeconfig, wait until it is Ready."""
+    from threezone.cluster import lifecycle
+    from threezone.lab import steps
+    from threezone.plan import describe
+
+    at = session(name, channel)
+    seen = lifecycle.observe(at.lab.name)
+    image = f"threezone/node:{at.kubernetes}-{at.lab.name}"
+    actions = lifecycle.plan(seen, at.declared, () if seen.state == "running" else at.overlays, image)
+    if dry_run:
+        say(describe(actions))
+        return
+    for action in actions:
+        if action.key == "create":
+            steps.create(at, retain=retain)
+        elif action.key in steps.STEPS:
+            steps.STEPS[action.key](at)
+        else:
+            from threezone.events import note
+
+            note(action.sentence)
+    steps.connect(at)
+    steps.ready(at)
+    say(f"the cluster {at.lab.name} is ready" if actions else f"the cluster {at.lab.name} is ready; nothing to do")
+
+
+@task(help={"name": NAME, "yes": "answer yes to the question"})
+def delete(c: Context, name: str = "", yes: bool = False) -> None:
+    """Delete a cluster of ours and its kubeconfig entry; the same as down."""
+    from threezone.errors import ClusterError
+    from threezone.cluster import kind
+    from threezone.lab import down
+
+    at = session(name)
+    nodes = kind.nodes(at.lab.name)
+    if not nodes:
+        known = ", ".join(sorted({node.cluster for node in kind.nodes()})) or "none"
+        raise ClusterError(f"there is no cluster named {at.lab.name}", evidence=f"clusters here: {known}")
+    if not nodes[0].ours:
+        raise ClusterError(
+            f"the cluster {at.lab.name} was not made by threezone; it is left alone",
+            fix=f"kind delete cluster --name {at.lab.name}",
+        )
+    actions = down.plan(at)
+    consent(actions, yes=yes)
+    down.apply(at, actions)
+    say(f"the cluster {at.lab.name} is gone")
+
+
+@task(name="list", help={"json": "print the clusters as JSON"})
+def list_(c: Context, json: bool = False) -> None:
+    """List the kind clusters of this engine, found by kind's labels; ours are marked."""
+    from threezone.cluster import kind
+
+    nodes = kind.nodes()
+    names = sorted({node.cluster for node in nodes})
+    rows = [
+        {
+            "name": name,
+            "ours": any(node.ours for node in nodes if node.cluster == name),
+            "nodes": [
+                {"name": n.name, "role": n.role, "state": n.state, "image": n.image} for n in nodes if n.cluster == name
+            ],
+        }
+        for name in names
+    ]
+    if json:
+        emit(rows)
+    elif not rows:
+        say("no clusters")
+    else:
+        lines = [["NAME", "OURS", "NODES"]]
+        for row in rows:
+            shown = ", ".join(f"{node['name']} ({node['state']})" for node in row["nodes"])  # type: ignore[attr-defined]
+            lines.append([str(row["name"]), "yes" if row["ours"] else "no", shown])
+        say(table(lines))
+
+
+@task(help={"name": NAME, "json": "print the observation as JSON"})
+def status(c: Context, name: str = "", json: bool = False) -> None:
+    """Show one cluster: its containers and its nodes as the API server sees them. Exit 4 when it is not ready."""
+    from threezone.cluster import kind
+    from threezone.errors import ClusterError
+    from threezone.lab import status as room
+
+    at = session(name)
+    seen = room.collect(at.lab)["cluster"]
+    if json:
+        emit(seen)
+    else:
+        lines = [["CONTAINER", "ROLE", "STATE", "KUBERNETES", "READY"]]
+        by_name = {node["name"]: node for node in seen["nodes"]}
+        for node in kind.nodes(at.lab.name):
+            of_api = by_name.get(node.name, {"version": "-", "ready": False})
+            ready = "-" if node.role not in ("control-plane", "worker") else ("yes" if of_api["ready"] else "no")
+            lines.append([node.name, node.role, node.state, of_api["version"], ready])
+        if len(lines) > 1:
+            say(table(lines))
+    if not seen["ready"]:
+        raise ClusterError(f"the cluster {at.lab.name} is not ready: {seen['why']}", fix="./run invoke up")

@@ -1,0 +1,82 @@
+"""up, down, status: the whole lab."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from invoke import Context
+
+from threezone.tasks.edge import consent, emit, say, table, task
+
+CHANNEL = "where tools and images come from: auto (by reachability), release, source"
+NAME = "the cluster's name (default: threezone.cluster.name in invoke.yaml)"
+
+
+def session(name: str = "", channel: str = "") -> Any:
+    """The session that tasks work in, from settings and options."""
+    from typing import get_args
+
+    from threezone import settings
+    from threezone.errors import UsageError
+    from threezone.lab.observe import Lab
+    from threezone.lab.steps import Session
+
+    root = settings.find_root()
+    chosen = settings.load(root)
+    if channel and channel not in get_args(settings.Channel):
+        raise UsageError(f"unknown channel {channel!r}; expected one of {', '.join(get_args(settings.Channel))}")
+    return Session(Lab(root, chosen, settings.cluster_name(name or chosen.cluster.name)), channel or chosen.channel)
+
+
+@task(
+    help={
+        "yes": "answer yes to every question of the plan",
+        "dry-run": "print the plan and change nothing",
+        "name": NAME,
+        "channel": CHANNEL,
+    }
+)
+def up(c: Context, yes: bool = False, dry_run: bool = False, name: str = "", channel: str = "") -> None:
+    """Bring the lab up: engine, tools, images, cluster, kubeconfig, Flux, Git, and the commit delivered. Safe to repeat."""
+    from threezone.lab import up as room
+    from threezone.plan import describe
+
+    at = session(name, channel)
+    plan = room.plan(at)
+    if dry_run:
+        say(describe(plan.actions))
+        return
+    if not plan.actions:
+        say("nothing to do")
+    else:
+        consent(plan.actions, yes=yes)
+        room.apply(at, plan)
+    say(room.summary(at, plan))
+
+
+@task(help={"yes": "answer yes to the question", "dry-run": "print the plan and change nothing", "name": NAME})
+def down(c: Context, yes: bool = False, dry_run: bool = False, name: str = "") -> None:
+    """Remove everything that up made (cluster, kubeconfig entry, network attachment, password) and nothing else."""
+    from threezone.lab import down as room
+    from threezone.plan import describe
+
+    at = session(name)
+    actions = room.plan(at)
+    if dry_run or not actions:
+        say(describe(actions))
+        return
+    consent(actions, yes=yes)
+    room.apply(at, actions)
+    say(f"the lab {at.lab.name} is gone; tools and images stay cached")
+
+
+@task(help={"json": "print the observation as JSON", "name": NAME})
+def status(c: Context, json: bool = False, name: str = "") -> None:
+    """Show the lab as it is: zone, engine, cluster, kubeconfig, Flux and the delivered revision. Changes nothing."""
+    from threezone.lab import status as room
+
+    seen = room.collect(session(name).lab)
+    if json:
+        emit(seen)
+    else:
+        say(table(room.rows(seen)))
