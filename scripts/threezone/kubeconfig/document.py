@@ -1,0 +1,309 @@
+"""A kubeconfig as data: pure functions from document to document. Nothing here reads or writes a file.
+
+The shape is client-go's `tools/clientcmd/api/v1`; what it refuses is refused here with its words, and what it does not
+know is kept. A `Document` is never changed in place: every function returns a new one and shares what is equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from threezone.errors import UsageError
+from threezone.kubeconfig import notation
+
+Section = Literal["clusters", "contexts", "users"]
+Item = dict[str, Any]
+
+BODY: dict[Section, str] = {"clusters": "cluster", "contexts": "context", "users": "user"}
+_GO_TYPES: dict[Section, str] = {"clusters": "Cluster", "contexts": "Context", "users": "AuthInfo"}
+
+_FILE_CREDENTIALS = (
+    "client-certificate",
+    "client-certificate-data",
+    "client-key",
+    "client-key-data",
+    "token",
+    "tokenFile",
+)
+_CA = ("certificate-authority", "certificate-authority-data")
+
+# The fields that kubectl decodes into a string or a bool; a value of another type makes it refuse the whole file.
+_STRINGS: dict[Section, frozenset[str]] = {
+    "clusters": frozenset(["server", "tls-server-name", "proxy-url", *_CA]),
+    "contexts": frozenset(["cluster", "user", "namespace"]),
+    "users": frozenset(["as", "as-uid", "username", "password", *_FILE_CREDENTIALS]),
+}
+_BOOLS: dict[Section, frozenset[str]] = {
+    "clusters": frozenset(["insecure-skip-tls-verify", "disable-compression"]),
+    "contexts": frozenset(),
+    "users": frozenset(),
+}
+
+# What a new entry of the same name replaces; everything else in the entry (a namespace, extensions, unknown keys) is
+# the user's and stays.
+_TRUST = frozenset(["server", "tls-server-name", "insecure-skip-tls-verify", *_CA])
+_CREDENTIALS = frozenset(["username", "password", "auth-provider", "exec", *_FILE_CREDENTIALS])
+
+
+@dataclass(frozen=True)
+class Document:
+    """One kubeconfig: `data` is the tree as read; `cut`: more YAML documents followed, which kubectl ignores."""
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A context with what it refers to. `cluster` and `user` are the bodies as written ({} when missing)."""
+
+    context: str
+    cluster_name: str
+    user_name: str
+    namespace: str
+    cluster: Mapping[str, Any] = field(repr=False)
+    user: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def server(self) -> str:
+        """The API server's address, "" when the cluster is missing."""
+        return str(self.cluster.get("server") or "")
+
+    @property
+    def tls_server_name(self) -> str:
+        """The name that the server's certificate must carry, "" for the host in `server`."""
+        return str(self.cluster.get("tls-server-name") or "")
+
+
+def parse(text: bytes, where: str = "kubeconfig") -> Document:
+    """The document in `text`; an empty one for no text, as kubectl reads it. `where` is the name that errors use.
+
+    Raises UsageError, with the line where it is known, for everything that kubectl refuses too.
+    """
+    try:
+        data, lines, cut = notation.load(text)
+    except notation.Broken as error:
+        raise _broken(where, error.problem, error.line) from None
+    if data is None:
+        return Document({}, cut)
+    if not isinstance(data, dict):
+        raise _broken(where, f"couldn't get version/kind; a mapping was expected, not {_go_type(data)}", 1)
+    if data.get("apiVersion") not in (None, "", "v1") or data.get("kind") not in (None, "", "Config"):
+        kind, version = data.get("kind") or "Config", data.get("apiVersion") or "v1"
+        raise _broken(where, f'no kind "{kind}" is registered for version "{version}"', 1)
+    if not isinstance(data.get("current-context"), str | None):
+        raise _broken(where, _mismatch(data["current-context"], "Config.current-context", "string"), 1)
+    for section in BODY:
+        _check(data.get(section), section, lines, where)
+    return Document(data, cut)
+
+
+def _check(listed: Any, section: Section, lines: dict[int, int], where: str) -> None:
+    """Raise UsageError where kubectl's decoder would fail in this section."""
+    kind = _GO_TYPES[section]
+    if not isinstance(listed, list | None):
+        raise _broken(where, _mismatch(listed, f"Config.{section}", f"[]v1.Named{kind}"), lines.get(id(listed), 0))
+    seen: set[str] = set()
+    for item in listed or []:
+        if not isinstance(item, dict | None):
+            raise _broken(where, _mismatch(item, f"Config.{section}", f"v1.Named{kind}"))
+        line = lines.get(id(item), 0)
+        name, content = (item or {}).get("name"), (item or {}).get(BODY[section])
+        place = f"Named{kind}.{section}"
+        if not isinstance(name, str | None):
+            raise _broken(where, _mismatch(name, f"{place}.name", "string"), line)
+        if not isinstance(content, dict | None):
+            raise _broken(where, _mismatch(content, f"{place}.{BODY[section]}", f"v1.{kind}"), line)
+        wrong = _wrong_field(content or {}, section)
+        if wrong:
+            key, wanted = wrong
+            problem = _mismatch((content or {})[key], f"{kind}.{section}.{BODY[section]}.{key}", wanted)
+            raise _broken(where, problem, lines.get(id(content), line))
+        if (name or "") in seen:
+            raise _broken(where, f'duplicate name "{name or ""}" in list ({section})', line)
+        seen.add(name or "")
+
+
+def _wrong_field(content: Item, section: Section) -> tuple[str, str] | None:
+    """The first field whose value has the wrong type, and the type that it should have."""
+    for key, value in content.items():
+        if key in _STRINGS[section] and not isinstance(value, str | None):
+            return key, "string"
+        if key in _BOOLS[section] and not isinstance(value, bool | None):
+            return key, "bool"
+    return None
+
+
+def _mismatch(value: Any, place: str, wanted: str) -> str:
+    return f"json: cannot unmarshal {_go_type(value)} into Go struct field {place} of type {wanted}"
+
+
+def _go_type(value: Any) -> str:
+    for kind, word in ((bool, "bool"), (int | float, "number"), (str, "string"), (list, "array"), (dict, "object")):
+        if isinstance(value, kind):
+            return word
+    return "null"
+
+
+def _broken(where: str, problem: str, line: int = 0) -> UsageError:
+    at = f"{where}, line {line}" if line else where
+    advice = "; quote the value" if "cannot unmarshal number" in problem or "cannot unmarshal bool" in problem else ""
+    return UsageError(
+        f"{at}: not a kubeconfig that kubectl can read",
+        evidence=problem,
+        fix=f"correct {where}{advice}; `kubectl config view --kubeconfig {where}` must accept it",
+    )
+
+
+def dump(document: Document) -> bytes:
+    """The document as YAML that kubectl and YAML 1.1 and 1.2 readers read back the same.
+
+    Missing sections are written empty: the Python client requires them, and a `users: null` breaks it.
+    """
+    data = dict(document.data)
+    head = {"apiVersion": data.pop("apiVersion", None) or "v1", "kind": data.pop("kind", None) or "Config"}
+    for section in BODY:
+        data[section] = data.get(section) or []
+    data["current-context"] = data.get("current-context") or ""
+    return notation.dump({**head, **data})
+
+
+def items(document: Document, section: Section) -> dict[str, Item]:
+    """The named items of a section in their order, each as it stands in the list (`name`, the body, unknown keys)."""
+    return {(item or {}).get("name") or "": item or {} for item in document.data.get(section) or []}
+
+
+def body(document: Document, section: Section, name: str) -> Item | None:
+    """What stands under `cluster`, `context` or `user` of the named item; {} when it is empty, None when missing."""
+    item = items(document, section).get(name)
+    return None if item is None else dict(item.get(BODY[section]) or {})
+
+
+def put_item(document: Document, section: Section, name: str, item: Item | None) -> Document:
+    """The document with this item in its place, or at the end when it is new; with None, without it."""
+    named = items(document, section)
+    if item is None:
+        named.pop(name, None)
+    else:
+        named[name] = item
+    return Document({**document.data, section: list(named.values())}, document.cut)
+
+
+def put(document: Document, section: Section, name: str, content: Mapping[str, Any]) -> Document:
+    """The document with `content` as the body of the named item; unknown keys beside the body stay."""
+    item = items(document, section).get(name) or {}
+    return put_item(document, section, name, {**item, "name": name, BODY[section]: dict(content)})
+
+
+def current_context(document: Document) -> str:
+    """The name of the current context, "" when none is set."""
+    return str(document.data.get("current-context") or "")
+
+
+def with_current_context(document: Document, name: str) -> Document:
+    """The document with another current context; "" sets none."""
+    return Document({**document.data, "current-context": name}, document.cut)
+
+
+def entry(document: Document, context: str) -> Entry | None:
+    """The context and what it refers to, or None when there is no such context."""
+    found = body(document, "contexts", context)
+    if found is None:
+        return None
+    cluster, user = found.get("cluster") or "", found.get("user") or ""
+    return Entry(
+        context=context,
+        cluster_name=cluster,
+        user_name=user,
+        namespace=found.get("namespace") or "",
+        cluster=body(document, "clusters", cluster) or {},
+        user=body(document, "users", user) or {},
+    )
+
+
+def with_route(document: Document, cluster: str, server: str, tls_server_name: str = "") -> Document:
+    """The document with this way to the cluster's API server. Raises UsageError for a cluster that is not there."""
+    found = body(document, "clusters", cluster)
+    if found is None:
+        raise UsageError(f"there is no cluster {cluster!r} in this kubeconfig")
+    found["server"] = server
+    found.pop("tls-server-name", None)
+    if tls_server_name:
+        found["tls-server-name"] = tls_server_name
+    return put(document, "clusters", cluster, found)
+
+
+def merge(document: Document, source: Document, context: str) -> Document:
+    """The document with `context` of `source`, its cluster and its user.
+
+    Entries of the same names are renewed: address, trust and credentials come from `source` alone, everything else
+    that stands in them stays. File paths are taken as they are. Raises UsageError when `source` lacks one of the three.
+    """
+    new = entry(source, context)
+    if new is None or not new.cluster or body(source, "users", new.user_name) is None:
+        raise UsageError(f"the source has no complete context {context!r} (a context, its cluster and its user)")
+    old_cluster = body(document, "clusters", new.cluster_name) or {}
+    old_user = body(document, "users", new.user_name) or {}
+    document = put(document, "clusters", new.cluster_name, _renewed(old_cluster, new.cluster, _TRUST))
+    document = put(document, "users", new.user_name, _renewed(old_user, new.user, _CREDENTIALS))
+    old_context = body(document, "contexts", context) or {}
+    return put(document, "contexts", context, {**old_context, **(body(source, "contexts", context) or {})})
+
+
+def _renewed(old: Mapping[str, Any], new: Mapping[str, Any], owned: frozenset[str]) -> Item:
+    """`new` over `old`, with the keys of `owned` from `new` alone; keys keep their places, so equal stays equal."""
+    kept = {key: value for key, value in old.items() if key in new or key not in owned}
+    return {**kept, **new}
+
+
+def remove(document: Document, context: str) -> Document:
+    """The document without the context, and without its cluster and user where no other context refers to them."""
+    gone = body(document, "contexts", context)
+    if gone is None:
+        return document
+    document = put_item(document, "contexts", context, None)
+    left = [item.get("context") or {} for item in items(document, "contexts").values()]
+    parts: tuple[tuple[Section, str], ...] = (("clusters", "cluster"), ("users", "user"))
+    for section, key in parts:
+        name = gone.get(key) or ""
+        if name not in {other.get(key) or "" for other in left} and name in items(document, section):
+            document = put_item(document, section, name, None)
+    return document
+
+
+# kind, minikube and others leave their notes in `extensions`, which kubectl keeps and nobody else reads. Ours is in the
+# context: which context was the current one before this became it, to be restored when this one is removed.
+_EXTENSION = "threezone"
+
+
+def adopt(document: Document, source: Document, context: str) -> Document:
+    """`merge`, and make a context that is new the current one, as kind does; the one before is noted in it.
+
+    A context that was there before stays as current or not current as the user left it.
+    """
+    known = body(document, "contexts", context)
+    before = current_context(document)
+    document = merge(document, source, context)
+    if known is not None:
+        return document
+    made = body(document, "contexts", context) or {}
+    note = {"name": _EXTENSION, "extension": {"previous-context": before}}
+    kept = [other for other in made.get("extensions") or [] if other.get("name") != _EXTENSION]
+    document = put(document, "contexts", context, {**made, "extensions": [*kept, note]})
+    return with_current_context(document, context)
+
+
+def disown(document: Document, context: str) -> Document:
+    """`remove`, and give the current context back to the one that `adopt` noted, or to none."""
+    found = body(document, "contexts", context) or {}
+    previous = ""
+    for other in found.get("extensions") or []:
+        if isinstance(other, dict) and other.get("name") == _EXTENSION:
+            previous = str((other.get("extension") or {}).get("previous-context") or "")
+    document = remove(document, context)
+    if current_context(document) == context:
+        back = previous if previous in items(document, "contexts") else ""
+        document = with_current_context(document, back)
+    return document

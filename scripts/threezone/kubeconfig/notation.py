@@ -1,0 +1,252 @@
+"""YAML as kubectl reads it, and YAML that every reader takes for the same.
+
+kubectl reads a kubeconfig with sigs.k8s.io/yaml on go.yaml.in/yaml/v2: YAML 1.1 words (`on`, `y`), Go's number syntax
+(`0o17` and `1_000` are numbers, `1e400` is a string), only the first document, keys turned into strings. PyYAML decides
+differently on each of these, so its parser is used for the syntax only and the scalars are resolved here as Go does
+(`resolve.go` of that module). On the way out every string is quoted on which YAML 1.1, YAML 1.2 or Go could disagree.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CORE = "tag:yaml.org,2002:"
+_RESOLVED_TAGS = {_CORE + kind for kind in ("bool", "int", "float", "null", "timestamp")}
+
+_TRUTH = {"y": True, "yes": True, "true": True, "on": True, "n": False, "no": False, "false": False, "off": False}
+_WORDS: dict[str, bool | float | None] = {"": None, "~": None}
+for _word, _meaning in (*_TRUTH.items(), ("null", None)):
+    _WORDS |= {_word: _meaning, _word.capitalize(): _meaning, _word.upper(): _meaning}
+for _form in (".inf", ".Inf", ".INF"):
+    _WORDS |= {_form: math.inf, "+" + _form: math.inf, "-" + _form: -math.inf}
+_WORDS |= {".nan": math.nan, ".NaN": math.nan, ".NAN": math.nan}
+
+_INTEGER = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_HINTS = frozenset("+-0123456789yYnNtTfFoO~.")
+
+
+class Broken(Exception):
+    """The text is not YAML that kubectl would read. `line` counts from 1; 0 when unknown."""
+
+    def __init__(self, problem: str, line: int = 0) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.line = line
+
+
+def resolve(plain: str) -> Any:
+    """The value of an unquoted scalar: str, int, float, bool or None, as kubectl's reader decides."""
+    if plain and plain[0] not in _HINTS:
+        return plain
+    if plain in _WORDS:
+        return _WORDS[plain]
+    if plain[0] not in "+-.0123456789":
+        return plain
+    digits = plain if plain[0] == "." else plain.replace("_", "")
+    integer = _INTEGER.fullmatch(digits)
+    if integer:
+        sign, *numerals = integer.groups()
+        value = next(int(text, base) for text, base in zip(numerals, (16, 2, 8, 10), strict=True) if text)
+        value = -value if sign == "-" else value
+        # An explicit plus is no uint64 in Go: strconv.ParseUint takes no sign.
+        if -(2**63) <= value < (2**63 if sign else 2**64):
+            return value
+    if _FLOAT.fullmatch(digits):
+        number = float(digits)
+        if math.isfinite(number):  # out of range is an error for strconv.ParseFloat, and so a string
+            return number
+    return plain
+
+
+def load(text: bytes) -> tuple[Any, dict[int, int], bool]:
+    """The first document as plain data, the line of every mapping by its `id`, and whether more documents follow.
+
+    Raises Broken.
+    """
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        reader = _Reader(loader(text))
+        return reader.document()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise Broken(str(error.problem or error.context), mark.line + 1 if mark else 0) from None
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count(b"\n") + 1 if isinstance(error.position, int) else 0
+        raise Broken(f"{error.reason} (byte {error.position})", line) from None
+    except RecursionError:
+        raise Broken("nested too deeply") from None
+
+
+class _Reader:
+    """Plain data from PyYAML's events."""
+
+    def __init__(self, events: Any) -> None:
+        self._events = events
+        self._anchors: dict[str, Any] = {}
+        self._lines: dict[int, int] = {}
+
+    def document(self) -> tuple[Any, dict[int, int], bool]:
+        import yaml
+
+        self._events.get_event()  # the stream's start
+        if self._events.check_event(yaml.StreamEndEvent):
+            return None, self._lines, False
+        self._events.get_event()  # the document's start
+        data = self._node(self._events.get_event())
+        self._events.get_event()  # the document's end
+        try:
+            more = not self._events.check_event(yaml.StreamEndEvent)
+        except yaml.YAMLError:  # kubectl never looks behind the first document
+            more = True
+        return data, self._lines, more
+
+    def _node(self, event: Any) -> Any:
+        kind = type(event).__name__
+        line = event.start_mark.line + 1
+        if kind == "AliasEvent":
+            # An anchor is known only when its node is complete, so no alias can point into itself.
+            if event.anchor not in self._anchors:
+                raise Broken(f"unknown anchor {event.anchor!r}, or one that contains itself", line)
+            return self._anchors[event.anchor]
+        value: Any
+        if kind == "ScalarEvent":
+            value = _scalar(event, line)
+        elif kind == "SequenceStartEvent":
+            value = [self._node(item) for item in self._until("SequenceEndEvent")]
+        else:
+            value = self._mapping(line)
+        if event.anchor:
+            self._anchors[event.anchor] = value
+        return value
+
+    def _until(self, end: str) -> Iterator[Any]:
+        while True:
+            event = self._events.get_event()
+            if type(event).__name__ == end:
+                return
+            yield event
+
+    def _mapping(self, line: int) -> dict[str, Any]:
+        own: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for event in self._until("MappingEndEvent"):
+            here = event.start_mark.line + 1
+            is_merge = getattr(event, "value", "") == "<<" and event.implicit[0]
+            key = self._node(event)
+            value = self._node(self._events.get_event())
+            if is_merge:
+                for part in value if isinstance(value, list) else [value]:
+                    if not isinstance(part, dict):
+                        raise Broken("map merge requires map or sequence of maps as the value", here)
+                    merged = {**part, **merged}
+                continue
+            own[_key(key, here)] = value
+        data = {**merged, **own} if merged else own
+        self._lines[id(data)] = line
+        return data
+
+
+def _scalar(event: Any, line: int) -> Any:
+    if event.implicit[0] or event.tag in _RESOLVED_TAGS:
+        value = resolve(event.value)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise Broken(f"json: unsupported value: {event.value}", line)
+        return value
+    if event.tag == _CORE + "binary":
+        try:
+            return base64.b64decode(event.value).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise Broken("!!binary value contains invalid base64 data", line) from None
+    return str(event.value)  # quoted, !!str, or a tag that kubectl's reader does not know
+
+
+def _key(key: Any, line: int) -> str:
+    """A key as the text that kubectl's reader makes of it (sigs.k8s.io/yaml `convertToJSONableObject`)."""
+    if isinstance(key, str):
+        return key
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if isinstance(key, int):
+        return str(key)
+    if isinstance(key, float):  # Go prints it with 32 bits of precision: what it becomes is nobody's intention
+        raise Broken(f"the number {key} as a key: quote it", line)
+    raise Broken(f"unsupported map key: {'null' if key is None else 'a list or a mapping'}", line)
+
+
+# Unquoted is only what starts with a letter, has no character with a meaning, and is no word of YAML 1.1 or 1.2.
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9+/=_.@:-]*(?<!:)")
+_RESERVED = frozenset(["y", "yes", "true", "on", "n", "no", "false", "off", "null", "nan", "inf", "infinity"])
+_ESCAPED = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]')
+_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
+_LONGEST_KEY = 1000  # YAML allows a key of 1024 characters on its line; longer ones need the form with `?`
+
+
+def dump(data: Any) -> bytes:
+    """`data` (dict, list, str, int, float, bool, None) as block YAML, UTF-8."""
+    lines: list[str] = []
+    _block(data, "", "", lines)
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _block(value: Any, head: str, indent: str, lines: list[str]) -> None:
+    """Append `value`; `head` is what already stands on its first line, `indent` that of its further lines."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            name = _text(str(key))
+            if len(name) > _LONGEST_KEY:
+                lines.append(f"{head or indent}? {name}")
+                head, name = "", ""
+            _item(item, f"{head or indent}{name}:", indent, lines)
+            head = ""
+    elif isinstance(value, list) and value:
+        for item in value:
+            if isinstance(item, (dict, list)) and item:
+                _block(item, f"{head or indent}- ", indent + "  ", lines)
+            else:
+                lines.append(f"{head or indent}- {_atom(item)}")
+            head = ""
+    else:
+        lines.append(f"{head or indent}{_atom(value)}")
+
+
+def _item(item: Any, head: str, indent: str, lines: list[str]) -> None:
+    if isinstance(item, dict) and item:
+        lines.append(head)
+        _block(item, "", indent + "  ", lines)
+    elif isinstance(item, list) and item:
+        lines.append(head)
+        _block(item, "", indent, lines)
+    else:
+        lines.append(f"{head} {_atom(item)}")
+
+
+def _atom(value: Any) -> str:
+    if isinstance(value, str):
+        return _text(value)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        digits = repr(value)
+        mantissa, _, exponent = digits.partition("e")
+        return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{exponent}" if exponent else digits
+    if isinstance(value, int):
+        return str(value)
+    return "{}" if isinstance(value, dict) else "[]"
+
+
+def _text(text: str) -> str:
+    if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED:
+        return text
+    return '"' + _ESCAPED.sub(lambda found: _SHORT.get(found[0]) or f"\\u{ord(found[0]):04x}", text) + '"'

@@ -1,0 +1,323 @@
+"""The user's kubeconfig files: which they are, kubectl's lock, and writes that leave the old or the new file.
+
+Follows client-go's `tools/clientcmd` (config.go, loader.go) where others can see it: which file of $KUBECONFIG a
+stanza is written to, and the lock `<path>.lock`, made with O_CREAT|O_EXCL and removed afterwards. Where client-go
+truncates the file in place, and so shows half of it to readers, this writes a sibling and renames it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from threezone.errors import UsageError
+from threezone.kubeconfig import document
+from threezone.kubeconfig.document import BODY, Document, Section
+
+LOCK_TIMEOUT = 10.0  # seconds; kubectl holds its lock for some milliseconds
+_POLL = 0.02  # a file's disappearance has no event that works on every file system
+_TORN = 0.5  # seconds that a file which somebody writes in place may take to become whole
+_PRIVATE = 0o600
+_NO_LOCK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
+
+
+@dataclass(frozen=True)
+class View:
+    """All files as one, as kubectl merges them. `files` in the order of $KUBECONFIG, `target` takes what is new.
+
+    `origins` tells which file defines a stanza.
+    """
+
+    document: Document
+    origins: Mapping[tuple[Section, str], str]
+    files: tuple[str, ...]
+    target: str
+
+    def directory(self, section: Section, name: str) -> Path:
+        """The directory to which relative paths in this stanza refer."""
+        return Path(self.origins.get((section, name), self.target)).absolute().parent
+
+
+def files(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The kubeconfig files, spelled as kubectl spells them (its lock's name comes from the spelling).
+
+    $KUBECONFIG without empty and repeated elements, else $HOME/.kube/config. Raises UsageError when neither names one.
+    """
+    environment = os.environ if env is None else env
+    listed = environment.get("KUBECONFIG", "")
+    if listed:
+        chosen = tuple(dict.fromkeys(part for part in listed.split(os.pathsep) if part))
+        if not chosen:
+            raise UsageError(f"KUBECONFIG={listed} names no file", fix="unset KUBECONFIG, or name a file in it")
+        return chosen
+    home = environment.get("HOME", "")
+    if not home:
+        # kubectl goes on with ./.kube/config here: a credential in whatever directory one stands in.
+        raise UsageError("neither HOME nor KUBECONFIG is set", fix="export KUBECONFIG=/path/to/a/kubeconfig")
+    return (f"{home}/.kube/config",)
+
+
+def read(env: Mapping[str, str] | None = None) -> View:
+    """The files as they are now; missing files are empty ones. Raises UsageError for one that kubectl could not read."""
+    return _read(files(env), locked=False)[0]
+
+
+def update(
+    change: Callable[[Document], Document], *, env: Mapping[str, str] | None = None, timeout: float = LOCK_TIMEOUT
+) -> bool:
+    """Apply `change` to the merged document and write what it changed; False when it changed nothing.
+
+    `change` is pure and may be called twice: once to see whether there is anything to do, once under the lock. What it
+    changes in the three sections and in current-context is written: every stanza to the file that defines it, a new
+    one to the first file that exists, else to the last of the list.
+    Raises UsageError: a file that cannot be read or written, or a lock that others hold for `timeout` seconds.
+    """
+    names = files(env)
+    view, _ = _read(names, locked=False)
+    if _same(change(view.document), view.document) and not any(map(_is_locked, names)):
+        return False
+    with _locked(names, timeout) as writable:
+        view, parts = _read(names, locked=True)
+        changed = _distribute(view, parts, change(view.document))
+        for name in changed:
+            if name not in writable:
+                raise _unwritable(name)
+        for name, content in changed.items():
+            if content.cut:
+                raise UsageError(
+                    f"{name} holds more than one YAML document; kubectl reads only the first, and so does threezone",
+                    fix=f"remove everything after the first document in {name}",
+                )
+            _write(name, document.dump(content))
+    return bool(changed)
+
+
+def _same(one: Document, other: Document) -> bool:
+    return one.data == other.data
+
+
+def _read(names: Sequence[str], *, locked: bool) -> tuple[View, dict[str, Document]]:
+    parts = {name: _read_file(name, locked=locked) for name in names}
+    merged: dict[str, object] = {}
+    origins: dict[tuple[Section, str], str] = {}
+    for name, part in parts.items():
+        for section in BODY:
+            for stanza in document.items(part, section):
+                origins.setdefault((section, stanza), name)
+        for key, value in part.data.items():
+            if key not in BODY and merged.get(key) in (None, ""):
+                merged[key] = value
+    for section in BODY:
+        found = {key: item for part in reversed(parts.values()) for key, item in document.items(part, section).items()}
+        order = [stanza for kind, stanza in origins if kind == section]
+        merged[section] = [found[stanza] for stanza in order]
+    existing = [name for name in names if Path(name).exists()]
+    target = existing[0] if existing else names[-1]
+    return View(Document(merged), origins, tuple(names), target), parts
+
+
+def _read_file(name: str, *, locked: bool) -> Document:
+    """One file. Without the lock it may be seen half written by kubectl: then look again for a moment."""
+    deadline = time.monotonic() + (0 if locked else _TORN)
+    while True:
+        suspicious = _is_locked(name)
+        try:
+            text = Path(name).read_bytes()
+        except FileNotFoundError:
+            return Document()
+        except OSError as error:
+            raise UsageError(
+                f"the kubeconfig {name} cannot be read: {os.strerror(error.errno or 0)}", fix=f"ls -ld {name}"
+            ) from None
+        being_written = (suspicious or _is_locked(name)) and time.monotonic() < deadline
+        try:
+            if text or not being_written:
+                return document.parse(text, name)
+        except UsageError:
+            if not being_written:
+                raise
+        time.sleep(_POLL)
+
+
+def _distribute(view: View, parts: Mapping[str, Document], wanted: Document) -> dict[str, Document]:
+    """The files that change, with their new documents."""
+    after = dict(parts)
+    for section in BODY:
+        old, new = document.items(view.document, section), document.items(wanted, section)
+        for stanza in {**old, **new}:
+            if old.get(stanza) != new.get(stanza):
+                name = view.origins.get((section, stanza), view.target)
+                after[name] = document.put_item(after[name], section, stanza, new.get(stanza))
+    current = document.current_context(wanted)
+    if current != document.current_context(view.document):
+        setting = [name for name in view.files if document.current_context(after[name])]
+        # As kubectl does: set it in the file that takes new stanzas, clear it in the first that has it.
+        name = view.target if current or not setting else setting[0]
+        after[name] = document.with_current_context(after[name], current)
+    return {name: after[name] for name in view.files if not _same(after[name], parts[name])}
+
+
+def _lock_name(name: str) -> str:
+    return name + ".lock"
+
+
+def _is_locked(name: str) -> bool:
+    return os.path.lexists(_lock_name(name))
+
+
+def _true_name(name: str) -> str:
+    """The file's one name whatever links its directories are; a link in the last part stays, as its lock is another."""
+    directory, last = os.path.split(name)
+    return os.path.join(os.path.realpath(directory), last)
+
+
+@contextmanager
+def _locked(names: Sequence[str], timeout: float) -> Iterator[frozenset[str]]:
+    """Hold kubectl's lock on every file, in its order; yield the files that could be locked, and so may be written.
+
+    A link's target is locked as well: others may know the file by that name.
+    """
+    deadline = time.monotonic() + timeout
+    writable: set[str] = set()
+    held: set[str] = set()
+    with ExitStack() as locks:
+        # The names that kubectl locks come first and in its order, so that nobody waits in a circle.
+        for name in [*sorted(names), *sorted(os.path.realpath(name) for name in names)]:
+            if _true_name(name) not in held:
+                try:
+                    if name in names and name == _new_file(names):
+                        Path(name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    _acquire(_lock_name(name), name, deadline, timeout)
+                except OSError as error:
+                    if error.errno not in _NO_LOCK:
+                        reason = f"{name} cannot be locked: {os.strerror(error.errno or 0)}"
+                        raise UsageError(reason, fix=f"ls -ld {Path(name).parent}") from None
+                    continue  # kubectl fails here even when it has nothing to write in this file
+                locks.callback(_release, _lock_name(name))
+                held.add(_true_name(name))
+            writable.add(name)
+        yield frozenset(writable)
+
+
+def _new_file(names: Sequence[str]) -> str | None:
+    """The file that would have to be made, if there is none yet."""
+    return None if any(Path(name).exists() for name in names) else names[-1]
+
+
+def _acquire(lock: str, name: str, deadline: float, timeout: float) -> None:
+    while True:
+        try:
+            # Mode and content (none) as client-go's: libraries that know its locks never take such a one for stale.
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
+        except FileExistsError:
+            if time.monotonic() >= deadline:
+                raise _held(lock, name, timeout) from None
+            time.sleep(_POLL)
+        else:
+            return
+
+
+def _release(lock: str) -> None:
+    with suppress(FileNotFoundError):
+        Path(lock).unlink()
+
+
+def _held(lock: str, name: str, timeout: float) -> UsageError:
+    try:
+        age = f"{_duration(time.time() - os.lstat(lock).st_mtime)} old"
+    except FileNotFoundError:
+        age = "taken again and again"
+    return UsageError(
+        f"{name} is locked: {lock} is there, {age}, and did not go away within {timeout:g} s",
+        evidence=f"open {lock}: file exists",
+        fix=f"wait for the kubectl or kind that writes there; if none runs, the lock was left behind: rm -f {lock}",
+    )
+
+
+def _duration(seconds: float) -> str:
+    for size, word in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {word}"
+    return f"{max(0, int(seconds))} s"
+
+
+def _unwritable(name: str) -> UsageError:
+    directory = Path(name).absolute().parent
+    return UsageError(
+        f"the kubeconfig {name} cannot be written: no lock file can be made in {directory}",
+        fix=f"ls -ld {directory}; or: export KUBECONFIG=/a/file/of/yours",
+    )
+
+
+def _write(name: str, text: bytes) -> None:
+    """Replace the file's content; a crash leaves the old or the new one. The caller holds the lock."""
+    # kubectl writes through a link: replace what it points to, and keep the link.
+    real = Path(os.path.realpath(name))
+    # One fixed name: only the holder of the lock writes it, and what a killed writer left is removed by the next.
+    sibling = real.with_name(f".{real.name}.threezone")
+    try:
+        real.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(FileNotFoundError):
+            sibling.unlink()
+        descriptor = os.open(sibling, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, _PRIVATE)
+        try:
+            os.fchmod(descriptor, _PRIVATE)
+            _keep_owner(real, descriptor)
+            _write_all(descriptor, text)
+        finally:
+            os.close(descriptor)
+        try:
+            sibling.replace(real)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            _write_in_place(real, text)  # a single file mounted into a container cannot be replaced
+        _sync(real.parent)
+    except OSError as error:
+        raise UsageError(
+            f"the kubeconfig {name} cannot be written: {os.strerror(error.errno or 0)} ({error.filename or real})",
+            fix=f"ls -ld {real} {real.parent}; df {real.parent}",
+        ) from None
+    finally:
+        with suppress(OSError):
+            sibling.unlink()
+
+
+def _keep_owner(real: Path, descriptor: int) -> None:
+    """Give the new file to the old one's owner: root may write for a user, who has to read it afterwards."""
+    with suppress(FileNotFoundError):
+        old, new = real.stat(), os.fstat(descriptor)
+        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+
+
+def _write_in_place(real: Path, text: bytes) -> None:
+    descriptor = os.open(real, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        with suppress(PermissionError):  # somebody else's file that we may write
+            os.fchmod(descriptor, _PRIVATE)
+        _write_all(descriptor, text)
+        os.ftruncate(descriptor, len(text))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, text: bytes) -> None:
+    with os.fdopen(os.dup(descriptor), "wb") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
