@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from threezone.errors import DeliveryError
 from threezone.events import step
@@ -88,16 +88,12 @@ def _fetched(source: Json) -> str:
     return str(((source.get("status") or {}).get("artifact") or {}).get("revision", ""))
 
 
-def request(api: Api, name: str) -> None:
-    """Ask Flux to fetch now (its own annotation); a new artifact makes the Kustomization follow by itself."""
-    stamp = datetime.now(timezone.utc).isoformat()
-    api.merge(f"{SOURCES}/{name}", {"metadata": {"annotations": {REQUESTED: stamp}}})
-
-
-def retry(api: Api, name: str) -> None:
-    """Ask Flux to apply again what it has fetched."""
-    stamp = datetime.now(timezone.utc).isoformat()
-    api.merge(f"{KUSTOMIZATIONS}/{name}", {"metadata": {"annotations": {REQUESTED: stamp}}})
+def request(api: Api, name: str) -> str:
+    """Ask Flux to fetch and apply now, by its own annotation. Returns the request's stamp, which `missing` looks for."""
+    stamp = datetime.now(UTC).isoformat()
+    for path in (f"{SOURCES}/{name}", f"{KUSTOMIZATIONS}/{name}"):
+        api.merge(path, {"metadata": {"annotations": {REQUESTED: stamp}}})
+    return stamp
 
 
 # Reasons with which kustomize-controller says that this revision cannot be applied (its api/v1, condition reasons).
@@ -105,8 +101,11 @@ def retry(api: Api, name: str) -> None:
 FINAL = {"BuildFailed", "ReconciliationFailed", "HealthCheckFailed", "PruneFailed"}
 
 
-def missing(world: World, name: str, revision: str) -> list[str]:
-    """The judge of a delivered revision. Pure. Raises DeliveryError when Flux says that this revision failed."""
+def missing(world: World, name: str, revision: str, stamp: str) -> list[str]:
+    """The judge of a delivered revision. Pure. Raises DeliveryError when Flux says that this revision failed.
+
+    A failure counts when it is an answer to our request (`stamp`): an older one of the same revision may have healed.
+    """
     key = KEY.format(name=name)
     source, kustomization = world[SOURCES].get(key), world[KUSTOMIZATIONS].get(key)
     if source is None or kustomization is None:
@@ -122,7 +121,7 @@ def missing(world: World, name: str, revision: str) -> list[str]:
         status.get("lastAttemptedRevision") == revision
         and ready.get("status") == "False"
         and ready.get("reason") in FINAL
-        and revision in ready.get("message", revision)
+        and status.get("lastHandledReconcileAt") == stamp
     ):
         raise DeliveryError(
             f"Flux could not apply {short(revision)}: {ready.get('reason')}",
@@ -138,13 +137,13 @@ def short(revision: str) -> str:
     return f"{head}{colon}{commit[:7]}"
 
 
-def wait_applied(api: Api, name: str, revision: str, seconds: float) -> None:
+def wait_applied(api: Api, name: str, revision: str, stamp: str, seconds: float) -> None:
     """Watch until Flux has fetched and applied exactly `revision` and all its objects are healthy."""
     with step(f"wait until {short(revision)} is applied"):
         wait_for(
             api,
             [SOURCES, KUSTOMIZATIONS],
-            lambda world: missing(world, name, revision),
+            lambda world: missing(world, name, revision, stamp),
             seconds=seconds,
             what=f"the revision {short(revision)}",
         )

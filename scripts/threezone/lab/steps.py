@@ -168,8 +168,8 @@ def deliver(session: Session, *, force: bool = False) -> str:
         branch=gitops.branch,
         path=repository.prefixed(session.lab.root, gitops.path),
     )
-    delivery.request(session.api, gitops.repository)
-    delivery.wait_applied(session.api, gitops.repository, revision, gitops.timeout)
+    stamp = delivery.request(session.api, gitops.repository)
+    delivery.wait_applied(session.api, gitops.repository, revision, stamp, gitops.timeout)
     return revision
 
 

@@ -1,0 +1,119 @@
+import json
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from threezone.engine import bounded_runtime, observe, probe, repair
+from threezone.engine.observe import Engine, State
+from threezone.errors import EngineError
+
+WORDS = {
+    "stopped": "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
+    "forbidden": "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock",
+    "too-old": "Error response from daemon: client version 1.52 is too new. Maximum supported API version is 1.40",
+    "unreachable": "error during connect: lookup nowhere: no such host",
+}
+
+
+@pytest.mark.parametrize(("state", "words"), WORDS.items())
+def test_dockers_words_tell_the_states_apart(state: State, words: str) -> None:
+    assert observe.classify(words, daemon_installed=True) == state
+
+
+def test_without_a_daemon_program_a_silent_socket_means_missing() -> None:
+    assert observe.classify(WORDS["stopped"], daemon_installed=False) == "missing"
+
+
+@pytest.mark.parametrize("state", ["missing", "stopped", "forbidden", "too-old", "unreachable", "broken"])
+def test_every_state_has_its_own_sentence_and_fix(state: State) -> None:
+    with pytest.raises(EngineError) as caught:
+        observe.require(Engine(state, "unix:///var/run/docker.sock", "words"))
+    assert caught.value.fix
+    assert caught.value.evidence == "words"
+
+
+def keys(engine: Engine, **facts: object) -> list[str]:
+    given: dict[str, object] = {"root": True, "debian": True, "systemd": False, "missing": [], "words": ""}
+    return [action.key for action in repair.plan(engine, **{**given, **facts})]  # type: ignore[arg-type]
+
+
+LOCAL = "unix:///var/run/docker.sock"
+
+
+def test_what_is_missing_is_installed_and_started_on_debian_as_root_only() -> None:
+    assert keys(Engine("missing", LOCAL)) == ["install", "start"]
+    assert keys(Engine("missing", LOCAL), debian=False) == []
+    assert keys(Engine("missing", LOCAL), root=False) == []
+    assert keys(Engine("missing", "tcp://elsewhere:2375")) == []
+
+
+def test_the_wrapper_is_planned_only_where_capabilities_are_bounded() -> None:
+    bounded = ["CAP_SYS_RESOURCE"]
+    assert keys(Engine("missing", LOCAL), missing=bounded) == ["install", "wrap", "start"]
+    assert keys(Engine("stopped", LOCAL), missing=bounded) == ["wrap", "start"]
+    assert keys(Engine("broken", LOCAL), missing=bounded, words="unable to apply caps: …") == ["wrap", "reload"]
+    assert keys(Engine("ok", LOCAL), missing=bounded) == []
+    assert keys(Engine("broken", LOCAL, runtime=repair.RUNTIME), missing=bounded, words="unable to apply caps") == []
+
+
+def test_every_change_of_the_machine_asks() -> None:
+    plan = repair.plan(
+        Engine("missing", LOCAL), root=True, debian=True, systemd=True, missing=["CAP_SYS_RESOURCE"], words=""
+    )
+    assert all(action.asks for action in plan)
+    assert plan[-1].command == "systemctl start docker"
+
+
+@pytest.mark.parametrize(("architecture", "machine"), [("amd64", 62), ("arm64", 183)])
+def test_the_probe_is_a_static_elf_for_its_architecture(architecture: str, machine: int) -> None:
+    with tarfile.open(fileobj=BytesIO(probe.archive(architecture))) as tar:
+        member = tar.getmember("exit0")
+        file = tar.extractfile(member)
+        assert file is not None
+        elf = file.read()
+    assert member.mode == 0o755
+    assert elf[:4] == b"\x7fELF"
+    assert int.from_bytes(elf[18:20], "little") == machine
+
+
+def test_the_wrapper_takes_out_only_what_cannot_be_had(tmp_path: Path) -> None:
+    have = bounded_runtime.available()
+    name = next(iter(have), "CAP_CHOWN")
+    config = tmp_path / "config.json"
+    config.write_text(
+        json.dumps({"process": {"capabilities": {"bounding": [name, "CAP_OF_THE_FUTURE"], "ambient": None}, "args": ["x"]}})
+    )
+    bounded_runtime.rewrite(str(config), "process")
+    process = json.loads(config.read_text())["process"]
+    assert process["capabilities"]["bounding"] == [n for n in [name] if n in have]
+    assert process["args"] == ["x"]
+
+
+def test_options_are_read_in_both_spellings() -> None:
+    assert bounded_runtime.option(["create", "--bundle", "/b", "id"], "--bundle") == "/b"
+    assert bounded_runtime.option(["create", "--bundle=/b", "id"], "--bundle") == "/b"
+    assert bounded_runtime.option(["exec", "id"], "--process", "-p") == ""
+
+
+def test_wrapping_keeps_the_users_daemon_settings_and_can_be_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, wrapper = tmp_path / "daemon.json", tmp_path / "lib" / "bounded-runtime"
+    mine = {"dns": ["127.0.0.53"], "runtimes": {"other": {"path": "/bin/other"}}}
+    settings.write_text(json.dumps(mine))
+    monkeypatch.setattr(repair, "DAEMON_JSON", settings)
+    monkeypatch.setattr(repair, "WRAPPER", wrapper)
+    repair.wrap()
+    repair.wrap()
+    seen = json.loads(settings.read_text())
+    assert seen["dns"] == ["127.0.0.53"]
+    assert set(seen["runtimes"]) == {"other", repair.RUNTIME}
+    assert seen["default-runtime"] == repair.RUNTIME
+    assert wrapper.stat().st_mode & 0o777 == 0o755
+    assert wrapper.read_text().startswith("#!/")
+    assert repair.unwrap()
+    assert json.loads(settings.read_text()) == mine
+    assert not wrapper.exists()
+    assert not repair.unwrap()

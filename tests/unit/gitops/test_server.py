@@ -1,0 +1,31 @@
+import base64
+from pathlib import Path
+
+from threezone.gitops import server
+
+
+def test_the_password_is_in_the_secret_and_nowhere_else() -> None:
+    objects = server.objects("threezone/git-server:1", "lab", "s3cret-Password")
+    holders = [path for path, wanted in objects if "s3cret-Password" in str(wanted)]
+    encoded = base64.b64encode(b"s3cret-Password").decode()
+    assert holders == []
+    assert [path for path, wanted in objects if encoded in str(wanted)] == [
+        "/api/v1/namespaces/threezone/secrets/git-password"
+    ]
+
+
+def test_each_object_goes_to_its_own_path() -> None:
+    for path, wanted in server.objects("image", "lab", "x"):
+        assert path.endswith("/" + wanted["metadata"]["name"])
+
+
+def test_a_secret_file_is_for_its_owner_only_and_written_once(tmp_path: Path) -> None:
+    file = tmp_path / "lab" / "git-password"
+    server.keep(file, "one")
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("one", 0o600)
+    before = file.stat().st_ino
+    server.keep(file, "one")
+    assert file.stat().st_ino == before
+    file.chmod(0o644)
+    server.keep(file, "one")
+    assert file.stat().st_mode & 0o777 == 0o600
