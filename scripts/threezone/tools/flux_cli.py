@@ -33,8 +33,8 @@ ASSET = re.compile(
 PARTS = {"crds": "config/crd", "deployment": "config/manager"}
 
 
-def build(version: str, into: Path) -> None:
-    """Put the program `flux` of `version` ("2.7.3") into the directory `into`. Raises ToolError or CommandFailed."""
+def build(version: str) -> Path:
+    """The path of the program `flux` of `version` ("2.7.3"), built. Raises ToolError or CommandFailed."""
     published = golang.module_source(MODULE, f"v{version}")
     kustomize = golang.build(KUSTOMIZE)
     with tempfile.TemporaryDirectory(prefix="threezone-flux-") as scratch:
@@ -50,7 +50,7 @@ def build(version: str, into: Path) -> None:
             ldflags=(f"-X main.VERSION={version}",),
             source=module,
         )
-        shutil.copy2(golang.build(program), into / "flux")
+        return golang.build(program)
 
 
 def manifests(kustomize: Path, module: Path) -> None:

@@ -83,7 +83,7 @@ def fetch(url: str, sha256: str, to: Path, limits: Limits) -> None:
                     fix=f"try again, or {SOURCE}",
                 ) from None
             events.note(f"{error.message}; trying again")
-            time.sleep(0.5 * attempt)  # a server that restarts needs a moment
+            time.sleep(limits.pause * attempt)  # a server that restarts needs a moment
         except BaseException:
             to.unlink(missing_ok=True)
             raise

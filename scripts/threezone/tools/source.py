@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from threezone.tools import flux_cli, golang, kubernetes
@@ -13,16 +13,19 @@ RECIPE = 1  # raise it when a change here or in flux_cli must not find the progr
 
 def install(name: str, version: str, into: Path) -> None:
     """Put the program `name` of `version` ("0.31.0") into the directory `into`. Raises ToolError or CommandFailed."""
-    if name == "flux":
-        flux_cli.build(version, into)
-        return
-    built = kubernetes.program("kubectl", version) if name == "kubectl" else golang.build(_kind(version))
+    built = BUILDERS[name](version)
     try:
-        os.link(built, into / name)  # the build cache is on the same file system
-    except OSError:
+        (into / name).hardlink_to(built)
+    except OSError:  # a file system without
         shutil.copy2(built, into / name)
 
 
-def _kind(version: str) -> golang.Program:
-    # kind prints its commit only when the build gave one; the version is a constant in its source.
-    return golang.Program(module="sigs.k8s.io/kind", version=f"v{version}", package="sigs.k8s.io/kind", name="kind")
+def _kind(version: str) -> Path:
+    return golang.build(golang.Program("sigs.k8s.io/kind", f"v{version}", "sigs.k8s.io/kind", "kind"))
+
+
+def _kubectl(version: str) -> Path:
+    return kubernetes.program("kubectl", version)
+
+
+BUILDERS: dict[str, Callable[[str], Path]] = {"kind": _kind, "kubectl": _kubectl, "flux": flux_cli.build}

@@ -25,13 +25,17 @@ SUCCESS = 200
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds to connect, between two pieces of data, and for everything; bytes; attempts when a connection is lost."""
+    """Seconds to connect, between two pieces of data, for everything; bytes; attempts when a connection is lost.
+
+    `pause` is what lies before the second attempt, in seconds; it grows with each.
+    """
 
     connect: float = 10.0
     stall: float = 30.0
     total: float = 1800.0
     size: int = 512 * 2**20
     attempts: int = 3
+    pause: float = 0.5
 
 
 class Unreachable(ToolError):
