@@ -1,0 +1,91 @@
+"""The lab for real: one engine, one cluster of ours and one made by hand, shared by all tests here.
+
+Everything runs through the front door (`./run invoke …`) in a copy of this repository, with a kubeconfig and a state
+directory of its own. Running these tests as root is consent to installing and starting the engine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e.project import BY_HAND, FOREIGN, NAME, PORT, Project, copy_of_repository
+from threezone import process
+
+
+@pytest.fixture(scope="session")
+def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Project]:
+    """Make a project whose cluster has the given name and API port."""
+
+    def make(name: str, port: int) -> Project:
+        base = tmp_path_factory.mktemp(name)
+        root = base / "project"
+        root.mkdir()
+        copy_of_repository(root)
+        settings = yaml.safe_load((root / "invoke.yaml").read_text())
+        settings["threezone"]["cluster"]["name"] = name
+        (root / "invoke.yaml").write_text(yaml.safe_dump(settings))
+        kind = root / "local/kubernetes/kind.yaml"
+        kind.write_text(re.sub("apiServerPort: 6443", f"apiServerPort: {port}", kind.read_text()))
+        kubeconfig = base / "kube" / "config"
+        kubeconfig.parent.mkdir()
+        kubeconfig.write_text(json.dumps(FOREIGN))
+        project = Project(root, kubeconfig, base / "state")
+        project.commit("Settings of these tests")
+        return project
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def project(make_project: Callable[[str, int], Project]) -> Iterator[Project]:
+    """The project of these tests, on a working engine, with nothing of an earlier run left."""
+    made = make_project(NAME, PORT)
+    made.invoke("engine.start", "--yes", timeout=900)
+    made.invoke("tools.install", timeout=3600)
+    made.invoke("down", "--yes")
+    yield made
+    if "THREEZONE_KEEP" not in os.environ:
+        made.invoke("down", "--yes")
+
+
+@pytest.fixture(scope="session")
+def by_hand(project: Project) -> Iterator[str]:
+    """A cluster that somebody made by hand, with plain kind, from an image that is not ours. It must never be touched."""
+    project.invoke("image.build", "node", timeout=5400)
+    node = json.loads(project.invoke("image.list", "--json").stdout)
+    base = next(image["reference"] for image in node if image["name"] == "node")
+    image = "by-hand/node:1"
+    labels = "LABEL io.threezone.managed= io.threezone.cluster="
+    process.run(["docker", "build", "--tag", image, "-"], stdin=f"FROM {base}\n{labels}\n", timeout=120)
+    kind = project.tool("kind")
+    config = project.root.parent / "by-hand.yaml"
+    patch = "kind: KubeletConfiguration\nfailCgroupV1: false\n" if not Path("/sys/fs/cgroup/cgroup.controllers").exists() else ""
+    config.write_text(
+        json.dumps(
+            {
+                "kind": "Cluster",
+                "apiVersion": "kind.x-k8s.io/v1alpha4",
+                **({"kubeadmConfigPatches": [patch]} if patch else {}),
+            }
+        )
+    )
+    project.run(kind, "delete", "cluster", "--name", BY_HAND)
+    project.run(kind, "create", "cluster", "--name", BY_HAND, "--image", image, "--config", config)
+    yield BY_HAND
+    if "THREEZONE_KEEP" not in os.environ:
+        project.run(kind, "delete", "cluster", "--name", BY_HAND)
+        process.run(["docker", "image", "rm", image], timeout=60, check=False)
+
+
+@pytest.fixture(scope="session")
+def lab(project: Project, by_hand: str) -> Project:  # noqa: ARG001  the foreign cluster is there first
+    """The lab, brought up by the README's command."""
+    project.invoke("up", "--yes", timeout=5400)
+    return project

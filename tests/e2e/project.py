@@ -1,0 +1,91 @@
+"""A project on a machine, as the e2e tests drive it: always through the front door."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threezone import process
+from threezone.process import Completed
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "threezone-e2e"
+BY_HAND = "made-by-hand"
+PORT = 16443  # not 6443: the user's own lab may be up beside the tests
+
+FOREIGN = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "preferences": {"colors": True},
+    "clusters": [{"name": "433e40", "cluster": {"server": "https://[::1]:9", "x-of-somebody": "kept"}}],
+    "users": [{"name": "on", "user": {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "/none"}}}],
+    "contexts": [{"name": "0o17", "context": {"cluster": "433e40", "user": "on", "namespace": "null"}}],
+    "current-context": "0o17",
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the repository, as a user has it, and the environment that tasks run in."""
+
+    root: Path
+    kubeconfig: Path
+    state: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"KUBECONFIG": str(self.kubeconfig), "THREEZONE_STATE": str(self.state)}
+
+    def run(self, *argv: str | Path, check: bool = True, timeout: float = 600, **env: str) -> Completed:
+        done = process.run([*argv], cwd=self.root, env={**self.env, **env}, timeout=timeout, check=False)
+        if check and done.exit_code != 0:
+            pytest.fail(f"{argv} ended with {done.exit_code}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def invoke(self, *argv: str, check: bool = True, timeout: float = 600, **env: str) -> Completed:
+        return self.run("./run", "invoke", *argv, check=check, timeout=timeout, **env)
+
+    def kubectl(self, *argv: str, context: str = f"kind-{NAME}", check: bool = True) -> Completed:
+        return self.run(self.tool("kubectl"), "--context", context, *argv, check=check)
+
+    def json(self, *argv: str, context: str = f"kind-{NAME}") -> Any:
+        return json.loads(self.kubectl(*argv, "-o", "json", context=context).stdout)
+
+    def tool(self, name: str) -> Path:
+        return Path(self.invoke("tools.list", "--path").stdout.strip()) / name
+
+    def view(self) -> Any:
+        """The kubeconfig as kubectl reads it."""
+        return json.loads(self.run(self.tool("kubectl"), "config", "view", "--raw", "-o", "json").stdout)
+
+    def commit(self, message: str) -> str:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", message)
+        return self.run("git", "rev-parse", "HEAD").stdout.strip()
+
+    def write(self, path: str, text: str) -> None:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+
+def copy_of_repository(target: Path) -> None:
+    """What git would give a user: tracked files, and new ones that are not ignored, in a repository of its own."""
+    listed = process.run(["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard", "-z"], timeout=60).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    for argv in (
+        ("init", "--quiet", "--initial-branch=main"),
+        ("config", "user.name", "A User"),
+        ("config", "user.email", "user@example.invalid"),
+        ("add", "--all"),
+        ("commit", "--quiet", "--message", "A project of one's own"),
+    ):
+        process.run(["git", "-C", target, *argv], timeout=60)

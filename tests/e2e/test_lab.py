@@ -1,0 +1,212 @@
+"""From nothing to a delivered commit, and back. The tests run in this order, on one lab."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from tests.e2e.project import BY_HAND, FOREIGN, NAME, PORT, Project
+
+CONTEXT = f"kind-{NAME}"
+PAGE = "local/gitops/apps/hello/index.html"
+
+pytestmark = pytest.mark.timeout(5400)
+
+
+def without(view: Any, name: str) -> Any:
+    """A kubeconfig as kubectl reads it, without the entries of one context and without the choice of a current one."""
+    return {
+        key: [entry for entry in value if entry["name"] != name] if isinstance(value, list) else value
+        for key, value in view.items()
+        if key != "current-context"
+    }
+
+
+def untouchable(project: Project) -> dict[str, Any]:
+    """The cluster made by hand, as far as anything could have changed it: container ids, start times, its objects."""
+    ids = project.run(
+        "docker", "ps", "--no-trunc", "--filter", f"label=io.x-k8s.kind.cluster={BY_HAND}", "--format", "{{.ID}} {{.CreatedAt}}"
+    ).stdout
+    namespaces = project.json("get", "namespaces", context=f"kind-{BY_HAND}")["items"]
+    return {"containers": ids, "namespaces": sorted(item["metadata"]["uid"] for item in namespaces)}
+
+
+@pytest.fixture(scope="module")
+def before(project: Project, by_hand: str) -> dict[str, Any]:  # noqa: ARG001
+    return {"kubeconfig": project.view(), "cluster": untouchable(project)}
+
+
+def test_up_from_nothing_delivers_the_commit(before: dict[str, Any], lab: Project) -> None:  # noqa: ARG001
+    nodes = lab.json("get", "nodes")["items"]
+    assert [node["metadata"]["name"] for node in nodes] == [f"{NAME}-control-plane"]
+    assert nodes[0]["status"]["nodeInfo"]["kubeletVersion"] == "v1.35.0"
+    assert {c["type"]: c["status"] for c in nodes[0]["status"]["conditions"]}["Ready"] == "True"
+    assert lab.invoke("app.open", "--once").stdout.strip() == (lab.root / PAGE).read_text().strip()
+
+
+def test_every_pod_of_the_cluster_is_ready_dns_included(lab: Project) -> None:
+    pods = lab.json("get", "pods", "--all-namespaces")["items"]
+    unready = [
+        pod["metadata"]["name"]
+        for pod in pods
+        if {c["type"]: c["status"] for c in pod["status"]["conditions"]}.get("Ready") != "True"
+        and pod["status"]["phase"] != "Succeeded"
+    ]
+    assert unready == []
+    assert any(pod["metadata"]["name"].startswith("coredns") for pod in pods)
+
+
+def test_the_kubeconfig_holds_the_proved_route_beside_everything_else(before: dict[str, Any], lab: Project) -> None:
+    view = lab.view()
+    entry = next(c["cluster"] for c in view["clusters"] if c["name"] == CONTEXT)
+    assert entry["server"] == f"https://127.0.0.1:{PORT}"
+    assert "certificate-authority-data" in entry
+    assert "insecure-skip-tls-verify" not in entry
+    assert without(view, CONTEXT) == without(before["kubeconfig"], CONTEXT)
+    assert lab.kubeconfig.stat().st_mode & 0o777 == 0o600
+
+
+def test_up_again_has_nothing_to_do_and_changes_no_object(lab: Project) -> None:
+    def versions() -> dict[str, str]:
+        kinds = "deployments,services,configmaps,secrets,persistentvolumeclaims,namespaces,gitrepositories,kustomizations"
+        listed = lab.json("get", kinds, "--all-namespaces")["items"]
+        return {
+            f"{o['kind']}/{o['metadata'].get('namespace')}/{o['metadata']['name']}": o["metadata"]["resourceVersion"]
+            for o in listed
+        }
+
+    kubeconfig = lab.kubeconfig.stat()
+    before = versions()
+    assert "nothing to do" in lab.invoke("up", "--yes").stdout
+    assert versions() == before
+    after = lab.kubeconfig.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (kubeconfig.st_ino, kubeconfig.st_mtime_ns)
+
+
+def test_status_tells_what_there_is(lab: Project) -> None:
+    status = json.loads(lab.invoke("status", "--json").stdout)
+    assert set(status) == {"zone", "engine", "cluster", "kubeconfig", "flux", "gitops"}
+    assert {"name", "kubernetes", "nodes", "ready"} <= set(status["cluster"])
+    assert (status["cluster"]["name"], status["cluster"]["kubernetes"]) == (NAME, "v1.35.0")
+    assert status["cluster"]["ready"] is True
+    assert status["kubeconfig"]["context"] == CONTEXT
+    assert status["kubeconfig"]["server"] == f"https://127.0.0.1:{PORT}"
+    assert status["flux"]["ready"] is True
+    assert status["flux"]["version"] == "v2.7.3"
+    head = lab.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert status["gitops"]["revision"] == f"main@sha1:{head}"
+    assert status["gitops"]["ready"] is True
+    assert "yes" in lab.invoke("status").stdout
+    assert NAME in lab.invoke("cluster.list").stdout
+    assert lab.invoke("cluster.status").exit_code == 0
+    assert lab.invoke("flux.status").exit_code == 0
+
+
+def test_an_edited_text_is_delivered_by_commit_and_push(lab: Project) -> None:
+    lab.write(PAGE, "A new text, by commit alone.\n")
+    sha = lab.commit("Say it anew")
+    assert f"main@sha1:{sha}" in lab.invoke("gitops.push").stdout
+    assert lab.invoke("app.open", "--once").stdout.strip() == "A new text, by commit alone."
+
+
+def test_what_is_not_committed_is_not_delivered_and_is_said(lab: Project) -> None:
+    lab.write(PAGE, "Only in the working tree.\n")
+    done = lab.invoke("gitops.push")
+    assert PAGE in done.stderr
+    assert "not committed" in done.stderr
+    assert lab.invoke("app.open", "--once").stdout.strip() == "A new text, by commit alone."
+    lab.run("git", "checkout", "--", PAGE)
+
+
+def test_a_commit_alone_creates_and_destroys(lab: Project) -> None:
+    kustomization = "local/gitops/clusters/local/kustomization.yaml"
+    before = (lab.root / kustomization).read_text()
+    lab.write(
+        "local/gitops/clusters/local/extra.yaml",
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: by-commit\n",
+    )
+    lab.write(kustomization, before + "  - extra.yaml\n")
+    lab.commit("A namespace more")
+    lab.invoke("gitops.push")
+    assert lab.json("get", "namespace", "by-commit")["metadata"]["name"] == "by-commit"
+    (lab.root / "local/gitops/clusters/local/extra.yaml").unlink()
+    lab.write(kustomization, before)
+    lab.commit("A namespace less")
+    lab.invoke("gitops.push")
+    lab.kubectl("wait", "--for=delete", "namespace/by-commit", "--timeout=60s")
+    assert "NotFound" in lab.kubectl("get", "namespace", "by-commit", check=False).stderr
+
+
+def test_a_broken_commit_is_reported_in_fluxs_words_and_a_later_one_heals(lab: Project) -> None:
+    deployment = "local/gitops/apps/hello/deployment.yaml"
+    good = (lab.root / deployment).read_text()
+    lab.write(deployment, good.replace("replicas:", "replicas:").replace("containerPort: 8080", "containerPort: many"))
+    lab.commit("A port that is no number")
+    began = time.monotonic()
+    failed = lab.invoke("gitops.push", check=False)
+    assert failed.exit_code == 6
+    assert "could not apply main@sha1:" in failed.stderr
+    assert "many" in failed.stderr or "containerPort" in failed.stderr
+    assert time.monotonic() - began < 120, "reported as soon as Flux says so, not at the deadline"
+    assert lab.invoke("app.open", "--once").stdout.strip() == "A new text, by commit alone."
+    lab.write(deployment, good)
+    lab.commit("A number again")
+    lab.invoke("gitops.push")
+    assert lab.invoke("flux.status").exit_code == 0
+
+
+def test_a_rewritten_history_is_refused_unless_forced(lab: Project) -> None:
+    lab.run("git", "commit", "--quiet", "--amend", "--message", "A number again, said otherwise")
+    refused = lab.invoke("gitops.push", check=False)
+    assert refused.exit_code == 6
+    assert "gitops.push --force" in refused.stderr
+    lab.invoke("gitops.push", "--force")
+
+
+def test_the_password_is_in_no_output_and_its_file_is_private(lab: Project) -> None:
+    file = lab.state / NAME / "git-password"
+    assert file.stat().st_mode & 0o777 == 0o600
+    lab.write(PAGE, "And once more.\n")
+    lab.commit("Once more")
+    done = lab.invoke("gitops.push")
+    assert file.read_text() not in done.stdout + done.stderr
+
+
+def test_a_push_without_the_password_is_refused(lab: Project) -> None:
+    from pathlib import Path
+
+    from threezone.gitops.repository import forwarded
+
+    import os
+
+    os.environ["KUBECONFIG"] = str(lab.kubeconfig)
+    with forwarded(Path(lab.tool("kubectl")), CONTEXT, "threezone", "service/git", 80) as address:
+        url = f"http://{address}/lab.git"
+        denied = lab.run("git", "-c", "credential.helper=", "push", url, "HEAD:refs/heads/x", check=False, GIT_TERMINAL_PROMPT="0")
+        assert denied.exit_code != 0
+        assert "HEAD" in lab.run("git", "ls-remote", url).stdout, "reading needs no password"
+
+
+def test_down_removes_ours_and_nothing_else(before: dict[str, Any], lab: Project) -> None:
+    assert "error" in lab.invoke("down", check=False).stderr, "it asks first, and nobody is there to answer"
+    lab.invoke("down", "--yes")
+    left = lab.run("docker", "ps", "--all", "--quiet", "--filter", f"label=io.x-k8s.kind.cluster={NAME}").stdout
+    assert left == ""
+    view = lab.view()
+    assert without(view, CONTEXT) == without(before["kubeconfig"], CONTEXT)
+    assert CONTEXT not in json.dumps(view)
+    assert untouchable(lab) == before["cluster"]
+    assert not (lab.state / NAME).exists()
+    assert "port-forward" not in lab.run("ps", "axww", "-o", "args").stdout
+    assert lab.invoke("down", "--yes").stdout.strip() == "nothing to do"
+
+
+def test_the_foreign_entries_are_as_they_were(lab: Project) -> None:
+    view = lab.view()
+    cluster = next(c["cluster"] for c in view["clusters"] if c["name"] == "433e40")
+    assert cluster["server"] == FOREIGN["clusters"][0]["cluster"]["server"]  # type: ignore[index]
+    raw = lab.kubeconfig.read_text()
+    assert "x-of-somebody" in raw, "what kubectl itself would drop is kept"
