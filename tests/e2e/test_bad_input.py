@@ -1,0 +1,141 @@
+"""Bad input gets one clear sentence and a non-zero exit. Each of these is met by real programs on the real engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.project import BY_HAND, NAME, Project
+from threezone import process
+
+pytestmark = pytest.mark.timeout(3600)
+
+KIND = "local/kubernetes/kind.yaml"
+
+
+def refused(project: Project, *argv: str, exit_code: int, **env: str) -> str:
+    """The one sentence of a task that must fail."""
+    done = project.invoke(*argv, check=False, **env)
+    assert done.exit_code == exit_code, done.stderr
+    sentences = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(sentences) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_an_unknown_cluster_name(project: Project) -> None:
+    words = refused(project, "cluster.delete", "--name", "nobody", "--yes", exit_code=4)
+    assert "no cluster named nobody" in words
+    assert "there is no such cluster" in refused(project, "cluster.status", "--name", "nobody", exit_code=4)
+
+
+def test_a_name_that_kind_would_refuse(project: Project) -> None:
+    assert "'No Name' is no cluster name" in refused(project, "up", "--yes", "--name", "No Name", exit_code=2)
+
+
+def test_somebody_elses_cluster_is_left_alone(project: Project, by_hand: str) -> None:
+    assert "was not made by threezone" in refused(project, "up", "--yes", "--name", by_hand, exit_code=4)
+    assert "was not made by threezone" in refused(project, "cluster.delete", "--yes", "--name", BY_HAND, exit_code=4)
+    assert project.invoke("down", "--yes", "--name", by_hand).stdout.strip() == "nothing to do"
+    project.kubectl("get", "--raw", "/readyz", context=f"kind-{by_hand}")
+
+
+@pytest.fixture
+def kind_file(project: Project) -> Iterator[Path]:
+    file = project.root / KIND
+    before = file.read_text()
+    yield file
+    file.write_text(before)
+
+
+def test_a_broken_cluster_file_is_told_with_file_and_line(project: Project, kind_file: Path) -> None:
+    kind_file.write_text("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n  - rolle: control-plane\n")
+    words = refused(project, "up", "--yes", exit_code=2)
+    assert f"{KIND}:4: unknown field nodes[0].rolle; did you mean role?" in words
+    kind_file.write_text("kind: [Cluster\n")
+    assert f"{KIND}:2: not valid YAML" in refused(project, "cluster.create", exit_code=2)
+
+
+def test_a_wrong_setting_is_told_with_key_and_file(project: Project) -> None:
+    file = project.root / "invoke.yaml"
+    before = file.read_text()
+    try:
+        file.write_text("threezone:\n  cluster:\n    ready_timeout: soon\n")
+        words = refused(project, "status", exit_code=2)
+        assert "threezone.cluster.ready_timeout: Expected `int`, got `str`" in words
+        assert "invoke.yaml" in words
+    finally:
+        file.write_text(before)
+
+
+def test_a_taken_port_is_told_with_its_holder(project: Project, kind_file: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        kind_file.write_text(kind_file.read_text().replace("apiServerPort: 16443", f"apiServerPort: {port}"))
+        words = refused(project, "cluster.create", "--name", "no-port", exit_code=2)
+    assert f"port {port} on 127.0.0.1 is taken by process {os.getpid()}" in words
+
+
+def test_a_port_taken_by_a_container_is_told_with_the_containers_name(project: Project, kind_file: Path, by_hand: str) -> None:
+    node = json.loads(project.run("docker", "inspect", f"{by_hand}-control-plane").stdout)[0]
+    port = node["NetworkSettings"]["Ports"]["6443/tcp"][0]["HostPort"]
+    kind_file.write_text(kind_file.read_text().replace("apiServerPort: 16443", f"apiServerPort: {port}"))
+    words = refused(project, "cluster.create", "--name", "no-port", exit_code=2)
+    assert f"port {port} on 127.0.0.1 is taken by the container {by_hand}-control-plane" in words
+
+
+def test_a_stopped_engine_is_told_with_the_way_to_start_it(project: Project) -> None:
+    words = refused(project, "cluster.list", exit_code=3, DOCKER_HOST="unix:///nowhere/docker.sock")
+    assert "the container engine is installed but not running" in words
+    assert "engine.start" in words
+
+
+def test_a_nearly_full_disk_is_told_before_a_build_begins(project: Project, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    process.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", small], timeout=20)
+    try:
+        done = project.invoke("tools.install", "--channel", "source", check=False, THREEZONE_CACHE=str(small))
+    finally:
+        process.run(["umount", "--lazy", small], timeout=20)
+        shutil.rmtree(small, ignore_errors=True)
+    assert done.exit_code != 0
+    assert "space" in done.stderr.lower() or "full" in done.stderr.lower()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("clusters: [\n", "not valid YAML"), ("- a list\n", "config")],
+    ids=["broken", "not a kubeconfig"],
+)
+def test_an_unreadable_kubeconfig_is_named(project: Project, tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "config"
+    file.write_text(text)
+    told = refused(project, "status", exit_code=2, KUBECONFIG=str(file))
+    assert str(file) in told
+    assert words in told
+    assert file.read_text() == text
+
+
+def test_a_held_lock_is_named_with_its_age_and_not_broken(lab: Project) -> None:
+    lock = lab.kubeconfig.with_name("config.lock")
+    other = lab.kubeconfig.read_text()
+    lab.run(lab.tool("kubectl"), "config", "delete-context", f"kind-{NAME}")
+    lock.touch()
+    try:
+        told = refused(lab, "kubeconfig.connect", exit_code=2)
+        assert str(lock) in told
+        assert lock.exists()
+    finally:
+        lock.unlink()
+    lab.invoke("kubeconfig.connect")
+    assert f"kind-{NAME}" in lab.kubeconfig.read_text()
+    assert "x-of-somebody" in other
