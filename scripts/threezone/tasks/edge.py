@@ -45,9 +45,16 @@ def fail(error: ThreezoneError) -> NoReturn:
     lines = [f"error: {error.message}"]
     lines.extend(f"  | {line}" for line in error.evidence.splitlines() if line.strip())
     if error.fix:
-        lines.append(f"fix: {error.fix}")
+        lines.append(f"fix: {as_started(error.fix)}")
     sys.stderr.write("\n".join(lines) + "\n")
     sys.exit(error.exit_code)
+
+
+def as_started(text: str) -> str:
+    """Commands as they are typed here: a project that installed threezone as a package has no ./run."""
+    from threezone.settings import find_root
+
+    return text if (find_root() / "run").is_file() else text.replace("./run invoke", "invoke")
 
 
 def consent(actions: Sequence[Action], *, yes: bool) -> None:
