@@ -6,8 +6,10 @@ know is kept. A `Document` is never changed in place: every function returns a n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from threezone.errors import UsageError
@@ -271,6 +273,31 @@ def remove(document: Document, context: str) -> Document:
         if name not in {other.get(key) or "" for other in left} and name in items(document, section):
             document = put_item(document, section, name, None)
     return document
+
+
+def extract(document: Document, context: str, cluster_directory: Path, user_directory: Path) -> Document:
+    """The context alone with what it refers to, usable anywhere: relative paths become absolute.
+
+    They are relative to the directories of the files that define the cluster and the user. Raises UsageError when there
+    is no such context.
+    """
+    found = entry(document, context)
+    if found is None:
+        raise UsageError(f"there is no context {context!r} in this kubeconfig")
+    user = _absolute(found.user, ("client-certificate", "client-key", "tokenFile"), user_directory)
+    if os.sep in str((user.get("exec") or {}).get("command") or ""):  # a bare name is looked up on PATH
+        user["exec"] = _absolute(user["exec"], ("command",), user_directory)
+    alone = put(Document(), "clusters", found.cluster_name, _absolute(found.cluster, _CA[:1], cluster_directory))
+    alone = put(alone, "users", found.user_name, user)
+    alone = put(alone, "contexts", context, body(document, "contexts", context) or {})
+    return with_current_context(alone, context)
+
+
+def _absolute(content: Mapping[str, Any], keys: tuple[str, ...], directory: Path) -> Item:
+    return {
+        key: str(directory / value) if key in keys and isinstance(value, str) and value else value
+        for key, value in content.items()
+    }
 
 
 # kind, minikube and others leave their notes in `extensions`, which kubectl keeps and nobody else reads. Ours is in the

@@ -63,7 +63,7 @@ def files(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
 
 
 def read(env: Mapping[str, str] | None = None) -> View:
-    """The files as they are now; missing files are empty ones. Raises UsageError for one that kubectl could not read."""
+    """The files as they are now; a missing one is empty. Raises UsageError for one that kubectl could not read."""
     return _read(files(env), locked=False)[0]
 
 
@@ -173,7 +173,7 @@ def _is_locked(name: str) -> bool:
 def _true_name(name: str) -> str:
     """The file's one name whatever links its directories are; a link in the last part stays, as its lock is another."""
     directory, last = os.path.split(name)
-    return os.path.join(os.path.realpath(directory), last)
+    return str(Path(os.path.realpath(directory), last))
 
 
 @contextmanager

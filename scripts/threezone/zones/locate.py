@@ -1,0 +1,176 @@
+"""Where am I: in the engine's own network (zone 2, the host) or in a container (zone 1)? From evidence that is printed.
+
+On the host nothing is started: a few files under /proc decide. In a container the engine is asked whether one of the
+ids that the evidence names is a container of its own; only then may it be joined to a network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from threezone import process
+from threezone.engine.observe import Engine
+
+EngineKind = Literal["native", "desktop", "rootless", "remote", "unknown"]
+
+JOINED_ALIAS = "threezone-joined"  # marks a network attachment as ours, on the attachment itself
+_INSPECT = "{{.Id}} {{json .NetworkSettings.Networks}}"
+
+_ID = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
+_SHORT_ID = re.compile(r"[0-9a-f]{12}")
+_CONTAINER_GROUPS = ("docker", "libpod", "containerd", "kubepods", "crio", "lxc")
+_MOUNTED_BY_ENGINES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+
+
+def kind_network() -> str:
+    """The network of kind's nodes (kind reads the same variable)."""
+    return os.environ.get("KIND_EXPERIMENTAL_DOCKER_NETWORK") or "kind"
+
+
+@dataclass(frozen=True)
+class Zone:
+    """Where this process stands.
+
+    `kind` is host when the engine's published ports are on our own 127.0.0.1. `container_id` is our own container's id,
+    confirmed by the engine that answers here, else "". `networks` are that container's; `joined` says that we put it on
+    kind's network. `gateway` is our default route's, `engine_host` the engine's machine when DOCKER_HOST names one.
+    """
+
+    kind: Literal["host", "container"]
+    evidence: tuple[str, ...]
+    container_id: str = ""
+    networks: tuple[str, ...] = ()
+    joined: bool = False
+    engine: EngineKind = "unknown"
+    engine_host: str = ""
+    gateway: str = ""
+    ci: Literal["", "gitlab", "github"] = ""
+
+
+def locate(engine: Engine | None = None, *, root: Path = Path("/")) -> Zone:
+    """Where this process stands; `engine`, where it is known already, adds its kind. Reads files below `root`."""
+    marks = tuple(_marks(root))
+    here = _engine_here(root)
+    evidence = [text for text, _ in marks]
+    if here:
+        evidence.append(here)
+    elif not marks:
+        evidence.append("no mark of a container in /.dockerenv, /run/.containerenv, mountinfo and cgroup")
+    if "microsoft" in _read(root / "proc/sys/kernel/osrelease").lower():
+        evidence.append("the kernel is WSL's")
+    ci: Literal["", "gitlab", "github"] = (
+        "gitlab" if os.environ.get("GITLAB_CI") else "github" if os.environ.get("GITHUB_ACTIONS") else ""
+    )
+    if ci:
+        evidence.append(f"the environment is a {ci} job's")
+    is_container = bool(marks) and not here
+    container_id, networks, joined = "", tuple[str, ...](), False
+    if is_container:
+        ids = dict.fromkeys([found for _, found in marks if found] + _hostname_id())
+        container_id, attached, answer = _confirm(tuple(ids))
+        evidence.append(answer)
+        networks = tuple(sorted(attached))
+        joined = JOINED_ALIAS in attached.get(kind_network(), ())
+    return Zone(
+        kind="container" if is_container else "host",
+        evidence=tuple(evidence),
+        container_id=container_id,
+        networks=networks,
+        joined=joined,
+        engine=engine_kind(engine),
+        engine_host=_engine_host(engine),
+        gateway=_default_gateway(root),
+        ci=ci,
+    )
+
+
+def engine_kind(engine: Engine | None) -> EngineKind:
+    """Which kind of engine this is, as far as it decides where published ports appear."""
+    endpoint = engine.endpoint if engine else os.environ.get("DOCKER_HOST", "")
+    if endpoint and not endpoint.startswith(("unix://", "npipe://")):
+        return "remote"
+    if engine is None or not engine.version:
+        return "unknown"
+    if "Docker Desktop" in engine.system:
+        return "desktop"
+    return "rootless" if engine.rootless else "native"
+
+
+def _engine_host(engine: Engine | None) -> str:
+    endpoint = engine.endpoint if engine else os.environ.get("DOCKER_HOST", "")
+    return (urlsplit(endpoint).hostname or "") if endpoint.startswith(("tcp://", "ssh://", "http")) else ""
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # absent (another system), or hidden by a sandbox: no evidence either way
+        return ""
+
+
+def _marks(root: Path) -> Iterator[tuple[str, str]]:
+    """What containers show of themselves: a sentence, and the id where it names one."""
+    for name in (".dockerenv", "run/.containerenv"):
+        if (root / name).exists():
+            yield f"/{name} exists", ""
+    for line in _read(root / "proc/self/mountinfo").splitlines():
+        fields = line.split(" ")  # proc(5): id, parent, device, root of the mount, mount point, …
+        if len(fields) > 4 and fields[4] in _MOUNTED_BY_ENGINES and (found := _ID.search(fields[3])):  # noqa: PLR2004
+            yield f"{fields[4]} is mounted from {fields[3]}", found[1]
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        path = line.partition(":")[2].partition(":")[2]
+        if (found := _ID.search(path)) and any(word in path for word in _CONTAINER_GROUPS):
+            yield f"the control group is {path}", found[1]
+
+
+def _engine_here(root: Path) -> str:
+    """The evidence that the engine's network is ours: then its published ports are on our own 127.0.0.1."""
+    interfaces = {line.partition(":")[0].strip() for line in _read(root / "proc/net/dev").splitlines() if ":" in line}
+    return "the engine's bridge docker0 is an interface of this network" if "docker0" in interfaces else ""
+
+
+def _hostname_id() -> list[str]:
+    """The short id that engines give a container as its hostname: a guess, which the engine must confirm."""
+    name = socket.gethostname()
+    return [name] if _SHORT_ID.fullmatch(name) else []
+
+
+def _confirm(ids: tuple[str, ...]) -> tuple[str, Mapping[str, tuple[str, ...]], str]:
+    """Our container as the engine knows it: id, networks with our aliases, and the sentence that says so."""
+    if not ids:
+        return "", {}, "nothing names this container's id"
+    if process.find("docker") is None:
+        return "", {}, "there is no docker client here to ask for this container"
+    words = ""
+    for candidate in ids:
+        seen = process.run(
+            ["docker", "inspect", "--type", "container", "--format", _INSPECT, candidate], timeout=10, check=False
+        )
+        full, _, networks = seen.stdout.strip().partition(" ")
+        if seen.exit_code == 0 and full.startswith(candidate):
+            attached = {name: tuple((at or {}).get("Aliases") or ()) for name, at in json.loads(networks).items()}
+            return (
+                full,
+                attached,
+                f"the engine knows this container as {full[:12]} on {', '.join(attached) or 'no network'}",
+            )
+        words = seen.stderr.strip().splitlines()[-1] if seen.stderr.strip() else "no answer"
+    return "", {}, f"the engine does not know this container: {words}"
+
+
+def _default_gateway(root: Path) -> str:
+    """The IPv4 default route's gateway (proc(5): /proc/net/route, little-endian hexadecimal), or ""."""
+    for line in _read(root / "proc/net/route").splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 3 and fields[1] == "00000000" and int(fields[3], 16) & 2:  # noqa: PLR2004
+            return socket.inet_ntoa(struct.pack("<L", int(fields[2], 16)))
+    return ""
