@@ -17,10 +17,11 @@ from typing import Any, Literal
 from threezone import pins
 from threezone.errors import ToolError, UsageError
 from threezone.settings import Channel
-from threezone.tools import cache, golang, probe, reach, release, source
+from threezone.tools import cache, golang, probe, release
 
 NAMES = ("kind", "kubectl", "flux")
 Origin = Literal["path", "release", "source"]
+RECIPE = 1  # raise it when a change of the source channel must not find the programs that were built before
 MADE: tuple[Literal["release", "source"], ...] = ("release", "source")
 
 
@@ -78,6 +79,8 @@ def ensure(names: Sequence[str] = NAMES, channel: Channel = "auto", root: Path |
     found = {name: find(name, channel, root) for name in names}
     missing = [name for name, tool in found.items() if tool is None]
     if missing:
+        from threezone.tools import reach
+
         origin = reach.resolve_channel(channel, [release.address(_pin(name, root)) for name in missing], root)
         for name in missing:
             found[name] = _make(name, _pin(name, root), origin)
@@ -139,6 +142,8 @@ def _make(name: str, pin: pins.ToolPin, origin: Literal["release", "source"]) ->
             release.install(name, pin, into)
             record["release"] = release.checksum(name, pin)
         else:
+            from threezone.tools import source
+
             source.install(name, pin.version, into)
         said = probe.version(name, into / name)
         if said != pin.version:
@@ -165,7 +170,7 @@ def _key(name: str, pin: pins.ToolPin, origin: str) -> str:
     if origin == "release":
         decides: Iterable[object] = (getattr(pin.sha256, platform.replace("-", "_")), pin.member)
     else:
-        decides = (source.RECIPE,)
+        decides = (RECIPE,)
     return cache.key(f"{name}-{pin.version}-{origin}", platform, *decides)
 
 

@@ -77,7 +77,9 @@ def _ask(url: str, future: Future[str], connected: threading.Event) -> None:
         answer.close()
         refused = answer.status in REFUSED or answer.status >= TROUBLE
         future.set_result(f"answer {answer.status}" if refused else "")
-    except (ThreezoneError, OSError) as error:
+    except ThreezoneError as error:
+        future.set_result(error.message)
+    except OSError as error:
         future.set_result(str(error) or type(error).__name__)
     finally:
         connected.set()  # nothing more to wait for

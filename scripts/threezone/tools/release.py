@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tarfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -169,6 +168,8 @@ def _progress(received: int, total: int | None, seconds: float) -> str:
 
 def unpack(archive: Path, member: str, to: Path) -> None:
     """Write the one regular file `member` of a .tar.gz to `to`; nothing else of the archive is looked at."""
+    import tarfile
+
     try:
         with tarfile.open(archive, "r:gz") as tar:
             for entry in tar:

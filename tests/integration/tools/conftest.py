@@ -3,17 +3,19 @@
 import hashlib
 import io
 import socket
+import ssl
 import struct
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from threezone.tools import golang, reach, release
+from threezone.tools import golang, reach, release, web
 
 KIND = b"#!/bin/sh\necho kind v0.31.0 go1.26.8 linux/amd64\n" + b"# padding\n" * 50_000
 FLUX = b'#!/bin/sh\necho \'{"flux": "v2.7.3"}\'\n'
@@ -31,6 +33,7 @@ def archive(*files: tuple[str, bytes]) -> bytes:
 
 
 STATUS = {"missing": 404, "forbidden": 403, "moved": 302, "broken": 503}
+CERTIFICATE = Path(__file__).with_name("loopback.pem")  # for 127.0.0.1, signed by itself, with its key
 FLUX_ARCHIVE = archive(("LICENSE", b"text"), ("flux", FLUX), ("../escaped", b"never written"))
 
 
@@ -47,10 +50,11 @@ class Server:
     half_sent: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
     port: int = 0
+    tls: bool = False
 
     @property
     def base(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' * self.tls}://127.0.0.1:{self.port}"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -106,17 +110,17 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(self.state.content[half:])
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for variable in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(variable, raising=False)
-        monkeypatch.delenv(variable.upper(), raising=False)
-    monkeypatch.setattr(reach, "_answers", {})
-    server = Server()
+@contextmanager
+def serving(server: Server, *, tls: bool = False) -> Iterator[Server]:
+    """Serve on a free port of loopback until the block ends."""
     with ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"state": server})) as http:
         http.daemon_threads = True
         http.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that hang up are the point
-        server.port = http.server_address[1]
+        server.port, server.tls = http.server_address[1], tls
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(CERTIFICATE)
+            http.socket = context.wrap_socket(http.socket, server_side=True)
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
@@ -125,6 +129,22 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             server.go_on.set()
             http.shutdown()
             thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy, no memory of an earlier test's network."""
+    for variable in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.upper(), raising=False)
+    monkeypatch.setattr(reach, "_answers", {})
+    web._pool.cache_clear()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving(Server()) as started:
+        yield started
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.integration.tools.conftest import FLUX, FLUX_ARCHIVE, KIND, Server
+from tests.integration.tools.conftest import CERTIFICATE, FLUX, FLUX_ARCHIVE, KIND, Server, serving
 
 from threezone import process
 from threezone.errors import ToolError
@@ -140,8 +140,10 @@ def test_a_file_that_is_too_large_is_not_downloaded(server: Server, tmp_path: Pa
 
 
 def test_nobody_listening_is_said_as_such(tmp_path: Path) -> None:
-    with pytest.raises(ToolError, match=r"no connection to 127\.0\.0\.1:1$"):
+    with pytest.raises(ToolError) as caught:
         release.fetch("http://127.0.0.1:1/kind", SUM, tmp_path / "kind", QUICK)
+    assert caught.value.message == "no connection to 127.0.0.1:1"
+    assert "refused" in caught.value.evidence
 
 
 def test_the_environment_s_proxy_is_used_and_its_password_not_told(
@@ -154,6 +156,26 @@ def test_the_environment_s_proxy_is_used_and_its_password_not_told(
     assert server.headers[0]["proxy-authorization"] == "Basic c29tZW9uZTpzM2NyZXQ="
     assert "403" in caught.value.evidence
     assert "s3cret" not in caught.value.message + caught.value.evidence
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    with serving(Server(), tls=True) as server, pytest.raises(ToolError, match="no connection to") as caught:
+        fetch(server, tmp_path / "kind")
+    assert "CERTIFICATE_VERIFY_FAILED" in caught.value.evidence
+    assert server.requests == []
+
+
+def test_an_authority_of_the_system_s_is_trusted_but_never_left_for_http(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    with serving(Server(), tls=True) as secure:
+        fetch(secure, tmp_path / "kind")
+        assert (tmp_path / "kind").read_bytes() == KIND
+        secure.way, secure.target = "moved", f"{server.base}/kind"
+        with pytest.raises(ToolError, match="only https is followed"):
+            fetch(secure, tmp_path / "again")
+    assert server.requests == []
 
 
 def test_two_at_once_download_once(server: Server, project: Path) -> None:
