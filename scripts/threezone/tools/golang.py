@@ -102,10 +102,9 @@ def build_together(programs: Sequence[Program]) -> list[Path]:
     return [home / program.name for program in programs]
 
 
-def built(program: Program) -> Path | None:
-    """The path of `program` when the cache has it, else None."""
-    home = cache.lookup("built", _key((program,)))
-    return home / program.name if home else None
+def built(*programs: Program) -> Path | None:
+    """The directory that holds these programs, when the cache has exactly them as one entry; else None."""
+    return cache.lookup("built", _key(programs))
 
 
 def module_source(module: str, version: str) -> Path:
@@ -166,7 +165,7 @@ def _key(programs: Sequence[Program]) -> str:
         first.name if len(programs) == 1 else f"{first.module.rsplit('/', 1)[-1]}-{len(programs)}",
         RECIPE,
         [first.module, first.version, first.ldflags, first.tags, first.replace, first.goos or sys.platform],
-        [first.goarch or architecture(), [(p.package, p.name) for p in programs]],
+        [first.goarch or architecture(), sorted((p.package, p.name) for p in programs)],
         _digest(first.source) if first.source else "",
     )
 

@@ -1,0 +1,250 @@
+"""The lab's images: which there are, whether the engine has them, and getting those that are missing.
+
+Two channels. `release`: the node image is pulled by digest, Flux's images come from their registry inside the cluster,
+our own two are built on a public Debian. `source`: everything is built from Debian packages and Go modules.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from threezone import events, paths, pins
+from threezone.errors import ToolError, UsageError
+from threezone.images import base, docker, node, programs
+from threezone.images.docker import Image
+from threezone.images.versions import Images, images
+from threezone.tools import cache, golang
+from threezone.tools.golang import Program
+
+Channel = Literal["release", "source"]
+NAMES = ("node", "flux", "git-server", "hello")
+OWN = ("git-server", "hello")
+COLD_SPACE = 12e9  # bytes that everything from source needs: Go's caches 8, images 3, scratch 1
+WARM_SPACE = 2e9
+
+
+PACED = 60.0  # seconds of the plan that must be done before its pace is believed
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of work: what it is, how long it takes cold on two cores (seconds), and how it is done."""
+
+    title: str
+    seconds: float
+    run: Callable[[], object]
+
+
+def references(name: str, channel: Channel) -> tuple[str, ...]:
+    """How the image `name` is asked for; several for Flux, none for Flux in the release channel."""
+    pinned = images()
+    if name == "node":
+        if channel == "source":
+            return (f"threezone/node:v{pinned.node.version}",)
+        if pinned.node.digest is None:
+            raise UsageError(
+                f"no digest is pinned for {pinned.node.release}:v{pinned.node.version}",
+                fix="add images.node.digest to local/pins.toml, or use --channel source",
+            )
+        return (f"{pinned.node.release}:v{pinned.node.version}@{pinned.node.digest}",)
+    if name == "flux":
+        if channel == "release":
+            return ()
+        return tuple(f"ghcr.io/fluxcd/{p.name}:{p.version}" for p in programs.flux_controllers(pinned.flux))
+    if name in OWN:
+        return (f"threezone/{name}:{docker.digest('common', name)}",)
+    raise UsageError(f"there is no image {name!r}", fix=f"one of: {', '.join((*NAMES, 'all'))}")
+
+
+def ensure(name: str, channel: Channel) -> tuple[Image, ...]:
+    """The image `name` (Flux: its several), pulled or built when the engine lacks it or has one made otherwise."""
+    return ensure_all((name,), channel)[name]
+
+
+def ensure_all(names: Sequence[str], channel: Channel) -> dict[str, tuple[Image, ...]]:
+    """Several images at once: what is missing is planned, told with an estimate, and made part by part."""
+    present = observe(names, channel)
+    missing = [name for name in names if name not in present]
+    if missing:
+        todo = plan(missing, channel)
+        _require_space(todo)
+        with events.step(f"{'build' if channel == 'source' else 'get'} {', '.join(missing)}") as step:
+            work(todo, step)
+        docker.prune_stages()
+        present |= observe(missing, channel)
+    lost = [name for name in names if name not in present]
+    if lost:
+        raise ToolError(f"the engine does not keep the image {lost[0]}", fix="docker system df shows its disk")
+    return present
+
+
+def observe(names: Sequence[str], channel: Channel) -> dict[str, tuple[Image, ...]]:
+    """Those of the images that the engine has as they should be; one call to it."""
+    wanted = {name: references(name, channel) for name in names}
+    found = docker.inspect([reference for group in wanted.values() for reference in group])
+    expected = {name: made_from(name, channel) for name in names}
+
+    def fits(name: str, reference: str) -> bool:
+        image = found.get(reference)
+        return image is not None and (not expected[name] or image.recipe == expected[name])
+
+    return {
+        name: tuple(found[reference] for reference in group)
+        for name, group in wanted.items()
+        if all(fits(name, reference) for reference in group)
+    }
+
+
+def made_from(name: str, channel: Channel) -> str:
+    """What decides an image's content, as a digest; "" when its digest is pinned or its recipe is its tag."""
+    if channel == "release" or name in OWN:
+        return ""
+    pinned = images()
+    if name == "flux":
+        facts: list[object] = [str(pinned.flux), docker.digest("flux")]
+    else:
+        facts = [str(pinned.node), pins.tools().kind.version, docker.digest("common", "node", "system", "program")]
+    return _digest(*facts, base.reference(), golang.architecture())
+
+
+def _digest(*facts: object) -> str:
+    return cache.key("", *facts).lstrip("-")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Work in order: `programs` keep the processors busy, `beside` waits for the network meanwhile, `last` needs both."""
+
+    programs: tuple[Part, ...] = ()
+    beside: tuple[Part, ...] = ()
+    last: tuple[Part, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """How long all of it takes cold on two cores."""
+        side = sum(part.seconds for part in self.beside)
+        return max(sum(part.seconds for part in self.programs), side) + sum(part.seconds for part in self.last)
+
+
+def plan(names: Sequence[str], channel: Channel) -> Plan:
+    """What has to be done for the images `names`, without what the caches already hold."""
+    pinned = images()
+    own = [name for name in OWN if name in names]
+    if channel == "release":
+        pulled = [reference for name in names if name == "node" for reference in references(name, channel)]
+        return Plan(
+            beside=tuple(Part(f"pull {reference}", 60, partial(docker.pull, reference)) for reference in pulled),
+            last=tuple(Part(f"{name} image", 30, partial(_own, name, channel)) for name in own),
+        )
+    missing = [part for part, group in _programs(names, pinned) if golang.built(*group) is None]
+    last = []
+    if "node" in names:
+        last.append(Part("node image", 150, partial(_node, pinned)))
+    if "flux" in names:
+        last.append(Part("Flux's images", 20, partial(_flux, pinned)))
+    return Plan(
+        programs=tuple(missing),
+        beside=(
+            Part("Debian base", 60, base.ensure),
+            *(Part(f"{name} image", 30, partial(_own, name, channel)) for name in own),
+        ),
+        last=tuple(last),
+    )
+
+
+def _programs(names: Sequence[str], pinned: Images) -> list[tuple[Part, tuple[Program, ...]]]:
+    """Every group of Go programs that the images need. The largest first: the others share what it compiles."""
+    groups: list[tuple[str, float, tuple[Program, ...]]] = []
+    if "node" in names:
+        pin = pinned.node
+        groups += [
+            (f"Kubernetes {pin.version}", 330, programs.kubernetes_programs(pin)),
+            ("containerd", 60, programs.containerd(pin)),
+            ("etcd", 40, (programs.etcd(pin),)),
+            ("CoreDNS", 110, (programs.coredns(pin),)),
+            ("local-path-provisioner", 30, (programs.local_path_provisioner(pin),)),
+            ("CNI plugins", 8, programs.cni_plugins(pin)),
+        ]
+    if "flux" in names:
+        seconds = {"source-controller": 200, "kustomize-controller": 100, "helm-controller": 100}
+        groups += [(p.name, seconds[p.name], (p,)) for p in programs.flux_controllers(pinned.flux)]
+    return [(Part(title, cost, partial(golang.build_together, group)), group) for title, cost, group in groups]
+
+
+def _own(name: str, channel: Channel) -> None:
+    under = images().base.release if channel == "release" else base.ensure()
+    docker.build(references(name, channel)[0], name, made_from=docker.digest("common", name), base=under)
+
+
+def _node(pinned: Images) -> None:
+    node.build(
+        references("node", "source")[0],
+        pinned.node,
+        kind_version=pins.tools().kind.version,
+        base=base.ensure(),
+        made_from=made_from("node", "source"),
+    )
+
+
+def _flux(pinned: Images) -> None:
+    for program, reference in zip(programs.flux_controllers(pinned.flux), references("flux", "source"), strict=True):
+        docker.build(
+            reference,
+            "flux",
+            made_from=made_from("flux", "source"),
+            base=base.ensure(),
+            target=program.name,
+            files={f"bin/{program.name}": golang.build(program)},
+        )
+
+
+def work(todo: Plan, step: events.Step) -> None:
+    """Do a plan, saying before each part how long the rest may take; a failure beside the programs ends all of it."""
+    failures: list[BaseException] = []
+
+    def beside() -> None:
+        try:
+            for part in todo.beside:
+                part.run()
+        except BaseException as error:  # noqa: BLE001 - carried over to the thread that waits
+            failures.append(error)
+
+    # A daemon: after Ctrl-C nobody waits for it, and what it leaves is removed or finished by the next run.
+    thread = threading.Thread(target=beside, daemon=True)
+    thread.start()
+    done, parts = 0.0, (*todo.programs, *todo.last)
+    for number, part in enumerate(parts, start=1):
+        if part is (todo.last[0] if todo.last else None):
+            thread.join()
+        if failures:
+            raise failures[0]
+        pace = step.seconds / done if done > PACED else 1.0  # this machine against the figures
+        left = max(0.0, todo.seconds - done) * pace
+        step.say(f"part {number} of {len(parts)}: {part.title}; about {_duration(left)} to go")
+        part.run()
+        done += part.seconds
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def _require_space(todo: Plan) -> None:
+    """Refuse before the first byte when the disk cannot hold what the plan makes. Raises ToolError."""
+    needed = COLD_SPACE if sum(part.seconds for part in todo.programs) > 120 else WARM_SPACE
+    place = paths.cache_dir()
+    place.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise ToolError(
+            f"{needed / 1e9:.0f} GB of free disk are needed to build, and {place} has {free / 1e9:.1f} GB",
+            fix="free space (docker system df shows the engine's share), or set THREEZONE_CACHE to another disk",
+        )
