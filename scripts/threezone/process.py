@@ -14,10 +14,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from threezone.errors import CommandFailed, ToolError
 
@@ -34,8 +35,8 @@ def keep_secret(value: str) -> None:
 
 
 def redact(text: str) -> str:
-    """`text` with every known secret replaced."""
-    for value in _secrets:
+    """`text` with every known secret replaced; the longest first, for one may be a part of another."""
+    for value in sorted(_secrets, key=len, reverse=True):
         text = text.replace(value, "***")
     return text
 
@@ -74,8 +75,28 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, prctl(2)
 
 
+@contextmanager
+def _later_interrupt() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block: a program that is just starting has nobody yet who could end it."""
+    if threading.current_thread() is not threading.main_thread():  # only there it is raised
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    for number in came[:1]:
+        signal.raise_signal(number)
+
+
 class Running:
-    """A program in the background, in a process group of its own. Use as a context manager, or call `stop`."""
+    """A program in the background, in a process group of its own. Use as a context manager, or call `stop`.
+
+    On Linux it ends when the thread that started it ends (for prctl(2) the parent is a thread, not a process), so start
+    it where it is used, unless it `outlives_us`. Raises `ToolError` when it is not there or cannot be started.
+    """
 
     def __init__(
         self,
@@ -100,13 +121,18 @@ class Running:
         self._stdout: list[str] = []
         self._stderr: list[str] = []
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._trouble: Exception | None = None  # what on_line raised, in sh's thread
 
         def collect(into: list[str]) -> Callable[[str], None]:
             def line(text: str) -> None:
                 into.append(text)
                 self._tail.append(text)
-                if on_line is not None:
+                if on_line is None or self._trouble is not None:
+                    return
+                try:
                     on_line(redact(text.rstrip("\n")))
+                except Exception as error:  # noqa: BLE001 - `wait` raises it; here it would only cut the output short
+                    self._trouble = error
 
             return line
 
@@ -131,9 +157,17 @@ class Running:
         if not outlives_us and sys.platform == "linux":
             options["_preexec_fn"] = _die_with_parent
         # Without an input of its own a program gets an empty one: it must never wait for the user's keyboard.
-        options["_in"] = stdin if stdin else b""
-        self._command = sh.Command(str(program))(*self.argv[1:], **options)
-        self.pid: int = self._command.pid
+        options["_in"] = stdin or b""
+        try:
+            with _later_interrupt():
+                self._command = sh.Command(str(program))(*self.argv[1:], **options)
+                self.pid: int = self._command.pid
+        except sh.ForkException as error:
+            cause = str(error).strip().splitlines()[-1].strip()
+            raise ToolError(f"{program} cannot be started: {cause}", evidence=paste(self.argv)) from None
+        except KeyboardInterrupt:
+            self.stop()
+            raise
 
     @property
     def alive(self) -> bool:
@@ -159,8 +193,8 @@ class Running:
 
         timer = threading.Timer(max(0.0, timeout - (time.monotonic() - self.started)), expire)
         timer.daemon = True
-        timer.start()
         try:
+            timer.start()
             exit_code = int(self._command.process.wait())
         except BaseException:
             self.stop()
@@ -169,6 +203,8 @@ class Running:
             timer.cancel()
         if overdue.is_set():
             raise CommandFailed([redact(part) for part in self.argv], None, self.tail, seconds=timeout)
+        if self._trouble is not None:
+            raise self._trouble
         seconds = time.monotonic() - self.started
         return Completed(self.argv, exit_code, "".join(self._stdout), "".join(self._stderr), seconds)
 
@@ -196,7 +232,7 @@ class Running:
             return False
         return True
 
-    def __enter__(self) -> Running:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -219,7 +255,9 @@ def run(
 
     `argv` is an argument list (never a shell string), `timeout` a deadline in seconds for the whole run, `env` changes
     to our environment (None unsets). `on_line` receives every output line, redacted, as it comes. The program ends when
-    we end, unless it `outlives_us` (a package manager must not be cut off). With `check`, a non-zero exit raises `CommandFailed` with `hint` as its fix. Raises `ToolError` when the program is not there.
+    we end, unless it `outlives_us` (a package manager must not be cut off). With `check`, a non-zero exit raises
+    `CommandFailed` with `hint` as its fix. Raises `ToolError` when the program is not there or cannot be started, and
+    what `on_line` raised.
     """
     running = Running(argv, cwd=cwd, env=env, stdin=stdin, on_line=on_line, outlives_us=outlives_us)
     done = running.wait(timeout)

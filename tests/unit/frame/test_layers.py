@@ -23,7 +23,7 @@ LEVELS = (
 # A cluster is made of an image and seen from a zone: these two may look sideways.
 SIDEWAYS = {(room, beside) for room in ("cluster", "gitops") for beside in ("zones", "images")}
 RUNNERS = {"sh", "subprocess", "pty", "multiprocessing"}
-# The runner; and the OCI runtime wrapper, a script of its own that the engine runs and that turns into the real runtime.
+# The runner; and the OCI runtime wrapper, a script that the engine runs and that turns into the real runtime.
 MAY_START = {"threezone.process", "threezone.engine.bounded_runtime"}
 STARTERS = {"system", "popen", "fork", "forkpty", "posix_spawn", "posix_spawnp"}
 HEAVY = {"sh", "kubernetes", "yaml", "msgspec", "filelock", "rich", "requests", "urllib3", "http.client", "subprocess"}
