@@ -20,6 +20,8 @@ class ThreezoneError(Exception):
         self.message = message
         self.evidence = evidence
         self.fix = fix
+        if evidence:
+            self.add_note(evidence)  # a traceback, and with it a failed test's report, shows it too
 
     def __str__(self) -> str:
         return self.message
