@@ -25,7 +25,7 @@ MISMATCH = 7  # as errors.ToolError: a program could not be verified
     },
 )
 def install(c: Context, name: list[str], channel: str = "", json: bool = False) -> None:
-    """Install kind, kubectl and flux into the cache, where they are missing.
+    """Install kind, kubectl and flux where they are missing.
 
     A suitable program on PATH is used as it is. Otherwise the release is downloaded and compared with its pinned
     checksum, or, where the release hosts cannot be reached, built from Go modules. Nothing outside the cache changes.
@@ -49,7 +49,7 @@ def install(c: Context, name: list[str], channel: str = "", json: bool = False) 
     },
 )
 def list_(c: Context, path: bool = False, json: bool = False) -> None:
-    """Show which programs are wanted, which there are, and where they come from.
+    """Show which programs are wanted, found, and from where.
 
     For a shell that uses the same programs: export PATH="$(./run invoke tools.list --path):$PATH"
     """
@@ -89,7 +89,7 @@ def list_(c: Context, path: bool = False, json: bool = False) -> None:
 
 @task(help={"json": "the result as JSON on stdout"})
 def verify(c: Context, json: bool = False) -> None:
-    """Read the installed programs again and compare them with what was verified when they came.
+    """Compare the installed programs with their checksums again.
 
     Downloaded ones are compared with the pinned checksum, built ones with the checksum recorded after the build.
     Programs of yours on PATH are not looked at. Exit code 7 when one differs.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from threezone import pins
+from threezone import paths, pins
 from threezone.errors import ToolError, UsageError
 from threezone.settings import Channel
 from threezone.tools import cache, golang, probe, release
@@ -154,7 +154,14 @@ def _make(name: str, pin: pins.ToolPin, origin: Literal["release", "source"]) ->
         record["sha256"] = _sha256(into / name)
         (into / "record.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
-    home = cache.entry("tools", _key(name, pin, origin), build)
+    try:
+        home = cache.entry("tools", _key(name, pin, origin), build)
+    except OSError as error:  # a full disk, a cache directory that cannot be written
+        raise ToolError(
+            f"{name} could not be put into the cache: {error.strerror or error}",
+            evidence=str(error),
+            fix=f"df -h {paths.cache_dir()}; or set THREEZONE_CACHE to a directory with room",
+        ) from None
     return Tool(name, pin.version, home / name, origin)
 
 

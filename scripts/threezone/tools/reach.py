@@ -79,7 +79,7 @@ def _ask(url: str, future: Future[str], connected: threading.Event) -> None:
         future.set_result(f"answer {answer.status}" if refused else "")
     except ThreezoneError as error:
         future.set_result(error.message)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: an address or a proxy that is none
         future.set_result(str(error) or type(error).__name__)
     finally:
         connected.set()  # nothing more to wait for

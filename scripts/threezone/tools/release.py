@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from threezone import events
-from threezone.errors import ToolError
+from threezone.errors import ToolError, UsageError
 from threezone.pins import ToolPin
 from threezone.tools import golang, web
 from threezone.tools.web import Limits
@@ -33,8 +33,14 @@ def system() -> str:
 
 
 def address(pin: ToolPin) -> str:
-    """Where the release for this machine is served."""
-    path = pin.path.format(version=pin.version, os=system(), arch=golang.architecture())
+    """Where the release for this machine is served. Raises UsageError when the pin's path has an unknown {name}."""
+    try:
+        path = pin.path.format(version=pin.version, os=system(), arch=golang.architecture())
+    except (LookupError, ValueError):
+        raise UsageError(
+            f"{pin.path!r} in pins.toml cannot be filled in: only {{version}}, {{os}} and {{arch}} can",
+            fix="correct local/pins.toml",
+        ) from None
     return f"{pin.base.rstrip('/')}/{path}"
 
 

@@ -121,6 +121,14 @@ def test_a_platform_without_a_pinned_sum_says_what_to_add(project: Path) -> None
     assert "[tools.kind.sha256]" in caught.value.fix
 
 
+@pytest.mark.usefixtures("server")
+def test_a_cache_that_cannot_be_written_is_said_as_such(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THREEZONE_CACHE", str(project / "tasks.py"))
+    with pytest.raises(ToolError, match="kind could not be put into the cache: ") as caught:
+        install.ensure(["kind"], "release", project)
+    assert str(project / "tasks.py") in caught.value.fix
+
+
 def test_an_unknown_name_is_refused(project: Path) -> None:
     with pytest.raises(UsageError, match="no tool is called 'helm'; there are kind, kubectl, flux"):
         install.ensure(["helm"], "release", project)

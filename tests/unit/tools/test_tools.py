@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from threezone.errors import ToolError
+from threezone.errors import ToolError, UsageError
 from threezone.pins import ToolPin
 from threezone.tools import flux_cli, probe, release, web
 
@@ -61,6 +61,11 @@ def test_the_address_of_a_release(monkeypatch: pytest.MonkeyPatch, machine: tupl
     monkeypatch.setattr(release, "system", machine[0].lower)
     pin = ToolPin(version="2.7.3", base="https://r.example/", path="v{version}/flux_{version}_{os}_{arch}.tar.gz")
     assert release.address(pin) == url
+
+
+def test_an_address_that_cannot_be_filled_in_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"'\{platform\}/kind' in pins\.toml cannot be filled in"):
+        release.address(ToolPin(version="1.0.0", base="https://r.example", path="{platform}/kind"))
 
 
 def _archive(path: Path, *entries: tarfile.TarInfo) -> Path:
