@@ -7,23 +7,27 @@ file. Environment variables do not change settings: a run is described by its co
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+import msgspec.inspect
 
 from threezone.errors import UsageError
 
 Channel = Literal["auto", "release", "source"]
+Seconds = Annotated[int, msgspec.Meta(ge=1)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The declared cluster. `ready_timeout` in seconds; `config` relative to the project's root."""
+    """The declared cluster. `config` is relative to the project's root."""
 
     name: str = "kind"
     config: str = "local/kubernetes/kind.yaml"
-    ready_timeout: int = 180
+    ready_timeout: Seconds = 180
 
 
 class GitOps(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -32,7 +36,7 @@ class GitOps(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     path: str = "local/gitops/clusters/local"
     branch: str = "main"
     repository: str = "lab"
-    timeout: int = 180
+    timeout: Seconds = 180
 
 
 class App(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -40,7 +44,7 @@ class App(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     namespace: str = "hello"
     service: str = "hello"
-    port: int = 80
+    port: Port = 80
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -79,37 +83,51 @@ def load(root: Path) -> Settings:
     import yaml
 
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid YAML", evidence=str(error), fix=f"correct {path}") from None
-    section = (document or {}).get("threezone") if isinstance(document, dict | None) else document
-    return parse(section or {}, path)
+    if document is None:
+        return Settings()
+    if not isinstance(document, dict):
+        raise UsageError(f"{path}: expected sections, got {_shown(document)}", fix=f"correct {path}")
+    return parse(document.get("threezone"), path)
 
 
 def parse(section: Any, path: Path) -> Settings:
-    """Settings from plain data. `path` is the file that an error names."""
+    """Settings from plain data; None means none. `path` is the file that an error names. Raises UsageError."""
     try:
-        return msgspec.convert(section, Settings, strict=True)
+        return msgspec.convert({} if section is None else section, Settings, strict=True)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{path}: {_sentence(str(error), section)}", fix=f"correct {path}") from None
+        raise UsageError(f"{path}: {_sentence(str(error))}", fix=f"correct {path}") from None
 
 
-def _sentence(problem: str, section: Any) -> str:
-    """msgspec's message with the key as the file spells it, and a near miss where there is one."""
-    place = re.search(r"`\$\.?([^`]*)`$", problem)
-    prefix = ".".join(part for part in ("threezone", place.group(1) if place else "") if part)
-    unknown = re.search(r"unknown field `([^`]+)`", problem)
+def _sentence(problem: str) -> str:
+    """What msgspec found, in the words of the file: the key, what was expected there, and what stands there."""
+    found = re.search(r"`\$\.?([^`]*)`$", problem)
+    place = found.group(1).split(".") if found and found.group(1) else []
+    wanted: Any = msgspec.inspect.type_info(Settings)
+    value = section
+    for part in place:
+        wanted = next(field.type for field in wanted.fields if field.name == part)
+        value = value[part]
+    unknown = re.match(r"Object contains unknown field `([^`]+)`", problem)
     if unknown:
-        key = unknown.group(1)
-        known = _fields(place.group(1) if place else "")
-        near = difflib.get_close_matches(key, known, 1)
+        known = [field.name for field in wanted.fields]
+        near = difflib.get_close_matches(unknown.group(1), known, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return f"unknown key {prefix}.{key}; {hint}"
-    return f"{prefix}: {problem.split(' - at ')[0]}"
+        return f"unknown key {'.'.join(['threezone', *place, unknown.group(1)])}; {hint}"
+    return f"{'.'.join(['threezone', *place])}: expected {_expected(wanted)}, got {_shown(value)}"
 
 
-def _fields(place: str) -> list[str]:
-    kind: Any = Settings
-    for part in filter(None, place.split(".")):
-        kind = {field.name: field.type for field in msgspec.structs.fields(kind)}[part]
-    return [field.name for field in msgspec.structs.fields(kind)]
+def _expected(wanted: Any) -> str:
+    if isinstance(wanted, msgspec.inspect.StructType):
+        return f"a section with the keys {', '.join(field.name for field in wanted.fields)}"
+    if isinstance(wanted, msgspec.inspect.LiteralType):
+        return f"one of {', '.join(str(value) for value in wanted.values)}"
+    if isinstance(wanted, msgspec.inspect.IntType):
+        return f"a whole number from {wanted.ge}" + (f" to {wanted.le}" if wanted.le is not None else "")
+    return "text"
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else json.dumps(value, default=str, ensure_ascii=False)[:60]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from tests.e2e.project import BY_HAND, FOREIGN, NAME, PORT, Project, copy_of_repository
+
 from threezone import process
 
 
@@ -57,7 +57,7 @@ def project(make_project: Callable[[str, int], Project]) -> Iterator[Project]:
 
 @pytest.fixture(scope="session")
 def by_hand(project: Project) -> Iterator[str]:
-    """A cluster that somebody made by hand, with plain kind, from an image that is not ours. It must never be touched."""
+    """A cluster made by hand, with plain kind, from an image without our label. It must never be touched."""
     project.invoke("image.build", "node", timeout=5400)
     node = json.loads(project.invoke("image.list", "--json").stdout)
     base = next(image["reference"] for image in node if image["name"] == "node")
@@ -66,7 +66,11 @@ def by_hand(project: Project) -> Iterator[str]:
     process.run(["docker", "build", "--tag", image, "-"], stdin=f"FROM {base}\n{labels}\n", timeout=120)
     kind = project.tool("kind")
     config = project.root.parent / "by-hand.yaml"
-    patch = "kind: KubeletConfiguration\nfailCgroupV1: false\n" if not Path("/sys/fs/cgroup/cgroup.controllers").exists() else ""
+    patch = (
+        "kind: KubeletConfiguration\nfailCgroupV1: false\n"
+        if not Path("/sys/fs/cgroup/cgroup.controllers").exists()
+        else ""
+    )
     config.write_text(
         json.dumps(
             {

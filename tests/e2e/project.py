@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,18 @@ class Project:
     def env(self) -> dict[str, str]:
         return {"KUBECONFIG": str(self.kubeconfig), "THREEZONE_STATE": str(self.state)}
 
-    def run(self, *argv: str | Path, check: bool = True, timeout: float = 600, **env: str) -> Completed:
-        done = process.run([*argv], cwd=self.root, env={**self.env, **env}, timeout=timeout, check=False)
+    def run(
+        self, *argv: str | Path, check: bool = True, timeout: float = 600, env: Mapping[str, str] | None = None
+    ) -> Completed:
+        done = process.run([*argv], cwd=self.root, env={**self.env, **(env or {})}, timeout=timeout, check=False)
         if check and done.exit_code != 0:
             pytest.fail(f"{argv} ended with {done.exit_code}\n{done.stdout}\n{done.stderr}")
         return done
 
-    def invoke(self, *argv: str, check: bool = True, timeout: float = 600, **env: str) -> Completed:
-        return self.run("./run", "invoke", *argv, check=check, timeout=timeout, **env)
+    def invoke(
+        self, *argv: str, check: bool = True, timeout: float = 600, env: Mapping[str, str] | None = None
+    ) -> Completed:
+        return self.run("./run", "invoke", *argv, check=check, timeout=timeout, env=env)
 
     def kubectl(self, *argv: str, context: str = f"kind-{NAME}", check: bool = True) -> Completed:
         return self.run(self.tool("kubectl"), "--context", context, *argv, check=check)

@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-
 from tests.e2e.project import BY_HAND, NAME, Project
+
 from threezone import process
 
 pytestmark = pytest.mark.timeout(3600)
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.timeout(3600)
 KIND = "local/kubernetes/kind.yaml"
 
 
-def refused(project: Project, *argv: str, exit_code: int, **env: str) -> str:
+def refused(project: Project, *argv: str, exit_code: int, env: Mapping[str, str] | None = None) -> str:
     """The one sentence of a task that must fail."""
-    done = project.invoke(*argv, check=False, **env)
+    done = project.invoke(*argv, check=False, env=env)
     assert done.exit_code == exit_code, done.stderr
     sentences = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(sentences) == 1, done.stderr
@@ -84,7 +84,9 @@ def test_a_taken_port_is_told_with_its_holder(project: Project, kind_file: Path)
     assert f"port {port} on 127.0.0.1 is taken by process {os.getpid()}" in words
 
 
-def test_a_port_taken_by_a_container_is_told_with_the_containers_name(project: Project, kind_file: Path, by_hand: str) -> None:
+def test_a_port_taken_by_a_container_is_told_with_the_containers_name(
+    project: Project, kind_file: Path, by_hand: str
+) -> None:
     node = json.loads(project.run("docker", "inspect", f"{by_hand}-control-plane").stdout)[0]
     port = node["NetworkSettings"]["Ports"]["6443/tcp"][0]["HostPort"]
     kind_file.write_text(kind_file.read_text().replace("apiServerPort: 16443", f"apiServerPort: {port}"))
@@ -93,7 +95,7 @@ def test_a_port_taken_by_a_container_is_told_with_the_containers_name(project: P
 
 
 def test_a_stopped_engine_is_told_with_the_way_to_start_it(project: Project) -> None:
-    words = refused(project, "cluster.list", exit_code=3, DOCKER_HOST="unix:///nowhere/docker.sock")
+    words = refused(project, "cluster.list", exit_code=3, env={"DOCKER_HOST": "unix:///nowhere/docker.sock"})
     assert "the container engine is installed but not running" in words
     assert "engine.start" in words
 
@@ -103,7 +105,7 @@ def test_a_nearly_full_disk_is_told_before_a_build_begins(project: Project, tmp_
     small.mkdir()
     process.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", small], timeout=20)
     try:
-        done = project.invoke("tools.install", "--channel", "source", check=False, THREEZONE_CACHE=str(small))
+        done = project.invoke("tools.install", "--channel", "source", check=False, env={"THREEZONE_CACHE": str(small)})
     finally:
         process.run(["umount", "--lazy", small], timeout=20)
         shutil.rmtree(small, ignore_errors=True)
@@ -119,7 +121,7 @@ def test_a_nearly_full_disk_is_told_before_a_build_begins(project: Project, tmp_
 def test_an_unreadable_kubeconfig_is_named(project: Project, tmp_path: Path, text: str, words: str) -> None:
     file = tmp_path / "config"
     file.write_text(text)
-    told = refused(project, "status", exit_code=2, KUBECONFIG=str(file))
+    told = refused(project, "status", exit_code=2, env={"KUBECONFIG": str(file)})
     assert str(file) in told
     assert words in told
     assert file.read_text() == text

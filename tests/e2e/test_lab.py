@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import pytest
-
 from tests.e2e.project import BY_HAND, FOREIGN, NAME, PORT, Project
 
 CONTEXT = f"kind-{NAME}"
@@ -28,7 +27,13 @@ def without(view: Any, name: str) -> Any:
 def untouchable(project: Project) -> dict[str, Any]:
     """The cluster made by hand, as far as anything could have changed it: container ids, start times, its objects."""
     ids = project.run(
-        "docker", "ps", "--no-trunc", "--filter", f"label=io.x-k8s.kind.cluster={BY_HAND}", "--format", "{{.ID}} {{.CreatedAt}}"
+        "docker",
+        "ps",
+        "--no-trunc",
+        "--filter",
+        f"label=io.x-k8s.kind.cluster={BY_HAND}",
+        "--format",
+        "{{.ID}} {{.CreatedAt}}",
     ).stdout
     namespaces = project.json("get", "namespaces", context=f"kind-{BY_HAND}")["items"]
     return {"containers": ids, "namespaces": sorted(item["metadata"]["uid"] for item in namespaces)}
@@ -71,7 +76,9 @@ def test_the_kubeconfig_holds_the_proved_route_beside_everything_else(before: di
 
 def test_up_again_has_nothing_to_do_and_changes_no_object(lab: Project) -> None:
     def versions() -> dict[str, str]:
-        kinds = "deployments,services,configmaps,secrets,persistentvolumeclaims,namespaces,gitrepositories,kustomizations"
+        kinds = (
+            "deployments,services,configmaps,secrets,persistentvolumeclaims,namespaces,gitrepositories,kustomizations"
+        )
         listed = lab.json("get", kinds, "--all-namespaces")["items"]
         return {
             f"{o['kind']}/{o['metadata'].get('namespace')}/{o['metadata']['name']}": o["metadata"]["resourceVersion"]
@@ -176,16 +183,24 @@ def test_the_password_is_in_no_output_and_its_file_is_private(lab: Project) -> N
 
 
 def test_a_push_without_the_password_is_refused(lab: Project) -> None:
+    import os
     from pathlib import Path
 
     from threezone.gitops.repository import forwarded
 
-    import os
-
     os.environ["KUBECONFIG"] = str(lab.kubeconfig)
     with forwarded(Path(lab.tool("kubectl")), CONTEXT, "threezone", "service/git", 80) as address:
         url = f"http://{address}/lab.git"
-        denied = lab.run("git", "-c", "credential.helper=", "push", url, "HEAD:refs/heads/x", check=False, GIT_TERMINAL_PROMPT="0")
+        denied = lab.run(
+            "git",
+            "-c",
+            "credential.helper=",
+            "push",
+            url,
+            "HEAD:refs/heads/x",
+            check=False,
+            env={"GIT_TERMINAL_PROMPT": "0"},
+        )
         assert denied.exit_code != 0
         assert "HEAD" in lab.run("git", "ls-remote", url).stdout, "reading needs no password"
 

@@ -14,6 +14,7 @@ from typing import Any
 from threezone.errors import UsageError
 
 API_VERSION = "kind.x-k8s.io/v1alpha4"
+REFUSES_CGROUP_V1 = 35  # the first minor version whose kubelet does, unless told otherwise (KEP-5573)
 
 _PATCH_6902 = {"group": str, "version": str, "kind": str, "patch": str}
 _NODE: dict[str, Any] = {
@@ -131,7 +132,7 @@ def parse(text: str, path: Path) -> Declared:
     return declared
 
 
-def _check(node: Any, expected: Any, path: Path, field: str) -> None:
+def _check(node: Any, expected: Any, path: Path, field: str) -> None:  # noqa: C901  one case per kind of value
     """Hold a composed YAML node against the table above; the first difference is raised with its line."""
     import yaml
 
@@ -168,8 +169,7 @@ def _check(node: Any, expected: Any, path: Path, field: str) -> None:
 def overlays(*, cgroup: str, kubernetes_minor: int) -> tuple[Overlay, ...]:
     """What this host needs. `cgroup` is the engine's cgroup version ("1" or "2")."""
     needed = []
-    if cgroup == "1" and kubernetes_minor >= 35:
-        # The kubelet of 1.35 refuses cgroup v1 unless told otherwise (KEP-5573).
+    if cgroup == "1" and kubernetes_minor >= REFUSES_CGROUP_V1:
         needed.append(
             Overlay(
                 "this engine runs on cgroup v1, which Kubernetes 1.35 refuses by default: failCgroupV1: false is added",

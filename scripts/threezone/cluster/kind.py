@@ -1,4 +1,4 @@
-"""The kind CLI and what its labels tell. kind is always given a private kubeconfig: only our store touches the user's."""
+"""The kind CLI and its labels. kind is always given a private kubeconfig: only our store touches the user's."""
 
 from __future__ import annotations
 

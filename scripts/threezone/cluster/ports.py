@@ -22,7 +22,7 @@ def is_free(address: str, port: int) -> bool:
 
 
 def holder(port: int) -> str:
-    """Who listens on `port`: a container that publishes it, else a process of this machine, else "an unknown program"."""
+    """Who listens on `port`: a container that publishes it, else a process of this machine, as far as we may see."""
     published = process.run(
         ["docker", "ps", "--filter", f"publish={port}", "--format", "{{.Names}} ({{.Image}})"], timeout=20, check=False
     ).stdout.split("\n")[0]

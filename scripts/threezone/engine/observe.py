@@ -54,9 +54,10 @@ def endpoint() -> str:
 
 
 def _configured_context() -> str:
-    directory = os.environ.get("DOCKER_CONFIG") or os.path.join(os.environ.get("HOME", "/"), ".docker")
+    home = Path(os.environ.get("HOME", "/"))
+    directory = Path(os.environ.get("DOCKER_CONFIG") or home / ".docker")
     try:
-        return str(json.loads(Path(directory, "config.json").read_text()).get("currentContext") or "")
+        return str(json.loads((directory / "config.json").read_text()).get("currentContext") or "")
     except (OSError, ValueError, AttributeError):
         return ""
 
@@ -88,7 +89,8 @@ def observe() -> Engine:
     if not info.get("ServerVersion"):
         installed = process.find("dockerd") is not None or not where.startswith("unix://")
         return Engine(classify(words, daemon_installed=installed), where, words)
-    api = process.run(["docker", "version", "--format", "{{.Server.APIVersion}}"], timeout=30, check=False).stdout.strip()
+    asked = process.run(["docker", "version", "--format", "{{.Server.APIVersion}}"], timeout=30, check=False)
+    api = asked.stdout.strip()
     numbers = tuple(int(part) for part in api.split(".") if part.isdigit())
     machine = str(info.get("Architecture", ""))
     return Engine(

@@ -17,8 +17,8 @@ LABEL = "io.threezone.managed=true"
 
 # exit(0) per architecture as the engine names it: (e_machine of the ELF specification, machine code).
 _EXIT = {
-    "amd64": (62, bytes.fromhex("31ff" "b83c000000" "0f05")),  # xor edi,edi; mov eax,60; syscall
-    "arm64": (183, bytes.fromhex("000080d2" "a80b80d2" "010000d4")),  # mov x0,#0; mov x8,#93; svc #0
+    "amd64": (62, bytes.fromhex("31ff b83c000000 0f05")),  # xor edi,edi; mov eax,60; syscall
+    "arm64": (183, bytes.fromhex("000080d2 a80b80d2 010000d4")),  # mov x0,#0; mov x8,#93; svc #0
 }
 
 

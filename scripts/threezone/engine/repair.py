@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from threezone import process
 from threezone.engine import bounded_runtime
@@ -28,7 +29,9 @@ START_DEADLINE = 60.0
 INSTALL = ("apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", *PACKAGES)
 
 
-def plan(engine: Engine, *, root: bool, debian: bool, systemd: bool, missing: Sequence[str], words: str) -> tuple[Action, ...]:
+def plan(
+    engine: Engine, *, root: bool, debian: bool, systemd: bool, missing: Sequence[str], words: str
+) -> tuple[Action, ...]:
     """What makes `engine` work. Pure.
 
     `missing` lists capabilities outside the bounding set, `words` the failed proof's message (empty: proved or not yet
@@ -125,8 +128,7 @@ def wrap() -> None:
     source = Path(bounded_runtime.__file__).read_text(encoding="utf-8")
     # -I -S: no user site, no .pth files; the wrapper starts several times per container.
     interpreter = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
-    body = source.split("\n", 1)[1]
-    _write(WRAPPER, f"#!{interpreter} -IS\n{body}", 0o755)
+    _write(WRAPPER, f"#!{interpreter} -IS\n{source}", 0o755)
     settings = _daemon_settings()
     settings.setdefault("runtimes", {})[RUNTIME] = {"path": str(WRAPPER)}
     settings["default-runtime"] = RUNTIME
@@ -151,7 +153,7 @@ def unwrap() -> bool:
     return found
 
 
-def _daemon_settings() -> dict[str, dict[str, object]]:
+def _daemon_settings() -> dict[str, Any]:
     try:
         text = DAEMON_JSON.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -159,7 +161,9 @@ def _daemon_settings() -> dict[str, dict[str, object]]:
     try:
         loaded = json.loads(text or "{}")
     except ValueError as error:
-        raise EngineError(f"{DAEMON_JSON} is not valid JSON", evidence=str(error), fix=f"correct {DAEMON_JSON}") from None
+        raise EngineError(
+            f"{DAEMON_JSON} is not valid JSON", evidence=str(error), fix=f"correct {DAEMON_JSON}"
+        ) from None
     return dict(loaded)
 
 
@@ -186,7 +190,9 @@ def start() -> None:
     while (engine := observe()).state != "ok":
         if time.monotonic() > deadline:
             tail = "\n".join(LOG.read_text(errors="replace").splitlines()[-15:]) if LOG.exists() else engine.evidence
-            raise EngineError(f"the engine did not answer within {START_DEADLINE:.0f} s", evidence=tail, fix=f"see {LOG}")
+            raise EngineError(
+                f"the engine did not answer within {START_DEADLINE:.0f} s", evidence=tail, fix=f"see {LOG}"
+            )
         time.sleep(0.1)  # the socket appears when dockerd is ready; its file cannot be watched before it exists
 
 

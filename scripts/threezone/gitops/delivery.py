@@ -89,7 +89,7 @@ def _fetched(source: Json) -> str:
 
 
 def request(api: Api, name: str) -> str:
-    """Ask Flux to fetch and apply now, by its own annotation. Returns the request's stamp, which `missing` looks for."""
+    """Ask Flux to fetch and apply now, by its own annotation. Returns the request's stamp, for `missing`."""
     stamp = datetime.now(UTC).isoformat()
     for path in (f"{SOURCES}/{name}", f"{KUSTOMIZATIONS}/{name}"):
         api.merge(path, {"metadata": {"annotations": {REQUESTED: stamp}}})

@@ -94,7 +94,7 @@ def install(kubectl: Path, context: str, manifest: str) -> None:
     `flux install` itself would apply the same and then be silent for five minutes when a pod cannot start.
     """
     with step("install Flux") as running:
-        argv = [kubectl, "--context", context, "apply", "--server-side", "--force-conflicts",
+        argv: list[str | Path] = [kubectl, "--context", context, "apply", "--server-side", "--force-conflicts",
                 "--field-manager=threezone-flux", "-f", "-"]  # fmt: skip
         done = process.run(argv, stdin=manifest, timeout=120)
         running.result = f"{len(done.stdout.splitlines())} objects"

@@ -33,7 +33,9 @@ def head(root: Path, path: str) -> Commit:
     if seen.exit_code != 0:
         words = git("status", "--short").stderr.strip()
         raise UsageError(
-            f"{root} has no commit to deliver", evidence=words, fix="git init, git add, git commit: Flux delivers commits"
+            f"{root} has no commit to deliver",
+            evidence=words,
+            fix="git init, git add, git commit: Flux delivers commits",
         )
     sha = seen.stdout.strip()
     inside = prefixed(root, path)
@@ -54,10 +56,10 @@ def prefixed(root: Path, path: str) -> str:
 
 
 @contextmanager
-def forwarded(kubectl: Path, context: str, namespace: str, target: str, port: int, local: int = 0) -> Iterator[str]:
+def forwarded(kubectl: Path, context: str, namespace: str, target: str, port: int, *, local: int = 0) -> Iterator[str]:
     """A port of the cluster on this machine's loopback while the block runs. Yields `127.0.0.1:PORT`."""
     lines: queue.Queue[str] = queue.Queue()
-    argv = [kubectl, "--context", context, "--namespace", namespace, "port-forward", "--address", "127.0.0.1",
+    argv: list[str | Path] = [kubectl, "--context", context, "--namespace", namespace, "port-forward", "--address", "127.0.0.1",
             target, f"{local or ''}:{port}"]  # fmt: skip
     with process.Running(argv, on_line=lines.put) as running:
         try:

@@ -20,6 +20,7 @@ PORT = 8080
 SECRET = "git-password"  # noqa: S105  the object's name
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
+PRIVATE = 0o600
 LABELS = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "threezone"}
 
 
@@ -36,10 +37,7 @@ def password_file(cluster: str) -> Path:
 def password(api: Api, cluster: str) -> str:
     """The password for pushing: the cluster's Secret decides, the file is its copy; made here when there is none."""
     known = api.get(f"/api/v1/namespaces/{NAMESPACE}/secrets/{SECRET}")
-    if known:
-        value = base64.b64decode(known["data"]["password"]).decode()
-    else:
-        value = secrets.token_urlsafe(24)
+    value = base64.b64decode(known["data"]["password"]).decode() if known else secrets.token_urlsafe(24)
     process.keep_secret(value)
     keep(password_file(cluster), value)
     return value
@@ -48,10 +46,10 @@ def password(api: Api, cluster: str) -> str:
 def keep(path: Path, value: str) -> None:
     """Write a secret to a file that only this user may read; an equal one is left alone."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if path.exists() and path.read_text() == value and path.stat().st_mode & 0o777 == 0o600:
+    if path.exists() and path.read_text() == value and path.stat().st_mode & 0o777 == PRIVATE:
         return
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
     with os.fdopen(descriptor, "w") as file:
         file.write(value)
     temporary.replace(path)
@@ -65,7 +63,7 @@ def objects(image: str, repository: str, secret: str) -> list[tuple[str, Json]]:
         "name": NAME,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "env": [{"name": "REPOSITORIES", "value": repository}],
+        "args": [repository],
         "ports": [{"name": "http", "containerPort": PORT}],
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},

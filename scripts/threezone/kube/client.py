@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -39,10 +40,21 @@ class Api:
         from kubernetes.config import new_client_from_config_dict
 
         self.context = context
-        self._client = new_client_from_config_dict(dict(kubeconfig), context=context, persist_config=False)
+        self._client: Any = new_client_from_config_dict(  # type: ignore[no-untyped-call]
+            dict(kubeconfig), context=context, persist_config=False
+        )
         self._client.configuration.retries = False
 
-    def _open(self, method: str, path: str, query: Mapping[str, Any], body: Any, content: str, read: float) -> Any:
+    def _open(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        *,
+        body: Any = None,
+        content: str = "application/json",
+        read: float = READ_SECONDS,
+    ) -> Any:
         import urllib3
         from kubernetes.client.exceptions import ApiException
 
@@ -59,31 +71,27 @@ class Api:
                 evidence=str(error),
                 fix="./run invoke kubeconfig.connect",
             ) from None
-        if answer.status >= 400:
+        if answer.status >= HTTPStatus.BAD_REQUEST:
             raw = answer.read() or b""
             raise Refused(answer.status, _message(raw))
         return answer
 
-    def send(
-        self, method: str, path: str, body: Any = None, content: str = "application/json", **query: Any
-    ) -> Json:
+    def send(self, method: str, path: str, body: Any = None, content: str = "application/json", **query: Any) -> Json:
         """One request and its JSON answer. Raises Refused with the server's words, ClusterError when out of reach."""
-        return dict(json.loads(self._open(method, path, query, body, content, READ_SECONDS).read() or b"{}"))
+        return dict(json.loads(self._open(method, path, query, body=body, content=content).read() or b"{}"))
 
     def get(self, path: str, **query: Any) -> Json | None:
         """The object or list at `path`, or None when it (or its API) does not exist."""
         try:
             return self.send("GET", path, **query)
         except Refused as refused:
-            if refused.status == 404:
+            if refused.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
 
     def text(self, path: str) -> str:
         """The body at `path` as text, for the API server's proxy paths."""
-        return bytes(self._open("GET", path, {}, None, "application/json", READ_SECONDS).read() or b"").decode(
-            errors="replace"
-        )
+        return bytes(self._open("GET", path, {}).read() or b"").decode(errors="replace")
 
     def apply(self, path: str, wanted: Json) -> Json:
         """Server-side apply of one object to its own path; fields that we do not name are left alone."""
@@ -93,14 +101,12 @@ class Api:
 
     def merge(self, path: str, change: Json) -> Json:
         """A JSON merge patch of one object."""
-        return self.send(
-            "PATCH", path, change, content="application/merge-patch+json", fieldManager=MANAGER
-        )
+        return self.send("PATCH", path, change, content="application/merge-patch+json", fieldManager=MANAGER)
 
     def watch(self, path: str, *, since: str, seconds: float, **query: Any) -> Iterator[Json]:
         """Watch events (`{type, object}`) of a collection from a resourceVersion, for at most `seconds`."""
         wanted = {**query, "watch": "true", "resourceVersion": since, "timeoutSeconds": max(1, int(seconds))}
-        answer = self._open("GET", path, wanted, None, "application/json", seconds + 5)
+        answer = self._open("GET", path, wanted, read=seconds + 5)
         rest = b""
         try:
             for chunk in answer.response.stream(amt=None, decode_content=False):

@@ -80,9 +80,7 @@ def wait_for(api: Api, paths: Sequence[str], judge: Judge, *, seconds: float, wh
         while True:
             left = deadline - time.monotonic()
             try:
-                if left <= 0:
-                    raise queue.Empty
-                path, items = inbox.get(timeout=left)
+                path, items = inbox.get(timeout=max(0.0, left))
             except queue.Empty:
                 raise ClusterError(
                     f"{what}: not ready within {seconds:.0f} s", evidence="\n".join(missing), fix="./run invoke status"

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from threezone.cluster import kind
 from threezone.cluster.lifecycle import NODES, kubelet
@@ -20,7 +19,7 @@ from threezone.kube.waiting import condition
 from threezone.settings import Settings
 
 ALL_DEPLOYMENTS = "/apis/apps/v1/deployments"
-Answer = TypeVar("Answer")
+NO_FLUX = Flux("", ())
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Lab:
 
     @property
     def cluster_file(self) -> Path:
-        """kind's file that declares the cluster."""
+        """The file, in kind's own format, that declares the cluster."""
         return self.root / self.settings.cluster.config
 
 
@@ -61,7 +60,7 @@ class Seen:
     tls_server_name: str = ""
     unreachable: str = ""
     nodes: tuple[NodeState, ...] = ()
-    flux: Flux = Flux("", ())
+    flux: Flux = NO_FLUX
     git_serves: bool = False
     delivery: Delivery | None = None
     waiting: tuple[str, ...] = ()

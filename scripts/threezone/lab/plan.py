@@ -16,9 +16,7 @@ def up(lab: Lab, seen: Seen, cluster: tuple[Action, ...]) -> tuple[Action, ...]:
     actions = list(cluster)
     fresh = any(action.key == "create" for action in cluster)
     if fresh or not seen.nodes_ready:
-        actions.append(
-            Action("connect", f"prove a route to the API server and write the context {lab.context}")
-        )
+        actions.append(Action("connect", f"prove a route to the API server and write the context {lab.context}"))
         actions.append(Action("ready", "wait until every node is Ready"))
     if fresh or not seen.flux.ready:
         actions.append(Action("flux", "install Flux and wait for it", "flux install"))
@@ -27,7 +25,11 @@ def up(lab: Lab, seen: Seen, cluster: tuple[Action, ...]) -> tuple[Action, ...]:
     if fresh or seen.delivery is None or not seen.delivery.ready or seen.delivery.applied != revision(lab, seen):
         short = seen.head.sha[:7] if seen.head else "the commit"
         actions.append(
-            Action("deliver", f"push {short} and wait until Flux has applied it", f"git push … {lab.settings.gitops.branch}")
+            Action(
+                "deliver",
+                f"push {short} and wait until Flux has applied it",
+                f"git push … {lab.settings.gitops.branch}",
+            )
         )
     if fresh or actions or seen.waiting:
         actions.append(Action("settle", "wait until every workload is available (CoreDNS included)"))

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from threezone import images
-from threezone.cluster import declared, kind, lifecycle
+from threezone import process
+from threezone.cluster import declared as declared_room
+from threezone.cluster import kind, lifecycle
+from threezone.cluster.declared import Declared, Overlay
 from threezone.engine.observe import Engine, require
 from threezone.engine.observe import observe as observe_engine
 from threezone.errors import ClusterError
 from threezone.events import step
 from threezone.gitops import delivery, flux, repository, server
+from threezone.images import build
+from threezone.images.docker import Image
+from threezone.images.load import cluster_image, load
+from threezone.images.versions import images
 from threezone.kube import pods
 from threezone.kube.client import Api
 from threezone.kube.waiting import World, condition, wait_for
@@ -24,7 +31,9 @@ from threezone.tools import install, reach
 from threezone.zones import connect as zone
 
 ALL_PODS = "/api/v1/pods"
+APP_IMAGE = "threezone/hello:lab"  # as local/gitops/apps/hello names it
 GENTLE_SECONDS = 300.0
+CONNECT_PATIENCE = 60.0  # a started node's API server needs a few seconds; a dead one shall not hold us for long
 
 
 class Session:
@@ -53,20 +62,20 @@ class Session:
         return {name: tool.path for name, tool in found.items()}
 
     @functools.cached_property
-    def declared(self) -> declared.Declared:
+    def declared(self) -> Declared:
         """The declared cluster."""
-        return declared.read(self.lab.cluster_file)
+        return declared_room.read(self.lab.cluster_file)
 
     @functools.cached_property
     def kubernetes(self) -> str:
         """The Kubernetes version that nodes shall run, such as v1.35.0."""
-        return "v" + images.kubernetes_version(self.lab.root)
+        return f"v{images().node.version}"
 
     @property
-    def overlays(self) -> tuple[declared.Overlay, ...]:
+    def overlays(self) -> tuple[Overlay, ...]:
         """What this engine needs beside the declared file."""
         minor = int(self.kubernetes.split(".")[1])
-        return declared.overlays(cgroup=self.engine.cgroup, kubernetes_minor=minor)
+        return declared_room.overlays(cgroup=self.engine.cgroup, kubernetes_minor=minor)
 
     @functools.cached_property
     def api(self) -> Api:
@@ -88,11 +97,9 @@ def create(session: Session, *, retain: bool = False) -> None:
     """Get the node image and create the cluster; nothing is asked of the user's kubeconfig here."""
     kind_path = session.tools["kind"]
     lifecycle.preflight(session.declared, local=session.engine.local)
-    node = images.ensure("node", session.channel, session.lab.root)
-    image = images.cluster_image(node.reference, session.lab.name)
-    lifecycle.create(
-        session.lab.name, session.declared, session.overlays, kind=kind_path, image=image, retain=retain
-    )
+    (node,) = build.ensure("node", session.channel)
+    image = cluster_image(node.reference, session.lab.name)
+    lifecycle.create(session.lab.name, session.declared, session.overlays, kind=kind_path, image=image, retain=retain)
 
 
 def start(session: Session) -> None:
@@ -104,7 +111,7 @@ def connect(session: Session) -> None:
     """Prove a route to the API server and write it into the user's kubeconfig."""
     with step("prove a route to the API server") as running:
         text = kind.kubeconfig(session.lab.name, session.tools["kind"])
-        connected = zone.connect(session.lab.name, text, port=session.declared.api_port)
+        connected = zone.connect(session.lab.name, text, engine=session.engine, patience=CONNECT_PATIENCE)
         running.result = connected.sentence
     session.__dict__.pop("api", None)
 
@@ -120,12 +127,10 @@ def ready(session: Session) -> None:
     lifecycle.finish(session.lab.name)
 
 
-def load(session: Session, *names: images.Name) -> tuple[images.Image, ...]:
-    """Get images and put them into every node that lacks them."""
-    wanted = tuple(image for name in names for image in images.ensure_all(name, session.channel, session.lab.root))
+def load_images(session: Session, wanted: Sequence[Image]) -> None:
+    """Put images into every node that lacks them."""
     nodes = [n.name for n in kind.nodes(session.lab.name) if n.role in ("control-plane", "worker")]
-    images.load(nodes, wanted)
-    return wanted
+    load(session.tools["kind"], session.lab.name, nodes, wanted)
 
 
 def install_flux(session: Session) -> None:
@@ -133,18 +138,20 @@ def install_flux(session: Session) -> None:
     source = session.channel == "source"
     components = flux.SOURCE_COMPONENTS if source else flux.RELEASE_COMPONENTS
     if source:
-        load(session, "flux")
+        load_images(session, build.ensure("flux", session.channel))
     flux.install(session.tools["kubectl"], session.lab.context, flux.manifests(session.tools["flux"], components))
     flux.wait_ready(session.api, components, GENTLE_SECONDS)
 
 
 def serve(session: Session) -> None:
     """Serve Git in the cluster. The sample app's image comes along, so that a commit finds it in the node."""
-    git, *_ = load(session, "git-server", "hello")
+    made = build.ensure_all(("git-server", "hello"), session.channel)
+    (git,), (hello,) = made["git-server"], made["hello"]
+    # Built images are named by their content; what stands in a commit needs a name that lasts.
+    process.run(["docker", "tag", hello.reference, APP_IMAGE], timeout=30)
+    load_images(session, (git, replace(hello, reference=APP_IMAGE)))
     secret = server.password(session.api, session.lab.name)
-    server.serve(
-        session.api, image=git.reference, repository=session.lab.settings.gitops.repository, secret=secret
-    )
+    server.serve(session.api, image=git.reference, repository=session.lab.settings.gitops.repository, secret=secret)
     server.wait_ready(session.api, GENTLE_SECONDS)
 
 
@@ -225,6 +232,14 @@ def down(session: Session, *, ours: bool) -> None:
         lifecycle.delete(session.lab.name, session.tools["kind"])
     with step(f"remove the context {session.lab.context}") as running:
         running.result = "" if zone.disconnect(session.lab.name) else "there was none"
-    images.forget_cluster_image(session.lab.name)
+    forget_images(session)
     shutil.rmtree(server.password_file(session.lab.name).parent, ignore_errors=True)
 
+
+def forget_images(session: Session) -> None:
+    """Remove the node image that was derived for this cluster; its parent stays cached."""
+    label = f"label={kind.OWNER_LABEL}={session.lab.name}"
+    argv = ["docker", "image", "ls", "--filter", label, "--format", "{{.Repository}}:{{.Tag}}"]
+    tags = [tag for tag in process.run(argv, timeout=30).stdout.split() if not tag.endswith(":<none>")]
+    if tags:
+        process.run(["docker", "image", "rm", *tags], timeout=60, check=False)

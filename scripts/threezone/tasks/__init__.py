@@ -6,11 +6,11 @@ from importlib import import_module
 
 from invoke import Collection
 
-NAMESPACES = ("app", "cluster", "engine", "flux", "gitops", "image", "kubeconfig", "tools", "zones")
+NAMESPACES = ("app", "cluster", "engine", "flux", "gitops", "kubeconfig", "tools", "zones")
 
 
 def collection() -> Collection:
-    """All tasks of threezone as an invoke collection: `from threezone.tasks import collection; namespace = collection()`."""
+    """All tasks of threezone, assembled, for a project's tasks.py to call its namespace."""
     from threezone.tasks import lab
 
     root = Collection(lab.up, lab.down, lab.status)

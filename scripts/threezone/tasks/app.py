@@ -30,7 +30,7 @@ def open_(c: Context, name: str = "", port: int = 0, once: bool = False) -> None
         return
     app = at.lab.settings.app
     with forwarded(
-        at.tools["kubectl"], at.lab.context, app.namespace, f"service/{app.service}", app.port, port
+        at.tools["kubectl"], at.lab.context, app.namespace, f"service/{app.service}", app.port, local=port
     ) as address:
         say(f"http://{address}/ until Ctrl-C")
         threading.Event().wait()

@@ -46,8 +46,8 @@ def create(c: Context, name: str = "", channel: str = "", retain: bool = False, 
 @task(help={"name": NAME, "yes": "answer yes to the question"})
 def delete(c: Context, name: str = "", yes: bool = False) -> None:
     """Delete a cluster of ours and its kubeconfig entry; the same as down."""
-    from threezone.errors import ClusterError
     from threezone.cluster import kind
+    from threezone.errors import ClusterError
     from threezone.lab import down
 
     at = session(name)

@@ -11,7 +11,7 @@ from threezone.tasks.edge import consent, emit, say, task
 
 @task(help={"json": "print the observation as JSON"})
 def check(c: Context, json: bool = False) -> None:
-    """Find the container engine and prove it by starting a privileged container; say what is wrong and how to fix it."""
+    """Find the container engine and prove it by starting a privileged container; say what is wrong."""
     from threezone.engine.observe import require
     from threezone.engine.repair import diagnose
 
@@ -28,7 +28,7 @@ def check(c: Context, json: bool = False) -> None:
 
 @task(help={"yes": "answer yes to installing packages and starting the engine", "dry-run": "print the plan only"})
 def start(c: Context, yes: bool = False, dry_run: bool = False) -> None:
-    """Make a container engine work: install it (Debian, Ubuntu; root), adapt it to a bounded machine, start it, prove it."""
+    """Make a container engine work: install (Debian, Ubuntu; root), adapt to a bounded machine, start, prove."""
     from threezone.engine.observe import require
     from threezone.engine.repair import apply, diagnose
     from threezone.plan import describe

@@ -10,18 +10,20 @@ from threezone.tasks.lab import CHANNEL, NAME, session
 
 @task(help={"name": NAME, "channel": CHANNEL})
 def serve(c: Context, name: str = "", channel: str = "") -> None:
-    """Serve Git inside the cluster: read by Flux without a password, written with a generated one (file 0600, Secret)."""
+    """Serve Git inside the cluster: Flux reads without a password, pushing needs a generated one."""
     from threezone.gitops import server
     from threezone.lab import steps
 
     at = session(name, channel)
     steps.serve(at)
-    say(f"{server.url(at.lab.settings.gitops.repository)} serves; password for pushing: {server.password_file(at.lab.name)}")
+    say(
+        f"{server.url(at.lab.settings.gitops.repository)} serves; the password is in {server.password_file(at.lab.name)}"
+    )
 
 
-@task(help={"name": NAME, "force": "replace what the lab's branch holds, even when your commit does not follow from it"})
+@task(help={"name": NAME, "force": "replace what the lab's branch holds by your commit"})
 def push(c: Context, name: str = "", force: bool = False) -> None:
-    """Deliver the committed state: push HEAD to the lab's Git server and wait until Flux has applied exactly that commit."""
+    """Deliver HEAD: push it to the lab's Git server and wait until Flux has applied exactly that commit."""
     from threezone.lab import steps
 
     at = session(name)

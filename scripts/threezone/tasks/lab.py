@@ -14,7 +14,7 @@ NAME = "the cluster's name (default: threezone.cluster.name in invoke.yaml)"
 
 def session(name: str = "", channel: str = "") -> Any:
     """The session that tasks work in, from settings and options."""
-    from typing import get_args
+    from typing import cast, get_args
 
     from threezone import settings
     from threezone.errors import UsageError
@@ -25,7 +25,8 @@ def session(name: str = "", channel: str = "") -> Any:
     chosen = settings.load(root)
     if channel and channel not in get_args(settings.Channel):
         raise UsageError(f"unknown channel {channel!r}; expected one of {', '.join(get_args(settings.Channel))}")
-    return Session(Lab(root, chosen, settings.cluster_name(name or chosen.cluster.name)), channel or chosen.channel)
+    lab = Lab(root, chosen, settings.cluster_name(name or chosen.cluster.name))
+    return Session(lab, cast("settings.Channel", channel) if channel else chosen.channel)
 
 
 @task(
@@ -37,7 +38,7 @@ def session(name: str = "", channel: str = "") -> Any:
     }
 )
 def up(c: Context, yes: bool = False, dry_run: bool = False, name: str = "", channel: str = "") -> None:
-    """Bring the lab up: engine, tools, images, cluster, kubeconfig, Flux, Git, and the commit delivered. Safe to repeat."""
+    """Bring the lab up: engine, tools, cluster, kubeconfig, Flux, Git, and the commit delivered. Safe to repeat."""
     from threezone.lab import up as room
     from threezone.plan import describe
 

@@ -27,7 +27,10 @@ def adopter(tmp_path_factory: pytest.TempPathFactory, outer_environment: dict[st
             copy.parent.mkdir(exist_ok=True)
             shutil.copy2(source, copy)
     process.run(
-        [base / "venv/bin/pip", "install", "--quiet", "../threezone"], cwd=project, env={**outer_environment}, timeout=600
+        [base / "venv/bin/pip", "install", "--quiet", "../threezone"],
+        cwd=project,
+        env={**outer_environment},
+        timeout=600,
     )
     return project
 

@@ -53,7 +53,7 @@ def test_a_broken_file_gets_one_sentence_with_its_place(text: str, sentence: str
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(UsageError, match="nowhere.yaml cannot be read"):
+    with pytest.raises(UsageError, match=r"nowhere\.yaml cannot be read"):
         declared.read(Path("nowhere.yaml"))
 
 

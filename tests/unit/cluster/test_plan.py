@@ -39,9 +39,7 @@ def test_a_foreign_cluster_is_refused_with_the_way_out() -> None:
 
 def test_the_plan_shows_the_command() -> None:
     (create,) = plan(Observed("lab", "absent"), DECLARED, [], "threezone/node:v1.35.0-lab")
-    assert create.command == (
-        "kind create cluster --name lab --config kind.yaml --image threezone/node:v1.35.0-lab"
-    )
+    assert create.command == ("kind create cluster --name lab --config kind.yaml --image threezone/node:v1.35.0-lab")
 
 
 def api_node(name: str, ready: str, version: str = "v1.35.0") -> Json:

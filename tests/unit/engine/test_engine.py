@@ -83,7 +83,9 @@ def test_the_wrapper_takes_out_only_what_cannot_be_had(tmp_path: Path) -> None:
     name = next(iter(have), "CAP_CHOWN")
     config = tmp_path / "config.json"
     config.write_text(
-        json.dumps({"process": {"capabilities": {"bounding": [name, "CAP_OF_THE_FUTURE"], "ambient": None}, "args": ["x"]}})
+        json.dumps(
+            {"process": {"capabilities": {"bounding": [name, "CAP_OF_THE_FUTURE"], "ambient": None}, "args": ["x"]}}
+        )
     )
     bounded_runtime.rewrite(str(config), "process")
     process = json.loads(config.read_text())["process"]

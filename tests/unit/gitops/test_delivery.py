@@ -23,7 +23,14 @@ def source(revision: str, ready: str = "True") -> Json:
 
 
 def kustomization(
-    applied: str, *, attempted: str = "", ready: str = "True", reason: str = "", message: str = "", seen: int = 2, handled: str = "now"
+    applied: str,
+    *,
+    attempted: str = "",
+    ready: str = "True",
+    reason: str = "",
+    message: str = "",
+    seen: int = 2,
+    handled: str = "now",
 ) -> Json:
     return {
         "metadata": {"name": "lab", "namespace": "flux-system", "generation": 2},
@@ -61,7 +68,9 @@ def test_nothing_declared_yet() -> None:
 
 @pytest.mark.parametrize("reason", sorted(delivery.FINAL))
 def test_a_revision_that_failed_ends_the_wait_with_fluxs_words(reason: str) -> None:
-    failed = kustomization(OLD, attempted=NEW, ready="False", reason=reason, message="kustomize build failed: no such file")
+    failed = kustomization(
+        OLD, attempted=NEW, ready="False", reason=reason, message="kustomize build failed: no such file"
+    )
     with pytest.raises(DeliveryError, match=f"could not apply main@sha1:bbbbbbb: {reason}") as caught:
         delivery.missing(world(source(NEW), failed), "lab", NEW, "now")
     assert caught.value.evidence == "kustomize build failed: no such file"
