@@ -83,8 +83,9 @@ def load(root: Path) -> Settings:
     import yaml
 
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        with path.open("rb") as stream:  # a stream has a name, which the error tells beside the line
+            document = yaml.safe_load(stream)
+    except yaml.YAMLError as error:
         raise UsageError(f"{path} is not valid YAML", evidence=str(error), fix=f"correct {path}") from None
     if document is None:
         return Settings()
@@ -98,10 +99,10 @@ def parse(section: Any, path: Path) -> Settings:
     try:
         return msgspec.convert({} if section is None else section, Settings, strict=True)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{path}: {_sentence(str(error))}", fix=f"correct {path}") from None
+        raise UsageError(f"{path}: {_sentence(str(error), section)}", fix=f"correct {path}") from None
 
 
-def _sentence(problem: str) -> str:
+def _sentence(problem: str, section: Any) -> str:
     """What msgspec found, in the words of the file: the key, what was expected there, and what stands there."""
     found = re.search(r"`\$\.?([^`]*)`$", problem)
     place = found.group(1).split(".") if found and found.group(1) else []
