@@ -59,8 +59,9 @@ def prefixed(root: Path, path: str) -> str:
 def forwarded(kubectl: Path, context: str, namespace: str, target: str, port: int, *, local: int = 0) -> Iterator[str]:
     """A port of the cluster on this machine's loopback while the block runs. Yields `127.0.0.1:PORT`."""
     lines: queue.Queue[str] = queue.Queue()
-    argv: list[str | Path] = [kubectl, "--context", context, "--namespace", namespace, "port-forward", "--address", "127.0.0.1",
-            target, f"{local or ''}:{port}"]  # fmt: skip
+    ports = f"{local or ''}:{port}"
+    argv: list[str | Path] = [kubectl, "--context", context, "--namespace", namespace, "port-forward"]
+    argv += ["--address", "127.0.0.1", target, ports]
     with process.Running(argv, on_line=lines.put) as running:
         try:
             first = lines.get(timeout=30)

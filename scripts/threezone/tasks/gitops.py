@@ -16,9 +16,7 @@ def serve(c: Context, name: str = "", channel: str = "") -> None:
 
     at = session(name, channel)
     steps.serve(at)
-    say(
-        f"{server.url(at.lab.settings.gitops.repository)} serves; the password is in {server.password_file(at.lab.name)}"
-    )
+    say(f"{server.url(at.lab.settings.gitops.repository)} serves; password: {server.password_file(at.lab.name)}")
 
 
 @task(help={"name": NAME, "force": "replace what the lab's branch holds by your commit"})
