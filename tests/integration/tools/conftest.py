@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import threezone
 from threezone.tools import golang, reach, release, web
 
 KIND = b"#!/bin/sh\necho kind v0.31.0 go1.26.8 linux/amd64\n" + b"# padding\n" * 50_000
@@ -32,6 +33,7 @@ def archive(*files: tuple[str, bytes]) -> bytes:
     return into.getvalue()
 
 
+PACKAGE = {"PYTHONPATH": str(Path(threezone.__file__).parents[1])}  # for a Python of a test's own
 STATUS = {"missing": 404, "forbidden": 403, "moved": 302, "broken": 503}
 CERTIFICATE = Path(__file__).with_name("loopback.pem")  # for 127.0.0.1, signed by itself, with its key
 FLUX_ARCHIVE = archive(("LICENSE", b"text"), ("flux", FLUX), ("../escaped", b"never written"))

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.integration.tools.conftest import Server
+from tests.integration.tools.conftest import PACKAGE, Server
 
 from threezone import process
 from threezone.errors import ToolError, UsageError
@@ -25,7 +25,8 @@ def program(directory: Path, name: str, says: str) -> Path:
 
 def invoke(project: Path, *arguments: str) -> process.Completed:
     """`invoke` in `project`, with nothing but our own output on stdout."""
-    return process.run([sys.executable, "-m", "invoke", *arguments], cwd=project, timeout=60, check=False)
+    argv = [sys.executable, "-m", "invoke", *arguments]
+    return process.run(argv, cwd=project, timeout=60, check=False, env=PACKAGE)
 
 
 def test_a_suitable_program_on_path_comes_first(

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.integration.tools.conftest import CERTIFICATE, FLUX, FLUX_ARCHIVE, KIND, Server, serving
+from tests.integration.tools.conftest import CERTIFICATE, FLUX, FLUX_ARCHIVE, KIND, PACKAGE, Server, serving
 
 from threezone import process
 from threezone.errors import ToolError
@@ -180,9 +180,9 @@ def test_an_authority_of_the_system_s_is_trusted_but_never_left_for_http(
 
 def test_two_at_once_download_once(server: Server, project: Path) -> None:
     server.way = "held"
-    first = process.Running([sys.executable, "-c", ENSURE, project])
+    first = process.Running([sys.executable, "-c", ENSURE, project], env=PACKAGE)
     assert server.half_sent.wait(20)
-    second = process.Running([sys.executable, "-c", ENSURE, project])
+    second = process.Running([sys.executable, "-c", ENSURE, project], env=PACKAGE)
     deadline = time.monotonic() + 20
     while "waiting" not in second.tail and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -195,7 +195,7 @@ def test_two_at_once_download_once(server: Server, project: Path) -> None:
 
 def test_killed_in_the_middle_of_a_download_the_next_run_makes_it_whole(server: Server, project: Path) -> None:
     server.way, server.failures = "held", 1
-    running = process.Running([sys.executable, "-c", ENSURE, project])
+    running = process.Running([sys.executable, "-c", ENSURE, project], env=PACKAGE)
     assert server.half_sent.wait(20)
     os.kill(running.pid, signal.SIGKILL)
     running.wait(10)
