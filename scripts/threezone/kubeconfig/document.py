@@ -53,7 +53,7 @@ _CREDENTIALS = frozenset(["username", "password", "auth-provider", "exec", *_FIL
 class Document:
     """One kubeconfig: `data` is the tree as read; `cut`: more YAML documents followed, which kubectl ignores."""
 
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     cut: bool = False
 
 
@@ -330,7 +330,4 @@ def disown(document: Document, context: str) -> Document:
         if isinstance(other, dict) and other.get("name") == _EXTENSION:
             previous = str((other.get("extension") or {}).get("previous-context") or "")
     document = remove(document, context)
-    if current_context(document) == context:
-        back = previous if previous in items(document, "contexts") else ""
-        document = with_current_context(document, back)
-    return document
+    return with_current_context(document, previous) if current_context(document) == context else document

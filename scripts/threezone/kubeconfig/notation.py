@@ -164,7 +164,7 @@ def _scalar(event: Any, line: int) -> Any:
         return value
     if event.tag == _CORE + "binary":
         try:
-            return base64.b64decode(event.value).decode()
+            return base64.b64decode("".join(event.value.split()), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             raise Broken("!!binary value contains invalid base64 data", line) from None
     return str(event.value)  # quoted, !!str, or a tag that kubectl's reader does not know

@@ -5,6 +5,10 @@ kind's names are kept: context, cluster and user of the cluster NAME are all `ki
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +20,7 @@ from threezone.errors import ClusterError, CommandFailed, RouteError
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.document import Entry
 from threezone.zones.locate import JOINED_ALIAS, Zone, kind_network, locate
-from threezone.zones.prove import DEADLINE, Proof, Verdict, prove
+from threezone.zones.prove import Proof, Verdict, prove
 from threezone.zones.routes import Route, candidates
 from threezone.zones.trust import Trust, trust
 
@@ -113,6 +117,34 @@ def current(name: str) -> Current | None:
     )
 
 
+def describe(entry: Current) -> dict[str, Any]:
+    """The entry without secrets, as JSON has it: where it leads, whom it trusts (a fingerprint), how it logs in."""
+    data = document.Document(entry.kubeconfig)
+    seen = document.entry(data, entry.context)
+    cluster, user = (seen.cluster, seen.user) if seen else ({}, {})
+    kinds = ("client-certificate-data", "client-certificate", "token", "tokenFile", "exec", "auth-provider", "username")
+    return {
+        "context": entry.context,
+        "current": entry.is_current,
+        "file": entry.file,
+        "server": entry.server,
+        "tlsServerName": entry.tls_server_name or None,
+        "namespace": entry.namespace or None,
+        "caSha256": fingerprint(str(cluster.get("certificate-authority-data") or "")),
+        "credential": next((kind.removesuffix("-data") for kind in kinds if user.get(kind)), None),
+    }
+
+
+def fingerprint(data: str) -> str | None:
+    """The SHA-256 of the first certificate in base64 PEM data, as browsers and openssl show it; None without one."""
+    try:
+        pem = base64.b64decode(data).decode("ascii")
+        der = ssl.PEM_cert_to_DER_cert(pem[: pem.index("-----END CERTIFICATE-----") + 25].strip())
+    except (ValueError, binascii.Error):
+        return None
+    return hashlib.sha256(der).hexdigest()
+
+
 def probe(name: str, kubeconfig: str, *, engine: Engine | None = None) -> Probe:
     """Try every way that needs no change; nothing is written. `kubeconfig` is what `kind get kubeconfig` prints."""
     _, fresh = _source(name, kubeconfig)
@@ -127,7 +159,8 @@ def connect(name: str, kubeconfig: str, *, engine: Engine | None = None, patienc
 
     `kubeconfig` is the text that `kind get kubeconfig` prints (it holds the client's key: it is never shown), `engine`
     the engine as observed, where it is known. Our own container is joined to kind's network only when nothing else
-    leads there. A server that is just starting gets `patience` seconds. A context that is new becomes the current one, as kind does. An equal entry is not written again.
+    leads there. A server that is just starting gets `patience` seconds. A context that is new becomes the current one,
+    as kind does. An equal entry is not written again.
     Raises RouteError when no way is proved, UsageError when the user's kubeconfig cannot be read or written.
     """
     began = time.monotonic()

@@ -59,7 +59,7 @@ class Zone:
 def locate(engine: Engine | None = None, *, root: Path = Path("/")) -> Zone:
     """Where this process stands; `engine`, where it is known already, adds its kind. Reads files below `root`."""
     marks = tuple(_marks(root))
-    here = _engine_here(root)
+    here = _engine_here(root) or (_left_over(root) if marks else "")
     evidence = [text for text, _ in marks]
     if here:
         evidence.append(here)
@@ -130,6 +130,14 @@ def _marks(root: Path) -> Iterator[tuple[str, str]]:
         path = line.partition(":")[2].partition(":")[2]
         if (found := _ID.search(path)) and any(word in path for word in _CONTAINER_GROUPS):
             yield f"the control group is {path}", found[1]
+
+
+def _left_over(root: Path) -> str:
+    """The evidence that /.dockerenv only came along with an image: every engine mounts these files into a container."""
+    mounts = [line.split(" ") for line in _read(root / "proc/self/mountinfo").splitlines()]
+    if not mounts or any(len(fields) > 4 and fields[4] in _MOUNTED_BY_ENGINES for fields in mounts):  # noqa: PLR2004
+        return ""
+    return f"but none of {', '.join(_MOUNTED_BY_ENGINES)} is mounted, as every engine does: this is a copied image"
 
 
 def _engine_here(root: Path) -> str:
