@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 
 from invoke import Collection
@@ -11,7 +12,9 @@ NAMESPACES = ("app", "cluster", "engine", "flux", "gitops", "kubeconfig", "tools
 
 def collection() -> Collection:
     """All tasks of threezone, assembled, for a project's tasks.py to call its namespace."""
-    from threezone.tasks import lab
+    from threezone.tasks import edge, lab
+
+    sys.excepthook = edge.uncaught
 
     root = Collection(lab.up, lab.down, lab.status)
     for name in NAMESPACES:

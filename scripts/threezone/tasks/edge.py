@@ -6,6 +6,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
 import invoke
@@ -38,6 +39,17 @@ def task(**options: Any) -> Callable[[Body], Body]:
         return made
 
     return decorate
+
+
+def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """For `sys.excepthook`: invoke reads invoke.yaml by itself, so a broken one ends it before a task could say so."""
+    from threezone import settings
+
+    try:
+        settings.load(settings.find_root())
+    except ThreezoneError as cause:
+        fail(cause)
+    sys.__excepthook__(kind, error, trace)
 
 
 def fail(error: ThreezoneError) -> NoReturn:
