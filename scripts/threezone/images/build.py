@@ -69,18 +69,25 @@ def ensure(name: str, channel: Channel) -> tuple[Image, ...]:
 def ensure_all(names: Sequence[str], channel: Channel) -> dict[str, tuple[Image, ...]]:
     """Several images at once: what is missing is planned, told with an estimate, and made part by part."""
     present = observe(names, channel)
-    missing = [name for name in names if name not in present]
-    if missing:
-        todo = plan(missing, channel)
-        _require_space(todo)
-        with events.step(f"{'build' if channel == 'source' else 'get'} {', '.join(missing)}") as step:
-            work(todo, step)
-        docker.prune_stages()
-        present |= observe(missing, channel)
+    if len(present) < len(set(names)):
+        with cache.exclusive("images"):
+            present = observe(names, channel)  # whoever we waited for may have made them
+            missing = [name for name in names if name not in present]
+            if missing:
+                _make(missing, channel)
+                present |= observe(missing, channel)
     lost = [name for name in names if name not in present]
     if lost:
         raise ToolError(f"the engine does not keep the image {lost[0]}", fix="docker system df shows its disk")
     return present
+
+
+def _make(names: Sequence[str], channel: Channel) -> None:
+    todo = plan(names, channel)
+    _require_space(todo)
+    with events.step(f"{'build' if channel == 'source' else 'get'} {', '.join(names)}") as step:
+        work(todo, step)
+    docker.prune_stages()
 
 
 def observe(names: Sequence[str], channel: Channel) -> dict[str, tuple[Image, ...]]:
@@ -150,7 +157,7 @@ def plan(names: Sequence[str], channel: Channel) -> Plan:
     return Plan(
         programs=tuple(missing),
         beside=(
-            Part("Debian base", 60, base.ensure),
+            *(() if base.reference() in docker.inspect([base.reference()]) else (Part("Debian base", 60, base.ensure),)),
             *(Part(f"{name} image", 30, partial(_own, name, channel)) for name in own),
         ),
         last=tuple(last),

@@ -17,6 +17,7 @@ from threezone.images import docker, programs
 from threezone.images.versions import NodePin
 from threezone.tools import golang
 
+PARTS = "threezone/part"  # the repository of images that exist during a build only
 OWN_TAG = "1"  # the tag of the pods' images that exist inside nodes only; recipes/node's manifests name it
 
 
@@ -34,7 +35,7 @@ def build(reference: str, node: NodePin, *, kind_version: str, base: str, made_f
     """Build the node image as `reference` from programs that are built already (or are built now)."""
     built = _programs(node)
     kind = golang.module_source("sigs.k8s.io/kind", f"v{kind_version}") / "images" / "base" / "files"
-    bare = f"threezone/node-part:{made_from}"
+    bare = f"{PARTS}:node-{made_from}"
     with events.step("assemble the node") as step:
         with docker.scratch("node-files") as files:
             for name in programs.ON_NODES:
@@ -50,7 +51,7 @@ def build(reference: str, node: NodePin, *, kind_version: str, base: str, made_f
         pods = _pods(node, bare, sandbox=_sandbox(kind))
         parts: dict[str, str] = {}
         for pod in pods:
-            name = f"threezone/{pod.target}-part:{made_from}" if not pod.program else _part(pod, made_from)
+            name = f"{PARTS}:{pod.program or pod.target}-{made_from}"
             step.say(f"image of {pod.final.rsplit('/', 1)[-1]}")
             files_of = {f"bin/{pod.program}": built[pod.program]} if pod.program else {}
             if pod.recipe == "system":  # every stage of this recipe is built from the same context
@@ -59,11 +60,15 @@ def build(reference: str, node: NodePin, *, kind_version: str, base: str, made_f
             parts[name] = pod.final
     with events.step("put the system pods' images into the node"):
         _preload(bare, reference, parts, made_from)
-    process.run(["docker", "image", "rm", bare, *parts], timeout=120, check=False)
+    _remove_parts()
 
 
-def _part(pod: Pod, made_from: str) -> str:
-    return f"threezone/{pod.program}-part:{made_from}"
+def _remove_parts() -> None:
+    """Remove the images that only the build needed, those of failed ones before it too."""
+    listed = process.run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", PARTS], timeout=60)
+    names = listed.stdout.split()
+    if names:
+        process.run(["docker", "image", "rm", *names], timeout=120, check=False)
 
 
 def _programs(node: NodePin) -> dict[str, Path]:

@@ -221,7 +221,7 @@ def _download(go: Toolchain, module: str, version: str, scratch: Path) -> dict[s
 
 def _build(programs: Sequence[Program], into: Path) -> None:
     first = programs[0]
-    names = " ".join(program.name for program in programs)
+    names = first.name if len(programs) == 1 else f"{len(programs)} programs of {first.module}"
     with (
         events.step(f"build {names} {first.version}") as step,
         tempfile.TemporaryDirectory(prefix="threezone-") as scratch,
