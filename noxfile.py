@@ -60,4 +60,4 @@ def e2e(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Speed as ratios measured in one run; `-- --help` tells the choices."""
-    python(session, "tests/bench.py", *session.posargs)
+    python(session, "-m", "tests.bench", *session.posargs)

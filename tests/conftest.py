@@ -1,6 +1,6 @@
 """Every test stands alone: a home, state and kubeconfig of its own; a unit test starts no program unless it says so.
 
-tests/e2e is the exception: it drives the real machine, and keeps the user's files apart by its own means.
+What drives the real machine (tests/e2e) is the exception, and keeps the user's files apart by its own means.
 """
 
 import os
@@ -49,7 +49,7 @@ def _alone(
 ) -> None:
     """A home of its own. Integration tests keep the real cache: it holds the tools that they run."""
     kind = _kind(request.path)
-    if kind == "e2e":
+    if kind not in ("unit", "integration"):
         return
     home = tmp_path_factory.mktemp("home")
     cache = home / "cache" if kind == "unit" else paths.cache_dir()

@@ -1,0 +1,235 @@
+"""Speed as ratios, measured in one run, alternating ours and the raw commands: `./run nox -s bench`.
+
+Exits non-zero only when a command fails: speed is a figure to look at, not a test, and other work on the machine shows
+in it. The clusters have a name, a port, a kubeconfig and a state of their own, and are removed afterwards.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.project import ROOT, copy_of_repository
+
+from threezone import events, process
+from threezone.errors import ThreezoneError
+
+NAME = "threezone-bench"
+PORT = 16643
+MINUTES = 60.0
+FIRST = 90 * MINUTES  # the very first run builds everything from source
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: seconds of every run of ours and of the raw commands."""
+
+    what: str
+    against: str
+    ours: tuple[float, ...]
+    raw: tuple[float, ...]
+    target: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Median against median."""
+        return statistics.median(self.ours) / statistics.median(self.raw)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the target is met."""
+        if self.target is None:
+            return "for comparison"
+        return "met" if self.ratio <= self.target else "missed"
+
+    def data(self) -> dict[str, Any]:
+        """The row for programs."""
+        return {
+            "what": self.what,
+            "against": self.against,
+            "seconds": [round(seconds, 4) for seconds in self.ours],
+            "against_seconds": [round(seconds, 4) for seconds in self.raw],
+            "ratio": round(self.ratio, 3),
+            "target": self.target,
+            "verdict": self.verdict,
+        }
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The rows as a table for people."""
+    lines = ["| what | median | against | median | ratio | target | |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    for row in rows:
+        ours, raw = (f"{statistics.median(seen):.3f} s of {len(seen)}" for seen in (row.ours, row.raw))
+        target = "" if row.target is None else f"≤ {row.target}"
+        lines.append(f"| {row.what} | {ours} | {row.against} | {raw} | {row.ratio:.2f} | {target} | {row.verdict} |")
+    return "\n".join(lines)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long `work` takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def listing(runs: int) -> list[Row]:
+    """`invoke --list` with our tasks against bare invoke with an empty tasks file."""
+    invoke = [sys.executable, "-m", "invoke", "--list"]
+    ours, raw = [], []
+    with tempfile.TemporaryDirectory() as empty, events.step("invoke --list") as step:
+        Path(empty, "tasks.py").touch()
+        for number in range(runs + 1):
+            step.say(f"run {number} of {runs}")
+            ours.append(seconds(lambda: process.run(invoke, cwd=ROOT, timeout=60)))
+            # With no task to list, invoke says so and exits 1.
+            raw.append(seconds(lambda: process.run(invoke, cwd=Path(empty), timeout=60, check=False)))
+    # The first run of each reads the files from the disk.
+    return [Row("`invoke --list`", "bare invoke, empty tasks file", tuple(ours[1:]), tuple(raw[1:]), 1.5)]
+
+
+class Bench:
+    """A project with a cluster of its own, driven as a user drives it."""
+
+    def __init__(self, base: Path) -> None:
+        self.root = base / "project"
+        self.root.mkdir()
+        copy_of_repository(self.root)
+        declared = self.root / "local/kubernetes/kind.yaml"
+        declared.write_text(re.sub(r"apiServerPort: \d+", f"apiServerPort: {PORT}", declared.read_text()))
+        settings = self.root / "invoke.yaml"
+        settings.write_text(re.sub(r"(cluster:\n\s+name:) .*", rf"\1 {NAME}", settings.read_text()))
+        self.env = {"KUBECONFIG": str(base / "config"), "THREEZONE_STATE": str(base / "state")}
+        self.run("git", "commit", "--quiet", "--all", "--message", "A cluster for measuring")
+        self.invoke("engine.start", "--yes", timeout=15 * MINUTES)
+        self.invoke("tools.install", timeout=FIRST)
+        self.invoke("image.build", "node", timeout=FIRST)
+        tools = self.invoke("tools.list", "--path", timeout=MINUTES).stdout.strip()
+        self.env["PATH"] = f"{tools}{os.pathsep}{os.environ['PATH']}"
+
+    def run(self, *argv: str, timeout: float = 10 * MINUTES) -> process.Completed:
+        """Run a command in the project."""
+        return process.run(argv, cwd=self.root, env=self.env, timeout=timeout)
+
+    def invoke(self, *argv: str, timeout: float = 10 * MINUTES) -> process.Completed:
+        """Run a task through the launcher."""
+        return self.run("./run", "invoke", *argv, timeout=timeout)
+
+    def raw_create(self) -> tuple[list[str], list[str]]:
+        """The two raw commands of the documents, from the same node image and the same effective configuration."""
+        from threezone.cluster.declared import with_overlays
+        from threezone.images import build
+        from threezone.images.load import cluster_image
+        from threezone.lab.observe import Lab
+        from threezone.lab.steps import Session
+        from threezone.settings import load
+
+        settings = load(self.root)
+        session = Session(Lab(self.root, settings, NAME), settings.channel)
+        (node,) = build.ensure("node", session.channel)
+        config = self.root.parent / "kind.yaml"
+        config.write_text(with_overlays(session.declared, NAME, session.overlays))
+        image = cluster_image(node.reference, NAME)
+        create = ["kind", "create", "cluster", "--name", NAME, "--config", str(config), "--image", image]
+        server = f"--server=https://host.docker.internal:{PORT}"
+        return create, ["kubectl", "config", "set-cluster", f"kind-{NAME}", server, "--tls-server-name=localhost"]
+
+
+def creating(bench: Bench, runs: int) -> list[Row]:
+    """`cluster.create` against the two raw commands, and for comparison against those and a wait until Ready."""
+    create, set_cluster = bench.raw_create()
+    server = (f"--server=https://127.0.0.1:{PORT}", "--tls-server-name=localhost")
+    ready = ["kubectl", *server, "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=180s"]
+    ours, raw, waited = [], [], []
+    with events.step("cluster.create") as step:
+        bench.run("kind", "delete", "cluster", "--name", NAME)
+        for number in range(1, runs + 1):
+            step.say(f"run {number} of {runs}")
+            ours.append(seconds(lambda: bench.invoke("cluster.create", "--name", NAME)))
+            bench.invoke("cluster.delete", "--name", NAME, "--yes")
+            raw.append(seconds(lambda: (bench.run(*create), bench.run(*set_cluster))))
+            waited.append(raw[-1] + seconds(lambda: bench.run(*ready)))
+            bench.run("kind", "delete", "cluster", "--name", NAME)
+    two = "`kind create cluster`, `kubectl config set-cluster`"
+    return [
+        Row("`cluster.create`", two, tuple(ours), tuple(raw), 1.05),
+        Row("`cluster.create`", f"{two}, and a wait until the node is Ready", tuple(ours), tuple(waited)),
+    ]
+
+
+def repeating(bench: Bench, runs: int) -> list[Row]:
+    """`up` with nothing to do against `kind get clusters`, `kubectl get nodes` and `flux check`, one after another."""
+    ours, raw = [], []
+    with events.step("up with nothing to do") as step:
+        step.say("bringing the lab up")
+        bench.invoke("up", "--yes", timeout=FIRST)
+        context = f"--context=kind-{NAME}"
+        listed = json.loads(
+            bench.run("kubectl", context, "get", "deployments", "--namespace=flux-system", "--output=json").stdout
+        )
+        names = [item["metadata"]["name"] for item in listed["items"]]
+        components = ",".join(name for name in names if name.endswith("-controller"))
+        commands = (
+            ("kind", "get", "clusters"),
+            ("kubectl", context, "get", "nodes"),
+            ("flux", context, "check", f"--components={components}"),
+        )
+        for number in range(1, runs + 1):
+            step.say(f"run {number} of {runs}")
+            ours.append(seconds(lambda: bench.invoke("up", "--yes")))
+            raw.append(seconds(lambda: [bench.run(*command) for command in commands]))
+    against = "`kind get clusters`, `kubectl get nodes`, `flux check`"
+    return [Row("`up` with nothing to do", against, tuple(ours), tuple(raw), 1.5)]
+
+
+@contextmanager
+def benched() -> Iterator[Bench]:
+    """A bench, and nothing left of it afterwards."""
+    base = Path(tempfile.mkdtemp(prefix="threezone-bench-"))
+    try:
+        bench = Bench(base)
+        try:
+            yield bench
+        finally:
+            bench.invoke("down", "--yes")
+    finally:
+        shutil.rmtree(base)
+
+
+def main() -> int:
+    """Measure what was asked for and print it."""
+    parser = argparse.ArgumentParser(prog="./run nox -s bench --", description=__doc__)
+    parser.add_argument("--only", choices=("list", "create", "up"), action="append", help="measure only this")
+    parser.add_argument("--list-runs", type=int, default=15, metavar="N")
+    parser.add_argument("--create-runs", type=int, default=3, metavar="N")
+    parser.add_argument("--up-runs", type=int, default=7, metavar="N")
+    parser.add_argument("--json", action="store_true", help="print JSON with every single measurement")
+    asked = parser.parse_args()
+    only = asked.only or ("list", "create", "up")
+    rows: list[Row] = []
+    try:
+        with events.display():
+            if "list" in only:
+                rows += listing(asked.list_runs)
+            if {"create", "up"} & set(only):
+                with benched() as bench:
+                    rows += creating(bench, asked.create_runs) if "create" in only else []
+                    rows += repeating(bench, asked.up_runs) if "up" in only else []
+    except ThreezoneError as error:
+        sys.stderr.write(f"error: {error.message}\n{error.evidence}\n")
+        return error.exit_code
+    sys.stdout.write((json.dumps([row.data() for row in rows], indent=2) if asked.json else markdown(rows)) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
