@@ -99,11 +99,21 @@ def listening(sink: Sink) -> Iterator[None]:
 def plain(stream: TextIO) -> Sink:
     """A sink of plain lines with elapsed time, for logs and pipes."""
 
+    shown = ""  # the step whose lines stand above: its notes need not repeat its title
+
     def show(event: Event) -> None:
-        mark = {"start": "…", "note": " ", "done": "✓", "failed": "✗"}[event.kind]
+        nonlocal shown
+        if event.kind == "note":
+            title = f"{event.step}: " if event.step not in ("", shown) else ""
+            stream.write(f"[{event.at:6.1f}s]     {title}{event.text}\n")
+            stream.flush()
+            shown = event.step or shown
+            return
+        shown = event.step if event.kind == "start" else ""
+        mark = {"start": "…", "done": "✓", "failed": "✗"}[event.kind]
         head = f"[{event.at:6.1f}s] {mark} {event.step}"
         text = f": {event.text}" if event.text else ""
-        tail = f"  ({event.seconds:.1f} s)" if event.kind in ("done", "failed") else ""
+        tail = f"  ({event.seconds:.1f} s)" if event.kind != "start" else ""
         stream.write(f"{head}{text}{tail}\n")
         stream.flush()
 

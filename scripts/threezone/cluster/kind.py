@@ -87,7 +87,7 @@ def create(kind: Path, cluster: str, config: str, image: str, say: Callable[[str
             [kind, "create", "cluster", "--name", cluster, "--config", file, "--image", image, "--retain",
              "--kubeconfig", Path(private, "kubeconfig")],
             timeout=CREATE_SECONDS,
-            on_line=lambda line: say(line.strip(" •✓…")) if line.strip().startswith(("✓", "•")) else None,
+            on_line=lambda line: say(line.strip(" •.")) if line.lstrip().startswith("•") else None,
         )  # fmt: skip
 
 

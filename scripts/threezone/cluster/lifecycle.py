@@ -163,7 +163,7 @@ def nodes_missing(world: World, expected: int, version: str) -> list[str]:
         name = node["metadata"]["name"]
         ready = condition(node, "Ready")
         if ready.get("status") != "True":
-            lines.append(f"node {name} to be Ready ({ready.get('message') or 'no status yet'})"[:160])
+            lines.append(f"node {name} to be Ready ({ready.get('message') or 'no status yet'})"[:400])
         elif version and kubelet(node) != version:
             raise ClusterError(f"node {name} runs {kubelet(node)}, not {version}", fix="./run invoke image.build node")
     return lines

@@ -101,7 +101,7 @@ def test_plain_lines_carry_elapsed_time() -> None:
     assert lines == [
         "[   0.0s] … outer",
         "[   0.0s] … inner",
-        "[   0.0s]   inner: half",
+        "[   0.0s]     half",
         "[   0.0s] ✓ inner: whole  (0.0 s)",
         "[   0.0s] ✗ outer: broken  (0.0 s)",
     ]
