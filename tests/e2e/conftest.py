@@ -11,10 +11,11 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from tests.e2e.project import BY_HAND, FOREIGN, NAME, PORT, Project, copy_of_repository
+from tests.e2e.project import BY_HAND, FOREIGN, NAME, PORT, Project, copy_of_repository, untouchable
 
 from threezone import process
 
@@ -89,7 +90,13 @@ def by_hand(project: Project) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def lab(project: Project, by_hand: str) -> Project:  # noqa: ARG001  the foreign cluster is there first
+def before(project: Project, by_hand: str) -> dict[str, Any]:  # noqa: ARG001  the foreign cluster is there first
+    """What must come through `up` and `down` untouched."""
+    return {"kubeconfig": project.view(), "cluster": untouchable(project)}
+
+
+@pytest.fixture(scope="session")
+def lab(project: Project, before: dict[str, Any]) -> Project:  # noqa: ARG001  looked at before anything is done
     """The lab, brought up by the README's command."""
     project.invoke("up", "--yes", timeout=5400)
     return project

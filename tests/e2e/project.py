@@ -94,3 +94,27 @@ def copy_of_repository(target: Path) -> None:
         ("commit", "--quiet", "--message", "A project of one's own"),
     ):
         process.run(["git", "-C", target, *argv], timeout=60)
+
+
+def without(view: Any, name: str) -> Any:
+    """A kubeconfig as kubectl reads it, without the entries of one context and without the choice of a current one."""
+    return {
+        key: [entry for entry in value if entry["name"] != name] if isinstance(value, list) else value
+        for key, value in view.items()
+        if key != "current-context"
+    }
+
+
+def untouchable(project: Project) -> dict[str, Any]:
+    """The cluster made by hand, as far as anything could have changed it: container ids, start times, its objects."""
+    ids = project.run(
+        "docker",
+        "ps",
+        "--no-trunc",
+        "--filter",
+        f"label=io.x-k8s.kind.cluster={BY_HAND}",
+        "--format",
+        "{{.ID}} {{.CreatedAt}}",
+    ).stdout
+    namespaces = project.json("get", "namespaces", context=f"kind-{BY_HAND}")["items"]
+    return {"containers": ids, "namespaces": sorted(item["metadata"]["uid"] for item in namespaces)}

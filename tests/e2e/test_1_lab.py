@@ -7,41 +7,12 @@ import time
 from typing import Any
 
 import pytest
-from tests.e2e.project import BY_HAND, FOREIGN, NAME, PORT, Project
+from tests.e2e.project import NAME, PORT, Project, without
 
 CONTEXT = f"kind-{NAME}"
 PAGE = "local/gitops/apps/hello/index.html"
 
 pytestmark = pytest.mark.timeout(5400)
-
-
-def without(view: Any, name: str) -> Any:
-    """A kubeconfig as kubectl reads it, without the entries of one context and without the choice of a current one."""
-    return {
-        key: [entry for entry in value if entry["name"] != name] if isinstance(value, list) else value
-        for key, value in view.items()
-        if key != "current-context"
-    }
-
-
-def untouchable(project: Project) -> dict[str, Any]:
-    """The cluster made by hand, as far as anything could have changed it: container ids, start times, its objects."""
-    ids = project.run(
-        "docker",
-        "ps",
-        "--no-trunc",
-        "--filter",
-        f"label=io.x-k8s.kind.cluster={BY_HAND}",
-        "--format",
-        "{{.ID}} {{.CreatedAt}}",
-    ).stdout
-    namespaces = project.json("get", "namespaces", context=f"kind-{BY_HAND}")["items"]
-    return {"containers": ids, "namespaces": sorted(item["metadata"]["uid"] for item in namespaces)}
-
-
-@pytest.fixture(scope="module")
-def before(project: Project, by_hand: str) -> dict[str, Any]:  # noqa: ARG001
-    return {"kubeconfig": project.view(), "cluster": untouchable(project)}
 
 
 def test_up_from_nothing_delivers_the_commit(before: dict[str, Any], lab: Project) -> None:  # noqa: ARG001
@@ -203,25 +174,3 @@ def test_a_push_without_the_password_is_refused(lab: Project) -> None:
         )
         assert denied.exit_code != 0
         assert "HEAD" in lab.run("git", "ls-remote", url).stdout, "reading needs no password"
-
-
-def test_down_removes_ours_and_nothing_else(before: dict[str, Any], lab: Project) -> None:
-    assert "error" in lab.invoke("down", check=False).stderr, "it asks first, and nobody is there to answer"
-    lab.invoke("down", "--yes")
-    left = lab.run("docker", "ps", "--all", "--quiet", "--filter", f"label=io.x-k8s.kind.cluster={NAME}").stdout
-    assert left == ""
-    view = lab.view()
-    assert without(view, CONTEXT) == without(before["kubeconfig"], CONTEXT)
-    assert CONTEXT not in json.dumps(view)
-    assert untouchable(lab) == before["cluster"]
-    assert not (lab.state / NAME).exists()
-    assert "port-forward" not in lab.run("ps", "axww", "-o", "args").stdout
-    assert lab.invoke("down", "--yes").stdout.strip() == "nothing to do"
-
-
-def test_the_foreign_entries_are_as_they_were(lab: Project) -> None:
-    view = lab.view()
-    cluster = next(c["cluster"] for c in view["clusters"] if c["name"] == "433e40")
-    assert cluster["server"] == FOREIGN["clusters"][0]["cluster"]["server"]  # type: ignore[index]
-    raw = lab.kubeconfig.read_text()
-    assert "x-of-somebody" in raw, "what kubectl itself would drop is kept"

@@ -1,0 +1,35 @@
+"""The way back, after everything else: down removes what up made, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.e2e.project import FOREIGN, NAME, Project, untouchable, without
+
+pytestmark = pytest.mark.timeout(3600)
+
+CONTEXT = f"kind-{NAME}"
+
+
+def test_down_removes_ours_and_nothing_else(before: dict[str, Any], lab: Project) -> None:
+    assert "error" in lab.invoke("down", check=False).stderr, "it asks first, and nobody is there to answer"
+    lab.invoke("down", "--yes")
+    left = lab.run("docker", "ps", "--all", "--quiet", "--filter", f"label=io.x-k8s.kind.cluster={NAME}").stdout
+    assert left == ""
+    view = lab.view()
+    assert without(view, CONTEXT) == without(before["kubeconfig"], CONTEXT)
+    assert CONTEXT not in json.dumps(view)
+    assert untouchable(lab) == before["cluster"]
+    assert not (lab.state / NAME).exists()
+    assert "port-forward" not in lab.run("ps", "axww", "-o", "args").stdout
+    assert lab.invoke("down", "--yes").stdout.strip() == "nothing to do"
+
+
+def test_the_foreign_entries_are_as_they_were(lab: Project) -> None:
+    view = lab.view()
+    cluster = next(c["cluster"] for c in view["clusters"] if c["name"] == "433e40")
+    assert cluster["server"] == FOREIGN["clusters"][0]["cluster"]["server"]  # type: ignore[index]
+    raw = lab.kubeconfig.read_text()
+    assert "x-of-somebody" in raw, "what kubectl itself would drop is kept"
