@@ -85,7 +85,7 @@ def _release() -> tuple[str, str]:
 
 
 def mirror() -> Mirror:
-    """This machine's mirror for its own release, from apt's configuration."""
+    """The mirror of this machine's own release, from apt's configuration."""
     distribution, suite = _release()
     form = "$(CODENAME)\t$(REPO_URI)\t$(COMPONENT)\t$(ORIGIN)"
     argv = ["apt-get", "indextargets", "--format", form, "Created-By: Packages"]
@@ -121,16 +121,14 @@ def _bootstrap(into: Path) -> None:
             process.run(install, timeout=300, env={"DEBIAN_FRONTEND": "noninteractive"})
         root = into / "root"
         # A mount namespace of its own: whatever debootstrap mounts below the new root vanishes with it, even if killed.
-        process.run(
-            ["unshare", "--mount", "--propagation", "private", "debootstrap"]
-            + ["--variant=minbase", "--force-check-gpg", f"--keyring={origin.keyring}", "--include=ca-certificates"]
-            + [f"--components={','.join(origin.components)}", origin.suite, str(root), origin.address],
-            timeout=1200,
-            hint="free space and the mirror are needed; see the lines above",
-        )
+        argv: list[str | Path] = ["unshare", "--mount", "--propagation", "private", "debootstrap", "--variant=minbase"]
+        argv += ["--force-check-gpg", f"--keyring={origin.keyring}", "--include=ca-certificates"]
+        argv += [f"--components={','.join(origin.components)}", origin.suite, root, origin.address]
+        process.run(argv, timeout=1200, hint="free space and the mirror are needed; see the lines above")
         _trim(root, origin)
-        argv = ["tar", "--create", "--numeric-owner", "--sort=name", "--one-file-system", "--directory", str(root)]
-        process.run([*argv, "--exclude=./dev/*", "--file", into / "base.tar", "."], timeout=300)
+        pack: list[str | Path] = ["tar", "--create", "--numeric-owner", "--sort=name", "--one-file-system"]
+        pack += ["--exclude=./dev/*", "--directory", root, "--file", into / "base.tar", "."]
+        process.run(pack, timeout=300)
         shutil.rmtree(root)
         step.result = f"{(into / 'base.tar').stat().st_size / 1e6:.0f} MB"
 

@@ -28,6 +28,8 @@ COLD_SPACE = 12e9  # bytes that everything from source needs: Go's caches 8, ima
 WARM_SPACE = 2e9
 
 
+MINUTES_FROM = 90  # seconds
+COLD_FROM = 120.0  # seconds of compiling that a plan must hold to be called cold
 PACED = 60.0  # seconds of the plan that must be done before its pace is believed
 
 
@@ -125,7 +127,7 @@ def _digest(*facts: object) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """Work in order: `programs` keep the processors busy, `beside` waits for the network meanwhile, `last` needs both."""
+    """Work: `programs` keep the processors busy, `beside` waits for the network meanwhile, `last` needs both."""
 
     programs: tuple[Part, ...] = ()
     beside: tuple[Part, ...] = ()
@@ -157,7 +159,11 @@ def plan(names: Sequence[str], channel: Channel) -> Plan:
     return Plan(
         programs=tuple(missing),
         beside=(
-            *(() if base.reference() in docker.inspect([base.reference()]) else (Part("Debian base", 60, base.ensure),)),
+            *(
+                ()
+                if base.reference() in docker.inspect([base.reference()])
+                else (Part("Debian base", 60, base.ensure),)
+            ),
             *(Part(f"{name} image", 30, partial(_own, name, channel)) for name in own),
         ),
         last=tuple(last),
@@ -241,12 +247,12 @@ def work(todo: Plan, step: events.Step) -> None:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds >= MINUTES_FROM else f"{seconds:.0f} s"
 
 
 def _require_space(todo: Plan) -> None:
     """Refuse before the first byte when the disk cannot hold what the plan makes. Raises ToolError."""
-    needed = COLD_SPACE if sum(part.seconds for part in todo.programs) > 120 else WARM_SPACE
+    needed = COLD_SPACE if sum(part.seconds for part in todo.programs) > COLD_FROM else WARM_SPACE
     place = paths.cache_dir()
     place.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(place).free

@@ -1,4 +1,4 @@
-"""Images in the container engine: look at them, build them from a recipe, derive them. Everything goes through `docker`.
+"""Images in the container engine: look at them, build them from a recipe, derive them. All of it through `docker`.
 
 Builds work with BuildKit and with the classic builder alike (Debian's engine has only that one), so recipes use what
 both know.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from threezone import events, process
@@ -23,30 +23,38 @@ def load(kind: Path, cluster: str, nodes: Sequence[str], images: Sequence[Image]
 
     One archive for everything. `kind` is the program's path.
     """
-    missing = tuple(image for image in images if any(not _has(node, image) for node in nodes))
+    stores = [held(node) for node in nodes]
+    missing = tuple(image for image in images if not all(has(store, image) for store in stores))
     if not missing:
         return ()
     size = sum(image.size for image in missing)
     with events.step(f"load {len(missing)} images into {cluster}") as step, docker.scratch(f"load-{cluster}") as place:
         archive = place / "images.tar"
         process.run(["docker", "save", "--output", archive, *(image.reference for image in missing)], timeout=600)
-        argv = [kind, "load", "image-archive", archive, "--name", cluster, "--nodes", ",".join(nodes)]
+        argv: list[str | Path] = [kind, "load", "image-archive", archive, "--name", cluster, "--nodes", ",".join(nodes)]
         process.run(argv, timeout=900)
         step.result = f"{size / 1e6:.0f} MB"
     return missing
 
 
-def _has(node: str, image: Image) -> bool:
-    """Whether a node's containerd has this content under this name."""
-    return image.id in held(node).get(_full(image.reference), "")
-
-
 def held(node: str) -> dict[str, str]:
-    """A node's images: full name → the digests that containerd knows it by."""
-    raise NotImplementedError
+    """The images in a node's containerd: every name, and the digest that it stands for."""
+    done = process.run(["docker", "exec", node, "ctr", "--namespace", "k8s.io", "images", "list"], timeout=60)
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    return {row[0]: row[2] for row in rows if len(row) > 2}  # noqa: PLR2004 - columns REF TYPE DIGEST …
 
 
-def _full(reference: str) -> str:
+def has(store: Mapping[str, str], image: Image) -> bool:
+    """Whether a node's store has exactly this content under the image's name.
+
+    The engine's id is the digest of the image's configuration, which Kubernetes keeps as a second name of the same
+    content; engines with containerd's store use the digest itself.
+    """
+    digest = store.get(full(image.reference))
+    return digest is not None and digest in (image.id, store.get(image.id))
+
+
+def full(reference: str) -> str:
     """A reference as containerd writes it: with its registry."""
     first, _, rest = reference.partition("/")
     return reference if rest and ("." in first or ":" in first) else f"docker.io/{reference}"

@@ -110,11 +110,13 @@ def _pods(node: NodePin, bare: str, sandbox: str) -> list[Pod]:
             pods.append(Pod(image, "system", "kube-proxy", name))
         else:
             pods.append(Pod(image, "program", "coredns" if name == "coredns" else "program", name))
-    for name in ("pod-network", "volume-helper"):
-        pods.append(Pod(f"docker.io/threezone/{name}:{OWN_TAG}", "system", name))
-    name = "local-path-provisioner"
-    pods.append(Pod(f"docker.io/threezone/{name}:{OWN_TAG}", "program", "program", name))
-    return pods
+    own_image = f"docker.io/threezone/{{}}:{OWN_TAG}".format
+    return [
+        *pods,
+        Pod(own_image("pod-network"), "system", "pod-network"),
+        Pod(own_image("volume-helper"), "system", "volume-helper"),
+        Pod(own_image("local-path-provisioner"), "program", "program", "local-path-provisioner"),
+    ]
 
 
 def _preload(bare: str, reference: str, parts: Mapping[str, str], made_from: str) -> None:

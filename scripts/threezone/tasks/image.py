@@ -1,0 +1,49 @@
+"""image.*: the lab's container images."""
+
+from __future__ import annotations
+
+from invoke import Context
+
+from threezone.tasks.edge import emit, say, table, task
+from threezone.tasks.lab import CHANNEL, session
+
+
+@task(help={"name": "node, flux, git-server, hello, or all", "channel": CHANNEL})
+def build(c: Context, name: str, channel: str = "") -> None:
+    """Get an image: pulled by digest, or built on this machine from Debian and Go modules; nothing if it is there.
+
+    `release` pulls the node image and builds the small ones on a public Debian. `source` needs package registries
+    only, root on Debian or Ubuntu, 12 GB of disk and, the first time, up to 25 minutes on two cores.
+    """
+    from threezone.images.build import NAMES, ensure_all
+
+    names = NAMES if name == "all" else (name,)
+    images = ensure_all(names, session("", channel).channel)
+    made = [image for group in images.values() for image in group]
+    rows = [(image.reference, image.id.removeprefix("sha256:")[:12], f"{image.size / 1e6:.0f} MB") for image in made]
+    say(table([("image", "id", "size"), *rows]))
+
+
+@task(name="list", help={"channel": CHANNEL, "json": "print JSON"})
+def list_(c: Context, channel: str = "", json: bool = False) -> None:
+    """The lab's images, and which of them the container engine has."""
+    from threezone.images.build import NAMES, observe, references
+
+    chosen = session("", channel).channel
+    present = observe(NAMES, chosen)
+    rows = []
+    for name in NAMES:
+        sizes = {image.reference: image.size for image in present.get(name, ())}
+        rows += [
+            {"name": name, "reference": reference, "present": reference in sizes, "bytes": sizes.get(reference)}
+            for reference in references(name, chosen)
+        ]
+    if json:
+        emit(rows)
+        return
+    lines = [(str(row["name"]), str(row["reference"]), _size(row["bytes"])) for row in rows]
+    say(table([("image", "reference", "size"), *lines]))
+
+
+def _size(size: object) -> str:
+    return f"{size / 1e6:.0f} MB" if isinstance(size, int) else "not there"
