@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,6 @@ class Bench:
         self.run("git", "commit", "--quiet", "--all", "--message", "A cluster for measuring")
         self.invoke("engine.start", "--yes", timeout=15 * MINUTES)
         self.invoke("tools.install", timeout=FIRST)
-        self.invoke("image.build", "node", timeout=FIRST)
         tools = self.invoke("tools.list", "--path", timeout=MINUTES).stdout.strip()
         self.env["PATH"] = f"{tools}{os.pathsep}{os.environ['PATH']}"
 
@@ -123,6 +123,11 @@ class Bench:
     def invoke(self, *argv: str, timeout: float = 10 * MINUTES) -> process.Completed:
         """Run a task through the launcher."""
         return self.run("./run", "invoke", *argv, timeout=timeout)
+
+    def each(self, commands: Sequence[Sequence[str]]) -> None:
+        """Run commands one after another."""
+        for command in commands:
+            self.run(*command)
 
     def raw_create(self) -> tuple[list[str], list[str]]:
         """The two raw commands of the documents, from the same node image and the same effective configuration."""
@@ -146,17 +151,16 @@ class Bench:
 
 def creating(bench: Bench, runs: int) -> list[Row]:
     """`cluster.create` against the two raw commands, and for comparison against those and a wait until Ready."""
-    create, set_cluster = bench.raw_create()
     server = (f"--server=https://127.0.0.1:{PORT}", "--tls-server-name=localhost")
     ready = ["kubectl", *server, "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=180s"]
     ours, raw, waited = [], [], []
     with events.step("cluster.create") as step:
-        bench.run("kind", "delete", "cluster", "--name", NAME)
         for number in range(1, runs + 1):
             step.say(f"run {number} of {runs}")
             ours.append(seconds(lambda: bench.invoke("cluster.create", "--name", NAME)))
             bench.invoke("cluster.delete", "--name", NAME, "--yes")
-            raw.append(seconds(lambda: (bench.run(*create), bench.run(*set_cluster))))
+            commands = bench.raw_create()
+            raw.append(seconds(partial(bench.each, commands)))
             waited.append(raw[-1] + seconds(lambda: bench.run(*ready)))
             bench.run("kind", "delete", "cluster", "--name", NAME)
     two = "`kind create cluster`, `kubectl config set-cluster`"
@@ -186,7 +190,7 @@ def repeating(bench: Bench, runs: int) -> list[Row]:
         for number in range(1, runs + 1):
             step.say(f"run {number} of {runs}")
             ours.append(seconds(lambda: bench.invoke("up", "--yes")))
-            raw.append(seconds(lambda: [bench.run(*command) for command in commands]))
+            raw.append(seconds(lambda: bench.each(commands)))
     against = "`kind get clusters`, `kubectl get nodes`, `flux check`"
     return [Row("`up` with nothing to do", against, tuple(ours), tuple(raw), 1.5)]
 
