@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from threezone import events, process
-from threezone.engine.observe import Engine
 from threezone.errors import ClusterError, CommandFailed, RouteError
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.document import Entry
@@ -60,13 +59,8 @@ class Connected:
     def sentence(self) -> str:
         """The result for a person."""
         tls = f" (TLS name {self.tls_server_name})" if self.tls_server_name else ""
-        who = (
-            next((stage.why for stage in self.verdict.chosen.stages if stage.name == "auth"), "")
-            if self.verdict.chosen
-            else ""
-        )
         entry = "written" if self.written else "unchanged"
-        return f"{self.server}{tls} proved {who} in {self.seconds:.2f} s; context {self.context} {entry}"
+        return f"{self.server}{tls} proved in {self.seconds:.2f} s; context {self.context} {entry}"
 
 
 @dataclass(frozen=True)
@@ -145,27 +139,27 @@ def fingerprint(data: str) -> str | None:
     return hashlib.sha256(der).hexdigest()
 
 
-def probe(name: str, kubeconfig: str, *, engine: Engine | None = None) -> Probe:
+def probe(name: str, kubeconfig: str, *, zone: Zone | None = None) -> Probe:
     """Try every way that needs no change; nothing is written. `kubeconfig` is what `kind get kubeconfig` prints."""
     _, fresh = _source(name, kubeconfig)
-    zone = locate(engine)
+    zone = zone or locate()
     routes = _routes(name, fresh, zone)
     ready = tuple(route for route in routes if not route.needs)
     return Probe(zone, prove(ready, trust(fresh)), tuple(route for route in routes if route.needs))
 
 
-def connect(name: str, kubeconfig: str, *, engine: Engine | None = None, patience: float = 0.0) -> Connected:
+def connect(name: str, kubeconfig: str, *, zone: Zone | None = None, patience: float = 0.0) -> Connected:
     """Prove a way to the kind cluster `name` and make it the entry `kind-NAME` of the user's kubeconfig.
 
-    `kubeconfig` is the text that `kind get kubeconfig` prints (it holds the client's key: it is never shown), `engine`
-    the engine as observed, where it is known. Our own container is joined to kind's network only when nothing else
-    leads there. A server that is just starting gets `patience` seconds. A context that is new becomes the current one,
-    as kind does. An equal entry is not written again.
+    `kubeconfig` is the text that `kind get kubeconfig` prints (it holds the client's key: it is never shown), `zone`
+    what `locate` found, where that was asked already. Our own container is joined to kind's network only when nothing
+    else leads there. A server that is just starting gets `patience` seconds. A context that is new becomes the current
+    one, as kind does. An equal entry is not written again.
     Raises RouteError when no way is proved, UsageError when the user's kubeconfig cannot be read or written.
     """
     began = time.monotonic()
     source, fresh = _source(name, kubeconfig)
-    zone = locate(engine)
+    zone = zone or locate()
     verdict, joined = _choose(_routes(name, fresh, zone), trust(fresh), zone, patience)
     if verdict.chosen is None:
         raise _no_route(name, zone, verdict)
@@ -179,13 +173,13 @@ def connect(name: str, kubeconfig: str, *, engine: Engine | None = None, patienc
     return Connected(fresh.context, route.server, route.tls_server_name, zone, verdict, joined, written, seconds)
 
 
-def disconnect(name: str) -> bool:
+def disconnect(name: str, *, zone: Zone | None = None) -> bool:
     """Remove the entry `kind-NAME` and, where we joined it and no other kind cluster is left, leave kind's network.
 
     What other contexts refer to stays. The context that was current before becomes it again. False: nothing to do.
     """
     removed = store.update(lambda before: document.disown(before, f"kind-{name}"))
-    return _leave(name) or removed
+    return _leave(name, zone or locate()) or removed
 
 
 def _source(name: str, kubeconfig: str) -> tuple[document.Document, Entry]:
@@ -249,8 +243,7 @@ def _no_route(name: str, zone: Zone, verdict: Verdict) -> RouteError:
     )
 
 
-def _leave(name: str) -> bool:
-    zone = locate()
+def _leave(name: str, zone: Zone) -> bool:
     if not zone.joined:
         return False
     listing = ["docker", "ps", "--all", "--filter", f"label={_CLUSTER_LABEL}", "--format"]
