@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from threezone import events, process
+from threezone.engine.observe import Engine
 from threezone.errors import ClusterError, CommandFailed, RouteError
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.document import Entry
@@ -148,18 +149,20 @@ def probe(name: str, kubeconfig: str, *, zone: Zone | None = None) -> Probe:
     return Probe(zone, prove(ready, trust(fresh)), tuple(route for route in routes if route.needs))
 
 
-def connect(name: str, kubeconfig: str, *, zone: Zone | None = None, patience: float = 0.0) -> Connected:
+def connect(
+    name: str, kubeconfig: str, *, engine: Engine | None = None, zone: Zone | None = None, patience: float = 0.0
+) -> Connected:
     """Prove a way to the kind cluster `name` and make it the entry `kind-NAME` of the user's kubeconfig.
 
-    `kubeconfig` is the text that `kind get kubeconfig` prints (it holds the client's key: it is never shown), `zone`
-    what `locate` found, where that was asked already. Our own container is joined to kind's network only when nothing
-    else leads there. A server that is just starting gets `patience` seconds. A context that is new becomes the current
-    one, as kind does. An equal entry is not written again.
+    `kubeconfig` is the text that `kind get kubeconfig` prints (it holds the client's key: it is never shown), `engine`
+    the engine as observed and `zone` what `locate` found, where that was asked already. Our own container is joined to
+    kind's network only when nothing else leads there. A server that is just starting gets `patience` seconds. A context
+    that is new becomes the current one, as kind does. An equal entry is not written again.
     Raises RouteError when no way is proved, UsageError when the user's kubeconfig cannot be read or written.
     """
     began = time.monotonic()
     source, fresh = _source(name, kubeconfig)
-    zone = zone or locate()
+    zone = zone or locate(engine)
     verdict, joined = _choose(_routes(name, fresh, zone), trust(fresh), zone, patience)
     if verdict.chosen is None:
         raise _no_route(name, zone, verdict)

@@ -58,7 +58,7 @@ class Zone:
 
 def locate(engine: Engine | None = None, *, root: Path = Path("/")) -> Zone:
     """Where this process stands; `engine`, where it is known already, adds its kind. Reads files below `root`."""
-    marks = tuple(_marks(root))
+    marks = tuple(dict.fromkeys(_marks(root)))  # with cgroup v1 the same path stands there once per hierarchy
     here = _engine_here(root) or (_left_over(root) if marks else "")
     evidence = [text for text, _ in marks]
     if here:
