@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 
@@ -11,10 +10,7 @@ def _base(variable: str, below_home: str) -> Path:
     chosen = os.environ.get(variable)
     if chosen and Path(chosen).is_absolute():  # the XDG specification: relative paths are ignored
         return Path(chosen)
-    home = os.environ.get("HOME")
-    if home:
-        return Path(home) / below_home
-    return Path(tempfile.gettempdir()) / f"threezone-{os.getuid()}" / below_home
+    return Path.home() / below_home  # without HOME the password database knows; a place in /tmp could be anybody's
 
 
 def cache_dir() -> Path:
