@@ -24,7 +24,7 @@ from threezone.tools.golang import Program
 Channel = Literal["release", "source"]
 NAMES = ("node", "flux", "git-server", "hello")
 OWN = ("git-server", "hello")
-COLD_SPACE = 12e9  # bytes that everything from source needs: Go's caches 8, images 3, scratch 1
+COLD_SPACE = 16e9  # bytes that everything from source needs: Go's caches 13, images and scratch 3
 WARM_SPACE = 2e9
 
 

@@ -13,7 +13,7 @@ def build(c: Context, name: str, channel: str = "") -> None:
     """Get an image: pulled by digest, or built on this machine from Debian and Go modules; nothing if it is there.
 
     `release` pulls the node image and builds the small ones on a public Debian. `source` needs package registries
-    only, root on Debian or Ubuntu, 12 GB of disk and, the first time, up to 25 minutes on two cores.
+    only, root on Debian or Ubuntu, 16 GB of disk and, the first time, up to 25 minutes on two cores.
     """
     from threezone.images.build import NAMES, ensure_all
 

@@ -234,12 +234,12 @@ def _build(programs: Sequence[Program], into: Path) -> None:
         _write_module(go, first, text, Path(published["Dir"]), work)
         packages = [program.package for program in programs]
         env = environment(first)
-        flags = ["-ldflags", " ".join(("-s", "-w", *first.ldflags))]
-        if first.tags:
-            flags += ["-tags", ",".join(first.tags)]
+        tags = ["-tags", ",".join(first.tags)] if first.tags else []
+        # Debugging information is stripped in the end: not making it at all saves a tenth of the time.
+        flags = [*tags, "-gcflags=all=-dwarf=false", "-ldflags", " ".join(("-s", "-w", *first.ldflags))]
         with _Counter(step) as counter:
             listed = process.run(
-                [go.go, "list", "-deps", *flags[2:], *packages],
+                [go.go, "list", "-deps", *tags, *packages],
                 timeout=DEADLINE,
                 cwd=work,
                 env=env,
