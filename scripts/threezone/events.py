@@ -98,7 +98,6 @@ def listening(sink: Sink) -> Iterator[None]:
 
 def plain(stream: TextIO) -> Sink:
     """A sink of plain lines with elapsed time, for logs and pipes."""
-
     shown = ""  # the step whose lines stand above: its notes need not repeat its title
 
     def show(event: Event) -> None:
