@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -80,9 +81,8 @@ def test_a_failed_build_leaves_nothing(home: Path) -> None:
 
 @pytest.mark.real_program
 def test_a_killed_build_is_not_taken_for_whole_and_is_cleared_away(home: Path) -> None:
-    builder = start(60)
-    builder.kill()
-    builder.wait()
+    with start(60) as builder:
+        builder.kill()
     assert [path.name.startswith(".key.") for path in (home / "kind").iterdir()] == [True]
     assert cache.lookup("kind", "key") is None
     entry = cache.entry("kind", "key", fill)
@@ -92,29 +92,26 @@ def test_a_killed_build_is_not_taken_for_whole_and_is_cleared_away(home: Path) -
 
 @pytest.mark.real_program
 def test_two_at_once_share_one_build_and_the_second_says_that_it_waits() -> None:
-    builder = start(1.0)
     seen: list[str] = []
 
     def never(into: Path) -> None:
         raise AssertionError(f"built a second time, in {into}")
 
-    with events.listening(lambda event: seen.append(event.text)):
+    with start(1.0) as builder, events.listening(lambda event: seen.append(event.text)):
         entry = cache.entry("kind", "key", never)
     assert {path.name for path in entry.iterdir()} == {"first", "second"}
     assert any("another threezone is working on kind-key" in text for text in seen)
-    assert builder.wait(10) == 0
+    assert builder.returncode == 0
 
 
 @pytest.mark.real_program
 def test_a_waiting_builder_takes_over_from_a_killed_one() -> None:
-    builder = start(60)
-    began = time.monotonic()
-    killer = subprocess.Popen([sys.executable, "-c", f"import os, time; time.sleep(0.5); os.kill({builder.pid}, 9)"])
-    entry = cache.entry("kind", "key", fill)
+    with start(60) as builder:
+        began = time.monotonic()
+        threading.Timer(0.5, builder.kill).start()
+        entry = cache.entry("kind", "key", fill)
     assert (entry / "whole").is_file()
     assert time.monotonic() - began >= 0.4  # it had to wait for the kill
-    builder.wait()
-    killer.wait()
 
 
 def test_keys_differ_with_any_part_and_are_the_same_for_the_same_data() -> None:

@@ -108,15 +108,16 @@ def build(
             argv += ["--build-arg", f"BASE={base}"]
         if target:
             argv += ["--target", target]
-        process.run([*argv, context], timeout=BUILD_DEADLINE, env=_builder())
+        env, more = _builder()
+        process.run([*argv, *more, context], timeout=BUILD_DEADLINE, env=env)
 
 
-def _builder() -> dict[str, str | None]:
-    """The environment that picks a builder which sees the engine's images and makes plain ones of one platform."""
+def _builder() -> tuple[dict[str, str | None], list[str]]:
+    """Environment and arguments for a builder that sees the engine's images and makes plain ones of one platform."""
     found = process.run(["docker", "buildx", "version"], timeout=30, check=False)
     if found.exit_code == 0:
-        return {"BUILDX_BUILDER": "default", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1", "DOCKER_BUILDKIT": "1"}
-    return {"DOCKER_BUILDKIT": "0"}
+        return {"BUILDX_BUILDER": "default", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1", "DOCKER_BUILDKIT": "1"}, []
+    return {"DOCKER_BUILDKIT": "0"}, ["--force-rm"]  # the classic one keeps the containers of failed steps otherwise
 
 
 def put(source: Path, target: Path) -> None:
