@@ -12,7 +12,7 @@ from threezone.zones.locate import locate
 
 
 def collect(lab: Lab) -> dict[str, Any]:
-    """The lab as data; the keys are an interface (docs/status.md)."""
+    """The lab as data; its keys are an interface."""
     seen = observe(lab)
     engine = observe_engine()
     return {

@@ -32,6 +32,9 @@ from threezone.zones import connect as zone
 
 ALL_PODS = "/api/v1/pods"
 APP_IMAGE = "threezone/hello:lab"  # as local/gitops/apps/hello names it
+MADE: tuple[Literal["release", "source"], ...] = ("release", "source")
+# Where the node image, and in the cluster Flux's images, are pulled from; without credentials they answer 401.
+REGISTRIES = ("https://registry-1.docker.io/v2/", "https://ghcr.io/v2/")
 GENTLE_SECONDS = 300.0
 CONNECT_PATIENCE = 60.0  # a started node's API server needs a few seconds; a dead one shall not hold us for long
 
@@ -50,8 +53,13 @@ class Session:
 
     @functools.cached_property
     def channel(self) -> Literal["release", "source"]:
-        """Where what is missing comes from."""
-        return reach.resolve_channel(self._channel, root=self.lab.root)
+        """Where images come from: by hand, or the channel whose images the engine has already, or by reachability."""
+        if self._channel != "auto":
+            return self._channel
+        for made in MADE:
+            if len(build.observe(build.NAMES, made)) == len(build.NAMES):
+                return made
+        return reach.resolve_channel("auto", [*reach.releases(self.lab.root), *REGISTRIES])
 
     @functools.cached_property
     def tools(self) -> dict[str, Path]:

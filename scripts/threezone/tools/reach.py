@@ -40,7 +40,7 @@ def resolve_channel(
     """
     if channel != "auto":
         return channel
-    wanted = list(urls) if urls is not None else _all(root)
+    wanted = list(urls) if urls is not None else releases(root)
     news = any(url not in _answers for url in wanted)
     reasons = {url: reason for url, reason in why_not(wanted).items() if reason}
     if not reasons:
@@ -85,6 +85,7 @@ def _ask(url: str, future: Future[str], connected: threading.Event) -> None:
         connected.set()  # nothing more to wait for
 
 
-def _all(root: Path | None) -> list[str]:
+def releases(root: Path | None = None) -> list[str]:
+    """The files of all pinned programs."""
     tools = pins.tools(root)
     return [release.address(pin) for pin in (tools.kind, tools.kubectl, tools.flux)]
