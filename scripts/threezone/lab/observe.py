@@ -14,9 +14,13 @@ from threezone.gitops import delivery, flux, repository, server
 from threezone.gitops.delivery import Delivery
 from threezone.gitops.flux import Flux
 from threezone.gitops.repository import Commit
-from threezone.kube.client import Api, Json, Refused
+from threezone.kube.client import Access, Api, Json, Refused
 from threezone.kube.waiting import condition
+from threezone.kubeconfig import document
 from threezone.settings import Settings
+from threezone.zones.connect import Current
+from threezone.zones.connect import current as entry_of
+from threezone.zones.trust import trust
 
 ALL_DEPLOYMENTS = "/apis/apps/v1/deployments"
 NO_FLUX = Flux("", ())
@@ -100,17 +104,24 @@ def observe(lab: Lab) -> Seen:
 
 def current(lab: Lab) -> tuple[str, str] | None:
     """The user's kubeconfig entry for the lab: its server and TLS server name."""
-    from threezone.zones.connect import current as entry_of
-
     entry = entry_of(lab.name)
     return (entry.server, entry.tls_server_name) if entry else None
 
 
 def _connect(lab: Lab) -> Api | None:
-    from threezone.zones.connect import current as entry_of
-
     entry = entry_of(lab.name)
-    return Api(entry.kubeconfig, entry.context) if entry else None
+    return api_of(entry) if entry else None
+
+
+def api_of(entry: Current) -> Api:
+    """The API server that a kubeconfig entry leads to, with the entry's own credentials."""
+    alone = document.entry(document.Document(entry.kubeconfig), entry.context)
+    if alone is None or "proxy-url" in alone.cluster:
+        return Api.by_kubeconfig(entry.kubeconfig, entry.context)
+    known = trust(alone)
+    if known.unusable:  # by looking alone: a credential plugin, say
+        return Api.by_kubeconfig(entry.kubeconfig, entry.context)
+    return Api.by_access(Access(entry.server, known.context, entry.tls_server_name, known.headers))
 
 
 def _containers(result: Callable[[], tuple[kind.Node, ...]]) -> tuple[tuple[kind.Node, ...], ThreezoneError | None]:

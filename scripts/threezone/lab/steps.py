@@ -24,7 +24,7 @@ from threezone.images.versions import images
 from threezone.kube import pods
 from threezone.kube.client import Api
 from threezone.kube.waiting import World, condition, wait_for
-from threezone.lab.observe import ALL_DEPLOYMENTS, Lab
+from threezone.lab.observe import ALL_DEPLOYMENTS, Lab, api_of
 from threezone.plan import Action
 from threezone.settings import Channel
 from threezone.tools import install, reach
@@ -93,7 +93,7 @@ class Session:
             raise ClusterError(
                 f"there is no kubeconfig entry {self.lab.context}", fix="./run invoke kubeconfig.connect"
             )
-        return Api(entry.kubeconfig, entry.context)
+        return api_of(entry)
 
 
 def delete(session: Session) -> None:
