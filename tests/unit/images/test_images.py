@@ -1,0 +1,150 @@
+"""The images as descriptions: names, what decides their content, what is planned. tests/e2e builds and runs them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from threezone import events
+from threezone.errors import ToolError, UsageError
+from threezone.images import base, build, docker, load
+from threezone.images.build import Part, Plan, work
+from threezone.images.docker import Image
+
+ID = "sha256:" + "1" * 64
+
+
+def test_the_released_node_image_is_asked_for_by_digest() -> None:
+    (reference,) = build.references("node", "release")
+    assert re.fullmatch(r"docker\.io/kindest/node:v1\.35\.0@sha256:[0-9a-f]{64}", reference)
+    assert build.references("node", "source") == ("threezone/node:v1.35.0",)
+
+
+def test_flux_images_have_the_names_that_its_manifests_use() -> None:
+    assert build.references("flux", "release") == ()
+    assert "ghcr.io/fluxcd/source-controller:v1.7.3" in build.references("flux", "source")
+
+
+def test_an_unknown_image_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="'nodes'") as caught:
+        build.references("nodes", "source")
+    assert "node, flux, git-server, hello" in caught.value.fix
+
+
+@pytest.fixture
+def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the recipes that may be changed, and a machine whose release is known."""
+    copy = tmp_path / "recipes"
+    shutil.copytree(docker.RECIPES, copy)
+    monkeypatch.setattr(docker, "RECIPES", copy)
+    monkeypatch.setattr(base, "_release", lambda: ("debian", "bookworm"))
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("file", "changed"),
+    [
+        ("git-server/serve", {"git-server"}),
+        ("hello/Dockerfile", {"hello"}),
+        ("system/pod-network", {"node"}),
+        ("node/files/kind/manifests/default-storage.yaml", {"node"}),
+        ("flux/Dockerfile", {"flux"}),
+        ("common/collect", {"node", "git-server", "hello"}),
+    ],
+)
+def test_a_changed_recipe_makes_another_image_and_no_other_one(recipes: Path, file: str, changed: set[str]) -> None:
+    def identity() -> dict[str, object]:
+        return {name: (build.references(name, "source"), build.made_from(name, "source")) for name in build.NAMES}
+
+    before = identity()
+    assert identity() == before
+    with (recipes / file).open("a") as handle:
+        handle.write("# changed\n")
+    after = identity()
+    assert {name for name in build.NAMES if before[name] != after[name]} == changed
+
+
+def test_a_script_that_lost_its_mode_is_another_recipe(recipes: Path) -> None:
+    before = docker.digest("git-server")
+    (recipes / "git-server/serve").chmod(0o644)
+    assert docker.digest("git-server") != before
+
+
+def test_recipes_use_only_what_the_classic_builder_knows() -> None:
+    files = sorted(docker.RECIPES.rglob("Dockerfile"))
+    assert len(files) >= 5
+    for file in files:
+        text = file.read_text()
+        assert not re.search(r"--mount=|--chmod|--link|<<\w|^# *syntax=", text, re.MULTILINE), file
+
+
+@pytest.mark.parametrize(
+    ("reference", "full"),
+    [
+        ("threezone/hello:1", "docker.io/threezone/hello:1"),
+        ("ghcr.io/fluxcd/flux:v1", "ghcr.io/fluxcd/flux:v1"),
+        ("localhost:5000/a:1", "localhost:5000/a:1"),
+    ],
+)
+def test_names_as_containerd_has_them(reference: str, full: str) -> None:
+    assert load.full(reference) == full
+
+
+@pytest.mark.parametrize(
+    ("store", "held"),
+    [
+        ({}, False),
+        ({"docker.io/threezone/hello:1": "sha256:manifest", ID: "sha256:manifest"}, True),
+        ({"docker.io/threezone/hello:1": ID}, True),
+        ({"docker.io/threezone/hello:1": "sha256:older", ID: "sha256:manifest"}, False),
+        ({"docker.io/threezone/hello:1": "sha256:manifest"}, False),
+        ({ID: "sha256:manifest"}, False),
+    ],
+)
+def test_a_node_has_an_image_when_its_name_stands_for_this_content(store: dict[str, str], held: bool) -> None:
+    assert load.has(store, Image("threezone/hello:1", ID, 1)) is held
+
+
+def test_work_tells_every_part_with_what_is_left_and_runs_beside() -> None:
+    done: list[str] = []
+    told: list[str] = []
+
+    def beside() -> None:
+        time.sleep(0.1)
+        done.append("base")
+
+    todo = Plan(
+        programs=(Part("compile", 600, lambda: done.append("compile")),),
+        beside=(Part("base", 60, beside),),
+        last=(Part("assemble", 120, lambda: done.append("assemble")),),
+    )
+    with events.listening(lambda event: told.append(event.text)), events.step("build") as step:
+        work(todo, step)
+    assert done == ["compile", "base", "assemble"], "what needs both waits for both"
+    assert "part 1 of 2: compile; about 12 min to go" in told
+    assert any(text.startswith("part 2 of 2: assemble; about ") for text in told)
+
+
+def test_a_failure_beside_ends_the_work_before_the_last_parts() -> None:
+    done: list[str] = []
+
+    def fail() -> None:
+        raise ToolError("no mirror")
+
+    todo = Plan(beside=(Part("base", 60, fail),), last=(Part("assemble", 1, lambda: done.append("assemble")),))
+    with pytest.raises(ToolError, match="no mirror"), events.step("build") as step:
+        work(todo, step)
+    assert done == []
+
+
+def test_a_full_disk_is_told_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**9))
+    with pytest.raises(ToolError, match=r"16 GB of free disk are needed to build, and .* has 1\.0 GB"):
+        build._require_space(Plan(programs=(Part("compile", 600, lambda: None),)))
+    with pytest.raises(ToolError, match="2 GB"):
+        build._require_space(Plan())
