@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -182,7 +183,7 @@ class _Attempt:
             self._cancelled = True
         now = time.monotonic()
         if not ended:
-            self._close()
+            self._wake()
             if winner is None:
                 why = f"no answer within {self._end - self._began:.1f} s ({running})"
                 stages.append(Stage(running, ok=False, seconds=now - since, why="i/o timeout"))
@@ -215,16 +216,24 @@ class _Attempt:
         with self._changed:
             self._sockets.append(made)
             if self._cancelled:
-                made.close()
+                raise _Failed("cancelled")
+
+    def _wake(self) -> None:
+        """End whatever our thread waits for.
+
+        Only that thread closes its sockets: OpenSSL holds the descriptor's number, and after a close from outside that
+        number may be another file's, which it would then read and write.
+        """
+        with self._changed:
+            for made in self._sockets:
+                with suppress(OSError):
+                    socket.socket.shutdown(made, socket.SHUT_RDWR)  # an SSLSocket's own also drops its state
 
     def _close(self) -> None:
-        for made in self._sockets:
-            try:
-                made.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits on it; close alone would not
-            except OSError:
-                pass
-            finally:
+        with self._changed:
+            for made in self._sockets:
                 made.close()
+            self._sockets.clear()
 
     def _connect(self, addresses: list[tuple[int, Any]]) -> socket.socket:
         problem: OSError = OSError("no address")

@@ -258,3 +258,17 @@ def test_the_kubeconfig_of_the_tests_is_what_it_says(pki: Pki) -> None:
     entry = document.entry(document.parse(pki.kubeconfig("https://x").encode()), "kind-kind")
     assert entry is not None
     assert base64.b64decode(entry.user["client-key-data"]) == (pki.directory / "client.key").read_bytes()
+
+
+def test_a_cancelled_loser_touches_no_file_that_is_opened_afterwards(pki: Pki, serve: Serve, silent: int) -> None:
+    """A socket closed under OpenSSL's feet left it reading from whatever got the same descriptor next."""
+    good, credentials = local(serve()), pki.trust()
+    crowd = [good, *(local(silent) for _ in range(6))]
+    pem = pki.directory / "ca.crt"
+    for _ in range(20):
+        assert prove(crowd, credentials).chosen is not None
+        opened = [pem.open("rb") for _ in range(16)]
+        time.sleep(0.005)
+        assert {len(each.read()) for each in opened} == {pem.stat().st_size}
+        for each in opened:
+            each.close()
