@@ -54,7 +54,7 @@ def start(project: Project) -> None:
          "--volume", "/var/run/docker.sock:/var/run/docker.sock",
          "--volume", f"{project.root}:{project.root}",
          "--volume", f"{cache}:{cache}:ro",  # the programs, which stand on PATH in there
-         "--volume", "threezone-e2e-zone1:/root",
+         "--volume", "threezone-e2e-zone1:/root", "--env", "THREEZONE_CACHE=/root/threezone",
          "--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro", *(f"--env={name}={CERTIFICATES}" for name in trust),
          "--env", f"PATH={bin_dir}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
          IMAGE, "sleep", "infinity"],

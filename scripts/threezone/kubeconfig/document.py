@@ -323,11 +323,13 @@ def adopt(document: Document, source: Document, context: str) -> Document:
 
 
 def disown(document: Document, context: str) -> Document:
-    """`remove`, and give the current context back to the one that `adopt` noted, or to none."""
+    """`remove`, and give the current context back to the one that `adopt` noted, if it is still there, or to none."""
     found = body(document, "contexts", context) or {}
     previous = ""
     for other in found.get("extensions") or []:
         if isinstance(other, dict) and other.get("name") == _EXTENSION:
             previous = str((other.get("extension") or {}).get("previous-context") or "")
     document = remove(document, context)
-    return with_current_context(document, previous) if current_context(document) == context else document
+    if current_context(document) != context:
+        return document
+    return with_current_context(document, previous if body(document, "contexts", previous) is not None else "")

@@ -24,6 +24,7 @@ class Plan:
 
 def plan(session: Session) -> Plan:
     """Look, and plan. Raises what no plan can mend (a foreign cluster, no commit, an engine beyond our reach)."""
+    _ = session.declared  # a broken cluster file is told even where nothing else is to be done
     seen = observe(session.lab)
     if seen.head_trouble is not None:
         raise seen.head_trouble

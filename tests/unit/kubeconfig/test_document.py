@@ -266,3 +266,15 @@ def test_disconnecting_undoes_connecting(before: Document) -> None:
     after = document.disown(document.adopt(before, KIND, name), name)
     assert others(after, name) == others(before, name)
     assert document.current_context(after) == document.current_context(before)
+
+
+def test_a_context_that_is_gone_is_not_made_current_again() -> None:
+    kubeconfig = b"""{
+      "clusters": [{"name": "kind-lab", "cluster": {"server": "https://127.0.0.1:6443"}}],
+      "users": [{"name": "kind-lab", "user": {}}],
+      "contexts": [{"name": "kind-lab", "context": {"cluster": "kind-lab", "user": "kind-lab"}}],
+      "current-context": "kind-lab"}"""
+    source = document.parse(kubeconfig, "kind's")
+    dangling = document.parse(b'{"current-context": "kind-lab"}', "somebody's")
+    adopted = document.adopt(dangling, source, "kind-lab")
+    assert document.current_context(document.disown(adopted, "kind-lab")) == ""
