@@ -316,20 +316,19 @@ def adopt(document: Document, source: Document, context: str) -> Document:
     if known is not None:
         return document
     made = body(document, "contexts", context) or {}
-    note = {"name": _EXTENSION, "extension": {"previous-context": before}}
+    # The name may have been current already, left over from a context that somebody deleted by hand.
+    note = {"name": _EXTENSION, "extension": {"previous-context": "" if before == context else before}}
     kept = [other for other in made.get("extensions") or [] if other.get("name") != _EXTENSION]
     document = put(document, "contexts", context, {**made, "extensions": [*kept, note]})
     return with_current_context(document, context)
 
 
 def disown(document: Document, context: str) -> Document:
-    """`remove`, and give the current context back to the one that `adopt` noted, if it is still there, or to none."""
+    """`remove`, and give the current context back to the one that `adopt` noted, or to none."""
     found = body(document, "contexts", context) or {}
     previous = ""
     for other in found.get("extensions") or []:
         if isinstance(other, dict) and other.get("name") == _EXTENSION:
             previous = str((other.get("extension") or {}).get("previous-context") or "")
     document = remove(document, context)
-    if current_context(document) != context:
-        return document
-    return with_current_context(document, previous if body(document, "contexts", previous) is not None else "")
+    return with_current_context(document, previous) if current_context(document) == context else document
