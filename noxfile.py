@@ -1,4 +1,4 @@
-"""The checks of this project: `./run nox` runs all but bench, `./run nox -s tests -- -k kubeconfig` one of them.
+"""The checks of this project: `./run nox` runs all but bench and campaign, `./run nox -s tests -- -k kubeconfig` one of them.
 
 Sessions run in the environment that ./run made from requirements.lock instead of one each: the hashes of one lock file
 hold for everything that runs here, nothing is installed twice, and all of it works without a network.
@@ -48,6 +48,8 @@ def pytest(session: nox.Session, *paths: str, options: Sequence[str] = ()) -> No
 @nox.session
 def tests(session: nox.Session) -> None:
     """Unit and integration tests: no engine, no cluster, no user's files."""
+    # The real kubectl: on a bare machine it is downloaded or built here, under no test's deadline.
+    python(session, "-m", "invoke", "tools.install")
     pytest(session, "tests/unit", "tests/integration")
 
 
@@ -55,6 +57,12 @@ def tests(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """The promises on a real engine, kind and Flux. As root, running this is consent to install the engine."""
     pytest(session, "tests/e2e", options=["--timeout=3600"])
+
+
+@nox.session(default=False)
+def campaign(session: nox.Session) -> None:
+    """Killed at every step and run again: half an hour of it. Not part of CI."""
+    pytest(session, "tests/campaign", options=["--timeout=3600"])
 
 
 @nox.session(default=False)

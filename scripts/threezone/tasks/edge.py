@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -26,6 +27,8 @@ def task(**options: Any) -> Callable[[Body], Body]:
     def decorate(body: Body) -> Body:
         @functools.wraps(body)
         def guarded(*args: Any, **kwargs: Any) -> Any:
+            # A job that is cancelled (SIGTERM) tidies up as one that is interrupted.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             try:
                 with events.display():
                     return body(*args, **kwargs)
