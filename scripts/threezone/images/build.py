@@ -89,7 +89,7 @@ def _make(names: Sequence[str], channel: Channel) -> None:
     _require_space(todo)
     with events.step(f"{'build' if channel == 'source' else 'get'} {', '.join(names)}") as step:
         work(todo, step)
-    docker.prune_stages()
+    docker.prune()
 
 
 def observe(names: Sequence[str], channel: Channel) -> dict[str, tuple[Image, ...]]:

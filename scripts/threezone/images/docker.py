@@ -19,9 +19,8 @@ from threezone import paths, process
 from threezone.errors import CommandFailed, EngineError, ToolError
 from threezone.tools import cache
 
-MANAGED = "io.threezone.managed"  # on every image that we built
+MANAGED = "io.threezone.managed"  # on every image that we built, unnamed intermediate ones too
 RECIPE = "io.threezone.recipe"  # what the image was made from, as a digest
-STAGE = "io.threezone.stage"  # on the intermediate images of builds, which nothing needs afterwards
 RECIPES = Path(__file__).with_name("recipes")
 BUILD_DEADLINE = 1800.0
 
@@ -174,7 +173,7 @@ def derive(base: str, reference: str, labels: Mapping[str, str]) -> Image:
     return inspect([reference])[reference]
 
 
-def prune_stages() -> None:
-    """Remove what builds left behind without a name."""
-    argv = ["docker", "image", "prune", "--force", "--filter", f"label={STAGE}=true"]
+def prune() -> None:
+    """Remove those of our images that lost their names: stages of builds, and what was replaced. Used ones stay."""
+    argv = ["docker", "image", "prune", "--force", "--filter", f"label={MANAGED}=true"]
     process.run(argv, timeout=300, check=False)

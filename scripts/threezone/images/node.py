@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone import events, process
+from threezone import events, paths, process
 from threezone.errors import ToolError
 from threezone.images import docker, programs
 from threezone.images.versions import NodePin
-from threezone.tools import golang
+from threezone.tools import cache, golang
 
+PRELOAD_SECONDS = 900  # the container ends by itself then, if nobody is left who removes it
 PARTS = "threezone/part"  # the repository of images that exist during a build only
 OWN_TAG = "1"  # the tag of the pods' images that exist inside nodes only; recipes/node's manifests name it
 
@@ -125,13 +126,18 @@ def _preload(bare: str, reference: str, parts: Mapping[str, str], made_from: str
         archive, names = place / "images.tar", place / "names"
         process.run(["docker", "save", "--output", archive, *parts], timeout=600)
         names.write_text("".join(f"docker.io/{now} {final}\n" for now, final in parts.items()))
-        start = ["docker", "run", "--detach", "--privileged", "--network=none", "--label", f"{docker.MANAGED}=true"]
-        container = process.run([*start, "--entrypoint=sleep", bare, "infinity"], timeout=120).stdout.strip()
+        # A name per cache, and so per lock: what a killed build of ours left running is ended here.
+        container = cache.key("threezone-node-build", str(paths.cache_dir()))
+        process.run(["docker", "rm", "--force", "--volumes", container], timeout=120, check=False)
+        start = ["docker", "run", "--detach", "--rm", "--name", container, "--privileged", "--network=none"]
+        process.run([*start, "--entrypoint=sleep", bare, str(PRELOAD_SECONDS)], timeout=120)
         try:
             for source in (archive, names):
                 process.run(["docker", "cp", source, f"{container}:/{source.name}"], timeout=300)
             script = (docker.RECIPES / "node" / "import-images").read_text(encoding="utf-8")
-            process.run(["docker", "exec", "--interactive", container, "bash", "-s"], stdin=script, timeout=600)
+            process.run(
+                ["docker", "exec", "--interactive", container, "bash", "-s"], stdin=script, timeout=PRELOAD_SECONDS
+            )
             changes = [
                 'ENTRYPOINT ["/usr/local/bin/threezone-entrypoint", "/sbin/init"]',
                 "CMD []",
