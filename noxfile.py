@@ -1,4 +1,4 @@
-"""The checks of this project: `./run nox` runs all but bench and campaign, `./run nox -s tests -- -k kubeconfig` one of them.
+"""The checks of this project: `./run nox` runs all but bench and campaign, `./run nox -s tests -- -k kubeconfig` some.
 
 Sessions run in the environment that ./run made from requirements.lock instead of one each: the hashes of one lock file
 hold for everything that runs here, nothing is installed twice, and all of it works without a network.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ FOREIGN = {
 }
 
 
+RAN: list[str] = []  # every command that a project was given, as typed: the README is held against it
+
+
 @dataclass(frozen=True)
 class Project:
     """A copy of the repository, as a user has it, and the environment that tasks run in."""
@@ -45,6 +49,7 @@ class Project:
     def run(
         self, *argv: str | Path, check: bool = True, timeout: float = 600, env: Mapping[str, str] | None = None
     ) -> Completed:
+        RAN.append(shlex.join(map(str, argv)))
         done = process.run([*argv], cwd=self.root, env={**self.env, **(env or {})}, timeout=timeout, check=False)
         if check and done.exit_code != 0:
             pytest.fail(f"{argv} ended with {done.exit_code}\n{done.stdout}\n{done.stderr}")

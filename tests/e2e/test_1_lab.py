@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,8 +86,9 @@ def test_status_tells_what_there_is(lab: Project) -> None:
 
 
 def test_an_edited_text_is_delivered_by_commit_and_push(lab: Project) -> None:
-    lab.write(PAGE, "A new text, by commit alone.\n")
-    sha = lab.commit("Say it anew")
+    lab.write(PAGE, "A new text, by commit alone.\n")  # $EDITOR
+    lab.run("git", "commit", "--all", "--message", "A new text")
+    sha = lab.run("git", "rev-parse", "HEAD").stdout.strip()
     assert f"main@sha1:{sha}" in lab.invoke("gitops.push").stdout
     assert lab.invoke("app.open", "--once").stdout.strip() == "A new text, by commit alone."
 
@@ -155,7 +158,6 @@ def test_the_password_is_in_no_output_and_its_file_is_private(lab: Project) -> N
 
 def test_a_push_without_the_password_is_refused(lab: Project) -> None:
     import os
-    from pathlib import Path
 
     from threezone.gitops.repository import forwarded
 
@@ -174,3 +176,22 @@ def test_a_push_without_the_password_is_refused(lab: Project) -> None:
         )
         assert denied.exit_code != 0
         assert "HEAD" in lab.run("git", "ls-remote", url).stdout, "reading needs no password"
+
+
+def test_a_credential_plugin_is_honoured_too(lab: Project, tmp_path: Path) -> None:
+    view = lab.view()
+    user = next(entry["user"] for entry in view["users"] if entry["name"] == CONTEXT)
+    status = {
+        f"{kind}Data": base64.b64decode(user[f"{name}-data"]).decode()
+        for kind, name in (("clientCertificate", "client-certificate"), ("clientKey", "client-key"))
+    }
+    answer = tmp_path / "answer.json"
+    version = "client.authentication.k8s.io/v1"
+    answer.write_text(json.dumps({"apiVersion": version, "kind": "ExecCredential", "status": status}))
+    plugin = {"apiVersion": version, "command": "cat", "args": [str(answer)], "interactiveMode": "Never"}
+    view["users"] = [{"name": CONTEXT, "user": {"exec": plugin}}]
+    file = tmp_path / "config"
+    file.write_text(json.dumps(view))
+    seen = json.loads(lab.invoke("status", "--json", env={"KUBECONFIG": str(file)}).stdout)
+    assert seen["cluster"]["ready"] is True
+    assert seen["flux"]["ready"] is True
