@@ -150,7 +150,10 @@ class Bench:
 
 
 def creating(bench: Bench, runs: int) -> list[Row]:
-    """`cluster.create` against the two raw commands, and for comparison against those and a wait until Ready."""
+    """`cluster.create` against the documents' script: two raw commands, then `kubectl get nodes` until it says Ready.
+
+    The two commands alone are measured too, for comparison: they end some seconds before the node is Ready.
+    """
     server = (f"--server=https://127.0.0.1:{PORT}", "--tls-server-name=localhost")
     ready = ["kubectl", *server, "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=180s"]
     ours, raw, waited = [], [], []
@@ -165,8 +168,8 @@ def creating(bench: Bench, runs: int) -> list[Row]:
             bench.run("kind", "delete", "cluster", "--name", NAME)
     two = "`kind create cluster`, `kubectl config set-cluster`"
     return [
-        Row("`cluster.create`", two, tuple(ours), tuple(raw), 1.05),
-        Row("`cluster.create`", f"{two}, and a wait until the node is Ready", tuple(ours), tuple(waited)),
+        Row("`cluster.create`", f"{two}, until the node is Ready", tuple(ours), tuple(waited), 1.05),
+        Row("`cluster.create`", f"{two} alone, the node not Ready yet", tuple(ours), tuple(raw)),
     ]
 
 
