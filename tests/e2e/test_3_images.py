@@ -1,0 +1,244 @@
+"""The images in use: Git over HTTP with and without the password, the sample app, two nodes with a volume."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.e2e.project import Project
+
+from threezone import process
+from threezone.images import build, docker
+from threezone.images.load import CLUSTER, cluster_image, load
+from threezone.tools import reach
+
+pytestmark = pytest.mark.timeout(3600)
+
+PASSWORD = "only-for-this-test"
+TWO = "threezone-e2e-two"
+
+
+@pytest.fixture(scope="module")
+def images(project: Project) -> dict[str, docker.Image]:  # noqa: ARG001 - its engine works
+    """The lab's images by name."""
+    made = build.ensure_all(("node", "git-server", "hello"), reach.resolve_channel("auto"))
+    return {name: group[0] for name, group in made.items()}
+
+
+@contextmanager
+def running(image: docker.Image, *options: str) -> Iterator[tuple[str, str]]:
+    """A container as a restricted pod would run it; gives its id and the address of its port 8080 on loopback."""
+    confined = ["--read-only", "--cap-drop=ALL", "--tmpfs=/tmp:mode=1777", "--publish=127.0.0.1::8080"]
+    argv = ["docker", "run", "--detach", *confined, *options, image.reference]
+    container = process.run(argv, timeout=60).stdout.strip()
+    try:
+        port = process.run(["docker", "port", container, "8080/tcp"], timeout=30).stdout.split()[0]
+        yield container, f"http://{port}"
+    finally:
+        process.run(["docker", "rm", "--force", "--volumes", container], timeout=60)
+
+
+def answer(url: str) -> str:
+    """What a server says, as soon as it listens."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - a loopback address
+                return str(response.read().decode())
+        except (urllib.error.URLError, ConnectionError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def stopped_within(container: str, seconds: float) -> bool:
+    """Whether a container ends by itself when it is asked to."""
+    began = time.monotonic()
+    process.run(["docker", "stop", "--time=30", container], timeout=60)
+    return time.monotonic() - began < seconds
+
+
+def test_the_sample_app_answers_with_what_is_mounted_and_stops_when_told(
+    images: dict[str, docker.Image], tmp_path: Path
+) -> None:
+    page = tmp_path / "index.html"
+    page.write_text("from a file\n")
+    page.chmod(0o644)
+    assert images["hello"].size < 5_000_000
+    with running(images["hello"], f"--volume={page}:/www/index.html:ro") as (container, url):
+        assert answer(f"{url}/") == "from a file\n"
+        user = process.run(["docker", "exec", container, "/bin/busybox", "id", "-u"], timeout=30).stdout
+        assert user == "65532\n"
+        assert stopped_within(container, 5)
+
+
+@pytest.fixture
+def git_server(images: dict[str, docker.Image], tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """A running Git server with one empty repository."""
+    password = tmp_path / "password"
+    password.write_text(PASSWORD)
+    password.chmod(0o644)
+    mounts = ["--volume=/srv/git", f"--volume={password}:/etc/threezone/password:ro"]
+    with running(images["git-server"], *mounts) as (container, url):
+        assert answer(f"{url}/healthz") == "ok\n"
+        yield container, url
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Callable[..., process.Completed]:
+    """Git in a repository with one commit of 50 MB that cannot be compressed."""
+    directory = tmp_path / "work"
+    directory.mkdir()
+    identity = {f"GIT_{who}_{what}": "test@example" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+    def git(*argv: str, check: bool = True) -> process.Completed:
+        env = {**identity, "GIT_TERMINAL_PROMPT": "0"}
+        return process.run(["git", *argv], timeout=120, cwd=directory, env=env, check=check)
+
+    git("init", "--quiet", "--initial-branch=main")
+    (directory / "large").write_bytes(os.urandom(50_000_000))
+    git("add", "large")
+    git("commit", "--quiet", "--message=large")
+    return git
+
+
+def test_git_takes_large_pushes_with_the_password_only_and_gives_to_everybody(
+    git_server: tuple[str, str], work: Callable[..., process.Completed], tmp_path: Path
+) -> None:
+    container, url = git_server
+    scheme, host = url.split("//")
+    known, stranger = f"{scheme}//threezone:{PASSWORD}@{host}", f"{scheme}//threezone:guess@{host}"
+    assert work("push", f"{url}/lab.git", "main", check=False).exit_code != 0
+    assert work("push", f"{stranger}/lab.git", "main", check=False).exit_code != 0
+    assert work("ls-remote", f"{url}/lab.git").stdout == "", "nothing arrived"
+    work("push", "--quiet", f"{known}/lab.git", "main")
+    head = work("rev-parse", "HEAD").stdout.strip()
+    assert f"{head}\trefs/heads/main" in work("ls-remote", f"{url}/lab.git").stdout
+    clone = tmp_path / "clone"
+    work("clone", "--quiet", "--depth=1", f"file://{work('rev-parse', '--show-toplevel').stdout.strip()}", str(clone))
+    work("-C", str(clone), "commit", "--quiet", "--allow-empty", "--message=from a shallow clone")
+    work("-C", str(clone), "push", "--quiet", f"{known}/lab.git", "main")
+    assert PASSWORD not in process.run(["docker", "logs", container], timeout=30).stderr
+    assert stopped_within(container, 5)
+
+
+@pytest.mark.parametrize(
+    "path", ["/lab.git/git-receive-pack", "/lab.git/%67it-receive-pack", "/lab.git//git-receive-pack"]
+)
+def test_no_spelling_of_the_address_gets_round_the_password(git_server: tuple[str, str], path: str) -> None:
+    _, url = git_server
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(url + path, data=b"0000", timeout=10)  # noqa: S310 - a loopback address
+    with caught.value as refusal:
+        assert refusal.code == 401
+
+
+def test_the_node_image_is_small_and_known_at_once(images: dict[str, docker.Image]) -> None:
+    assert images["node"].size < 1_200_000_000
+    began = time.monotonic()
+    build.ensure("node", reach.resolve_channel("auto"))
+    assert time.monotonic() - began < 5
+
+
+def test_a_clusters_own_node_image_is_derived_once(images: dict[str, docker.Image]) -> None:
+    first = cluster_image(images["node"].reference, TWO)
+    shown = json.loads(process.run(["docker", "image", "inspect", first], timeout=30).stdout)[0]
+    base = json.loads(process.run(["docker", "image", "inspect", images["node"].reference], timeout=30).stdout)[0]
+    assert shown["Config"]["Labels"][CLUSTER] == TWO
+    assert shown["Config"]["Entrypoint"] == base["Config"]["Entrypoint"]
+    assert shown["RootFS"] == base["RootFS"], "only metadata differs"
+    assert cluster_image(images["node"].reference, TWO) == first
+    again = json.loads(process.run(["docker", "image", "inspect", first], timeout=30).stdout)[0]
+    assert again["Id"] == shown["Id"]
+
+
+@pytest.fixture
+def two_nodes(project: Project, images: dict[str, docker.Image]) -> Iterator[Callable[..., process.Completed]]:
+    """kubectl on a cluster of a control plane and a worker."""
+    kind, kubectl = project.tool("kind"), project.tool("kubectl")
+    config = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes: [{role: control-plane}, {role: worker}]\n"
+    if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        config += "kubeadmConfigPatches:\n- |\n  kind: KubeletConfiguration\n  failCgroupV1: false\n"
+    image = cluster_image(images["node"].reference, TWO)
+    create: list[str | Path] = [kind, "create", "cluster", "--name", TWO, "--image", image, "--config", "-"]
+    try:
+        project.run(kind, "delete", "cluster", "--name", TWO)
+        process.run(create, stdin=config, env=project.env, timeout=600)
+        nodes = (f"{TWO}-control-plane", f"{TWO}-worker")
+        assert load(Path(kind), TWO, nodes, [images["hello"]]) == (images["hello"],)
+        assert load(Path(kind), TWO, nodes, [images["hello"]]) == (), "what a node has is not loaded again"
+        yield lambda *argv, **more: process.run(
+            [kubectl, "--context", f"kind-{TWO}", *argv], env=project.env, timeout=180, **more
+        )
+    finally:
+        project.run(kind, "delete", "cluster", "--name", TWO)
+        process.run(["docker", "image", "rm", image], timeout=60, check=False)
+
+
+PODS = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: pages}}
+spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Mi}}}}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: server}}
+spec:
+  nodeSelector: {{kubernetes.io/hostname: {two}-worker}}
+  containers:
+  - {{name: it, image: "{image}", imagePullPolicy: Never, volumeMounts: [{{name: pages, mountPath: /www}}]}}
+  volumes: [{{name: pages, persistentVolumeClaim: {{claimName: pages}}}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: client}}
+spec:
+  nodeSelector: {{kubernetes.io/hostname: {two}-control-plane}}
+  tolerations: [{{operator: Exists}}]
+  containers: [{{name: it, image: "{image}", imagePullPolicy: Never}}]
+"""
+
+
+def test_pods_of_two_nodes_reach_each_other_and_a_claim_is_bound(
+    two_nodes: Callable[..., process.Completed], images: dict[str, docker.Image]
+) -> None:
+    kubectl = two_nodes
+    kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=120s")
+    deadline = time.monotonic() + 60
+    while kubectl("get", "serviceaccount", "default", check=False).exit_code != 0:  # pods need it; it comes by itself
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    kubectl("apply", "--filename", "-", stdin=PODS.format(two=TWO, image=images["hello"].reference))
+    kubectl("wait", "--for=condition=Ready", "pod/server", "pod/client", "--timeout=120s")
+    claim = json.loads(kubectl("get", "pvc", "pages", "--output=json").stdout)
+    assert (claim["status"]["phase"], claim["spec"]["storageClassName"]) == ("Bound", "standard")
+    kubectl("exec", "server", "--", "/bin/sh", "-c", "echo across >/www/index.html")
+    address = json.loads(kubectl("get", "pod", "server", "--output=json").stdout)["status"]["podIP"]
+    fetched = kubectl("exec", "client", "--", "/bin/busybox", "wget", "-qO-", f"http://{address}:8080/")
+    assert fetched.stdout == "across\n"
+    log = kubectl("logs", "server").stdout
+    client = json.loads(kubectl("get", "pod", "client", "--output=json").stdout)["status"]["podIP"]
+    assert f"{client}]:" in log, f"the server sees the client's own address, not a node's: {log}"
+    kubectl("wait", "--for=condition=Ready", "pod", "--all", "--all-namespaces", "--timeout=120s")
+
+
+def test_a_killed_build_is_finished_by_the_next(project: Project, images: dict[str, docker.Image]) -> None:
+    reference = images["hello"].reference
+    argv = ["./run", "invoke", "image.build", "hello"]
+    for seconds in (0.5, 1.0, 2.0):
+        process.run(["docker", "image", "rm", "--force", reference], timeout=60, check=False)
+        with subprocess.Popen(argv, cwd=project.root, start_new_session=True, stderr=subprocess.DEVNULL) as builder:
+            time.sleep(seconds)
+            os.killpg(builder.pid, signal.SIGKILL)
+        project.invoke("image.build", "hello")
+        assert docker.inspect([reference])[reference].recipe == images["hello"].recipe
