@@ -32,6 +32,7 @@ from threezone.zones import connect as zone
 
 ALL_PODS = "/api/v1/pods"
 APP_IMAGE = "threezone/hello:lab"  # as local/gitops/apps/hello names it
+HOW = {"release": "released files and images, by checksum", "source": "built from Go modules and Debian packages"}
 MADE: tuple[Literal["release", "source"], ...] = ("release", "source")
 # Where the node image, and in the cluster Flux's images, are pulled from; without credentials they answer 401.
 REGISTRIES = ("https://registry-1.docker.io/v2/", "https://ghcr.io/v2/")
@@ -44,7 +45,7 @@ class Session:
 
     def __init__(self, lab: Lab, channel: Channel) -> None:
         self.lab = lab
-        self._channel = channel
+        self.asked = channel
 
     @functools.cached_property
     def engine(self) -> Engine:
@@ -54,8 +55,8 @@ class Session:
     @functools.cached_property
     def channel(self) -> Literal["release", "source"]:
         """Where images come from: by hand, or the channel whose images the engine has already, or by reachability."""
-        if self._channel != "auto":
-            return self._channel
+        if self.asked != "auto":
+            return self.asked
         for made in MADE:
             if len(build.observe(build.NAMES, made)) == len(build.NAMES):
                 return made
@@ -65,7 +66,7 @@ class Session:
     def tools(self) -> dict[str, Path]:
         """The programs kind, kubectl and flux."""
         with step("find kind, kubectl and flux") as running:
-            found = install.ensure(("kind", "kubectl", "flux"), self._channel, root=self.lab.root)
+            found = install.ensure(("kind", "kubectl", "flux"), self.asked, root=self.lab.root)
             running.result = ", ".join(f"{tool.name} {tool.version}" for tool in found.values())
         return {name: tool.path for name, tool in found.items()}
 
@@ -94,6 +95,26 @@ class Session:
                 f"there is no kubeconfig entry {self.lab.context}", fix="./run invoke kubeconfig.connect"
             )
         return api_of(entry)
+
+
+def supplies(session: Session) -> tuple[Action, ...]:
+    """What has to be fetched or built before a cluster can be made, with an estimate; empty when all is here."""
+    actions = []
+    programs = [name for name in install.NAMES if install.find(name, session.asked, session.lab.root) is None]
+    if programs:
+        actions.append(Action("tools", f"get {', '.join(programs)} ({HOW[session.channel]})", "./run invoke tools.install"))
+    present = build.observe(build.NAMES, session.channel)
+    lacking = [name for name in build.NAMES if name not in present]
+    if lacking:
+        minutes = build.plan(lacking, session.channel).seconds / 60
+        how = f"{HOW[session.channel]}, about {max(1, round(minutes))} min"
+        actions.append(Action("images", f"get the images {', '.join(lacking)} ({how})", "./run invoke image.build all"))
+    return tuple(actions)
+
+
+def get_images(session: Session) -> None:
+    """Get every image at once, so that what can overlap does."""
+    build.ensure_all(build.NAMES, session.channel)
 
 
 def delete(session: Session) -> None:
@@ -206,6 +227,8 @@ def settle(session: Session) -> None:
 
 
 STEPS: dict[str, Callable[[Session], object]] = {
+    "tools": lambda session: session.tools,
+    "images": get_images,
     "delete": delete,
     "create": create,
     "start": start,

@@ -45,11 +45,13 @@ def _cluster(session: Session, seen: Seen, engine_first: bool) -> tuple[Action, 
     if seen.nodes_ready and seen.containers and seen.containers[0].ours:
         return ()
     lab = session.lab
-    if engine_first:  # nothing can be seen yet; the engine's cgroup version neither
-        return lifecycle.plan(lifecycle.Observed(lab.name, "absent"), session.declared, (), "…")
+    if engine_first:  # nothing can be seen yet: neither images nor the engine's cgroup version
+        images = Action("images", "get the tools and images that are missing")
+        return (images, *lifecycle.plan(lifecycle.Observed(lab.name, "absent"), session.declared, (), "…"))
     observed = lifecycle.observe(lab.name)
     overlays = () if observed.state == "running" else session.overlays
-    return lifecycle.plan(observed, session.declared, overlays, f"threezone/node:{session.kubernetes}-{lab.name}")
+    actions = lifecycle.plan(observed, session.declared, overlays, f"threezone/node:{session.kubernetes}-{lab.name}")
+    return (*steps.supplies(session), *actions) if any(action.key == "create" for action in actions) else actions
 
 
 def apply(session: Session, plan: Plan) -> None:

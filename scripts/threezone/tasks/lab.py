@@ -6,7 +6,7 @@ from typing import Any
 
 from invoke import Context
 
-from threezone.tasks.edge import consent, emit, say, table, task
+from threezone.tasks.edge import as_started, consent, emit, say, table, task
 
 CHANNEL = "where tools and images come from: auto (by reachability), release, source"
 NAME = "the cluster's name (default: threezone.cluster.name in invoke.yaml)"
@@ -45,7 +45,7 @@ def up(c: Context, yes: bool = False, dry_run: bool = False, name: str = "", cha
     at = session(name, channel)
     plan = room.plan(at)
     if dry_run:
-        say(describe(plan.actions))
+        say(as_started(describe(plan.actions)))
         return
     if not plan.actions:
         say("nothing to do")
