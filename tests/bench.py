@@ -23,6 +23,7 @@ from typing import Any
 from tests.e2e.project import ROOT, copy_of_repository
 
 from threezone import events, process
+from threezone.display import display
 from threezone.errors import ThreezoneError
 
 NAME = "threezone-bench"
@@ -224,7 +225,7 @@ def main() -> int:
     only = asked.only or ("list", "create", "up")
     rows: list[Row] = []
     try:
-        with events.display():
+        with display():
             if "list" in only:
                 rows += listing(asked.list_runs)
             if {"create", "up"} & set(only):

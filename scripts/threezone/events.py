@@ -6,14 +6,13 @@ Work is wrapped in `step("title")`; inside it, `note("…")` tells what goes on.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal, TextIO
+from typing import Literal
 
 Kind = Literal["start", "note", "done", "failed"]
 
@@ -94,40 +93,3 @@ def listening(sink: Sink) -> Iterator[None]:
         yield
     finally:
         _sinks.remove(sink)
-
-
-def plain(stream: TextIO) -> Sink:
-    """A sink of plain lines with elapsed time, for logs and pipes."""
-    shown = ""  # the step whose lines stand above: its notes need not repeat its title
-
-    def show(event: Event) -> None:
-        nonlocal shown
-        if event.kind == "note":
-            title = f"{event.step}: " if event.step not in ("", shown) else ""
-            stream.write(f"[{event.at:6.1f}s]     {title}{event.text}\n")
-            stream.flush()
-            shown = event.step or shown
-            return
-        shown = event.step if event.kind == "start" else ""
-        mark = {"start": "…", "done": "✓", "failed": "✗"}[event.kind]
-        head = f"[{event.at:6.1f}s] {mark} {event.step}"
-        text = f": {event.text}" if event.text else ""
-        tail = f"  ({event.seconds:.1f} s)" if event.kind != "start" else ""
-        stream.write(f"{head}{text}{tail}\n")
-        stream.flush()
-
-    return show
-
-
-@contextmanager
-def display(stream: TextIO | None = None) -> Iterator[None]:
-    """Show progress on `stream` (stderr): a live display on a terminal, plain lines elsewhere."""
-    out = stream or sys.stderr
-    if not out.isatty():
-        with listening(plain(out)):
-            yield
-        return
-    from threezone.live import live  # rich is imported only where there is a terminal
-
-    with live(out) as sink, listening(sink):
-        yield

@@ -153,9 +153,9 @@ def plan(names: Sequence[str], channel: Channel) -> Plan:
     missing = [part for part, group in _programs(names, pinned) if golang.built(*group) is None]
     last = []
     if "node" in names:
-        last.append(Part("node image", 150, partial(_node, pinned)))
+        last.append(Part("node image", 80, partial(_node, pinned)))
     if "flux" in names:
-        last.append(Part("Flux's images", 20, partial(_flux, pinned)))
+        last.append(Part("Flux's images", 10, partial(_flux, pinned)))
     return Plan(
         programs=tuple(missing),
         beside=(
@@ -176,15 +176,15 @@ def _programs(names: Sequence[str], pinned: Images) -> list[tuple[Part, tuple[Pr
     if "node" in names:
         pin = pinned.node
         groups += [
-            (f"Kubernetes {pin.version}", 330, programs.kubernetes_programs(pin)),
-            ("containerd", 60, programs.containerd(pin)),
-            ("etcd", 40, (programs.etcd(pin),)),
-            ("CoreDNS", 110, (programs.coredns(pin),)),
-            ("local-path-provisioner", 30, (programs.local_path_provisioner(pin),)),
-            ("CNI plugins", 8, programs.cni_plugins(pin)),
+            (f"Kubernetes {pin.version}", 350, programs.kubernetes_programs(pin)),
+            ("containerd", 100, programs.containerd(pin)),
+            ("etcd", 55, (programs.etcd(pin),)),
+            ("CoreDNS", 140, (programs.coredns(pin),)),
+            ("local-path-provisioner", 50, (programs.local_path_provisioner(pin),)),
+            ("CNI plugins", 10, programs.cni_plugins(pin)),
         ]
     if "flux" in names:
-        seconds = {"source-controller": 200, "kustomize-controller": 100, "helm-controller": 100}
+        seconds = {"source-controller": 150, "kustomize-controller": 90, "helm-controller": 65}
         groups += [(p.name, seconds[p.name], (p,)) for p in programs.flux_controllers(pinned.flux)]
     return [(Part(title, cost, partial(golang.build_together, group)), group) for title, cost, group in groups]
 

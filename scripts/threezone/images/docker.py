@@ -23,6 +23,7 @@ MANAGED = "io.threezone.managed"  # on every image that we built, unnamed interm
 RECIPE = "io.threezone.recipe"  # what the image was made from, as a digest
 RECIPES = Path(__file__).with_name("recipes")
 BUILD_DEADLINE = 1800.0
+PROXIES = {"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ def build(
         argv: list[str | Path] = ["docker", "build", "--tag", reference, "--label", f"{MANAGED}=true"]
         # Packages come over the host's own network: it reaches the mirrors that the host's apt reaches.
         argv += ["--label", f"{RECIPE}={made_from}", "--network", "host"]
+        for name in PROXIES & os.environ.keys():  # by name only: an address may hold a password
+            argv += ["--build-arg", name]
         if base:
             argv += ["--build-arg", f"BASE={base}"]
         if target:

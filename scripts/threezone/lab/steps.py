@@ -102,7 +102,9 @@ def supplies(session: Session) -> tuple[Action, ...]:
     actions = []
     programs = [name for name in install.NAMES if install.find(name, session.asked, session.lab.root) is None]
     if programs:
-        actions.append(Action("tools", f"get {', '.join(programs)} ({HOW[session.channel]})", "./run invoke tools.install"))
+        actions.append(
+            Action("tools", f"get {', '.join(programs)} ({HOW[session.channel]})", "./run invoke tools.install")
+        )
     present = build.observe(build.NAMES, session.channel)
     lacking = [name for name in build.NAMES if name not in present]
     if lacking:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import invoke
 
-from threezone import events
+from threezone.display import display
 from threezone.errors import Declined, ThreezoneError
 from threezone.plan import Action, describe
 
@@ -30,7 +30,7 @@ def task(**options: Any) -> Callable[[Body], Body]:
             # A job that is cancelled (SIGTERM) tidies up as one that is interrupted.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             try:
-                with events.display():
+                with display():
                     return body(*args, **kwargs)
             except ThreezoneError as error:
                 fail(error)

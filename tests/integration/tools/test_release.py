@@ -17,8 +17,8 @@ from threezone.tools.web import Limits
 
 QUICK = Limits(connect=2.0, stall=0.3, total=5.0, pause=0.0)
 SUM = hashlib.sha256(KIND).hexdigest()
-ENSURE = "import sys, pathlib; from threezone import events; from threezone.tools import install\n"
-ENSURE += "with events.display(): print(install.ensure(['kind'], 'release', pathlib.Path(sys.argv[1]))['kind'].path)"
+ENSURE = "import sys, pathlib; from threezone.display import display; from threezone.tools import install\n"
+ENSURE += "with display(): print(install.ensure(['kind'], 'release', pathlib.Path(sys.argv[1]))['kind'].path)"
 
 
 def fetch(server: Server, to: Path, limits: Limits = QUICK) -> None:

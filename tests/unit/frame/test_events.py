@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from threezone import events
+from threezone.display import display
 from threezone.events import Event
 
 
@@ -95,7 +96,7 @@ def test_plain_lines_carry_elapsed_time() -> None:
                 inner.result = "whole"
             raise RuntimeError("broken")
 
-    with events.display(out), pytest.raises(RuntimeError, match="broken"):
+    with display(out), pytest.raises(RuntimeError, match="broken"):
         work()
     lines = [re.sub(r"\d+\.\d", "0.0", line) for line in out.getvalue().splitlines()]
     assert lines == [
@@ -110,7 +111,7 @@ def test_plain_lines_carry_elapsed_time() -> None:
 
 def test_after_the_display_nobody_listens() -> None:
     out = io.StringIO()
-    with events.display(out):
+    with display(out):
         pass
     with events.step("unheard"):
         pass
@@ -124,7 +125,7 @@ class Terminal(io.StringIO):
 
 def test_a_terminal_gets_the_live_display_with_the_finished_steps_left_behind() -> None:
     out = Terminal()
-    with events.display(out), events.step("outer [not markup]"), events.step("inner") as inner:
+    with display(out), events.step("outer [not markup]"), events.step("inner") as inner:
         inner.say("[half]")
         inner.result = "whole"
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
