@@ -16,8 +16,12 @@ from typing import Any
 import pytest
 import yaml
 from tests.e2e.project import BY_HAND, FOREIGN, NAME, PORT, Project, copy_of_repository, untouchable
+from tests.e2e.zone1 import CONTAINER, DOCKERFILE, IMAGE, Zone1, start
 
 from threezone import process
+from threezone.images import base
+from threezone.images.versions import images
+from threezone.tools import reach
 
 
 @pytest.fixture(scope="session")
@@ -100,3 +104,16 @@ def lab(project: Project, before: dict[str, Any]) -> Project:  # noqa: ARG001  l
     """The lab, brought up by the README's command."""
     project.invoke("up", "--yes", timeout=5400)
     return project
+
+
+@pytest.fixture(scope="session")
+def zone1(lab: Project) -> Iterator[Zone1]:
+    under = base.ensure() if reach.resolve_channel("auto") == "source" else images().base.release
+    recipe = DOCKERFILE.parent
+    process.run(["docker", "build", "--tag", IMAGE, "--build-arg", f"BASE={under}", recipe], timeout=900)
+    start(lab)
+    zone = Zone1(lab)
+    zone.run("git", "config", "--global", "--add", "safe.directory", str(lab.root))
+    yield zone
+    process.run(["docker", "rm", "--force", CONTAINER], timeout=60)
+    process.run(["docker", "volume", "rm", "threezone-e2e-zone1"], timeout=60)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.project import FOREIGN, NAME, Project, untouchable, without
+from tests.e2e.zone1 import Zone1
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -25,6 +26,13 @@ def test_down_removes_ours_and_nothing_else(before: dict[str, Any], lab: Project
     assert not (lab.state / NAME).exists()
     assert "port-forward" not in lab.run("ps", "axww", "-o", "args").stdout
     assert lab.invoke("down", "--yes").stdout.strip() == "nothing to do"
+
+
+def test_down_in_the_container_leaves_the_network_too(zone1: Zone1) -> None:
+    assert zone1.networks() == {"bridge", "kind"}
+    zone1.invoke("down", "--yes")
+    assert zone1.networks() == {"bridge"}
+    assert CONTEXT not in zone1.run("kubectl", "config", "get-contexts", "--output=name").stdout
 
 
 def test_the_foreign_entries_are_as_they_were(lab: Project) -> None:

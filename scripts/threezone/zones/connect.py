@@ -28,6 +28,7 @@ from threezone.zones.trust import Trust, trust
 _BEFORE_JOINING = 1.0
 _AGAIN = 0.2  # seconds between two rounds
 _CLUSTER_LABEL = "io.x-k8s.kind.cluster"
+_OWNER_LABEL = "io.threezone.cluster"  # nodes inherit it from the image that cluster.create derives
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def connect(
 
 
 def disconnect(name: str, *, zone: Zone | None = None) -> bool:
-    """Remove the entry `kind-NAME` and, where we joined it and no other kind cluster is left, leave kind's network.
+    """Remove the entry `kind-NAME` and, where we joined it and no other cluster of ours is left, leave kind's network.
 
     What other contexts refer to stays. The context that was current before becomes it again. False: nothing to do.
     """
@@ -249,8 +250,9 @@ def _no_route(name: str, zone: Zone, verdict: Verdict) -> RouteError:
 def _leave(name: str, zone: Zone) -> bool:
     if not zone.joined:
         return False
-    listing = ["docker", "ps", "--all", "--filter", f"label={_CLUSTER_LABEL}", "--format"]
-    seen = process.run([*listing, f'{{{{.Label "{_CLUSTER_LABEL}"}}}}'], timeout=20)
+    # Another cluster of ours may be reached through the attachment; somebody else's does not count on it.
+    listing = ["docker", "ps", "--all", "--filter", f"label={_OWNER_LABEL}", "--format"]
+    seen = process.run([*listing, f'{{{{.Label "{_OWNER_LABEL}"}}}}'], timeout=20)
     if set(seen.stdout.split()) - {name}:
         return False
     _detach(zone.container_id)
