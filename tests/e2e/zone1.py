@@ -14,7 +14,7 @@ from threezone import process
 from threezone.process import Completed
 
 IMAGE = "threezone/e2e-zone1:1"
-DOCKERFILE = Path(__file__).with_name("zone1") / "Dockerfile"
+DOCKERFILE = Path(__file__).with_name("containers") / "zone1" / "Dockerfile"
 CONTAINER = "threezone-e2e-zone1"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")  # a company's own authority may be among them
 
