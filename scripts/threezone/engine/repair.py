@@ -183,7 +183,7 @@ def start() -> None:
         process.run(
             # start-stop-daemon comes with dpkg: it detaches the daemon and keeps its log.
             ["start-stop-daemon", "--start", "--background", "--make-pidfile", "--pidfile", str(PIDFILE),
-             "--output", str(LOG), "--startas", str(process.find("dockerd") or "/usr/sbin/dockerd")],
+             "--output", str(LOG), "--exec", _dockerd()],
             timeout=30,
         )  # fmt: skip
     deadline = time.monotonic() + START_DEADLINE
@@ -196,6 +196,11 @@ def start() -> None:
         time.sleep(0.1)  # the socket appears when dockerd is ready; its file cannot be watched before it exists
 
 
+def _dockerd() -> str:
+    """The daemon's path: with it a stale pidfile, whose number another process has by now, is not believed."""
+    return str(process.find("dockerd") or "/usr/sbin/dockerd")
+
+
 def stop() -> bool:
     """Stop the engine that `start` started. False when it is not ours to stop."""
     if machine()[2]:
@@ -205,7 +210,7 @@ def stop() -> bool:
         return False
     process.run(
         ["start-stop-daemon", "--stop", "--oknodo", "--retry", "60", "--remove-pidfile", "--pidfile", str(PIDFILE),
-         "--name", "dockerd"],
+         "--exec", _dockerd()],
         timeout=120,
     )  # fmt: skip
     return True
