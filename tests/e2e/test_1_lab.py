@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.client
 import json
+import os
+import queue
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.e2e.project import NAME, PORT, Project, without
+
+from threezone import process
 
 CONTEXT = f"kind-{NAME}"
 PAGE = "local/gitops/apps/hello/index.html"
@@ -157,13 +164,12 @@ def test_the_password_is_in_no_output_and_its_file_is_private(lab: Project) -> N
 
 
 def test_a_push_without_the_password_is_refused(lab: Project) -> None:
-    import os
 
     from threezone.gitops.repository import forwarded
 
     os.environ["KUBECONFIG"] = str(lab.kubeconfig)
-    with forwarded(Path(lab.tool("kubectl")), CONTEXT, "threezone", "service/git", 80) as address:
-        url = f"http://{address}/lab.git"
+    with forwarded(Path(lab.tool("kubectl")), CONTEXT, "threezone", "service/git", 80) as forward:
+        url = f"http://{forward.address}/lab.git"
         denied = lab.run(
             "git",
             "-c",
@@ -195,3 +201,38 @@ def test_a_credential_plugin_is_honoured_too(lab: Project, tmp_path: Path) -> No
     seen = json.loads(lab.invoke("status", "--json", env={"KUBECONFIG": str(file)}).stdout)
     assert seen["cluster"]["ready"] is True
     assert seen["flux"]["ready"] is True
+
+
+def page(address: str) -> str:
+    """What answers at `http://host:port/`."""
+    connection = http.client.HTTPConnection(address.removeprefix("http://").rstrip("/"), timeout=10)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+def test_the_app_stays_open_through_a_rollout_until_it_is_interrupted(lab: Project) -> None:
+    said: queue.Queue[str] = queue.Queue()
+
+    def next_address() -> str:
+        while "http://" not in (line := said.get(timeout=60)):
+            continue
+        return line.split()[0]
+
+    with process.Running([lab.root / "run", "invoke", "app.open"], cwd=lab.root, env=lab.env, on_line=said.put) as task:
+        address = next_address()
+        assert address.startswith("http://127.0.0.1:")
+        text = (lab.root / PAGE).read_text()
+        assert page(address) == text
+        lab.kubectl("--namespace", "hello", "delete", "pods", "--all")
+        lab.kubectl("--namespace", "hello", "rollout", "status", "deployment/hello", "--timeout=60s")
+        with contextlib.suppress(OSError):  # the forward notices that its pod is gone when it is used
+            page(address)
+        assert next_address() == address
+        assert page(address) == text
+        os.kill(task.pid, signal.SIGINT)
+        assert task.wait(600).exit_code == 130
+    with pytest.raises(OSError, match="refused"):
+        page(address)

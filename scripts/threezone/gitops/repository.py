@@ -14,6 +14,8 @@ from threezone import process
 from threezone.errors import DeliveryError, UsageError
 from threezone.events import note, step
 
+FOREVER = 365 * 86400.0  # seconds: as long as the user lets it stand
+
 
 @dataclass(frozen=True)
 class Commit:
@@ -55,13 +57,26 @@ def prefixed(root: Path, path: str) -> str:
     return f"{prefix}{path}"
 
 
+@dataclass(frozen=True)
+class Forward:
+    """An open port-forward: its `address` on this machine's loopback, and the kubectl that carries it."""
+
+    address: str
+    kubectl: process.Running
+
+    def wait(self) -> None:
+        """Return when the forward has ended (its pod has gone, say)."""
+        self.kubectl.wait(FOREVER)
+
+
 @contextmanager
-def forwarded(kubectl: Path, context: str, namespace: str, target: str, port: int, *, local: int = 0) -> Iterator[str]:
-    """A port of the cluster on this machine's loopback while the block runs. Yields `127.0.0.1:PORT`."""
+def forwarded(
+    kubectl: Path, context: str, namespace: str, target: str, port: int, *, local: int = 0
+) -> Iterator[Forward]:
+    """Carry a port of the cluster to `127.0.0.1` while the block runs; `local` 0 lets the system choose."""
     lines: queue.Queue[str] = queue.Queue()
-    ports = f"{local or ''}:{port}"
     argv: list[str | Path] = [kubectl, "--context", context, "--namespace", namespace, "port-forward"]
-    argv += ["--address", "127.0.0.1", target, ports]
+    argv += ["--address", "127.0.0.1", target, f"{local or ''}:{port}"]
     with process.Running(argv, on_line=lines.put) as running:
         try:
             first = lines.get(timeout=30)
@@ -72,7 +87,7 @@ def forwarded(kubectl: Path, context: str, namespace: str, target: str, port: in
             raise DeliveryError(
                 f"no way to {target} in {namespace}", evidence=running.tail or first, fix="./run invoke status"
             )
-        yield match.group(1)
+        yield Forward(match.group(1), running)
 
 
 def push(root: Path, commit: Commit, url: str, branch: str, *, user: str, password: str, force: bool = False) -> None:

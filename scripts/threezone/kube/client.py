@@ -23,15 +23,12 @@ READ_SECONDS = 20.0
 MANAGER = "threezone"  # our field manager in server-side apply
 
 
-@dataclass(frozen=True)
-class Refused(Exception):
+class Refused(ClusterError):
     """The API server answered with an error: its HTTP status and its own words."""
 
-    status: int
-    words: str
-
-    def __str__(self) -> str:
-        return f"HTTP {self.status}: {self.words}"
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(f"the API server answered with {status}: {words}", fix="./run invoke status")
+        self.status = status
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from threezone.errors import ClusterError
 from threezone.events import note
-from threezone.kube.client import Api, Json, Refused
+from threezone.kube.client import Api, Json
 
 # What is seen: API path → (namespace/name → object).
 World = dict[str, dict[str, Json]]
@@ -54,7 +54,7 @@ def _follow(api: Api, path: str, inbox: queue.Queue[tuple[str, dict[str, Json]]]
                 else:
                     items[key_of(event["object"])] = event["object"]
                 inbox.put((path, dict(items)))
-        except (ClusterError, Refused, OSError):
+        except (ClusterError, OSError):
             stop.wait(RETRY)
         except Exception as error:  # noqa: BLE001  a watch cut off by a restart fails in many ways; all mean: again
             if stop.is_set():

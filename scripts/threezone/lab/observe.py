@@ -14,7 +14,7 @@ from threezone.gitops import delivery, flux, repository, server
 from threezone.gitops.delivery import Delivery
 from threezone.gitops.flux import Flux
 from threezone.gitops.repository import Commit
-from threezone.kube.client import Access, Api, Json, Refused
+from threezone.kube.client import Access, Api, Json
 from threezone.kube.waiting import condition
 from threezone.kubeconfig import document
 from threezone.settings import Settings
@@ -143,7 +143,7 @@ def _ask(api: Api, lab: Lab) -> dict[str, object]:
         nodes = (api.get(NODES) or {}).get("items") or []
         deployments = (api.get(ALL_DEPLOYMENTS) or {}).get("items") or []
         delivered = delivery.observe(api, lab.settings.gitops.repository)
-    except (ThreezoneError, Refused) as error:
+    except ThreezoneError as error:
         return {"unreachable": str(getattr(error, "evidence", "") or error)}
     return {"unreachable": "", **read(nodes, deployments, delivered)}
 

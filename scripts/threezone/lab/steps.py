@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from threezone import process
 from threezone.cluster import declared as declared_room
@@ -14,7 +14,7 @@ from threezone.cluster import kind, lifecycle
 from threezone.cluster.declared import Declared, Overlay
 from threezone.engine.observe import Engine, require
 from threezone.engine.observe import observe as observe_engine
-from threezone.errors import ClusterError
+from threezone.errors import ClusterError, DeliveryError
 from threezone.events import step
 from threezone.gitops import delivery, flux, repository, server
 from threezone.images import build
@@ -22,7 +22,7 @@ from threezone.images.docker import Image
 from threezone.images.load import cluster_image, load
 from threezone.images.versions import images
 from threezone.kube import pods
-from threezone.kube.client import Api
+from threezone.kube.client import Api, Refused
 from threezone.kube.waiting import World, condition, wait_for
 from threezone.lab.observe import ALL_DEPLOYMENTS, Lab, api_of
 from threezone.plan import Action
@@ -189,14 +189,15 @@ def serve(session: Session) -> None:
 def deliver(session: Session, *, force: bool = False) -> str:
     """Push HEAD, have Flux reconcile it, and wait for exactly that revision. Returns the revision."""
     gitops = session.lab.settings.gitops
+    flux.require(flux.observe(session.api))
     commit = repository.head(session.lab.root, gitops.path)
     revision = f"{gitops.branch}@sha1:{commit.sha}"
     secret = server.password(session.api, session.lab.name)
     with repository.forwarded(
         session.tools["kubectl"], session.lab.context, server.NAMESPACE, f"service/{server.NAME}", 80
-    ) as address:
+    ) as forward:
         repository.push(
-            session.lab.root, commit, f"http://{address}/{gitops.repository}.git", gitops.branch,
+            session.lab.root, commit, f"http://{forward.address}/{gitops.repository}.git", gitops.branch,
             user=server.USER, password=secret, force=force,
         )  # fmt: skip
     delivery.declare(
@@ -254,7 +255,28 @@ def answer(session: Session) -> str:
     """What the sample app answers over HTTP now, through the API server's own proxy (works from every zone)."""
     app = session.lab.settings.app
     path = f"/api/v1/namespaces/{app.namespace}/services/{app.service}:{app.port}/proxy/"
-    return session.api.text(path).strip()
+    try:
+        return session.api.text(path).strip()
+    except Refused as refused:
+        raise DeliveryError(
+            f"the app {app.service} in the namespace {app.namespace} does not answer",
+            evidence=refused.message,
+            fix="./run invoke gitops.push, or name another one under threezone.app in invoke.yaml",
+        ) from None
+
+
+def open_app(session: Session, port: int, opened: Callable[[str], None]) -> NoReturn:
+    """Keep the app open on a loopback port; `opened` is told each address. Ends by Ctrl-C, or when it cannot be opened.
+
+    A forward ends with its pod, and a new text brings a new pod: it is opened again, on the same port.
+    """
+    app = session.lab.settings.app
+    where = (session.tools["kubectl"], session.lab.context, app.namespace, f"service/{app.service}", app.port)
+    while True:
+        with repository.forwarded(*where, local=port) as forward:
+            opened(forward.address)
+            port = int(forward.address.rpartition(":")[2])
+            forward.wait()
 
 
 def down(session: Session, *, ours: bool) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from threezone.cluster import lifecycle
 from threezone.engine import repair
-from threezone.errors import EngineError
+from threezone.errors import DeliveryError, EngineError
 from threezone.lab import plan as lab_plan
 from threezone.lab import steps
 from threezone.lab.observe import Seen, observe
@@ -72,6 +72,9 @@ def summary(session: Session, plan: Plan) -> str:
         f"API       {seen.server}" + (f" (TLS name {seen.tls_server_name})" if seen.tls_server_name else ""),
         f"Flux      {seen.flux.version}: {', '.join(c.name for c in seen.flux.components)}",
         f"commit    {seen.delivery.applied if seen.delivery else 'none'}",
-        f"app       {steps.answer(session)}",
     ]
+    try:
+        lines.append(f"app       {steps.answer(session)}")
+    except DeliveryError as silent:  # a project may have no such app; what there is was waited for
+        lines.append(f"app       none: {silent.evidence}")
     return "\n".join(lines)

@@ -18,19 +18,9 @@ from threezone.tasks.lab import NAME, session
 )
 def open_(c: Context, name: str = "", port: int = 0, once: bool = False) -> None:
     """Open the sample app on a loopback port until Ctrl-C; --once prints its answer and returns."""
-    import threading
-
-    from threezone.gitops.repository import forwarded
     from threezone.lab import steps
 
     at = session(name)
-    answer = steps.answer(at)
-    say(answer)
-    if once:
-        return
-    app = at.lab.settings.app
-    with forwarded(
-        at.tools["kubectl"], at.lab.context, app.namespace, f"service/{app.service}", app.port, local=port
-    ) as address:
-        say(f"http://{address}/ until Ctrl-C")
-        threading.Event().wait()
+    say(steps.answer(at))
+    if not once:
+        steps.open_app(at, port, lambda address: say(f"http://{address}/ until Ctrl-C"))
