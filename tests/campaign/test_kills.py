@@ -101,7 +101,8 @@ def test_in_the_middle_of_a_source_build(project: Project, tmp_path: Path, momen
     listed = json.loads(project.invoke("tools.list", "--json", env=env).stdout)
     assert next(tool for tool in listed if tool["name"] == "kind")["found"] is None, "half a build is no tool"
     project.invoke(*argv, timeout=1200, env=env)
-    built = Path(project.invoke("tools.list", "--path", env=env).stdout.strip()) / "kind"
+    listed = json.loads(project.invoke("tools.list", "--json", env=env).stdout)
+    built = next(tool for tool in listed if tool["name"] == "kind")["found"]["path"]
     assert "v0.31.0" in project.run(built, "version").stdout
     project.invoke("tools.verify", env=env)
 

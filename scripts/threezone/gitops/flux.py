@@ -11,7 +11,7 @@ from threezone.errors import DeliveryError
 from threezone.events import step
 from threezone.kube import pods
 from threezone.kube.client import Api, Json
-from threezone.kube.waiting import World, wait_for
+from threezone.kube.waiting import World, namespace_usable, wait_for
 
 NAMESPACE = "flux-system"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
@@ -88,12 +88,13 @@ def manifests(flux: Path, components: Sequence[str]) -> str:
     ).stdout
 
 
-def install(kubectl: Path, context: str, manifest: str) -> None:
+def install(api: Api, kubectl: Path, context: str, manifest: str) -> None:
     """Apply Flux's manifests. Idempotent; `wait_ready` follows.
 
     `flux install` itself would apply the same and then be silent for five minutes when a pod cannot start.
     """
     with step("install Flux") as running:
+        namespace_usable(api, NAMESPACE)  # after an uninstall it takes a while to go
         argv: list[str | Path] = [kubectl, "--context", context, "apply", "--server-side", "--force-conflicts",
                 "--field-manager=threezone-flux", "-f", "-"]  # fmt: skip
         done = process.run(argv, stdin=manifest, timeout=120)

@@ -11,7 +11,7 @@ from threezone import paths, process
 from threezone.events import step
 from threezone.kube import pods
 from threezone.kube.client import Api, Json
-from threezone.kube.waiting import World, wait_for
+from threezone.kube.waiting import World, namespace_usable, wait_for
 
 NAMESPACE = "threezone"
 NAME = "git"
@@ -141,6 +141,7 @@ def objects(image: str, repository: str, secret: str) -> list[tuple[str, Json]]:
 def serve(api: Api, *, image: str, repository: str, secret: str) -> None:
     """Apply the server's objects (server-side; nothing changes when they are there already)."""
     with step("serve Git in the cluster"):
+        namespace_usable(api, NAMESPACE)
         for path, wanted in objects(image, repository, secret):
             api.apply(path, wanted)
 

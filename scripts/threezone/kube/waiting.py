@@ -16,6 +16,7 @@ World = dict[str, dict[str, Json]]
 # A judge names what is still missing (empty: done), or raises what waiting cannot heal.
 Judge = Callable[[World], Sequence[str]]
 
+NAMESPACES = "/api/v1/namespaces"
 RETRY = 0.2  # seconds between tries while the API server is away
 
 
@@ -104,3 +105,20 @@ def condition(item: Mapping[str, object], kind: str) -> Mapping[str, str]:
     status = item.get("status")
     conditions = status.get("conditions") if isinstance(status, dict) else None
     return next((c for c in conditions or [] if c.get("type") == kind), {})
+
+
+def namespace_usable(api: Api, name: str, *, seconds: float = 120.0) -> None:
+    """Wait until a namespace that is being deleted is gone: nothing can be created in it before (it answers 403)."""
+    seen = api.get(f"{NAMESPACES}/{name}")
+    if seen and seen["metadata"].get("deletionTimestamp"):
+        wait_for(
+            api,
+            [NAMESPACES],
+            lambda world: [f"the deletion of the namespace {name}"] if _terminating(world, name) else [],
+            seconds=seconds,
+            what=f"the namespace {name}",
+        )
+
+
+def _terminating(world: World, name: str) -> bool:
+    return "deletionTimestamp" in world[NAMESPACES].get(f"/{name}", {"metadata": {}})["metadata"]

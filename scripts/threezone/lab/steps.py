@@ -170,7 +170,9 @@ def install_flux(session: Session) -> None:
     components = flux.SOURCE_COMPONENTS if source else flux.RELEASE_COMPONENTS
     if source:
         load_images(session, build.ensure("flux", session.channel))
-    flux.install(session.tools["kubectl"], session.lab.context, flux.manifests(session.tools["flux"], components))
+    flux.install(
+        session.api, session.tools["kubectl"], session.lab.context, flux.manifests(session.tools["flux"], components)
+    )
     flux.wait_ready(session.api, components, GENTLE_SECONDS)
 
 
