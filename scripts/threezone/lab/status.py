@@ -72,6 +72,8 @@ def rows(status: dict[str, Any]) -> list[list[str]]:
     nodes = ", ".join(f"{n['name']} {n['version']} {'Ready' if n['ready'] else 'NotReady'}" for n in cluster["nodes"])
     tls = f" (TLS name {kubeconfig['tlsServerName']})" if kubeconfig["tlsServerName"] else ""
     parts = ", ".join(c["name"] + ("" if c["ready"] else " NOT READY") for c in flux["components"])
+    asked = bool(cluster["nodes"])  # without an answer from the API server nobody knows
+    absent, nothing = ("not installed", "nothing delivered") if asked else ("unknown", "unknown")
     behind = "" if gitops["revision"] == gitops["wanted"] else f"; HEAD is {gitops['wanted'] or 'nothing'}"
     return [
         ["PART", "READY", "WHAT"],
@@ -79,8 +81,8 @@ def rows(status: dict[str, Any]) -> list[list[str]]:
         ["engine", _yes(engine["state"] == "ok"), f"{engine['version'] or engine['state']} at {engine['endpoint']}"],
         ["cluster", _yes(cluster["ready"]), f"{cluster['name']}: {nodes or cluster['why']}"],
         ["kubeconfig", _yes(bool(kubeconfig["server"])), f"{kubeconfig['server'] or 'no entry'}{tls}"],
-        ["flux", _yes(flux["ready"]), f"{flux['version'] or 'not installed'} {parts}".strip()],
-        ["gitops", _yes(gitops["ready"]), f"{gitops['revision'] or 'nothing delivered'}{behind}"],
+        ["flux", _yes(flux["ready"]), f"{flux['version'] or absent} {parts}".strip()],
+        ["gitops", _yes(gitops["ready"]), f"{gitops['revision'] or nothing}{behind}"],
     ]
 
 
