@@ -23,9 +23,10 @@ def create(c: Context, name: str = "", channel: str = "", retain: bool = False, 
     from threezone.plan import describe
 
     at = session(name, channel)
+    declared = at.declared  # first: a broken file is told even where there is no engine yet
     seen = lifecycle.observe(at.lab.name)
     image = f"threezone/node:{at.kubernetes}-{at.lab.name}"
-    actions = lifecycle.plan(seen, at.declared, () if seen.state == "running" else at.overlays, image)
+    actions = lifecycle.plan(seen, declared, () if seen.state == "running" else at.overlays, image)
     if dry_run:
         say(describe(actions))
         return
