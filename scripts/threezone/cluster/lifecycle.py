@@ -75,13 +75,18 @@ def plan(seen: Observed, declared: Declared, added: Sequence[Overlay], image: st
     actions.append(
         Action(
             "create",
-            f"create the cluster {seen.name} from {declared.path} "
+            f"create the cluster {seen.name} from {_shown(declared.path)} "
             f"({len(declared.nodes)} node{'s' if len(declared.nodes) > 1 else ''}, API on "
             f"{declared.api_address}:{declared.api_port or 'a free port'})",
-            f"kind create cluster --name {seen.name} --config {declared.path} --image {image}",
+            f"kind create cluster --name {seen.name} --config {_shown(declared.path)} --image {image}",
         )
     )
     return tuple(actions)
+
+
+def _shown(path: Path) -> str:
+    """A path as one types it here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def preflight(declared: Declared, *, local: bool) -> None:

@@ -15,7 +15,7 @@ from threezone.cluster.declared import Declared, Overlay
 from threezone.engine.observe import Engine, require
 from threezone.engine.observe import observe as observe_engine
 from threezone.errors import ClusterError, DeliveryError
-from threezone.events import step
+from threezone.events import note, step
 from threezone.gitops import delivery, flux, repository, server
 from threezone.images import build
 from threezone.images.docker import Image
@@ -46,6 +46,7 @@ class Session:
     def __init__(self, lab: Lab, channel: Channel) -> None:
         self.lab = lab
         self.asked = channel
+        self.retain = False  # whether the nodes of a failed create are kept for a look
 
     @functools.cached_property
     def engine(self) -> Engine:
@@ -124,13 +125,15 @@ def delete(session: Session) -> None:
     lifecycle.delete(session.lab.name, session.tools["kind"])
 
 
-def create(session: Session, *, retain: bool = False) -> None:
+def create(session: Session) -> None:
     """Get the node image and create the cluster; nothing is asked of the user's kubeconfig here."""
     kind_path = session.tools["kind"]
     lifecycle.preflight(session.declared, local=session.engine.local)
     (node,) = build.ensure("node", session.channel)
     image = cluster_image(node.reference, session.lab.name)
-    lifecycle.create(session.lab.name, session.declared, session.overlays, kind=kind_path, image=image, retain=retain)
+    lifecycle.create(
+        session.lab.name, session.declared, session.overlays, kind=kind_path, image=image, retain=session.retain
+    )
 
 
 def start(session: Session) -> None:
@@ -251,6 +254,8 @@ def apply(session: Session, actions: Sequence[Action]) -> None:
     for action in actions:
         if action.key in STEPS:
             STEPS[action.key](session)
+        else:
+            note(action.sentence)
 
 
 def answer(session: Session) -> str:

@@ -41,16 +41,23 @@ def _prefixed(repairs: tuple[Action, ...]) -> tuple[Action, ...]:
 
 
 def _cluster(session: Session, seen: Seen, engine_first: bool) -> tuple[Action, ...]:
-    """The cluster's own plan. A healthy API answers for its nodes, so that the nodes need not be asked."""
+    """The cluster's part. A healthy API answers for its nodes, so that the nodes need not be asked."""
     if seen.nodes_ready and seen.containers and seen.containers[0].ours:
         return ()
-    lab = session.lab
     if engine_first:  # nothing can be seen yet: neither images nor the engine's cgroup version
         images = Action("images", "get the tools and images that are missing")
-        return (images, *lifecycle.plan(lifecycle.Observed(lab.name, "absent"), session.declared, (), "…"))
-    observed = lifecycle.observe(lab.name)
+        absent = lifecycle.Observed(session.lab.name, "absent")
+        return (images, *lifecycle.plan(absent, session.declared, (), "…"))
+    return cluster_plan(session)
+
+
+def cluster_plan(session: Session) -> tuple[Action, ...]:
+    """What makes the declared cluster run, with what has to be fetched or built for it."""
+    declared = session.declared  # first: a broken file is told even where there is no engine
+    observed = lifecycle.observe(session.lab.name)
     overlays = () if observed.state == "running" else session.overlays
-    actions = lifecycle.plan(observed, session.declared, overlays, f"threezone/node:{session.kubernetes}-{lab.name}")
+    image = f"threezone/node:{session.kubernetes}-{session.lab.name}"
+    actions = lifecycle.plan(observed, declared, overlays, image)
     return (*steps.supplies(session), *actions) if any(action.key == "create" for action in actions) else actions
 
 

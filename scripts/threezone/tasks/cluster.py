@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import Context
 
-from threezone.tasks.edge import consent, emit, say, table, task
+from threezone.tasks.edge import as_started, consent, emit, say, table, task
 from threezone.tasks.lab import CHANNEL, NAME, session
 
 
@@ -18,30 +18,19 @@ from threezone.tasks.lab import CHANNEL, NAME, session
 )
 def create(c: Context, name: str = "", channel: str = "", retain: bool = False, dry_run: bool = False) -> None:
     """Create the cluster that local/kubernetes/kind.yaml declares, connect the kubeconfig, wait until it is Ready."""
-    from threezone.cluster import lifecycle
-    from threezone.lab import steps
+    from threezone.lab import steps, up
     from threezone.plan import describe
 
     at = session(name, channel)
-    declared = at.declared  # first: a broken file is told even where there is no engine yet
-    seen = lifecycle.observe(at.lab.name)
-    image = f"threezone/node:{at.kubernetes}-{at.lab.name}"
-    actions = lifecycle.plan(seen, declared, () if seen.state == "running" else at.overlays, image)
+    at.retain = retain
+    actions = up.cluster_plan(at)
     if dry_run:
-        say(describe(actions))
+        say(as_started(describe(actions)))
         return
-    for action in actions:
-        if action.key == "create":
-            steps.create(at, retain=retain)
-        elif action.key in steps.STEPS:
-            steps.STEPS[action.key](at)
-        else:
-            from threezone.events import note
-
-            note(action.sentence)
+    steps.apply(at, actions)
     steps.connect(at)
     steps.ready(at)
-    say(f"the cluster {at.lab.name} is ready" if actions else f"the cluster {at.lab.name} is ready; nothing to do")
+    say(f"the cluster {at.lab.name} is ready" + ("" if actions else "; nothing to do"))
 
 
 @task(help={"name": NAME, "yes": "answer yes to the question"})
