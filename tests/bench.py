@@ -215,6 +215,8 @@ def benched() -> Iterator[Bench]:
 
 def main() -> int:
     """Measure what was asked for and print it."""
+    # As a user has it: Python keeps compiled modules. Some build machines switch that off, for their images' sake.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     parser = argparse.ArgumentParser(prog="./run nox -s bench --", description=__doc__)
     parser.add_argument("--only", choices=("list", "create", "up"), action="append", help="measure only this")
     parser.add_argument("--list-runs", type=int, default=15, metavar="N")

@@ -78,17 +78,19 @@ def _kind() -> Path:
     return tool.path
 
 
-def create(kind: Path, cluster: str, config: str, image: str, say: Callable[[str], None]) -> None:
-    """Run `kind create cluster`, keeping its nodes on failure (their logs are wanted)."""
+def create(kind: Path, cluster: str, config: str, image: str, say: Callable[[str], None]) -> str:
+    """Run `kind create cluster`, keeping its nodes on failure (for their logs). Returns the kubeconfig it wrote."""
     with tempfile.TemporaryDirectory(prefix="threezone-") as private:
         file = Path(private, "kind.yaml")
         file.write_text(config, encoding="utf-8")
+        kubeconfig = Path(private, "kubeconfig")
         process.run(
             [kind, "create", "cluster", "--name", cluster, "--config", file, "--image", image, "--retain",
-             "--kubeconfig", Path(private, "kubeconfig")],
+             "--kubeconfig", kubeconfig],
             timeout=CREATE_SECONDS,
             on_line=lambda line: say(line.strip(" •.")) if line.lstrip().startswith("•") else None,
         )  # fmt: skip
+        return kubeconfig.read_text(encoding="utf-8")
 
 
 def delete(kind: Path, cluster: str) -> None:

@@ -14,6 +14,7 @@ from threezone.cluster import kind as kind_cli
 from threezone.cluster import ports
 from threezone.cluster.declared import Declared, Overlay, with_overlays
 from threezone.cluster.kind import Node
+from threezone.engine.observe import Engine
 from threezone.errors import ClusterError, CommandFailed, EngineError, UsageError
 from threezone.events import step
 from threezone.kube.client import Api, Json
@@ -89,16 +90,16 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def preflight(declared: Declared, *, local: bool) -> None:
+def preflight(declared: Declared, engine: Engine) -> None:
     """What would make kind fail later, said before: the port, the disk. Raises UsageError or EngineError."""
-    if not local:
+    if not engine.local:
         return  # a remote engine's ports and disks are not ours to see
     if declared.api_port and not ports.is_free(declared.api_address, declared.api_port):
         raise UsageError(
             f"port {declared.api_port} on {declared.api_address} is taken by {ports.holder(declared.api_port)}",
             fix=f"free it, or declare another networking.apiServerPort in {declared.path}",
         )
-    root = process.run(["docker", "info", "--format", "{{.DockerRootDir}}"], timeout=30, check=False).stdout.strip()
+    root = engine.root
     if root and Path(root).exists() and (free := shutil.disk_usage(root).free) < SPACE_NEEDED:
         raise EngineError(
             f"the disk below {root} is nearly full: {free / 1024**3:.1f} GiB free, {SPACE_NEEDED / 1024**3:.0f} needed",
@@ -108,11 +109,14 @@ def preflight(declared: Declared, *, local: bool) -> None:
 
 def create(
     name: str, declared: Declared, added: Sequence[Overlay], *, kind: Path, image: str, retain: bool = False
-) -> None:
-    """Create the cluster with kind. On failure its logs are kept, and its nodes removed unless `retain`."""
+) -> str:
+    """Create the cluster with kind; returns its kubeconfig, with keys.
+
+    On failure its logs are kept, and its nodes are removed unless `retain`.
+    """
     with step(f"create the cluster {name}") as running:
         try:
-            kind_cli.create(kind, name, with_overlays(declared, name, added), image, running.say)
+            return kind_cli.create(kind, name, with_overlays(declared, name, added), image, running.say)
         except CommandFailed as error:
             raise _failed(error, name, kind, retain=retain) from None
         except KeyboardInterrupt:

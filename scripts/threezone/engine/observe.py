@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +12,8 @@ from typing import Any, Literal
 from threezone import process
 from threezone.errors import EngineError
 
-# kind 0.31 asks for nothing newer; 20.10 (API 1.41, December 2020) is the oldest engine that we have run.
-OLDEST_API = (1, 41)
+# kind 0.31 asks for nothing newer; 20.10 (December 2020) is the oldest engine that we have run.
+OLDEST = (20, 10)
 
 State = Literal["ok", "missing", "stopped", "forbidden", "too-old", "unreachable", "broken"]
 
@@ -25,12 +26,12 @@ class Engine:
     endpoint: str
     evidence: str = ""
     version: str = ""
-    api: str = ""
     system: str = ""
     architecture: str = ""
     cgroup: str = ""
     runtime: str = ""
     rootless: bool = False
+    root: str = ""  # where it keeps images and volumes, on its own host
 
     @property
     def local(self) -> bool:
@@ -89,20 +90,19 @@ def observe() -> Engine:
     if not info.get("ServerVersion"):
         installed = process.find("dockerd") is not None or not where.startswith("unix://")
         return Engine(classify(words, daemon_installed=installed), where, words)
-    asked = process.run(["docker", "version", "--format", "{{.Server.APIVersion}}"], timeout=30, check=False)
-    api = asked.stdout.strip()
-    numbers = tuple(int(part) for part in api.split(".") if part.isdigit())
+    version = str(info["ServerVersion"])
+    new_enough = tuple(int(part) for part in re.findall(r"\d+", version)[:2]) >= OLDEST
     machine = str(info.get("Architecture", ""))
     return Engine(
-        state="ok" if numbers >= OLDEST_API else "too-old",
+        state="ok" if new_enough else "too-old",
         endpoint=where,
-        evidence="" if numbers >= OLDEST_API else f"the engine {info['ServerVersion']} speaks API {api}",
-        version=str(info["ServerVersion"]),
-        api=api,
+        evidence="" if new_enough else f"its version is {version}",
+        version=version,
         system=str(info.get("OperatingSystem", "")),
         architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine),
         cgroup=str(info.get("CgroupVersion", "")),
         runtime=str(info.get("DefaultRuntime", "")),
+        root=str(info.get("DockerRootDir", "")),
         rootless=any("rootless" in str(option) for option in info.get("SecurityOptions") or []),
     )
 

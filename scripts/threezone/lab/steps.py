@@ -46,6 +46,7 @@ class Session:
     def __init__(self, lab: Lab, channel: Channel) -> None:
         self.lab = lab
         self.asked = channel
+        self.fresh = ""  # the kubeconfig that kind has just written, with keys
         self.retain = False  # whether the nodes of a failed create are kept for a look
 
     @functools.cached_property
@@ -128,10 +129,10 @@ def delete(session: Session) -> None:
 def create(session: Session) -> None:
     """Get the node image and create the cluster; nothing is asked of the user's kubeconfig here."""
     kind_path = session.tools["kind"]
-    lifecycle.preflight(session.declared, local=session.engine.local)
+    lifecycle.preflight(session.declared, session.engine)
     (node,) = build.ensure("node", session.channel)
     image = cluster_image(node.reference, session.lab.name)
-    lifecycle.create(
+    session.fresh = lifecycle.create(
         session.lab.name, session.declared, session.overlays, kind=kind_path, image=image, retain=session.retain
     )
 
@@ -144,7 +145,7 @@ def start(session: Session) -> None:
 def connect(session: Session) -> None:
     """Prove a route to the API server and write it into the user's kubeconfig."""
     with step("prove a route to the API server") as running:
-        text = kind.kubeconfig(session.lab.name, session.tools["kind"])
+        text = session.fresh or kind.kubeconfig(session.lab.name, session.tools["kind"])
         connected = zone.connect(session.lab.name, text, engine=session.engine, patience=CONNECT_PATIENCE)
         running.result = connected.sentence
     session.__dict__.pop("api", None)

@@ -21,7 +21,7 @@ def check(c: Context, json: bool = False) -> None:
     require(engine)
     if not json:
         say(
-            f"engine {engine.version} (API {engine.api}) at {engine.endpoint}: {engine.system}, {engine.architecture}, "
+            f"engine {engine.version} at {engine.endpoint}: {engine.system}, {engine.architecture}, "
             f"cgroup v{engine.cgroup}, runtime {engine.runtime}; a privileged container starts"
         )
 
