@@ -136,7 +136,7 @@ class Bench:
         from threezone.images import build
         from threezone.images.load import cluster_image
         from threezone.lab.observe import Lab
-        from threezone.lab.steps import Session
+        from threezone.lab.session import Session
         from threezone.settings import load
 
         settings = load(self.root)

@@ -19,42 +19,40 @@ FOREVER = 365 * 86400.0  # seconds: as long as the user lets it stand
 
 @dataclass(frozen=True)
 class Commit:
-    """The committed state of a project: HEAD's full SHA, and which delivered files differ from it (not delivered)."""
+    """The committed state of a project: HEAD's full SHA, and the delivered path as that commit spells it.
+
+    The two paths differ where the project is a directory inside its repository.
+    """
 
     sha: str
-    uncommitted: tuple[str, ...]
+    path: str
 
 
 def head(root: Path, path: str) -> Commit:
     """HEAD of the repository at `root`. Raises UsageError when there is no commit, or `path` is not in it."""
-
-    def git(*arguments: str) -> process.Completed:
-        return process.run(["git", "-C", root, *arguments], timeout=60, check=False)
-
-    seen = git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    wanted = ("HEAD^{commit}", "--show-prefix", f"HEAD:./{path}")
+    asked = process.run(["git", "-C", root, "rev-parse", *wanted], timeout=60, check=False)
+    if asked.exit_code == 0:
+        sha, prefix, _tree = asked.stdout.splitlines()
+        return Commit(sha, f"{prefix}{path}")
+    seen = process.run(["git", "-C", root, "rev-parse", "--verify", "HEAD^{commit}"], timeout=60, check=False)
     if seen.exit_code != 0:
-        words = git("status", "--short").stderr.strip()
         raise UsageError(
             f"{root} has no commit to deliver",
-            evidence=words,
+            evidence=seen.stderr.strip(),
             fix="git init, git add, git commit: Flux delivers commits",
         )
-    sha = seen.stdout.strip()
-    inside = prefixed(root, path)
-    if git("cat-file", "-e", f"{sha}:{inside}").exit_code != 0:
-        raise UsageError(
-            f"the commit {sha[:7]} does not contain {inside}",
-            fix="commit it, or name another threezone.gitops.path in invoke.yaml",
-        )
-    area = str(Path(path).parts[0]) if Path(path).parts else "."
-    changed = git("status", "--porcelain", "--", area).stdout.splitlines()
-    return Commit(sha, tuple(line[3:] for line in changed))
+    raise UsageError(
+        f"the commit {seen.stdout[:7]} does not contain {path}",
+        fix="commit it, or name another threezone.gitops.path in invoke.yaml",
+    )
 
 
-def prefixed(root: Path, path: str) -> str:
-    """`path` of the project as the commit spells it: the project may be a directory inside its repository."""
-    prefix = process.run(["git", "-C", root, "rev-parse", "--show-prefix"], timeout=60, check=False).stdout.strip()
-    return f"{prefix}{path}"
+def uncommitted(root: Path, path: str) -> list[str]:
+    """Files beside the delivered ones (below the first directory of `path`) that differ from the commit."""
+    area = Path(path).parts[0] if Path(path).parts else "."
+    changed = process.run(["git", "-C", root, "status", "--porcelain", "--", area], timeout=60, check=False)
+    return [line[3:] for line in changed.stdout.splitlines()]
 
 
 @dataclass(frozen=True)
@@ -90,13 +88,18 @@ def forwarded(
         yield Forward(match.group(1), running)
 
 
-def push(root: Path, commit: Commit, url: str, branch: str, *, user: str, password: str, force: bool = False) -> None:
-    """Push `commit` to `branch` at `url`. The password travels in the environment, never in arguments."""
+def push(
+    root: Path, commit: Commit, url: str, branch: str, *, path: str, user: str, password: str, force: bool = False
+) -> None:
+    """Push `commit` to `branch` at `url`; what differs from it beside `path` is told.
+
+    The password travels in the environment, never in arguments.
+    """
     process.keep_secret(password)
     token = base64.b64encode(f"{user}:{password}".encode()).decode()
     process.keep_secret(token)
     with step(f"push {commit.sha[:7]} to the lab's Git server") as running:
-        for file in commit.uncommitted[:5]:
+        for file in uncommitted(root, path)[:5]:
             note(f"not delivered, because not committed: {file}")
         done = process.run(
             # The lab is not where the project's own hooks are meant to run.

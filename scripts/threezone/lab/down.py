@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from threezone.cluster import kind
 from threezone.lab import steps
 from threezone.lab.observe import current
-from threezone.lab.steps import Session
+from threezone.lab.session import Session
 from threezone.plan import Action
 
 

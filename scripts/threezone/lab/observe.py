@@ -9,15 +9,15 @@ from pathlib import Path
 
 from threezone.cluster import kind
 from threezone.cluster.lifecycle import NODES, kubelet
-from threezone.errors import ThreezoneError, UsageError
+from threezone.errors import DeliveryError, ThreezoneError, UsageError
 from threezone.gitops import delivery, flux, repository, server
 from threezone.gitops.delivery import Delivery
 from threezone.gitops.flux import Flux
 from threezone.gitops.repository import Commit
-from threezone.kube.client import Access, Api, Json
+from threezone.kube.client import Access, Api, Json, Refused
 from threezone.kube.waiting import condition
 from threezone.kubeconfig import document
-from threezone.settings import Settings
+from threezone.settings import App, Settings
 from threezone.zones.connect import Current
 from threezone.zones.connect import current as entry_of
 from threezone.zones.trust import trust
@@ -167,3 +167,16 @@ def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None)
         "delivery": delivered,
         "waiting": waiting,
     }
+
+
+def app_answer(api: Api, app: App) -> str:
+    """What a workload answers over HTTP now, through the API server's own proxy (works from every zone)."""
+    path = f"/api/v1/namespaces/{app.namespace}/services/{app.service}:{app.port}/proxy/"
+    try:
+        return api.text(path).strip()
+    except Refused as refused:
+        raise DeliveryError(
+            f"the app {app.service} in the namespace {app.namespace} does not answer",
+            evidence=refused.message,
+            fix="./run invoke gitops.push, or name another one under threezone.app in invoke.yaml",
+        ) from None

@@ -2,101 +2,30 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 from threezone import process
-from threezone.cluster import declared as declared_room
 from threezone.cluster import kind, lifecycle
-from threezone.cluster.declared import Declared, Overlay
-from threezone.engine.observe import Engine, require
-from threezone.engine.observe import observe as observe_engine
-from threezone.errors import ClusterError, DeliveryError
 from threezone.events import note, step
 from threezone.gitops import delivery, flux, repository, server
 from threezone.images import build
 from threezone.images.docker import Image
 from threezone.images.load import cluster_image, load
-from threezone.images.versions import images
 from threezone.kube import pods
-from threezone.kube.client import Api, Refused
 from threezone.kube.waiting import World, condition, wait_for
-from threezone.lab.observe import ALL_DEPLOYMENTS, Lab, api_of
+from threezone.lab.observe import ALL_DEPLOYMENTS, app_answer
+from threezone.lab.session import Session
 from threezone.plan import Action
-from threezone.settings import Channel
-from threezone.tools import install, reach
+from threezone.tools import install
 from threezone.zones import connect as zone
 
 ALL_PODS = "/api/v1/pods"
 APP_IMAGE = "threezone/hello:lab"  # as local/gitops/apps/hello names it
 HOW = {"release": "released files and images, by checksum", "source": "built from Go modules and Debian packages"}
-MADE: tuple[Literal["release", "source"], ...] = ("release", "source")
-# Where the node image, and in the cluster Flux's images, are pulled from; without credentials they answer 401.
-REGISTRIES = ("https://registry-1.docker.io/v2/", "https://ghcr.io/v2/")
 GENTLE_SECONDS = 300.0
 CONNECT_PATIENCE = 60.0  # a started node's API server needs a few seconds; a dead one shall not hold us for long
-
-
-class Session:
-    """What the steps share while they run: tools, channel and the API connection, each made when first needed."""
-
-    def __init__(self, lab: Lab, channel: Channel) -> None:
-        self.lab = lab
-        self.asked = channel
-        self.fresh = ""  # the kubeconfig that kind has just written, with keys
-        self.retain = False  # whether the nodes of a failed create are kept for a look
-
-    @functools.cached_property
-    def engine(self) -> Engine:
-        """The working engine."""
-        return require(observe_engine())
-
-    @functools.cached_property
-    def channel(self) -> Literal["release", "source"]:
-        """Where images come from: by hand, or the channel whose images the engine has already, or by reachability."""
-        if self.asked != "auto":
-            return self.asked
-        for made in MADE:
-            if len(build.observe(build.NAMES, made)) == len(build.NAMES):
-                return made
-        return reach.resolve_channel("auto", [*reach.releases(self.lab.root), *REGISTRIES])
-
-    @functools.cached_property
-    def tools(self) -> dict[str, Path]:
-        """The programs kind, kubectl and flux."""
-        with step("find kind, kubectl and flux") as running:
-            found = install.ensure(("kind", "kubectl", "flux"), self.asked, root=self.lab.root)
-            running.result = ", ".join(f"{tool.name} {tool.version}" for tool in found.values())
-        return {name: tool.path for name, tool in found.items()}
-
-    @functools.cached_property
-    def declared(self) -> Declared:
-        """The declared cluster."""
-        return declared_room.read(self.lab.cluster_file)
-
-    @functools.cached_property
-    def kubernetes(self) -> str:
-        """The Kubernetes version that nodes shall run, such as v1.35.0."""
-        return f"v{images().node.version}"
-
-    @property
-    def overlays(self) -> tuple[Overlay, ...]:
-        """What this engine needs beside the declared file."""
-        minor = int(self.kubernetes.split(".")[1])
-        return declared_room.overlays(cgroup=self.engine.cgroup, kubernetes_minor=minor)
-
-    @functools.cached_property
-    def api(self) -> Api:
-        """The API server by the proved route."""
-        entry = zone.current(self.lab.name)
-        if entry is None:
-            raise ClusterError(
-                f"there is no kubeconfig entry {self.lab.context}", fix="./run invoke kubeconfig.connect"
-            )
-        return api_of(entry)
 
 
 def supplies(session: Session) -> tuple[Action, ...]:
@@ -204,14 +133,14 @@ def deliver(session: Session, *, force: bool = False) -> str:
     ) as forward:
         repository.push(
             session.lab.root, commit, f"http://{forward.address}/{gitops.repository}.git", gitops.branch,
-            user=server.USER, password=secret, force=force,
+            path=gitops.path, user=server.USER, password=secret, force=force,
         )  # fmt: skip
     delivery.declare(
         session.api,
         name=gitops.repository,
         url=server.url(gitops.repository),
         branch=gitops.branch,
-        path=repository.prefixed(session.lab.root, gitops.path),
+        path=commit.path,
     )
     stamp = delivery.request(session.api, gitops.repository)
     delivery.wait_applied(session.api, gitops.repository, revision, stamp, gitops.timeout)
@@ -260,17 +189,8 @@ def apply(session: Session, actions: Sequence[Action]) -> None:
 
 
 def answer(session: Session) -> str:
-    """What the sample app answers over HTTP now, through the API server's own proxy (works from every zone)."""
-    app = session.lab.settings.app
-    path = f"/api/v1/namespaces/{app.namespace}/services/{app.service}:{app.port}/proxy/"
-    try:
-        return session.api.text(path).strip()
-    except Refused as refused:
-        raise DeliveryError(
-            f"the app {app.service} in the namespace {app.namespace} does not answer",
-            evidence=refused.message,
-            fix="./run invoke gitops.push, or name another one under threezone.app in invoke.yaml",
-        ) from None
+    """What the sample app answers over HTTP now."""
+    return app_answer(session.api, session.lab.settings.app)
 
 
 def open_app(session: Session, port: int, opened: Callable[[str], None]) -> NoReturn:

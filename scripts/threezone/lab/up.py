@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from threezone.cluster import lifecycle
-from threezone.engine import repair
 from threezone.errors import DeliveryError, EngineError
 from threezone.lab import plan as lab_plan
-from threezone.lab import steps
-from threezone.lab.observe import Seen, observe
-from threezone.lab.steps import Session
+from threezone.lab.observe import Seen, app_answer, observe
+from threezone.lab.session import Session
 from threezone.plan import Action
 
 
@@ -30,6 +28,8 @@ def plan(session: Session) -> Plan:
         raise seen.head_trouble
     repairs: tuple[Action, ...] = ()
     if isinstance(seen.engine_trouble, EngineError):
+        from threezone.engine import repair
+
         _, repairs = repair.diagnose()
         if not repairs:
             raise seen.engine_trouble
@@ -53,6 +53,8 @@ def _cluster(session: Session, seen: Seen, engine_first: bool) -> tuple[Action, 
 
 def cluster_plan(session: Session) -> tuple[Action, ...]:
     """What makes the declared cluster run, with what has to be fetched or built for it."""
+    from threezone.lab import steps
+
     declared = session.declared  # first: a broken file is told even where there is no engine
     observed = lifecycle.observe(session.lab.name)
     overlays = () if observed.state == "running" else session.overlays
@@ -63,6 +65,9 @@ def cluster_plan(session: Session) -> tuple[Action, ...]:
 
 def apply(session: Session, plan: Plan) -> None:
     """Carry the plan out. With a new engine the world is looked at again, because nothing could be seen before."""
+    from threezone.engine import repair
+    from threezone.lab import steps
+
     repairs = [Action(a.key.removeprefix("engine."), a.sentence) for a in plan.actions if a.key.startswith("engine.")]
     actions = plan.actions
     if repairs:
@@ -81,7 +86,7 @@ def summary(session: Session, plan: Plan) -> str:
         f"commit    {seen.delivery.applied if seen.delivery else 'none'}",
     ]
     try:
-        lines.append(f"app       {steps.answer(session)}")
+        lines.append(f"app       {app_answer(session.api, session.lab.settings.app)}")
     except DeliveryError as silent:  # a project may have no such app; what there is was waited for
         lines.append(f"app       none: {silent.evidence}")
     return "\n".join(lines)

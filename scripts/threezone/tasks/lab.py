@@ -19,7 +19,7 @@ def session(name: str = "", channel: str = "") -> Any:
     from threezone import settings
     from threezone.errors import UsageError
     from threezone.lab.observe import Lab
-    from threezone.lab.steps import Session
+    from threezone.lab.session import Session
 
     root = settings.find_root()
     chosen = settings.load(root)

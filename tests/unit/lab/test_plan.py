@@ -19,7 +19,7 @@ WELL = Seen(
     flux=Flux("v2.7.3", (Component("source-controller", "image", ready=True),)),
     git_serves=True,
     delivery=Delivery("http://git/lab.git", f"main@sha1:{SHA}", f"main@sha1:{SHA}", ready=True, message=""),
-    head=Commit(SHA, ()),
+    head=Commit(SHA, "local/gitops"),
 )
 
 
@@ -44,7 +44,7 @@ def test_a_new_cluster_needs_everything() -> None:
 
 
 def test_only_what_is_off_is_done() -> None:
-    assert keys(replace(WELL, head=Commit("c" * 40, ()))) == ["deliver", "settle"]
+    assert keys(replace(WELL, head=Commit("c" * 40, "local/gitops"))) == ["deliver", "settle"]
     assert keys(replace(WELL, git_serves=False)) == ["git", "settle"]
     assert keys(replace(WELL, flux=Flux("", ()))) == ["flux", "settle"]
     assert keys(replace(WELL, waiting=("kube-system/coredns",))) == ["settle"]

@@ -1,0 +1,89 @@
+"""What the steps of a task share while they run. What needs little of it pays for little: imports stand inside."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Literal
+
+from threezone.cluster import declared as declared_room
+from threezone.cluster.declared import Declared, Overlay
+from threezone.engine.observe import Engine
+from threezone.errors import ClusterError
+from threezone.events import step
+from threezone.kube.client import Api
+from threezone.lab.observe import Lab, api_of
+from threezone.settings import Channel
+from threezone.zones.connect import current as entry_of
+
+MADE: tuple[Literal["release", "source"], ...] = ("release", "source")
+# Where the node image, and in the cluster Flux's images, are pulled from; without credentials they answer 401.
+REGISTRIES = ("https://registry-1.docker.io/v2/", "https://ghcr.io/v2/")
+
+
+class Session:
+    """What the steps share while they run: tools, channel and the API connection, each made when first needed."""
+
+    def __init__(self, lab: Lab, channel: Channel) -> None:
+        self.lab = lab
+        self.asked = channel
+        self.fresh = ""  # the kubeconfig that kind has just written, with keys
+        self.retain = False  # whether the nodes of a failed create are kept for a look
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """The working engine."""
+        from threezone.engine.observe import observe, require
+
+        return require(observe())
+
+    @functools.cached_property
+    def channel(self) -> Literal["release", "source"]:
+        """Where images come from: by hand, or the channel whose images the engine has already, or by reachability."""
+        if self.asked != "auto":
+            return self.asked
+        from threezone.images import build
+        from threezone.tools import reach
+
+        for made in MADE:
+            if len(build.observe(build.NAMES, made)) == len(build.NAMES):
+                return made
+        return reach.resolve_channel("auto", [*reach.releases(self.lab.root), *REGISTRIES])
+
+    @functools.cached_property
+    def tools(self) -> dict[str, Path]:
+        """The programs kind, kubectl and flux."""
+        from threezone.tools import install
+
+        with step("find kind, kubectl and flux") as running:
+            found = install.ensure(("kind", "kubectl", "flux"), self.asked, root=self.lab.root)
+            running.result = ", ".join(f"{tool.name} {tool.version}" for tool in found.values())
+        return {name: tool.path for name, tool in found.items()}
+
+    @functools.cached_property
+    def declared(self) -> Declared:
+        """The declared cluster."""
+        return declared_room.read(self.lab.cluster_file)
+
+    @functools.cached_property
+    def kubernetes(self) -> str:
+        """The Kubernetes version that nodes shall run, such as v1.35.0."""
+        from threezone.images.versions import images
+
+        return f"v{images().node.version}"
+
+    @property
+    def overlays(self) -> tuple[Overlay, ...]:
+        """What this engine needs beside the declared file."""
+        minor = int(self.kubernetes.split(".")[1])
+        return declared_room.overlays(cgroup=self.engine.cgroup, kubernetes_minor=minor)
+
+    @functools.cached_property
+    def api(self) -> Api:
+        """The API server by the proved route."""
+        entry = entry_of(self.lab.name)
+        if entry is None:
+            raise ClusterError(
+                f"there is no kubeconfig entry {self.lab.context}", fix="./run invoke kubeconfig.connect"
+            )
+        return api_of(entry)
