@@ -54,11 +54,14 @@ def live(stream: TextIO) -> Iterator[Sink]:
     console = Console(file=stream)
     progress = Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[text]}", markup=True),
+        TextColumn("{task.fields[text]}", style="dim", markup=False),
         console=console,
         transient=True,
+        # What tasks print is theirs, to the letter: redirected, a question's "[y/N]" would be taken for markup.
+        redirect_stdout=False,
+        redirect_stderr=False,
     )
     running: dict[str, TaskID] = {}
 
