@@ -1,7 +1,9 @@
 import contextvars
 import io
 import re
+import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -131,3 +133,15 @@ def test_a_terminal_gets_the_live_display_with_the_finished_steps_left_behind() 
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
     assert "✓ inner: whole" in text
     assert "✓ outer [not markup]" in text
+
+
+def test_on_a_terminal_what_is_said_is_shown_to_the_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Terminal()
+    monkeypatch.setattr("sys.stderr", out)
+    with display(), events.step("ask") as running:
+        running.say("[/closing] words")  # as markup this would be an error
+        sys.stderr.write("Go on? [y/N] \n")
+        time.sleep(0.2)  # the display draws ten times a second
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    assert "[/closing] words" in text
+    assert "Go on? [y/N]" in text
