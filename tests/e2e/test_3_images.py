@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from tests.e2e.project import Project
 
-from threezone import process
+from threezone import labels, process
 from threezone.images import build, docker
-from threezone.images.load import CLUSTER, cluster_image, load
+from threezone.images.load import cluster_image, load
 from threezone.tools import reach
 
 pytestmark = pytest.mark.timeout(3600)
@@ -153,7 +153,7 @@ def test_a_clusters_own_node_image_is_derived_once(images: dict[str, docker.Imag
     first = cluster_image(images["node"].reference, TWO)
     shown = json.loads(process.run(["docker", "image", "inspect", first], timeout=30).stdout)[0]
     base = json.loads(process.run(["docker", "image", "inspect", images["node"].reference], timeout=30).stdout)[0]
-    assert shown["Config"]["Labels"][CLUSTER] == TWO
+    assert shown["Config"]["Labels"][labels.OWNER] == TWO
     assert shown["Config"]["Entrypoint"] == base["Config"]["Entrypoint"]
     assert shown["RootFS"] == base["RootFS"], "only metadata differs"
     assert cluster_image(images["node"].reference, TWO) == first

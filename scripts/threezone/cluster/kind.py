@@ -7,13 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone import process
+from threezone import labels, process
 from threezone.engine.observe import explain
 from threezone.errors import ClusterError, CommandFailed
 
-CLUSTER_LABEL = "io.x-k8s.kind.cluster"
-ROLE_LABEL = "io.x-k8s.kind.role"
-OWNER_LABEL = "io.threezone.cluster"  # on the node image that cluster.create derives; containers inherit it
+SHOWN = (labels.KIND_CLUSTER, labels.KIND_ROLE, labels.OWNER)
 MARK = "/kind/threezone-created"  # in the node: written last, so that an interrupted create has none
 
 CREATE_SECONDS = 600.0
@@ -34,9 +32,9 @@ class Node:
 
 def nodes(cluster: str | None = None) -> tuple[Node, ...]:
     """The node containers of one cluster, or of all. Raises EngineError when the engine does not answer."""
-    label = CLUSTER_LABEL + (f"={cluster}" if cluster else "")
+    label = labels.KIND_CLUSTER + (f"={cluster}" if cluster else "")
     fields = "\t".join(
-        ("{{.ID}}", "{{.Names}}", *(f'{{{{.Label "{name}"}}}}' for name in (CLUSTER_LABEL, ROLE_LABEL, OWNER_LABEL)),
+        ("{{.ID}}", "{{.Names}}", *(f'{{{{.Label "{name}"}}}}' for name in SHOWN),
          "{{.State}}", "{{.Image}}")
     )  # fmt: skip
     argv = ["docker", "ps", "--all", "--no-trunc", "--filter", f"label={label}", "--format", fields]

@@ -9,11 +9,10 @@ import io
 import struct
 import tarfile
 
-from threezone import process
+from threezone import labels, process
 from threezone.errors import CommandFailed
 
 IMAGE = "threezone/probe:1"
-LABEL = "io.threezone.managed=true"
 
 # exit(0) per architecture as the engine names it: (e_machine of the ELF specification, machine code).
 _EXIT = {
@@ -50,7 +49,16 @@ def prove(architecture: str) -> str | None:
     try:
         if process.run(["docker", "image", "inspect", IMAGE], timeout=20, check=False).exit_code != 0:
             process.run(
-                ["docker", "import", "--change", 'ENTRYPOINT ["/exit0"]', "--change", f"LABEL {LABEL}", "-", IMAGE],
+                [
+                    "docker",
+                    "import",
+                    "--change",
+                    'ENTRYPOINT ["/exit0"]',
+                    "--change",
+                    f"LABEL {labels.MANAGED}=true",
+                    "-",
+                    IMAGE,
+                ],
                 stdin=archive(architecture),
                 timeout=60,
             )

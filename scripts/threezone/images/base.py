@@ -10,7 +10,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone import events, process
+from threezone import events, labels, process
 from threezone.errors import ToolError
 from threezone.images import docker
 from threezone.tools import cache, golang
@@ -64,7 +64,7 @@ def ensure() -> str:
     _, suite = _release()
     home = cache.entry("base", cache.key(suite, RECIPE, golang.architecture()), _bootstrap)
     with events.step("import the Debian base"):
-        changes = ["--change", f"LABEL {docker.MANAGED}=true", "--change", 'CMD ["/bin/sh"]']
+        changes = ["--change", f"LABEL {labels.MANAGED}=true", "--change", 'CMD ["/bin/sh"]']
         process.run(["docker", "import", *changes, home / "base.tar", name], timeout=600)
     return name
 

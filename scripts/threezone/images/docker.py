@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone import paths, process
+from threezone import labels, paths, process
 from threezone.errors import CommandFailed, EngineError, ToolError
 from threezone.tools import cache
 
-MANAGED = "io.threezone.managed"  # on every image that we built, unnamed intermediate ones too
 RECIPE = "io.threezone.recipe"  # what the image was made from, as a digest
 RECIPES = Path(__file__).with_name("recipes")
 BUILD_DEADLINE = 1800.0
@@ -101,7 +100,7 @@ def build(
             put(source, context / name)
         for name, source in (trees or {}).items():
             shutil.copytree(source, context / name, dirs_exist_ok=True)
-        argv: list[str | Path] = ["docker", "build", "--tag", reference, "--label", f"{MANAGED}=true"]
+        argv: list[str | Path] = ["docker", "build", "--tag", reference, "--label", f"{labels.MANAGED}=true"]
         # Packages come over the host's own network: it reaches the mirrors that the host's apt reaches.
         argv += ["--label", f"{RECIPE}={made_from}", "--network", "host"]
         for name in PROXIES & os.environ.keys():  # by name only: an address may hold a password
@@ -178,5 +177,5 @@ def derive(base: str, reference: str, labels: Mapping[str, str]) -> Image:
 
 def prune() -> None:
     """Remove those of our images that lost their names: stages of builds, and what was replaced. Used ones stay."""
-    argv = ["docker", "image", "prune", "--force", "--filter", f"label={MANAGED}=true"]
+    argv = ["docker", "image", "prune", "--force", "--filter", f"label={labels.MANAGED}=true"]
     process.run(argv, timeout=300, check=False)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from threezone import events, process
+from threezone import events, labels, process
 from threezone.images import docker
 from threezone.images.docker import Image
 
-CLUSTER = "io.threezone.cluster"  # containers inherit it from their image: so a cluster's nodes are known as ours
-
 
 def cluster_image(base: str, cluster: str) -> str:
-    """The node image `base` with the label that makes its containers ours, as `threezone/node:TAG-CLUSTER`."""
+    """The node image `base` with the label that makes its containers ours, as `threezone/node:TAG-labels.OWNER`."""
     tag = base.partition("@")[0].rsplit(":", 1)[-1]
-    return docker.derive(base, f"threezone/node:{tag}-{cluster}", {docker.MANAGED: "true", CLUSTER: cluster}).reference
+    return docker.derive(
+        base, f"threezone/node:{tag}-{cluster}", {labels.MANAGED: "true", labels.OWNER: cluster}
+    ).reference
 
 
 def load(kind: Path, cluster: str, nodes: Sequence[str], images: Sequence[Image]) -> tuple[Image, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone import events, paths, process
+from threezone import events, labels, paths, process
 from threezone.errors import ToolError
 from threezone.images import docker, programs
 from threezone.images.versions import NodePin
@@ -141,7 +141,7 @@ def _preload(bare: str, reference: str, parts: Mapping[str, str], made_from: str
             changes = [
                 'ENTRYPOINT ["/usr/local/bin/threezone-entrypoint", "/sbin/init"]',
                 "CMD []",
-                f"LABEL {docker.MANAGED}=true {docker.RECIPE}={made_from}",
+                f"LABEL {labels.MANAGED}=true {docker.RECIPE}={made_from}",
             ]
             arguments = [part for change in changes for part in ("--change", change)]
             process.run(["docker", "commit", *arguments, container, reference], timeout=600)

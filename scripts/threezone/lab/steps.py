@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
-from threezone import process
+from threezone import labels, process
 from threezone.cluster import kind, lifecycle
 from threezone.events import note, step
 from threezone.gitops import delivery, flux, repository, server
@@ -221,7 +221,7 @@ def down(session: Session, *, ours: bool) -> None:
 
 def forget_images(session: Session) -> None:
     """Remove the node image that was derived for this cluster; its parent stays cached."""
-    label = f"label={kind.OWNER_LABEL}={session.lab.name}"
+    label = f"label={labels.OWNER}={session.lab.name}"
     argv = ["docker", "image", "ls", "--filter", label, "--format", "{{.Repository}}:{{.Tag}}"]
     tags = [tag for tag in process.run(argv, timeout=30).stdout.split() if not tag.endswith(":<none>")]
     if tags:

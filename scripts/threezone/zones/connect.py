@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from threezone import events, process
+from threezone import events, labels, process
 from threezone.engine.observe import Engine
 from threezone.errors import ClusterError, CommandFailed, RouteError
 from threezone.kubeconfig import document, store
@@ -27,8 +27,6 @@ from threezone.zones.trust import Trust, trust
 # Where the container can still be joined to kind's network, nobody waits long for the ways that need no change.
 _BEFORE_JOINING = 1.0
 _AGAIN = 0.2  # seconds between two rounds
-_CLUSTER_LABEL = "io.x-k8s.kind.cluster"
-_OWNER_LABEL = "io.threezone.cluster"  # nodes inherit it from the image that cluster.create derives
 
 
 @dataclass(frozen=True)
@@ -239,7 +237,7 @@ def _no_route(name: str, zone: Zone, verdict: Verdict) -> RouteError:
     elif zone.kind == "container" and not zone.container_id:
         fix = "mount the engine's socket into this container, or give it a route to the port that kind published"
     else:
-        fix = f"docker ps --filter label={_CLUSTER_LABEL}={name}"
+        fix = f"docker ps --filter label={labels.KIND_CLUSTER}={name}"
     return RouteError(
         f"no verified way leads from this {zone.kind} to the API server of the cluster {name}",
         evidence="\n".join((verdict.evidence, *zone.evidence)),
@@ -251,8 +249,8 @@ def _leave(name: str, zone: Zone) -> bool:
     if not zone.joined:
         return False
     # Another cluster of ours may be reached through the attachment; somebody else's does not count on it.
-    listing = ["docker", "ps", "--all", "--filter", f"label={_OWNER_LABEL}", "--format"]
-    seen = process.run([*listing, f'{{{{.Label "{_OWNER_LABEL}"}}}}'], timeout=20)
+    listing = ["docker", "ps", "--all", "--filter", f"label={labels.OWNER}", "--format"]
+    seen = process.run([*listing, f'{{{{.Label "{labels.OWNER}"}}}}'], timeout=20)
     if set(seen.stdout.split()) - {name}:
         return False
     _detach(zone.container_id)

@@ -1,0 +1,8 @@
+"""The labels by which containers and images are recognised: kind's own, and ours. What lacks ours is left alone."""
+
+# kind, pkg/cluster/internal/providers/common: on every container of a cluster.
+KIND_CLUSTER = "io.x-k8s.kind.cluster"
+KIND_ROLE = "io.x-k8s.kind.role"
+
+MANAGED = "io.threezone.managed"  # on every image that we built, unnamed intermediate ones too
+OWNER = "io.threezone.cluster"  # on the node image that cluster.create derives; containers inherit it
