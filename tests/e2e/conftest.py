@@ -15,13 +15,20 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.e2e.project import BY_HAND, FOREIGN, NAME, PORT, Project, copy_of_repository, untouchable
-from tests.e2e.zone1 import CONTAINER, DOCKERFILE, IMAGE, Zone1, start
+from tests.e2e.places import HOME, IMAGE, NETWORK, RECIPE, Place, build_image, remove, start
+from tests.e2e.project import (
+    BY_HAND,
+    FOREIGN,
+    GATEWAY,
+    GATEWAY_PORT,
+    NAME,
+    PORT,
+    Project,
+    copy_of_repository,
+    untouchable,
+)
 
 from threezone import process
-from threezone.images import base
-from threezone.images.versions import images
-from threezone.tools import reach
 
 
 @pytest.fixture(scope="session")
@@ -107,13 +114,35 @@ def lab(project: Project, before: dict[str, Any]) -> Project:  # noqa: ARG001  l
 
 
 @pytest.fixture(scope="session")
-def zone1(lab: Project) -> Iterator[Zone1]:
-    under = base.ensure() if reach.resolve_channel("auto") == "source" else images().base.release
-    recipe = DOCKERFILE.parent
-    process.run(["docker", "build", "--tag", IMAGE, "--build-arg", f"BASE={under}", recipe], timeout=900)
-    start(lab)
-    zone = Zone1(lab)
-    zone.run("git", "config", "--global", "--add", "safe.directory", str(lab.root))
-    yield zone
-    process.run(["docker", "rm", "--force", CONTAINER], timeout=60)
-    process.run(["docker", "volume", "rm", "threezone-e2e-zone1"], timeout=60)
+def places(project: Project) -> Iterator[None]:  # noqa: ARG001  its engine works
+    """The image of all places to stand, their home, and a network that is not the default one."""
+    build_image(IMAGE, RECIPE)
+    process.run(["docker", "network", "create", NETWORK], timeout=60, check=False)
+    yield
+    process.run(["docker", "network", "rm", NETWORK], timeout=60)
+    process.run(["docker", "volume", "rm", HOME], timeout=60)
+
+
+@pytest.fixture(scope="session")
+def zone1(lab: Project, places: None) -> Iterator[Place]:  # noqa: ARG001
+    """A container on the default bridge with the engine's socket: a devcontainer, as it is on native Linux."""
+    yield start(lab, "zone1")
+    remove("zone1")
+
+
+@pytest.fixture(scope="session")
+def gateway(
+    make_project: Callable[[str, int], Project],
+    project: Project,  # noqa: ARG001  its engine works, its tools are there
+    places: None,  # noqa: ARG001
+) -> Iterator[Project]:
+    """A second cluster of ours, whose API is published on the bridge gateway's address; it has no Flux."""
+    made = make_project(GATEWAY, GATEWAY_PORT)
+    settings = yaml.safe_load((made.root / "invoke.yaml").read_text())
+    settings["threezone"]["cluster"]["api"] = "gateway"
+    (made.root / "invoke.yaml").write_text(yaml.safe_dump(settings))
+    made.invoke("down", "--yes")
+    made.invoke("cluster.create", timeout=5400)
+    yield made
+    if "THREEZONE_KEEP" not in os.environ:
+        made.invoke("down", "--yes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,21 @@ from threezone.process import Completed
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "threezone-e2e"
 BY_HAND = "made-by-hand"
-PORT = 16443  # not 6443: the user's own lab may be up beside the tests
+
+
+def free_port(*wanted: int) -> int:
+    """The first of these ports that is free on loopback, else the last."""
+    for port in wanted:
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if tried.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    return wanted[-1]
+
+
+# The documents' port, unless it is taken: the user's own lab may be up beside the tests.
+PORT = free_port(6443, 16443)
+GATEWAY, GATEWAY_PORT = "threezone-gateway", 26443
 
 FOREIGN = {
     "apiVersion": "v1",

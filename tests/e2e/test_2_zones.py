@@ -1,38 +1,131 @@
-"""Zone 1 for real: a container on the default bridge, with the engine's socket, on the lab of the other tests."""
+"""The three zones for real: every place that people stand in, on the lab of the other tests and on one at the gateway.
+
+In each, `kubectl get nodes` works with the file that was written, and a wrong CA or a wrong TLS name is refused.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.e2e.project import NAME, PORT, Project
-from tests.e2e.zone1 import CONTAINER, Zone1, start
+from tests.e2e.places import IMAGE, NETWORK, SOCKET, Place, holds, place, start
+from tests.e2e.project import GATEWAY, GATEWAY_PORT, NAME, PORT, Project
 
 from threezone import process
 
 pytestmark = pytest.mark.timeout(3600)
 
+CONTEXT = f"kind-{NAME}"
+AT_GATEWAY = f"kind-{GATEWAY}"
+NODE = f"{NAME}-control-plane"
 
-def test_the_trap_is_real(lab: Project, zone1: Zone1) -> None:
-    zone1.run("mkdir", "-p", "/root/.kube")
-    process.run(["docker", "cp", lab.kubeconfig, f"{CONTAINER}:/root/.kube/config"], timeout=30)
-    trapped = zone1.run("kubectl", "--context", f"kind-{NAME}", "get", "nodes", check=False)
+
+def bridge_gateway() -> str:
+    """The host's address on the default bridge, which containers know as `host-gateway`."""
+    form = "{{range .IPAM.Config}}{{.Gateway}} {{end}}"
+    return process.run(["docker", "network", "inspect", "bridge", "--format", form], timeout=30).stdout.split()[0]
+
+
+@contextmanager
+def socat(name: str, network: str, *pairs: tuple[str, str], options: tuple[str, ...] = ()) -> Iterator[None]:
+    """A container that forwards: every pair is an address to listen at and one to carry to, in socat's words."""
+    started = []
+    try:
+        for number, (listening, carried) in enumerate(pairs):
+            container = f"threezone-e2e-{name}-{number}"
+            process.run(["docker", "rm", "--force", container], timeout=60, check=False)
+            where = network if number == 0 else f"container:threezone-e2e-{name}-0"
+            process.run(
+                ["docker", "run", "--detach", "--init", "--name", container, "--network", where,
+                 "--volume", f"{SOCKET}:{SOCKET}", *(options if number == 0 else ()),
+                 IMAGE, "socat", f"{listening},fork,reuseaddr", carried],
+                timeout=60,
+            )  # fmt: skip
+            started.append(container)
+        yield
+    finally:
+        for container in reversed(started):
+            process.run(["docker", "rm", "--force", container], timeout=60)
+
+
+@contextmanager
+def squatters(count: int) -> Iterator[None]:
+    """Containers that take the next free addresses of kind's network."""
+    names = [f"threezone-e2e-squatter-{number}" for number in range(count)]
+    try:
+        for name in names:
+            argv = ["docker", "run", "--detach", "--init", "--name", name, "--network", "kind", IMAGE, "sleep", "600"]
+            process.run(argv, timeout=60)
+        yield
+    finally:
+        process.run(["docker", "rm", "--force", *names], timeout=60, check=False)
+
+
+def probed(stand: Project | Place, *argv: str) -> Any:
+    """What `zones.probe` says, in JSON; it exits with 5 where no way is proved."""
+    return json.loads(stand.invoke("zones.probe", "--json", *argv, check=False).stdout)
+
+
+def route(found: Any, host: str) -> Any:
+    """The first route of a probe that leads to this host."""
+    return next(each for each in found["routes"] if f"//{host}:" in each["server"])
+
+
+# (a) the host
+
+
+def test_on_the_host_the_published_port_is_proved_and_verified(lab: Project) -> None:
+    lab.invoke("kubeconfig.connect")
+    holds(lab, CONTEXT)
+    found = probed(lab)
+    assert found["zone"] == "host"
+    assert found["chosen"]["server"] == f"https://127.0.0.1:{PORT}"
+    stages = route(found, "127.0.0.1")["stages"]
+    assert [name for name, stage in stages.items() if stage["ok"]] == ["dns", "tcp", "tls", "readyz", "auth"]
+
+
+def test_the_entry_is_checked_without_touching_it(lab: Project) -> None:
+    before = lab.kubeconfig.read_bytes()
+    assert lab.invoke("kubeconfig.check").exit_code == 0
+    lab.kubeconfig.write_bytes(before.replace(f"127.0.0.1:{PORT}".encode(), b"127.0.0.1:9"))
+    try:
+        wrong = lab.invoke("kubeconfig.check", check=False)
+        assert wrong.exit_code == 5
+        assert "127.0.0.1:9 was refused - did you specify the right host or port?" in wrong.stderr
+        assert "kubeconfig.connect" in wrong.stderr
+    finally:
+        lab.kubeconfig.write_bytes(before)
+
+
+# (b) and (c) a container on the default bridge with the engine's socket: a devcontainer on native Linux
+
+
+def test_the_trap_is_real(lab: Project, zone1: Place) -> None:
+    zone1.run("mkdir", "-p", "/root/zone1")
+    process.run(["docker", "cp", lab.kubeconfig, f"{zone1.container}:/root/zone1/config"], timeout=30)
+    trapped = zone1.kubectl("get", "nodes", context=CONTEXT, check=False)
     assert trapped.exit_code != 0
     assert f"127.0.0.1:{PORT} was refused" in trapped.stderr
+    told = zone1.invoke("kubeconfig.check", check=False)
+    assert told.exit_code == 5
+    assert "localhost" in told.stderr
 
 
-def test_a_container_with_the_socket_is_joined_and_connected(zone1: Zone1) -> None:
+def test_a_container_with_the_socket_is_joined_and_connected(zone1: Place) -> None:
     assert zone1.networks() == {"bridge"}
     zone1.invoke("kubeconfig.connect")
     assert zone1.networks() == {"bridge", "kind"}
-    view = json.loads(zone1.run("kubectl", "config", "view", "-o", "json").stdout)
-    entry = next(c["cluster"] for c in view["clusters"] if c["name"] == f"kind-{NAME}")
-    assert entry["server"] == f"https://{NAME}-control-plane:6443"
-    assert "insecure-skip-tls-verify" not in entry
-    assert "Ready" in zone1.run("kubectl", "--context", f"kind-{NAME}", "get", "nodes").stdout
+    assert zone1.entry(CONTEXT)["server"] == f"https://{NODE}:6443"
+    assert "insecure-skip-tls-verify" not in zone1.entry(CONTEXT)
+    holds(zone1, CONTEXT)
+    zone1.invoke("kubeconfig.check")
 
 
-def test_the_same_tasks_work_there(zone1: Zone1) -> None:
+def test_the_same_tasks_work_there(zone1: Place) -> None:
     status = json.loads(zone1.invoke("status", "--json").stdout)
     assert status["zone"] == "container"
     assert status["cluster"]["ready"] is True
@@ -40,19 +133,156 @@ def test_the_same_tasks_work_there(zone1: Zone1) -> None:
     assert "nothing to do" in zone1.invoke("up").stdout
 
 
-def test_tls_is_verified_there(zone1: Zone1) -> None:
-    wrong = zone1.run(
-        "kubectl", "--context", f"kind-{NAME}", "--tls-server-name", "somebody-else", "get", "nodes", check=False
-    )
-    assert "certificate is valid for" in wrong.stderr
-
-
-def test_thrown_away_and_made_anew_it_reconnects(lab: Project, zone1: Zone1) -> None:
-    start(lab)
+def test_thrown_away_and_made_anew_it_reconnects(lab: Project, zone1: Place) -> None:
+    start(lab, "zone1")
     assert zone1.networks() == {"bridge"}
     zone1.invoke("kubeconfig.connect")
-    assert "Ready" in zone1.run("kubectl", "--context", f"kind-{NAME}", "get", "nodes").stdout
+    holds(zone1, CONTEXT)
 
 
-def test_the_host_still_stands_where_it_stood(lab: Project, zone1: Zone1) -> None:  # noqa: ARG001
+def test_the_zones_are_drawn_with_what_is_there(lab: Project, zone1: Place) -> None:
+    here, there = lab.invoke("zones.show").stdout, zone1.invoke("zones.show").stdout
+    for drawing in (here, there):
+        assert NODE in drawing
+        assert f"127.0.0.1:{PORT}" in drawing
+    assert zone1.run("hostname").stdout.strip()[:12] in there
+    shown = json.loads(zone1.invoke("zones.show", "--json").stdout)
+    assert (shown["kind"], shown["joined"]) == ("container", True)
+
+
+# (d) Docker Desktop: its gateway carries every published port, 127.0.0.1 of the host included
+
+
+def test_where_the_gateway_forwards_the_documents_answer_comes_out(lab: Project, places: None) -> None:  # noqa: ARG001
+    listening = f"TCP-LISTEN:{PORT},bind={bridge_gateway()}"
+    mapped = ("--add-host", "host.docker.internal:host-gateway")
+    with (
+        socat("desktop", "host", (listening, f"TCP:127.0.0.1:{PORT}")),
+        place(lab, "devcontainer", *mapped) as stand,
+    ):
+        stand.invoke("kubeconfig.connect")
+        entry = stand.entry(CONTEXT)
+        assert entry["server"] == f"https://host.docker.internal:{PORT}"
+        assert entry["tls-server-name"] == "localhost"
+        assert stand.networks() == {"bridge"}, "nothing was changed that need not be"
+        holds(stand, CONTEXT)
+
+
+# (e) a job on another network, without the socket: the API published on the bridge gateway, and an exported file
+
+
+def test_the_gateway_s_cluster_is_proved_on_the_host_too(gateway: Project) -> None:
+    holds(gateway, AT_GATEWAY)
+    published = process.run(["docker", "port", f"{GATEWAY}-control-plane", "6443/tcp"], timeout=30).stdout
+    assert published.strip() == f"{bridge_gateway()}:{GATEWAY_PORT}"
+
+
+def test_a_job_without_the_socket_uses_an_exported_file(gateway: Project, tmp_path: Path) -> None:
+    file = tmp_path / "ci.yaml"
+    gateway.invoke("kubeconfig.export", "--for", "ci", "--output", str(file), "--token")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "client-key-data" not in file.read_text()
+    options = ("--volume", f"{file}:/root/job.yaml:ro", "--env", "KUBECONFIG=/root/job.yaml")
+    with place(gateway, "job", *options, socket=False, network=NETWORK) as job:
+        holds(job, AT_GATEWAY)
+        assert json.loads(job.invoke("zones.show", "--json").stdout)["container_id"] == ""
+        job.invoke("kubeconfig.check")
+
+
+def test_the_documents_recipe_works_word_for_word_there(gateway: Project) -> None:
+    with place(gateway, "recipe", "--add-host", "host.docker.internal:host-gateway", socket=False) as stand:
+        stand.run("mkdir", "-p", "/root/recipe")
+        process.run(["docker", "cp", gateway.kubeconfig, f"{stand.container}:/root/recipe/config"], timeout=30)
+        server = f"--server=https://host.docker.internal:{GATEWAY_PORT}"
+        stand.kubectl("config", "set-cluster", AT_GATEWAY, server)
+        refused = stand.kubectl("get", "nodes", context=AT_GATEWAY, check=False)
+        assert "x509: certificate is valid for" in refused.stderr
+        stand.kubectl("config", "set-cluster", AT_GATEWAY, server, "--tls-server-name=localhost")
+        holds(stand, AT_GATEWAY)
+
+
+# (f) the GitLab story
+
+
+def test_the_gitlab_job_is_told_why_and_the_export_works(gateway: Project, tmp_path: Path) -> None:
+    for_ci = tmp_path / "ci.yaml"
+    gateway.invoke("kubeconfig.export", "--for", "ci", "--output", str(for_ci))
+    name = "kubernetes.docker.internal"
+    options = ("--env", "GITLAB_CI=true", "--volume", f"{for_ci}:/root/ci.yaml:ro")
+    with place(gateway, "gitlab", *options, socket=False, network=NETWORK) as job:
+        before_script = job.run("curl", "--silent", "--show-error", f"https://{name}:6443", check=False)
+        assert before_script.exit_code == 6
+        assert f"Could not resolve host: {name}" in before_script.stderr
+        job.run("install", "-D", "--mode=600", "/root/ci.yaml", "/root/gitlab/config")
+        job.kubectl("config", "set-cluster", AT_GATEWAY, f"--server=https://{name}:6443")
+        found = probed(job, "--name", GATEWAY)
+        trapped = route(found, name)
+        assert trapped["stages"]["dns"]["ok"] is False
+        assert f"Could not resolve host: {name}" in trapped["why"]
+        told = job.invoke("kubeconfig.check", "--name", GATEWAY, check=False)
+        assert told.exit_code == 5
+        assert name in told.stderr
+        assert "Docker Desktop" in told.stderr
+        job.run("install", "-D", "--mode=600", "/root/ci.yaml", "/root/gitlab/config")
+        holds(job, AT_GATEWAY)
+
+
+# (g) an engine at an alias, as docker-in-docker has it: DOCKER_HOST=tcp://docker:2375
+
+
+def test_an_engine_at_an_alias_publishes_at_the_alias(lab: Project, places: None) -> None:  # noqa: ARG001
+    node = process.run(
+        ["docker", "inspect", NODE, "--format", "{{.NetworkSettings.Networks.kind.IPAddress}}"], timeout=30
+    ).stdout.strip()
+    carried = (("TCP-LISTEN:2375", f"UNIX-CONNECT:{SOCKET}"), (f"TCP-LISTEN:{PORT}", f"TCP:{node}:6443"))
+    with socat("docker", NETWORK, *carried, options=("--network-alias", "docker")):
+        process.run(["docker", "network", "connect", "kind", "threezone-e2e-docker-0"], timeout=30)
+        with place(lab, "dind", "--env=DOCKER_HOST=tcp://docker:2375", socket=False, network=NETWORK) as stand:
+            stand.invoke("kubeconfig.connect")
+            assert stand.entry(CONTEXT)["server"] == f"https://docker:{PORT}"
+            assert stand.entry(CONTEXT)["tls-server-name"] == "localhost"
+            holds(stand, CONTEXT)
+            assert json.loads(stand.invoke("zones.show", "--json").stdout)["engine"] == "remote"
+
+
+# (i) the node comes back with another address, and the cluster with another CA
+
+
+def test_a_node_with_a_new_address_is_found_again(gateway: Project) -> None:
+    node = f"{GATEWAY}-control-plane"
+    form = "{{.NetworkSettings.Networks.kind.IPAddress}}"
+
+    def address() -> str:
+        return process.run(["docker", "inspect", node, "--format", form], timeout=30).stdout.strip()
+
+    with place(gateway, "moved") as stand:
+        stand.invoke("kubeconfig.connect")
+        holds(stand, AT_GATEWAY)
+        before = address()
+        process.run(["docker", "stop", node], timeout=120)
+        with squatters(3):  # somebody else takes the address that has become free
+            process.run(["docker", "start", node], timeout=60)
+        assert address() not in ("", before)
+        gateway.invoke("cluster.create")  # waits until the node is Ready again
+        for where in (stand, gateway):
+            where.invoke("kubeconfig.connect")
+            holds(where, AT_GATEWAY)
+
+
+def test_a_recreated_cluster_is_another_one_until_connected_again(gateway: Project) -> None:
+    with place(gateway, "recreated", socket=True) as stand:
+        stand.invoke("kubeconfig.connect")
+        gateway.invoke("cluster.delete", "--yes")
+        gone = stand.invoke("kubeconfig.connect", check=False)
+        assert gone.exit_code == 4
+        assert GATEWAY in gone.stderr
+        assert stand.invoke("kubeconfig.check", check=False).exit_code == 4
+        gateway.invoke("cluster.create")
+        other = stand.invoke("kubeconfig.check", check=False)
+        assert other.exit_code == 4, "the CA is another one"
+        stand.invoke("kubeconfig.connect")
+        holds(stand, AT_GATEWAY)
+
+
+def test_the_host_still_stands_where_it_stood(lab: Project, zone1: Place) -> None:  # noqa: ARG001
     assert json.loads(lab.invoke("status", "--json").stdout)["kubeconfig"]["server"] == f"https://127.0.0.1:{PORT}"

@@ -80,7 +80,7 @@ def test_a_taken_port_is_told_with_its_holder(project: Project, kind_file: Path)
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        kind_file.write_text(kind_file.read_text().replace("apiServerPort: 16443", f"apiServerPort: {port}"))
+        kind_file.write_text(kind_file.read_text().replace(f"apiServerPort: {PORT}", f"apiServerPort: {port}"))
         words = refused(project, "cluster.create", "--name", "no-port", exit_code=2)
     assert f"port {port} on 127.0.0.1 is taken by process {os.getpid()}" in words
 
@@ -90,7 +90,7 @@ def test_a_port_taken_by_a_container_is_told_with_the_containers_name(
 ) -> None:
     node = json.loads(project.run("docker", "inspect", f"{by_hand}-control-plane").stdout)[0]
     port = node["NetworkSettings"]["Ports"]["6443/tcp"][0]["HostPort"]
-    kind_file.write_text(kind_file.read_text().replace("apiServerPort: 16443", f"apiServerPort: {port}"))
+    kind_file.write_text(kind_file.read_text().replace(f"apiServerPort: {PORT}", f"apiServerPort: {port}"))
     words = refused(project, "cluster.create", "--name", "no-port", exit_code=2)
     assert f"port {port} on 127.0.0.1 is taken by the container {by_hand}-control-plane" in words
 

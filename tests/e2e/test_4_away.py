@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from tests.e2e.places import Place
 from tests.e2e.project import FOREIGN, NAME, Project, untouchable, without
-from tests.e2e.zone1 import Zone1
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -28,7 +28,7 @@ def test_down_removes_ours_and_nothing_else(before: dict[str, Any], lab: Project
     assert lab.invoke("down", "--yes").stdout.strip() == "nothing to do"
 
 
-def test_down_in_the_container_leaves_the_network_too(zone1: Zone1) -> None:
+def test_down_in_the_container_leaves_the_network_too(zone1: Place) -> None:
     assert zone1.networks() == {"bridge", "kind"}
     zone1.invoke("down", "--yes")
     assert zone1.networks() == {"bridge"}
