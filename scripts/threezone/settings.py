@@ -18,15 +18,17 @@ import msgspec.inspect
 from threezone.errors import UsageError
 
 Channel = Literal["auto", "release", "source"]
+Published = Literal["loopback", "gateway"]
 Seconds = Annotated[int, msgspec.Meta(ge=1)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The declared cluster. `config` is relative to the project's root."""
+    """The declared cluster. `config` is relative to the project's root; `api` says where its API is published."""
 
     name: str = "kind"
     config: str = "local/kubernetes/kind.yaml"
+    api: Published = "loopback"
     ready_timeout: Seconds = 180
 
 

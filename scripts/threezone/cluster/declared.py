@@ -6,6 +6,7 @@ The field names are kind's v1alpha4 (kind, pkg/apis/config/v1alpha4/types.go). E
 from __future__ import annotations
 
 import difflib
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,10 +62,11 @@ _WORDS = {str: "a string", int: "a number", bool: "true or false", dict: "a mapp
 
 @dataclass(frozen=True)
 class Overlay:
-    """Something this host needs in kind's file: the sentence for the plan, and a kubeadmConfigPatch."""
+    """Something added to kind's file: the sentence for the plan, and a kubeadmConfigPatch or an apiServerAddress."""
 
     sentence: str
-    patch: str
+    patch: str = ""
+    api_address: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,15 @@ class Declared:
         return int((self.content.get("networking") or {}).get("apiServerPort") or 0)
 
     @property
+    def own_address(self) -> str:
+        """The address that the file itself names for the API, or ""."""
+        return str((self.content.get("networking") or {}).get("apiServerAddress") or "")
+
+    @property
     def api_address(self) -> str:
-        """The address on the engine's host where the API is published."""
-        return str((self.content.get("networking") or {}).get("apiServerAddress") or "127.0.0.1")
+        """The address on the engine's host where the API is published (kind's default: v1alpha4/default.go)."""
+        family = (self.content.get("networking") or {}).get("ipFamily")
+        return self.own_address or ("::1" if family == "ipv6" else "127.0.0.1")
 
     @property
     def control_planes(self) -> int:
@@ -124,12 +132,20 @@ def parse(text: str, path: Path) -> Declared:
     if content.get("kind") != "Cluster" or content.get("apiVersion") != API_VERSION:
         raise UsageError(f"{path}:1: expected kind: Cluster and apiVersion: {API_VERSION}")
     declared = Declared(path, content)
-    if declared.api_address in ("0.0.0.0", "::"):  # noqa: S104  named to be refused
+    if is_everywhere(declared.api_address):
         raise UsageError(
             f"{path}: networking.apiServerAddress {declared.api_address} would open the API server to the network",
-            fix="use 127.0.0.1, or the bridge gateway's address for containers without the socket",
+            fix="leave it out; for containers without the socket: threezone.cluster.api: gateway in invoke.yaml",
         )
     return declared
+
+
+def is_everywhere(address: str) -> bool:
+    """Whether `address` means every address of the machine: 0.0.0.0, ::, in any spelling."""
+    try:
+        return ipaddress.ip_address(address).is_unspecified
+    except ValueError:
+        return False
 
 
 def _check(node: Any, expected: Any, path: Path, field: str) -> None:  # noqa: C901  one case per kind of value
@@ -179,12 +195,19 @@ def overlays(*, cgroup: str, kubernetes_minor: int) -> tuple[Overlay, ...]:
     return tuple(needed)
 
 
+def published(declared: Declared, added: Sequence[Overlay]) -> str:
+    """The address where the API is published when `added` is added to the declared file."""
+    return next((overlay.api_address for overlay in added if overlay.api_address), declared.api_address)
+
+
 def with_overlays(declared: Declared, name: str, added: Sequence[Overlay]) -> str:
     """The file that kind is given: the declared one, this cluster's name, and the host's overlays. JSON is YAML."""
     import json
 
     content = dict(declared.content)
     content["name"] = name
-    if added:
-        content["kubeadmConfigPatches"] = [*(content.get("kubeadmConfigPatches") or []), *(o.patch for o in added)]
+    if patches := [overlay.patch for overlay in added if overlay.patch]:
+        content["kubeadmConfigPatches"] = [*(content.get("kubeadmConfigPatches") or []), *patches]
+    if (address := published(declared, added)) != declared.api_address:
+        content["networking"] = {**(content.get("networking") or {}), "apiServerAddress": address}
     return json.dumps(content, indent=2)

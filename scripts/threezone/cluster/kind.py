@@ -28,6 +28,13 @@ class Node:
     state: str
     image: str
     ours: bool
+    ports: str = ""  # as `docker ps` lists them: nothing while it is stopped
+    status: str = ""  # in the engine's words, such as "Up 5 seconds"
+
+    @property
+    def just_started(self) -> bool:
+        """Whether it runs for less than a minute, by the engine's own clock (go-units, HumanDuration)."""
+        return self.state == "running" and self.status.startswith("Up ") and "second" in self.status
 
 
 def nodes(cluster: str | None = None) -> tuple[Node, ...]:
@@ -35,7 +42,7 @@ def nodes(cluster: str | None = None) -> tuple[Node, ...]:
     label = labels.KIND_CLUSTER + (f"={cluster}" if cluster else "")
     fields = "\t".join(
         ("{{.ID}}", "{{.Names}}", *(f'{{{{.Label "{name}"}}}}' for name in SHOWN),
-         "{{.State}}", "{{.Image}}")
+         "{{.State}}", "{{.Image}}", "{{.Ports}}", "{{.Status}}")
     )  # fmt: skip
     argv = ["docker", "ps", "--all", "--no-trunc", "--filter", f"label={label}", "--format", fields]
     seen = process.run(argv, timeout=30, check=False)
@@ -43,8 +50,9 @@ def nodes(cluster: str | None = None) -> tuple[Node, ...]:
         raise explain(seen.stderr.strip())
     found = []
     for line in seen.stdout.splitlines():
-        container, name, of, role, owner, state, image = line.split("\t")
-        found.append(Node(container, name, of, role, state, image, ours=bool(owner) and owner == of))
+        container, name, of, role, owner, state, image, published, status = line.split("\t")
+        ours = bool(owner) and owner == of
+        found.append(Node(container, name, of, role, state, image, ours, published, status))
     # An image's label is the same in all of its containers, but a balancer is not made from our image.
     owned = {node.cluster for node in found if node.ours}
     return tuple(

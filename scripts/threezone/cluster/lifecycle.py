@@ -12,7 +12,7 @@ from typing import Literal
 from threezone import paths, process
 from threezone.cluster import kind as kind_cli
 from threezone.cluster import ports
-from threezone.cluster.declared import Declared, Overlay, with_overlays
+from threezone.cluster.declared import Declared, Overlay, published, with_overlays
 from threezone.cluster.kind import Node
 from threezone.engine.observe import Engine
 from threezone.errors import ClusterError, CommandFailed, EngineError, UsageError
@@ -78,7 +78,7 @@ def plan(seen: Observed, declared: Declared, added: Sequence[Overlay], image: st
             "create",
             f"create the cluster {seen.name} from {_shown(declared.path)} "
             f"({len(declared.nodes)} node{'s' if len(declared.nodes) > 1 else ''}, API on "
-            f"{declared.api_address}:{declared.api_port or 'a free port'})",
+            f"{published(declared, added)}:{declared.api_port or 'a free port'})",
             f"kind create cluster --name {seen.name} --config {_shown(declared.path)} --image {image}",
         )
     )
@@ -90,13 +90,14 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def preflight(declared: Declared, engine: Engine) -> None:
+def preflight(declared: Declared, added: Sequence[Overlay], engine: Engine) -> None:
     """What would make kind fail later, said before: the port, the disk. Raises UsageError or EngineError."""
     if not engine.local:
         return  # a remote engine's ports and disks are not ours to see
-    if declared.api_port and not ports.is_free(declared.api_address, declared.api_port):
+    address = published(declared, added)
+    if declared.api_port and ports.is_taken(address, declared.api_port):
         raise UsageError(
-            f"port {declared.api_port} on {declared.api_address} is taken by {ports.holder(declared.api_port)}",
+            f"port {declared.api_port} on {address} is taken by {ports.holder(declared.api_port)}",
             fix=f"free it, or declare another networking.apiServerPort in {declared.path}",
         )
     root = engine.root

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from pathlib import Path
 
 from threezone import process
 
 
-def is_free(address: str, port: int) -> bool:
-    """Whether `port` can be bound on `address` here."""
+def is_taken(address: str, port: int) -> bool:
+    """Whether somebody here holds `port` on `address`. In a container the engine's addresses are not ours to see."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as attempt:
         attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closed connection's rest does not count
         try:
             attempt.bind((address, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:  # a low port, or an address of another place, may still be the engine's to bind
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def holder(port: int) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -105,6 +107,35 @@ def observe() -> Engine:
         root=str(info.get("DockerRootDir", "")),
         rootless=any("rootless" in str(option) for option in info.get("SecurityOptions") or []),
     )
+
+
+def gateway() -> str:
+    """The IPv4 address of the engine's default bridge, where containers' `host-gateway` leads. Raises EngineError."""
+    argv = ["docker", "network", "inspect", "bridge", "--format", "{{json .IPAM.Config}}"]
+    seen = process.run(argv, timeout=20, check=False)
+    if seen.exit_code != 0 and "network" not in seen.stderr.lower():
+        raise explain(seen.stderr.strip())
+    found = bridge_address(json.loads(seen.stdout) or []) if seen.exit_code == 0 else ""
+    if not found:
+        raise EngineError(
+            "the engine has no default bridge with an IPv4 address",
+            evidence=seen.stderr.strip() or seen.stdout.strip(),
+            fix="start the engine without `bridge: none`, or attach containers to kind's network instead",
+        )
+    return found
+
+
+def bridge_address(ranges: Sequence[Mapping[str, str]]) -> str:
+    """The gateway among a bridge's address ranges (`IPAM.Config`), IPv4 only; "" without one. Pure.
+
+    A daemon that has just made its bridge lists no gateway until its next start (seen with 20.10): it is then the
+    range's first address, which is what the engine's address management gives out first.
+    """
+    for one in ranges:
+        network = ipaddress.ip_network(one.get("Subnet") or "::/128", strict=False)
+        if network.version == 4:  # noqa: PLR2004  IPv4
+            return one.get("Gateway") or str(next(network.hosts()))
+    return ""
 
 
 _FIX: dict[str, str] = {

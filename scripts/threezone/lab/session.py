@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -72,11 +73,26 @@ class Session:
 
         return f"v{images().node.version}"
 
-    @property
+    @functools.cached_property
     def overlays(self) -> tuple[Overlay, ...]:
-        """What this engine needs beside the declared file."""
+        """What is added to the declared file: what this engine needs, and what the settings say."""
         minor = int(self.kubernetes.split(".")[1])
-        return declared_room.overlays(cgroup=self.engine.cgroup, kubernetes_minor=minor)
+        return (*declared_room.overlays(cgroup=self.engine.cgroup, kubernetes_minor=minor), *self.published)
+
+    @functools.cached_property
+    def published(self) -> tuple[Overlay, ...]:
+        """What publishes the API on the bridge's gateway, where the settings say so."""
+        if self.lab.settings.cluster.api == "loopback":
+            return ()
+        from threezone.cluster import publish
+        from threezone.engine.observe import gateway
+        from threezone.zones.locate import engine_kind
+
+        kind = engine_kind(self.engine)
+        if sys.platform != "linux" and self.engine.local:
+            kind = "desktop"  # whatever it calls itself: a Linux engine on another system is in a virtual machine
+        publish.require(kind)
+        return (publish.on_gateway(self.declared, gateway(), remote=kind == "remote"),)
 
     @functools.cached_property
     def api(self) -> Api:

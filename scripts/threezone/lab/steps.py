@@ -58,7 +58,7 @@ def delete(session: Session) -> None:
 def create(session: Session) -> None:
     """Get the node image and create the cluster; nothing is asked of the user's kubeconfig here."""
     kind_path = session.tools["kind"]
-    lifecycle.preflight(session.declared, session.engine)
+    lifecycle.preflight(session.declared, session.overlays, session.engine)
     (node,) = build.ensure("node", session.channel)
     image = cluster_image(node.reference, session.lab.name)
     session.fresh = lifecycle.create(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from threezone.cluster import lifecycle
+from threezone.cluster.declared import Overlay, published
+from threezone.cluster.kind import Node
 from threezone.errors import DeliveryError, EngineError
 from threezone.lab import plan as lab_plan
 from threezone.lab.observe import Seen, app_answer, observe
@@ -14,10 +17,11 @@ from threezone.plan import Action
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done, and what was seen when it was made."""
+    """What is to be done, what was seen when it was made, and what is not as declared but left to the user."""
 
     actions: tuple[Action, ...]
     seen: Seen
+    notice: str = ""
 
 
 def plan(session: Session) -> Plan:
@@ -33,7 +37,20 @@ def plan(session: Session) -> Plan:
         _, repairs = repair.diagnose()
         if not repairs:
             raise seen.engine_trouble
-    return Plan((*_prefixed(repairs), *lab_plan.up(session.lab, seen, _cluster(session, seen, bool(repairs)))), seen)
+    actions = (*_prefixed(repairs), *lab_plan.up(session.lab, seen, _cluster(session, seen, bool(repairs))))
+    return Plan(actions, seen, notice(session, seen.containers))
+
+
+def notice(session: Session, nodes: Sequence[Node]) -> str:
+    """What the declaration says and a cluster of ours cannot become: where its API is published. "" when all is well.
+
+    The lab works as it is, so this is no failure; a new cluster costs what is in the old one, so it is no action.
+    """
+    if not nodes or not nodes[0].ours:
+        return ""
+    from threezone.cluster import publish
+
+    return publish.elsewhere(nodes, published(session.declared, session.published))
 
 
 def _prefixed(repairs: tuple[Action, ...]) -> tuple[Action, ...]:
@@ -47,8 +64,17 @@ def _cluster(session: Session, seen: Seen, engine_first: bool) -> tuple[Action, 
     if engine_first:  # nothing can be seen yet: neither images nor the engine's cgroup version
         images = Action("images", "get the tools and images that are missing")
         absent = lifecycle.Observed(session.lab.name, "absent")
-        return (images, *lifecycle.plan(absent, session.declared, (), "…"))
+        return (images, *lifecycle.plan(absent, session.declared, _foreseen(session), "…"))
     return cluster_plan(session)
+
+
+def _foreseen(session: Session) -> tuple[Overlay, ...]:
+    """What the settings say about publishing, before there is an engine to name the address."""
+    if session.lab.settings.cluster.api == "loopback":
+        return ()
+    from threezone.cluster import publish
+
+    return (publish.on_gateway(session.declared, ""),)
 
 
 def cluster_plan(session: Session) -> tuple[Action, ...]:
@@ -57,7 +83,7 @@ def cluster_plan(session: Session) -> tuple[Action, ...]:
 
     declared = session.declared  # first: a broken file is told even where there is no engine
     observed = lifecycle.observe(session.lab.name)
-    overlays = () if observed.state == "running" else session.overlays
+    overlays = session.overlays if observed.state in ("absent", "interrupted") else ()
     image = f"threezone/node:{session.kubernetes}-{session.lab.name}"
     actions = lifecycle.plan(observed, declared, overlays, image)
     return (*steps.supplies(session), *actions) if any(action.key == "create" for action in actions) else actions
@@ -89,4 +115,6 @@ def summary(session: Session, plan: Plan) -> str:
         lines.append(f"app       {app_answer(session.api, session.lab.settings.app)}")
     except DeliveryError as silent:  # a project may have no such app; what there is was waited for
         lines.append(f"app       none: {silent.evidence}")
+    if told := notice(session, seen.containers):
+        lines.append(f"notice    {told}")
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from threezone.tasks.lab import CHANNEL, NAME, session
 )
 def create(c: Context, name: str = "", channel: str = "", retain: bool = False, dry_run: bool = False) -> None:
     """Create the cluster that local/kubernetes/kind.yaml declares, connect the kubeconfig, wait until it is Ready."""
+    from threezone.cluster import kind
     from threezone.lab import steps, up
     from threezone.plan import describe
 
@@ -26,11 +27,13 @@ def create(c: Context, name: str = "", channel: str = "", retain: bool = False, 
     actions = up.cluster_plan(at)
     if dry_run:
         say(as_started(describe(actions)))
-        return
-    steps.apply(at, actions)
-    steps.connect(at)
-    steps.ready(at)
-    say(f"the cluster {at.lab.name} is ready" + ("" if actions else "; nothing to do"))
+    else:
+        steps.apply(at, actions)
+        steps.connect(at)
+        steps.ready(at)
+        say(f"the cluster {at.lab.name} is ready" + ("" if actions else "; nothing to do"))
+    if told := up.notice(at, kind.nodes(at.lab.name)):
+        say(as_started(told))
 
 
 @task(help={"name": NAME, "yes": "answer yes to the question"})

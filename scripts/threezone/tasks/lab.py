@@ -45,14 +45,14 @@ def up(c: Context, yes: bool = False, dry_run: bool = False, name: str = "", cha
     at = session(name, channel)
     plan = room.plan(at)
     if dry_run:
-        say(as_started(describe(plan.actions)))
+        say(as_started("\n".join(filter(None, (describe(plan.actions), plan.notice)))))
         return
     if not plan.actions:
         say("nothing to do")
     else:
         consent(plan.actions, yes=yes)
         room.apply(at, plan)
-    say(room.summary(at, plan))
+    say(as_started(room.summary(at, plan)))
 
 
 @task(help={"yes": "answer yes to the question", "dry-run": "print the plan and change nothing", "name": NAME})

@@ -41,6 +41,7 @@ def test_what_is_set_is_set_and_the_rest_stays(tmp_path: Path) -> None:
         ("{cluster: {nmae: x}}", "unknown key threezone.cluster.nmae; did you mean 'name'?"),
         ("{weather: fine}", "unknown key threezone.weather; known keys: channel, cluster, gitops, app"),
         ("{channel: fast}", 'threezone.channel: expected one of auto, release, source, got "fast"'),
+        ("{cluster: {api: everywhere}}", 'threezone.cluster.api: expected one of gateway, loopback, got "everywhere"'),
         ("{channel: 1}", "threezone.channel: expected one of auto, release, source, got 1"),
         ("{cluster: {name: 5}}", "threezone.cluster.name: expected text, got 5"),
         ("{cluster: {name: on}}", "threezone.cluster.name: expected text, got true"),

@@ -1,0 +1,82 @@
+"""Where the API server is published: on 127.0.0.1, or by choice on the bridge's gateway. Pure.
+
+On a native Linux engine a container that goes through `host-gateway` finds nothing of what is published on 127.0.0.1.
+The gateway of the engine's default bridge is an address of the engine's machine that every container reaches.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from threezone.cluster.declared import Declared, Overlay, is_everywhere
+from threezone.cluster.kind import Node
+from threezone.errors import EngineError, UsageError
+from threezone.zones.locate import EngineKind
+
+SETTING = "threezone.cluster.api"
+_BACK = f"set {SETTING}: loopback in invoke.yaml"
+_API = re.compile(r"(\S+):\d+->6443/tcp")
+
+# Docker's filters say who else can come in: from 28.0 on they drop what a neighbour sends to ports of 127.0.0.1 and to
+# containers' own addresses (moby#49325). The bridge's own address is neither (moby#52224 would add it).
+_OPENS = (
+    "this opens the port to every container of the engine, and to neighbours on its network segment who route to the "
+    "bridge through its machine; credentials are needed as before"
+)
+_CANNOT: dict[EngineKind, tuple[str, str]] = {
+    "desktop": (
+        "the engine runs in a virtual machine, and its bridge's address is not one of this machine",
+        f"{_BACK}: there, containers reach what is published on 127.0.0.1 by the name host.docker.internal",
+    ),
+    "rootless": (
+        "the engine is rootless, and its bridge is in a network namespace of its own, where nothing can be published",
+        f"{_BACK}, and attach containers to kind's network: docker network connect kind CONTAINER",
+    ),
+}
+
+
+def require(kind: EngineKind) -> None:
+    """Raise EngineError where the API cannot be published on the bridge's gateway."""
+    if kind in _CANNOT:
+        why, fix = _CANNOT[kind]
+        raise EngineError(f"{SETTING} is gateway, but {why}", fix=fix)
+
+
+def on_gateway(declared: Declared, gateway: str, *, remote: bool = False) -> Overlay:
+    """What publishes the API on `gateway`, with the sentence on what that opens.
+
+    Without an engine the gateway is "": what comes back then is for the plan's words alone.
+    `remote`: the engine is on another machine, and so is the address. Raises UsageError when the file says otherwise.
+    """
+    own = declared.own_address
+    if own and gateway and own != gateway:
+        raise UsageError(
+            f"{declared.path} publishes the API on networking.apiServerAddress {own}, but {SETTING} in invoke.yaml is "
+            f"gateway, which is {gateway} here",
+            fix=f"remove apiServerAddress from {declared.path}, or {_BACK}",
+        )
+    if is_everywhere(gateway):
+        raise EngineError(f"the engine names {gateway} as its bridge's gateway: this is every address", fix=_BACK)
+    where = f"on {gateway}, the gateway of the engine's bridge" if gateway else "on the gateway of the engine's bridge"
+    far = " It is an address of the engine's machine: from here the way is a tunnel." if remote else ""
+    return Overlay(
+        f"the API is published {where}, and not on 127.0.0.1 ({SETTING} is gateway): {_OPENS}.{far}",
+        api_address=gateway or "the gateway",
+    )
+
+
+def elsewhere(nodes: Sequence[Node], wanted: str) -> str:
+    """The sentence for a running cluster whose API is published on another address than `wanted`; "" when it is not.
+
+    kind cannot move a published port (kind#2720), for the engine cannot.
+    """
+    # With several control planes the balancer is what is published; they have a random port of 127.0.0.1 beside it.
+    balancers = [node for node in nodes if node.role == "external-load-balancer"]
+    found = [address.strip("[]") for node in balancers or nodes for address in _API.findall(node.ports)]
+    if not found or wanted in found:
+        return ""
+    return (
+        f"the API is published on {found[0]}, not on {wanted} as it is declared now; a published port cannot be moved, "
+        "so that takes a new cluster: ./run invoke down && ./run invoke up"
+    )
