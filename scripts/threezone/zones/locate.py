@@ -6,6 +6,7 @@ ids that the evidence names is a container of its own; only then may it be joine
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -53,6 +54,7 @@ class Zone:
     engine: EngineKind = "unknown"
     engine_host: str = ""
     gateway: str = ""
+    gateway6: str = ""
     ci: Literal["", "gitlab", "github"] = ""
 
 
@@ -89,6 +91,7 @@ def locate(engine: Engine | None = None, *, root: Path = Path("/")) -> Zone:
         engine=engine_kind(engine),
         engine_host=_engine_host(engine),
         gateway=_default_gateway(root),
+        gateway6=_default_gateway6(root),
         ci=ci,
     )
 
@@ -181,4 +184,18 @@ def _default_gateway(root: Path) -> str:
         fields = line.split()
         if len(fields) > 3 and fields[1] == "00000000" and int(fields[3], 16) & 2:  # noqa: PLR2004
             return socket.inet_ntoa(struct.pack("<L", int(fields[2], 16)))
+    return ""
+
+
+def _default_gateway6(root: Path) -> str:
+    """The IPv6 default route's gateway (/proc/net/ipv6_route: destination, length, source, length, next hop, …), or "".
+
+    A link-local one is left out: no address that is valid beyond this machine can be made from it.
+    """
+    for line in _read(root / "proc/net/ipv6_route").splitlines():
+        fields = line.split()
+        if len(fields) > 8 and fields[0] == "0" * 32 and fields[1] == "00" and int(fields[8], 16) & 2:  # noqa: PLR2004
+            gateway = ipaddress.IPv6Address(bytes.fromhex(fields[4]))
+            if not gateway.is_link_local:
+                return str(gateway)
     return ""

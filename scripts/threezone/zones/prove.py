@@ -6,6 +6,7 @@ one that hangs before that hardly at all. There is no connection whose certifica
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import socket
@@ -24,6 +25,12 @@ from threezone.zones.trust import Trust
 StageName = Literal["dns", "tcp", "tls", "readyz", "auth"]
 STAGES: tuple[StageName, ...] = ("dns", "tcp", "tls", "readyz", "auth")
 
+# Why a stage did not hold, for `explain.py`; a `silent` server is one that the deadline found waiting for it.
+Cause = Literal[
+    "", "address", "unknown-name", "refused", "unreachable", "authority", "name", "date", "plain-http", "handshake",
+    "closed", "not-ready", "unauthorized", "forbidden", "not-an-api", "plugin", "silent", "other",
+]  # fmt: skip
+
 DEADLINE = 3.0  # seconds for all candidates together
 _SETTLE = 1.0  # seconds that a better candidate which is connected may still take after the first proof
 _GRACE = 0.4  # and one that is not yet connected, as a share of the time to the first proof
@@ -31,6 +38,10 @@ _GRACE = 0.4  # and one that is not yet connected, as a share of the time to the
 _REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"  # Kubernetes 1.28 and later: "who am I?"
 _REVIEW_BODY = json.dumps({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"})
 _UNAUTHORIZED = "You must be logged in to the server (Unauthorized)"
+
+_DATES = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+_PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")  # what OpenSSL makes of an answer that is no TLS record
+_UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM)
 
 Value = TypeVar("Value")
 
@@ -43,6 +54,7 @@ class Stage:
     ok: bool
     seconds: float
     why: str = ""
+    cause: Cause = ""
 
 
 @dataclass(frozen=True)
@@ -127,6 +139,10 @@ def _pause(attempts: Sequence[_Attempt], began: float, end: float) -> float:
 class _Failed(Exception):
     """A stage did not hold; the sentence says why."""
 
+    def __init__(self, words: str, cause: Cause = "other") -> None:
+        super().__init__(words)
+        self.cause: Cause = cause
+
 
 class _Attempt:
     """One candidate on its way, in a thread of its own."""
@@ -186,7 +202,7 @@ class _Attempt:
             self._wake()
             if winner is None:
                 why = f"no answer within {self._end - self._began:.1f} s ({running})"
-                stages.append(Stage(running, ok=False, seconds=now - since, why="i/o timeout"))
+                stages.append(Stage(running, ok=False, seconds=now - since, why="i/o timeout", cause="silent"))
             else:
                 why = f"cancelled in {running}: {winner.route.server} was proved first"
         return Proof(self.route, tuple(stages), (ended or now) - self._began, why)
@@ -198,8 +214,8 @@ class _Attempt:
         try:
             value = work()
         except (OSError, http.client.HTTPException, _Failed, ValueError) as error:
-            why = _words(error, self.route)
-            self._note(Stage(name, ok=False, seconds=time.monotonic() - began, why=why))
+            cause, why = _words(error, self.route, name)
+            self._note(Stage(name, ok=False, seconds=time.monotonic() - began, why=why, cause=cause))
             raise _Failed(f"{name}: {why}") from None
         self._note(Stage(name, ok=True, seconds=time.monotonic() - began, why=value if isinstance(value, str) else ""))
         return value
@@ -260,7 +276,7 @@ class _Attempt:
 
     def _ask(self, connection: http.client.HTTPConnection, method: str, path: str, body: str = "") -> tuple[int, bytes]:
         if connection.sock is None:
-            raise _Failed("the server closed the connection")
+            raise _Failed("EOF: the server closed the connection", "closed")
         connection.sock.settimeout(self._remaining())
         headers = {"Accept": "application/json", "User-Agent": "threezone", **self._trust.headers}
         if body:
@@ -272,63 +288,80 @@ class _Attempt:
     def _readyz(self, connection: http.client.HTTPConnection, base: str) -> str:
         status, body = self._ask(connection, "GET", f"{base}/readyz")
         if status == http.HTTPStatus.UNAUTHORIZED:
-            raise _Failed(f"HTTP 401: {_UNAUTHORIZED}")
+            raise _Failed(f"HTTP 401: {_UNAUTHORIZED}", "unauthorized")
         if status != http.HTTPStatus.OK:
             failing = [line for line in body.decode(errors="replace").splitlines() if line.startswith("[-]")]
-            raise _Failed(f"HTTP {status}: the API server is not ready {' '.join(failing)}".rstrip())
+            raise _Failed(f"HTTP {status}: the API server is not ready {' '.join(failing)}".rstrip(), "not-ready")
         return ""
 
     def _who(self, connection: http.client.HTTPConnection, base: str) -> str:
         if self._trust.unusable:
-            raise _Failed(self._trust.unusable)
+            raise _Failed(self._trust.unusable, "plugin")
         status, body = self._ask(connection, "POST", f"{base}{_REVIEW}", _REVIEW_BODY)
         if status == http.HTTPStatus.NOT_FOUND:  # an API server before 1.28
             status, body = self._ask(connection, "GET", f"{base}/api/v1/nodes?limit=1")
             if status == http.HTTPStatus.OK:
                 return "allowed to list nodes"
         if status == http.HTTPStatus.UNAUTHORIZED:
-            raise _Failed(f"HTTP 401: {_UNAUTHORIZED}")
+            raise _Failed(f"HTTP 401: {_UNAUTHORIZED}", "unauthorized")
         answer = json.loads(body)
         if not isinstance(answer, dict):
-            raise _Failed(f"HTTP {status}: no answer of a Kubernetes API server")
+            raise _Failed(f"HTTP {status}: no answer of a Kubernetes API server", "not-an-api")
         user = str(((answer.get("status") or {}).get("userInfo") or {}).get("username") or "")
         if status != http.HTTPStatus.CREATED or user in ("", "system:anonymous"):
-            raise _Failed(f"HTTP {status}: {answer.get('message') or 'not recognised as anybody'}")
+            raise _Failed(f"HTTP {status}: {answer.get('message') or 'not recognised as anybody'}", "forbidden")
         return f"as {user}"
 
 
 def _resolve(server: str) -> tuple[str, int, str, list[tuple[int, Any]]]:
     """The server's host, port and path, and every address of the host, none twice, in the system's order."""
-    parts = urlsplit(server)
-    if parts.scheme != "https" or not parts.hostname:
-        raise _Failed(f"{server!r} is not an https address")
-    host, port = parts.hostname, parts.port or 443
+    try:
+        parts = urlsplit(server)
+        host, port = parts.hostname or "", parts.port or 443
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        raise _Failed(f"{server!r} is not an https address", "address") from None
+    if parts.scheme != "https" or not host:
+        raise _Failed(f"{server!r} is not an https address", "address")
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return host, port, parts.path.rstrip("/"), list(dict.fromkeys((int(at[0]), at[4]) for at in found))
 
 
-def _words(error: Exception, route: Route) -> str:
-    """What happened, in the words that kubectl and curl use for it."""
+def _words(error: Exception, route: Route, stage: StageName) -> tuple[Cause, str]:
+    """What happened: its cause, and the words that kubectl and curl use for it."""
+    if isinstance(error, _Failed):
+        return error.cause, str(error)
     host = urlsplit(route.server).hostname or route.server
+    cause: Cause = "other"
     match error:
         case socket.gaierror():
-            words = f"Could not resolve host: {host} (no such host)"
+            cause, words = "unknown-name", f"Could not resolve host: {host} (no such host)"
         case TimeoutError():
-            words = "i/o timeout"
+            cause, words = "silent", "i/o timeout"
         case ConnectionRefusedError():
-            words = "connection refused"
+            cause, words = "refused", "connection refused"
         case ssl.SSLCertVerificationError() if "mismatch" in error.verify_message:
-            words = f"x509: the certificate is not valid for {route.tls_server_name or host}"
+            cause, words = "name", f"x509: the certificate is not valid for {route.tls_server_name or host}"
+        case ssl.SSLCertVerificationError() if error.verify_code in _DATES:
+            cause, words = "date", f"x509: certificate has expired or is not yet valid ({error.verify_message})"
         case ssl.SSLCertVerificationError():
-            words = f"x509: certificate signed by unknown authority ({error.verify_message}), not by the cluster's CA"
+            reason = error.verify_message
+            cause = "authority"
+            words = f"x509: certificate signed by unknown authority ({reason}), not by the cluster's CA"
+        case ssl.SSLError() if error.reason in _PLAIN:
+            cause, words = "plain-http", "the server speaks no TLS: server gave HTTP response to HTTPS client"
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
+            cause, words = ("handshake" if stage == "tls" else "closed"), "EOF: the server closed the connection"
         case ssl.SSLError():
-            words = f"TLS handshake failed: {error.reason or error}"
-        case http.client.HTTPException():
+            cause, words = "handshake", f"TLS handshake failed: {error.reason or error}"
+        case http.client.HTTPException() | ConnectionResetError() | BrokenPipeError() if stage in ("readyz", "auth"):
+            closed = isinstance(error, (http.client.RemoteDisconnected, http.client.IncompleteRead, OSError))
+            cause = "closed" if closed else "not-an-api"
             words = f"no HTTP answer: {type(error).__name__} {error}".rstrip()
         case json.JSONDecodeError():
-            words = "the answer is not JSON: this is no Kubernetes API server"
+            cause, words = "not-an-api", "the answer is not JSON: this is no Kubernetes API server"
         case OSError():
+            cause = "unreachable" if error.errno in _UNREACHABLE else "handshake" if stage == "tls" else "other"
             words = (error.strerror or str(error)).lower()
         case _:
             words = str(error)
-    return words
+    return cause, words

@@ -13,7 +13,8 @@ from threezone.zones.locate import Zone
 TLS_NAME = "localhost"
 NODE_PORT = 6443  # inside kind's network, whatever port is published
 
-Needs = Literal["", "join"]
+# What a route needs before it can be tried: this container on kind's network, or a tunnel that the engine carries.
+Needs = Literal["", "join", "tunnel"]
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,40 @@ class Route:
 
 
 def candidates(
-    cluster: str, declared: str, zone: Zone, *, network: str = "kind", existing: tuple[str, str] | None = None
+    cluster: str,
+    declared: str,
+    zone: Zone,
+    *,
+    network: str = "kind",
+    existing: tuple[str, str] | None = None,
+    by_hand: tuple[str, str] | None = None,
+    tunnel: bool = False,
 ) -> tuple[Route, ...]:
     """The routes to try, best first, none twice.
 
-    `declared` is the server as kind writes it for the engine's host, `existing` the server and TLS name that the user's
-    kubeconfig has now: a way that works is left as it is. Ways that change something (`needs`) come last.
+    `declared` is the server as kind writes it for the engine's host. `existing` are server and TLS name that the user's
+    kubeconfig has now: a way that works is left as it is. `by_hand` are those that the user asks for, and come before
+    it; without a TLS name the address is tried as it is and as `localhost`. With `tunnel` the engine can carry one.
+    Names come before bare addresses, and ways that change something first (`needs`) come last.
     """
-    found: dict[tuple[str, str], Route] = {}
-    for route in _all(cluster, declared, zone, network, existing):
-        found.setdefault((route.server, route.tls_server_name), route)
+    found: dict[tuple[str, str, Needs], Route] = {}
+    for route in (*_given(by_hand), *_all(cluster, declared, zone, network, existing)):
+        found.setdefault((route.server, route.tls_server_name, route.needs), route)
+    if tunnel:
+        port = _port(declared)
+        # An entry may lead through a tunnel that is no longer there: the same address then needs it again.
+        route = Route("tunnel through the engine", address("127.0.0.1", port), TLS_NAME, "tunnel")
+        found[(route.server, route.tls_server_name, route.needs)] = route
     return tuple(found.values())
+
+
+def _given(by_hand: tuple[str, str] | None) -> Iterator[Route]:
+    if by_hand is None:
+        return
+    server, name = by_hand
+    yield Route("given by hand", server, name)
+    if not name:
+        yield Route("given by hand", server, TLS_NAME)
 
 
 def _all(cluster: str, declared: str, zone: Zone, network: str, existing: tuple[str, str] | None) -> Iterator[Route]:
@@ -49,8 +73,9 @@ def _all(cluster: str, declared: str, zone: Zone, network: str, existing: tuple[
         yield Route(
             "existing entry", existing[0], existing[1], needs if existing[0] in nodes and zone.container_id else ""
         )
-    yield Route("declared", declared)
-    port = urlsplit(declared).port or 443
+    if declared:
+        yield Route("declared", declared)
+    port = _port(declared or (existing or ("",))[0])
     if zone.engine_host:
         yield Route("engine's machine", address(zone.engine_host, port), TLS_NAME)
     if zone.kind == "host":
@@ -59,8 +84,9 @@ def _all(cluster: str, declared: str, zone: Zone, network: str, existing: tuple[
         yield from _node_routes(nodes, needs)
     for name in ("host.docker.internal", "kubernetes.docker.internal"):
         yield Route(name, address(name, port), TLS_NAME)
-    if zone.gateway:
-        yield Route("default gateway", address(zone.gateway, port), TLS_NAME)
+    for gateway in (zone.gateway, zone.gateway6):
+        if gateway:
+            yield Route("default gateway", address(gateway, port), TLS_NAME)
     if zone.container_id and not on_network:
         yield from _node_routes(nodes, needs)
 
@@ -68,6 +94,14 @@ def _all(cluster: str, declared: str, zone: Zone, network: str, existing: tuple[
 def _node_routes(nodes: list[str], needs: Needs) -> Iterator[Route]:
     for server in nodes:
         yield Route("node on kind's network", server, "", needs)
+
+
+def _port(server: str) -> int:
+    """The published port, as the server's address has it; kind's own where it has none, or nonsense."""
+    try:
+        return urlsplit(server).port or NODE_PORT
+    except ValueError:
+        return NODE_PORT
 
 
 def address(host: str, port: int) -> str:
