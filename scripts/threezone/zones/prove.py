@@ -6,7 +6,6 @@ one that hangs before that hardly at all. There is no connection whose certifica
 
 from __future__ import annotations
 
-import errno
 import http.client
 import json
 import socket
@@ -41,7 +40,6 @@ _UNAUTHORIZED = "You must be logged in to the server (Unauthorized)"
 
 _DATES = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 _PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")  # what OpenSSL makes of an answer that is no TLS record
-_UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM)
 
 Value = TypeVar("Value")
 
@@ -331,6 +329,8 @@ def _words(error: Exception, route: Route, stage: StageName) -> tuple[Cause, str
     if isinstance(error, _Failed):
         return error.cause, str(error)
     host = urlsplit(route.server).hostname or route.server
+    if isinstance(error, ssl.SSLError):
+        return _tls_words(error, route.tls_server_name or host, stage)
     cause: Cause = "other"
     match error:
         case socket.gaierror():
@@ -339,29 +339,33 @@ def _words(error: Exception, route: Route, stage: StageName) -> tuple[Cause, str
             cause, words = "silent", "i/o timeout"
         case ConnectionRefusedError():
             cause, words = "refused", "connection refused"
-        case ssl.SSLCertVerificationError() if "mismatch" in error.verify_message:
-            cause, words = "name", f"x509: the certificate is not valid for {route.tls_server_name or host}"
-        case ssl.SSLCertVerificationError() if error.verify_code in _DATES:
-            cause, words = "date", f"x509: certificate has expired or is not yet valid ({error.verify_message})"
-        case ssl.SSLCertVerificationError():
-            reason = error.verify_message
-            cause = "authority"
-            words = f"x509: certificate signed by unknown authority ({reason}), not by the cluster's CA"
-        case ssl.SSLError() if error.reason in _PLAIN:
-            cause, words = "plain-http", "the server speaks no TLS: server gave HTTP response to HTTPS client"
-        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
-            cause, words = ("handshake" if stage == "tls" else "closed"), "EOF: the server closed the connection"
-        case ssl.SSLError():
-            cause, words = "handshake", f"TLS handshake failed: {error.reason or error}"
-        case http.client.HTTPException() | ConnectionResetError() | BrokenPipeError() if stage in ("readyz", "auth"):
-            closed = isinstance(error, (http.client.RemoteDisconnected, http.client.IncompleteRead, OSError))
-            cause = "closed" if closed else "not-an-api"
-            words = f"no HTTP answer: {type(error).__name__} {error}".rstrip()
+        case http.client.HTTPException() | ConnectionError() if stage in ("readyz", "auth"):
+            ended = isinstance(error, (ConnectionError, http.client.IncompleteRead))
+            cause, words = (
+                ("closed" if ended else "not-an-api"),
+                f"no HTTP answer: {type(error).__name__} {error}".rstrip(),
+            )
         case json.JSONDecodeError():
             cause, words = "not-an-api", "the answer is not JSON: this is no Kubernetes API server"
         case OSError():
-            cause = "unreachable" if error.errno in _UNREACHABLE else "handshake" if stage == "tls" else "other"
+            cause = "handshake" if stage == "tls" else "unreachable" if stage == "tcp" else "other"
             words = (error.strerror or str(error)).lower()
         case _:
             words = str(error)
     return cause, words
+
+
+def _tls_words(error: ssl.SSLError, name: str, stage: StageName) -> tuple[Cause, str]:
+    match error:
+        case ssl.SSLCertVerificationError() if "mismatch" in error.verify_message:
+            return "name", f"x509: the certificate is not valid for {name}"
+        case ssl.SSLCertVerificationError() if error.verify_code in _DATES:
+            return "date", f"x509: certificate has expired or is not yet valid ({error.verify_message})"
+        case ssl.SSLCertVerificationError():
+            reason = error.verify_message
+            return "authority", f"x509: certificate signed by unknown authority ({reason}), not by the cluster's CA"
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
+            return ("handshake" if stage == "tls" else "closed"), "EOF: the server closed the connection"
+        case _ if error.reason in _PLAIN:
+            return "plain-http", "TLS handshake failed: the server gave a plain HTTP response to an HTTPS client"
+    return "handshake", f"TLS handshake failed: {error.reason or error}"

@@ -1,7 +1,7 @@
 """Would kubectl send its calls to a server through a proxy? By the rules of Go's net/http, which kubectl follows.
 
-Source: golang.org/x/net/http/httpproxy (`proxy.go`), which `http.ProxyFromEnvironment` uses. A proof in `prove.py` never
-goes through a proxy; a proxy that cannot reach the server is therefore the one thing that a proved route does not show.
+Source: golang.org/x/net/http/httpproxy (`proxy.go`), which `http.ProxyFromEnvironment` uses. A proof (`prove.py`) never
+goes through a proxy: one that cannot reach the server is therefore the one thing that a proved route does not show.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def proxied(server: str, env: Mapping[str, str]) -> str:
         return ""
     value = f'"${kept},"{shlex.quote(host)}' if kept else shlex.quote(host)
     return (
-        f"kubectl would send its calls to {server} through the proxy {_shown(proxy)} (${variable}), which the proof did "
-        f"not use; to go there directly: export NO_PROXY={value}"
+        f"kubectl would send its calls to {server} through the proxy {_shown(proxy)} (${variable}), which the proof "
+        f"did not use; to go there directly: export NO_PROXY={value}"
     )
 
 

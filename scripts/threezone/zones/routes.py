@@ -73,9 +73,8 @@ def _all(cluster: str, declared: str, zone: Zone, network: str, existing: tuple[
         yield Route(
             "existing entry", existing[0], existing[1], needs if existing[0] in nodes and zone.container_id else ""
         )
-    if declared:
-        yield Route("declared", declared)
-    port = _port(declared or (existing or ("",))[0])
+    yield Route("declared", declared)
+    port = _port(declared)
     if zone.engine_host:
         yield Route("engine's machine", address(zone.engine_host, port), TLS_NAME)
     if zone.kind == "host":

@@ -34,9 +34,9 @@ def trust(entry: Entry, *, cluster_directory: Path = Path(), user_directory: Pat
     Raises UsageError for data that is not base64 or PEM, a missing file, or a key that does not fit its certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the chain and the name, and nothing switches it off
-    authority = _material(entry.cluster, "certificate-authority", cluster_directory, entry.context)
-    certificate = _material(entry.user, "client-certificate", user_directory, entry.context)
-    key = _material(entry.user, "client-key", user_directory, entry.context)
+    authority = material(entry.cluster, "certificate-authority", cluster_directory, entry.context)
+    certificate = material(entry.user, "client-certificate", user_directory, entry.context)
+    key = material(entry.user, "client-key", user_directory, entry.context)
     try:
         if authority:
             context.load_verify_locations(cadata=authority.decode("ascii"))
@@ -56,7 +56,7 @@ def trust(entry: Entry, *, cluster_directory: Path = Path(), user_directory: Pat
     return Trust(context, {"Authorization": f"Bearer {token}"} if token else {}, unusable)
 
 
-def _material(stanza: Mapping[str, Any], key: str, directory: Path, context: str) -> bytes:
+def material(stanza: Mapping[str, Any], key: str, directory: Path, context: str) -> bytes:
     """The PEM text that the stanza carries in `<key>-data`, or in the file that `<key>` names; empty for neither."""
     data = stanza.get(f"{key}-data")
     if data:

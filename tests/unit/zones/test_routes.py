@@ -75,6 +75,49 @@ def test_a_remote_engine_s_machine_is_a_way() -> None:
     assert plain(candidates("kind", DECLARED, remote)) == [LOCAL, ("https://docker:6443", "localhost", "")]
 
 
+def test_what_is_given_by_hand_comes_first_as_it_is_and_under_the_name_that_every_kind_certificate_has() -> None:
+    given = plain(
+        candidates("kind", DECLARED, HOST, existing=("https://a:1", "b"), by_hand=("https://10.0.0.9:6443", ""))
+    )
+    assert given == [
+        ("https://10.0.0.9:6443", "", ""),
+        ("https://10.0.0.9:6443", "localhost", ""),
+        ("https://a:1", "b", ""),
+        LOCAL,
+    ]
+    named = plain(candidates("kind", DECLARED, HOST, by_hand=("https://10.0.0.9:6443", "kubernetes")))
+    assert named == [("https://10.0.0.9:6443", "kubernetes", ""), LOCAL]
+
+
+def test_a_tunnel_comes_last_even_where_the_entry_leads_through_one_that_may_be_gone() -> None:
+    tunnel = (DECLARED, "localhost", "tunnel")
+    remote = Zone("host", (), engine="remote", engine_host="far")
+    assert plain(candidates("kind", DECLARED, remote, tunnel=True)) == [
+        LOCAL,
+        ("https://far:6443", "localhost", ""),
+        tunnel,
+    ]
+    again = plain(candidates("kind", DECLARED, MEMBER, existing=(DECLARED, "localhost"), tunnel=True))
+    assert (again[0], again[-1]) == ((DECLARED, "localhost", ""), tunnel)
+    assert plain(candidates("kind", "https://172.17.0.1:7443", HOST, tunnel=True))[-1][0] == "https://127.0.0.1:7443"
+
+
+def test_an_ipv6_gateway_is_a_way_beside_the_other() -> None:
+    both = Zone("container", (), gateway="172.17.0.1", gateway6="fd00::1")
+    assert plain(candidates("kind", DECLARED, both))[-2:] == [GATEWAY, ("https://[fd00::1]:6443", "localhost", "")]
+
+
+def test_a_cluster_that_is_published_on_the_gateway_is_tried_there_first() -> None:
+    routes = plain(candidates("kind", "https://172.17.0.1:6443", OUTSIDE))
+    assert routes[0] == ("https://172.17.0.1:6443", "", "")
+    assert routes[1][:2] == ("https://host.docker.internal:6443", "localhost")
+
+
+@pytest.mark.parametrize("declared", ["https://127.0.0.1", "https://127.0.0.1:port"])
+def test_an_address_without_a_port_means_kind_s_own(declared: str) -> None:
+    assert ("https://172.17.0.1:6443", "localhost", "") in plain(candidates("kind", declared, OUTSIDE))
+
+
 def test_ipv6_addresses_get_brackets() -> None:
     assert address("fd00::1", 6443) == "https://[fd00::1]:6443"
     assert address("host", 6443) == "https://host:6443"
