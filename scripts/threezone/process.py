@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -265,6 +265,36 @@ def run(
         shown = [redact(part) for part in done.argv]
         raise CommandFailed(shown, done.exit_code, running.tail, seconds=done.seconds, hint=hint)
     return done
+
+
+def start_detached(argv: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -> int:
+    """Start a program that goes on after we have ended, and return its process id, which is also its group's.
+
+    It has a session of its own (no terminal, no Ctrl-C of ours), an empty input, `env` as its whole environment and no
+    open file of ours; what it prints goes to the end of `log` (0600). Only daemon.py calls this: it keeps the record by
+    which the program is found and ended. Raises `ToolError` when it is not there or cannot be started.
+    """
+    program = find(argv[0], env)
+    if program is None:
+        raise ToolError(f"the program {argv[0]} is not on PATH", fix="./run invoke tools.install, or install it")
+    with ExitStack() as ours:
+        empty = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        ours.callback(os.close, empty)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        ours.callback(os.close, output)
+        try:
+            return os.posix_spawn(
+                program,
+                [str(part) for part in argv],
+                env,
+                file_actions=[(os.POSIX_SPAWN_DUP2, empty, 0), *((os.POSIX_SPAWN_DUP2, output, to) for to in (1, 2))],
+                setsid=True,
+                setsigmask=(),
+                # Python ignores SIGPIPE, a shell's background job SIGINT; what is ignored would be inherited.
+                setsigdef=(signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP),
+            )
+        except OSError as error:
+            raise ToolError(f"{program} cannot be started: {error.strerror}", evidence=paste(argv)) from None
 
 
 def paste(argv: Sequence[str | Path]) -> str:

@@ -1,0 +1,312 @@
+"""A way to the API server that leads through the engine, where the port that kind published cannot be reached.
+
+kind publishes the API on 127.0.0.1 of the engine's machine. For an engine behind ssh:// OpenSSH's own forwarding
+carries a loopback port of ours to it; for any other engine every connection goes through a `docker exec` in the
+control plane's container. TLS goes from the client to the API server all the same: a tunnel sees no secret and
+changes no certificate, `localhost` is in kind's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from threezone import daemon, labels, process
+from threezone.engine import observe
+from threezone.engine.observe import Engine
+from threezone.errors import ClusterError, CommandFailed, RouteError, ThreezoneError, ToolError
+
+How = Literal["ssh", "exec"]
+
+NODE_PORT = 6443  # of the API server in the node, whatever port is published
+SECONDS = 30.0  # for a tunnel to carry its first byte: ssh's handshakes, or a start of docker exec
+_ANSWER = 10.0  # seconds for one answer through the tunnel
+_ATTEMPTS = 3
+_BALANCER = "external-load-balancer"
+
+# Runs in the node: carry stdin and stdout to the API server. Perl is in every Debian and Ubuntu (perl-base is
+# essential), and unlike bash's /dev/tcp it can close one direction (shutdown(2)): without that the server would not
+# learn that a client has gone, and the connection would stay.
+_CARRY = f"""
+use strict; use Socket;
+socket(my $server, PF_INET, SOCK_STREAM, 0) or die "socket: $!\\n";
+connect($server, pack_sockaddr_in({NODE_PORT}, INADDR_LOOPBACK)) or die "connect to 127.0.0.1:{NODE_PORT}: $!\\n";
+setsockopt($server, Socket::IPPROTO_TCP, Socket::TCP_NODELAY, 1);
+$SIG{{PIPE}} = "IGNORE";
+sub carry {{
+  my ($from, $to) = @_;
+  while (sysread($from, my $data, 65536)) {{
+    while (length $data) {{ my $sent = syswrite($to, $data); defined $sent or return; substr($data, 0, $sent) = ""; }}
+  }}
+}}
+defined(my $sender = fork) or die "fork: $!\\n";
+if (!$sender) {{ carry(*STDIN, $server); shutdown($server, 1); exit; }}
+carry($server, *STDOUT);
+kill "TERM", $sender;
+waitpid $sender, 0;
+"""
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """A tunnel that runs: `https://127.0.0.1:port` leads to the API server of `cluster`."""
+
+    cluster: str
+    port: int
+    how: How
+    pid: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a tunnel has to do; one that does the same for the same engine need not be made again."""
+
+    how: How
+    engine: str
+    target: str  # ssh: the address that kind published, seen from the engine's machine; exec: the node's container
+
+    def facts(self, port: int) -> dict[str, str]:
+        """What the daemon's record keeps."""
+        return {"how": self.how, "engine": self.engine, "target": self.target, "port": str(port)}
+
+
+def open_tunnel(cluster: str, engine: Engine, *, port: int) -> Tunnel:
+    """A tunnel to the API server of the kind cluster `cluster`, made if there is none that works.
+
+    It listens on 127.0.0.1:`port`, or on a free port when that one is taken, and goes on after we have ended; `close`
+    ends it. It has carried a byte both ways when this returns; the certificate is for the caller to verify.
+    Raises ClusterError when the cluster or its control plane does not run, EngineError, ToolError without ssh, and
+    RouteError, with ssh's own words, when ssh does not let us through.
+    """
+    wanted = plan(cluster, engine)
+    existing = daemon.find(_name(cluster))
+    if existing is not None:
+        if existing.facts == wanted.facts(int(existing.facts["port"])) and carries(int(existing.facts["port"])):
+            return _tunnel(cluster, existing)
+        daemon.stop(_name(cluster), pid=existing.pid)
+    program = process.find("ssh" if wanted.how == "ssh" else "docker")
+    if program is None:
+        raise ToolError(
+            f"the program ssh is not on PATH; the engine {engine.endpoint} is reached with it",
+            fix="apt-get install openssh-client",
+        )
+    for attempt in range(_ATTEMPTS):
+        chosen = port if attempt == 0 and is_free(port) else free_port()
+        try:
+            made = daemon.start(
+                _name(cluster),
+                [program, *ssh_arguments(wanted, chosen)]
+                if wanted.how == "ssh"
+                else exec_argv(program, wanted, chosen),
+                env=_docker_environment() if wanted.how == "exec" else None,
+                facts=wanted.facts(chosen),
+                ready=lambda at=chosen: carries(at),  # type: ignore[misc]
+                timeout=SECONDS,
+            )
+        except (CommandFailed, ToolError) as error:
+            if attempt + 1 < _ATTEMPTS and re.search("address already in use", error.evidence, re.IGNORECASE):
+                continue  # somebody took the port between our look and its use
+            raise explain(error.evidence or error.message, cluster, wanted) from None
+        return _tunnel(cluster, made)
+    raise AssertionError  # the last attempt returns or raises
+
+
+def find(cluster: str) -> Tunnel | None:
+    """The tunnel of the cluster, if one runs. Reads files only."""
+    found = daemon.find(_name(cluster))
+    return _tunnel(cluster, found) if found else None
+
+
+def close(cluster: str) -> bool:
+    """End the cluster's tunnel; False when there was none."""
+    return daemon.stop(_name(cluster))
+
+
+def plan(cluster: str, engine: Engine) -> Plan:
+    """Where a tunnel has to lead. Asks the engine. Raises ClusterError when there is nothing to lead to."""
+    nodes = list(_nodes(cluster))
+    ssh = engine.endpoint.startswith("ssh://")
+    # With several control planes it is the balancer that publishes; to the forwarder any of them is good.
+    balanced = any(role == _BALANCER for _, role, _ in nodes)
+    role = _BALANCER if ssh and balanced else "control-plane"
+    fitting = [(name, state) for name, of, state in nodes if of == role]
+    running = [name for name, state in fitting if state == "running"]
+    if not fitting:
+        raise ClusterError(
+            f"the engine {engine.endpoint} has no cluster {cluster}",
+            fix=f"./run invoke cluster.create --name {cluster}",
+        )
+    if not running:
+        raise ClusterError(
+            f"the {role} of the cluster {cluster} does not run",
+            evidence="\n".join(f"{name}: {state}" for name, state in fitting),
+            fix=f"docker start {' '.join(name for name, _ in fitting)}",
+        )
+    if not ssh:
+        return Plan("exec", engine.endpoint, running[0])
+    return Plan("ssh", engine.endpoint, _published(running[0]))
+
+
+def ssh_arguments(wanted: Plan, port: int) -> list[str]:
+    """OpenSSH's arguments: forward our loopback port, run nothing, ask nothing, end when the forwarding cannot be.
+
+    Host keys are checked as the user's own configuration says. The user's multiplexing is kept out: there the master
+    connection would hold the port, and ending our ssh would not free it.
+    """
+    parts = urlsplit(wanted.engine)
+    options = {
+        "BatchMode": "yes",
+        "ExitOnForwardFailure": "yes",
+        "ControlMaster": "no",
+        "ControlPath": "none",
+        "ForwardAgent": "no",
+        "ForwardX11": "no",
+        "PermitLocalCommand": "no",
+        "LogLevel": "INFO",  # the words that explain a refused channel
+        "ConnectTimeout": "10",
+        "ServerAliveInterval": "15",  # after three without an answer ssh ends, and the next connect makes a new tunnel
+    }
+    return [
+        "-N",
+        "-T",
+        *(f"-o{name}={value}" for name, value in options.items()),
+        "-L",
+        f"127.0.0.1:{port}:{wanted.target}",
+        *(["-l", parts.username] if parts.username else []),
+        *(["-p", str(parts.port)] if parts.port else []),
+        "--",
+        parts.hostname or "",
+    ]
+
+
+def exec_argv(docker: Path, wanted: Plan, port: int) -> list[str | Path]:
+    """The forwarder with `docker exec` as its program."""
+    forwarder = Path(__file__).with_name("forwarder.py")
+    return [sys.executable, "-I", forwarder, str(port), docker, "exec", "-i", wanted.target, "perl", "-e", _CARRY]
+
+
+def explain(words: str, cluster: str, wanted: Plan) -> ThreezoneError:
+    """The error for a tunnel that ended, or carried nothing, with these `words`."""
+    lowered = words.lower()
+    parts = urlsplit(wanted.engine)
+    machine = parts.hostname or wanted.engine
+    by_hand = " ".join(
+        ["ssh", *(["-p", str(parts.port)] if parts.port else []),
+         f"{parts.username}@{machine}" if parts.username else machine]
+    )  # fmt: skip
+    for needles, message, fix in (
+        (("identification has changed",), f"the host key of {machine} is another one than before",
+         f"if the machine was made anew: ssh-keygen -R {_known_as(machine, parts.port)}, then {by_hand} true"),
+        (("host key verification failed", "host key is known"), f"the host key of {machine} is not known here",
+         f"{by_hand} true, and compare the fingerprint before you accept it"),
+        (("permission denied",), f"{machine} does not accept our ssh key",
+         f"ssh-add -l shows the agent's keys; {by_hand.replace('ssh', 'ssh-copy-id', 1)} installs one"),
+        (("administratively prohibited",), f"the ssh server on {machine} refuses to forward connections",
+         f"AllowTcpForwarding local in /etc/ssh/sshd_config of {machine}, then restart its sshd"),
+        (("could not resolve hostname",), f"the name {machine} cannot be resolved here", "check DOCKER_HOST"),
+        (("open failed: connect failed",), f"nothing answers on {wanted.target} of {machine}",
+         f"./run invoke cluster.status --name {cluster}"),
+        (("ssh: connect to host",), f"{machine} does not answer ssh", f"{by_hand} true"),
+    ):  # fmt: skip
+        if wanted.how == "ssh" and any(needle in lowered for needle in needles):
+            return RouteError(message, evidence=words, fix=fix)
+    if wanted.how == "exec" and re.search("no such container|is not running|is paused|is restarting", lowered):
+        return ClusterError(
+            f"the node {wanted.target} does not run", evidence=words, fix=f"docker start {wanted.target}"
+        )
+    if wanted.how == "exec" and f"connect to 127.0.0.1:{NODE_PORT}" in lowered:
+        return ClusterError(
+            f"the API server does not listen in the node {wanted.target}",
+            evidence=words,
+            fix=f"./run invoke cluster.logs --name {cluster}",
+        )
+    if wanted.how == "exec" and "docker daemon" in lowered:
+        return observe.explain(words)
+    return RouteError(
+        f"the tunnel to the cluster {cluster} does not carry anything",
+        evidence=words,
+        fix=f"{by_hand} true" if wanted.how == "ssh" else f"./run invoke cluster.status --name {cluster}",
+    )
+
+
+def carries(port: int) -> bool:
+    """Whether something at the far end of 127.0.0.1:`port` answers.
+
+    A line of plain HTTP is what a TLS server answers at once, and without a word of trust ("client sent an HTTP request
+    to an HTTPS server"); the answer is not read. Only this shows that the far end is there: ssh accepts on our side
+    before it asks.
+    """
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=_ANSWER) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        return connection.recv(1) != b""
+    return False
+
+
+def is_free(port: int) -> bool:
+    """Whether `port` can be bound on 127.0.0.1."""
+    with socket.socket() as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A port that is free on 127.0.0.1 now."""
+    with socket.socket() as any_port:
+        any_port.bind(("127.0.0.1", 0))
+        return int(any_port.getsockname()[1])
+
+
+def _name(cluster: str) -> str:
+    return f"tunnel-{cluster}"
+
+
+def _tunnel(cluster: str, found: daemon.Daemon) -> Tunnel:
+    how: How = "ssh" if found.facts["how"] == "ssh" else "exec"
+    return Tunnel(cluster, int(found.facts["port"]), how, found.pid)
+
+
+def _nodes(cluster: str) -> Iterator[tuple[str, str, str]]:
+    """Name, role and state of every node container, by kind's labels."""
+    fields = f'{{{{.Names}}}}\t{{{{.Label "{labels.KIND_ROLE}"}}}}\t{{{{.State}}}}'
+    argv = ["docker", "ps", "--all", "--filter", f"label={labels.KIND_CLUSTER}={cluster}", "--format", fields]
+    seen = process.run(argv, timeout=30, check=False)
+    if seen.exit_code != 0:
+        raise observe.explain(seen.stderr.strip())
+    for line in sorted(seen.stdout.splitlines()):
+        name, role, state = line.split("\t")
+        yield name, role, state
+
+
+def _published(container: str) -> str:
+    """The address on the engine's machine where the container's API port is published."""
+    seen = process.run(["docker", "port", container, f"{NODE_PORT}/tcp"], timeout=30, check=False)
+    if seen.exit_code != 0 or not seen.stdout.strip():
+        raise ClusterError(
+            f"{container} publishes no port for the API server", evidence=seen.stderr.strip(), fix="docker ps"
+        )
+    address, _, port = seen.stdout.splitlines()[0].strip().rpartition(":")
+    # What listens everywhere listens on loopback too.
+    seen_from_there = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(address, address)  # noqa: S104 - not bound here
+    return f"{seen_from_there}:{port}"
+
+
+def _known_as(machine: str, port: int | None) -> str:
+    return f"'[{machine}]:{port}'" if port else machine
+
+
+def _docker_environment() -> dict[str, str]:
+    """What tells docker its engine. Not DOCKER_AUTH_CONFIG and its like: those are secrets that exec does not need."""
+    names = ("HOST", "CONTEXT", "CONFIG", "TLS", "TLS_VERIFY", "CERT_PATH", "API_VERSION")
+    return {f"DOCKER_{name}": os.environ[f"DOCKER_{name}"] for name in names if f"DOCKER_{name}" in os.environ}
