@@ -205,7 +205,7 @@ def _paragraph(case: str, group: Sequence[tuple[Proof, Stage]], zone: Zone) -> s
         name=proof.route.tls_server_name or _host(proof),
         why=textwrap.shorten(stage.why, _WHY, placeholder=" …"),
         here=_here(zone),
-        machine=zone.engine_host or "another machine",
+        machine="another machine" if _is_loopback(zone.engine_host) else zone.engine_host or "another machine",
         label=labels.KIND_CLUSTER,
         remedy=_remedy(zone),
     )

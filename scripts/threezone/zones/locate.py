@@ -12,6 +12,7 @@ import os
 import re
 import socket
 import struct
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from threezone import process
 from threezone.engine.observe import Engine
 
 EngineKind = Literal["native", "desktop", "rootless", "remote", "unknown"]
+System = Literal["linux", "wsl", "macos", "windows"]
+Ci = Literal["", "gitlab", "github"]
 
 JOINED_ALIAS = "threezone-joined"  # marks a network attachment as ours, on the attachment itself
 _INSPECT = "{{.Id}} {{json .NetworkSettings.Networks}}"
@@ -29,6 +32,10 @@ _INSPECT = "{{.Id}} {{json .NetworkSettings.Networks}}"
 _ID = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
 _SHORT_ID = re.compile(r"[0-9a-f]{12}")
 _CONTAINER_GROUPS = ("docker", "libpod", "containerd", "kubepods", "crio", "lxc")
+# The kernel is the one thing that a container without the engine's socket sees of its engine.
+_MACHINES = (("linuxkit", "Docker Desktop"), ("orbstack", "OrbStack"))
+# Set by VS Code's Dev Containers extension and by GitHub Codespaces in the containers that they make.
+_DEVCONTAINER = ("REMOTE_CONTAINERS", "CODESPACES")
 _MOUNTED_BY_ENGINES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 
 
@@ -43,7 +50,8 @@ class Zone:
 
     `kind` is host when the engine's published ports are on our own 127.0.0.1. `container_id` is our own container's id,
     confirmed by the engine that answers here, else "". `networks` are that container's; `joined` says that we put it on
-    kind's network. `gateway` is our default route's, `engine_host` the engine's machine when DOCKER_HOST names one.
+    kind's network. `gateway` and `gateway6` are our default routes', `engine_host` is the engine's machine when
+    DOCKER_HOST names one. What only the environment says (`ci`, `devcontainer`) decides nothing: it explains.
     """
 
     kind: Literal["host", "container"]
@@ -55,7 +63,9 @@ class Zone:
     engine_host: str = ""
     gateway: str = ""
     gateway6: str = ""
-    ci: Literal["", "gitlab", "github"] = ""
+    ci: Ci = ""
+    devcontainer: bool = False
+    system: System = "linux"
 
 
 def locate(engine: Engine | None = None, *, root: Path = Path("/")) -> Zone:
@@ -67,13 +77,13 @@ def locate(engine: Engine | None = None, *, root: Path = Path("/")) -> Zone:
         evidence.append(here)
     elif not marks:
         evidence.append("no mark of a container in /.dockerenv, /run/.containerenv, mountinfo and cgroup")
-    if "microsoft" in _read(root / "proc/sys/kernel/osrelease").lower():
-        evidence.append("the kernel is WSL's")
-    ci: Literal["", "gitlab", "github"] = (
-        "gitlab" if os.environ.get("GITLAB_CI") else "github" if os.environ.get("GITHUB_ACTIONS") else ""
-    )
+    evidence += _kernel(root)
+    ci = _ci()
+    devcontainer = [name for name in _DEVCONTAINER if os.environ.get(name)] if marks else []
     if ci:
         evidence.append(f"the environment is a {ci} job's")
+    if devcontainer:
+        evidence.append(f"the environment is a devcontainer's ({', '.join(devcontainer)})")
     is_container = bool(marks) and not here
     container_id, networks, joined = "", tuple[str, ...](), False
     if is_container:
@@ -82,6 +92,7 @@ def locate(engine: Engine | None = None, *, root: Path = Path("/")) -> Zone:
         evidence.append(answer)
         networks = tuple(sorted(attached))
         joined = JOINED_ALIAS in attached.get(kind_network(), ())
+    evidence += _engine_evidence(engine, ci)
     return Zone(
         kind="container" if is_container else "host",
         evidence=tuple(evidence),
@@ -93,6 +104,8 @@ def locate(engine: Engine | None = None, *, root: Path = Path("/")) -> Zone:
         gateway=_default_gateway(root),
         gateway6=_default_gateway6(root),
         ci=ci,
+        devcontainer=bool(devcontainer),
+        system=_system(root),
     )
 
 
@@ -108,6 +121,26 @@ def engine_kind(engine: Engine | None) -> EngineKind:
     return "rootless" if engine.rootless else "native"
 
 
+def _engine_evidence(engine: Engine | None, ci: Ci) -> list[str]:
+    """What the engine says about itself, and what its address says about where it runs."""
+    endpoint = engine.endpoint if engine else os.environ.get("DOCKER_HOST", "")
+    shown = _without_password(endpoint)
+    found = []
+    if engine is not None and engine.version:
+        found.append(f"the engine at {shown} is {engine.version} on {engine.system or 'an unnamed system'}")
+    if engine_kind(engine) == "remote":
+        alias = ci == "gitlab" and _engine_host(engine) == "docker"
+        service = ", the alias of GitLab's service docker:dind" if alias else ""
+        found.append(f"the engine's address is {shown}{service}: its published ports are not here")
+    return found
+
+
+def _without_password(endpoint: str) -> str:
+    scheme, slashes, rest = endpoint.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}{slashes}{user.partition(':')[0]}{at}{host}"
+
+
 def _engine_host(engine: Engine | None) -> str:
     endpoint = engine.endpoint if engine else os.environ.get("DOCKER_HOST", "")
     return (urlsplit(endpoint).hostname or "") if endpoint.startswith(("tcp://", "ssh://", "http")) else ""
@@ -118,6 +151,33 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:  # absent (another system), or hidden by a sandbox: no evidence either way
         return ""
+
+
+def _system(root: Path) -> System:
+    if sys.platform == "darwin":
+        return "macos"
+    if sys.platform == "win32":
+        return "windows"
+    return "wsl" if "microsoft" in _release(root) else "linux"
+
+
+def _release(root: Path) -> str:
+    return _read(root / "proc/sys/kernel/osrelease").strip().lower()
+
+
+def _kernel(root: Path) -> list[str]:
+    """What the system says about where containers run on it: in a virtual machine, or right here."""
+    if sys.platform in ("darwin", "win32"):
+        name = "macOS" if sys.platform == "darwin" else "Windows"
+        return [f"the system is {name}: its engine is a virtual machine, which publishes ports here"]
+    release = _release(root)
+    found = ["the kernel is WSL's"] if "microsoft" in release else []
+    machine = next((owner for word, owner in _MACHINES if word in release), "")
+    return found + ([f"the kernel {release} is that of {machine}'s virtual machine"] if machine else [])
+
+
+def _ci() -> Ci:
+    return "gitlab" if os.environ.get("GITLAB_CI") else "github" if os.environ.get("GITHUB_ACTIONS") else ""
 
 
 def _marks(root: Path) -> Iterator[tuple[str, str]]:

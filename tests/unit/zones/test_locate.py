@@ -1,6 +1,7 @@
 """Where am I, from the files that a host and containers of several engines really show."""
 
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -23,7 +24,7 @@ ROUTE = "Iface\tDestination\tGateway \tFlags\neth0\t000011AC\t00000000\t0001\net
 
 @pytest.fixture(autouse=True)
 def _nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DOCKER_HOST", "GITLAB_CI", "GITHUB_ACTIONS"):
+    for name in ("DOCKER_HOST", "GITLAB_CI", "GITHUB_ACTIONS", "REMOTE_CONTAINERS", "CODESPACES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", "")  # no docker client: nothing is asked
     monkeypatch.setattr(socket, "gethostname", lambda: "somewhere")
@@ -95,7 +96,7 @@ def test_other_long_numbers_are_no_containers(tmp_path: Path) -> None:
 def test_a_job_and_wsl_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITLAB_CI", "true")
     zone = locate(root=root(tmp_path, proc__sys__kernel__osrelease="5.15.90.1-microsoft-standard-WSL2\n"))
-    assert zone.ci == "gitlab"
+    assert (zone.ci, zone.system) == ("gitlab", "wsl")
     assert zone.evidence[1:] == ("the kernel is WSL's", "the environment is a gitlab job's")
 
 
@@ -103,6 +104,82 @@ def test_a_remote_engine_is_known_by_its_address(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("DOCKER_HOST", "tcp://docker:2375")
     zone = locate(root=tmp_path)
     assert (zone.engine, zone.engine_host) == ("remote", "docker")
+    assert zone.evidence[-1] == "the engine's address is tcp://docker:2375: its published ports are not here"
+
+
+def test_the_alias_of_docker_in_docker_is_told_in_a_gitlab_job_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://docker:2375")
+    monkeypatch.setenv("GITLAB_CI", "true")
+    assert "the alias of GitLab's service docker:dind" in locate(root=tmp_path).evidence[-1]
+    monkeypatch.setenv("DOCKER_HOST", "tcp://build.example:2375")
+    assert "alias" not in locate(root=tmp_path).evidence[-1]
+
+
+def test_a_password_in_the_engine_s_address_is_not_shown(tmp_path: Path) -> None:
+    evidence = locate(Engine("ok", "tcp://me:hunter2@there:1", version="29", system="Debian"), root=tmp_path).evidence
+    assert "tcp://me@there:1" in evidence[-1]
+    assert "hunter2" not in " ".join(evidence)
+
+
+def test_an_engine_that_answers_is_evidence(tmp_path: Path) -> None:
+    engine = Engine("ok", "unix:///var/run/docker.sock", version="29.1", system="Docker Desktop")
+    zone = locate(engine, root=tmp_path)
+    assert zone.engine == "desktop"
+    assert zone.evidence[-1] == "the engine at unix:///var/run/docker.sock is 29.1 on Docker Desktop"
+
+
+@pytest.mark.parametrize("variable", ["REMOTE_CONTAINERS", "CODESPACES"])
+def test_a_devcontainer_is_told_where_marks_of_a_container_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "true")
+    assert not locate(root=root(tmp_path, proc__net__dev=DEV)).devcontainer  # a variable alone proves nothing
+    zone = locate(root=root(tmp_path, proc__self__mountinfo=DOCKER_MOUNTS))
+    assert (zone.kind, zone.devcontainer) == ("container", True)
+    assert f"the environment is a devcontainer's ({variable})" in zone.evidence
+
+
+@pytest.mark.parametrize(
+    ("release", "owner"), [("6.10.14-linuxkit", "Docker Desktop"), ("6.11.10-orbstack-00280-g1", "OrbStack")]
+)
+def test_a_container_without_the_socket_sees_its_engine_in_the_kernel(tmp_path: Path, release: str, owner: str) -> None:
+    zone = locate(root=root(tmp_path, proc__self__mountinfo=DOCKER_MOUNTS, proc__sys__kernel__osrelease=f"{release}\n"))
+    assert f"the kernel {release} is that of {owner}'s virtual machine" in zone.evidence
+
+
+@pytest.mark.parametrize(
+    ("platform", "system", "name"), [("darwin", "macos", "macOS"), ("win32", "windows", "Windows")]
+)
+def test_a_laptop_s_system_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, system: str, name: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    zone = locate(root=tmp_path)
+    assert (zone.kind, zone.system) == ("host", system)
+    assert zone.evidence[1] == f"the system is {name}: its engine is a virtual machine, which publishes ports here"
+
+
+ROUTE6 = (
+    "{destination} {length} 00000000000000000000000000000000 00 {hop} 00000400 00000001 00000000 {flags}     eth0\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("destination", "length", "hop", "flags", "gateway"),
+    [
+        ("0" * 32, "00", "fd000000000000000000000000000001", "00000003", "fd00::1"),
+        ("0" * 32, "00", "fe800000000000000000000000000001", "00000003", ""),  # link-local: valid on one machine only
+        ("0" * 32, "00", "0" * 32, "00200200", ""),  # the kernel's own "unreachable" route
+        ("fd" + "0" * 30, "40", "fd000000000000000000000000000001", "00000003", ""),
+    ],
+)
+def test_the_ipv6_gateway_is_that_of_the_default_route(  # noqa: PLR0917 - one row of a table each
+    tmp_path: Path, destination: str, length: str, hop: str, flags: str, gateway: str
+) -> None:
+    line = ROUTE6.format(destination=destination, length=length, hop=hop, flags=flags)
+    assert locate(root=root(tmp_path, proc__net__ipv6_route=line)).gateway6 == gateway
 
 
 @pytest.mark.parametrize(
