@@ -1,20 +1,74 @@
-"""A revision on its way: Flux's GitRepository and Kustomization of the lab, and the wait for exactly one commit."""
+"""A revision on its way: Flux's source and Kustomization, and the wait for exactly one commit."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from threezone.errors import DeliveryError
+from threezone.errors import ClusterError, DeliveryError, UsageError
 from threezone.events import step
-from threezone.gitops.flux import NAMESPACE
+from threezone.gitops import workload
+from threezone.gitops.flux import DEPLOYMENTS, NAMESPACE
 from threezone.kube.client import Api, Json
-from threezone.kube.waiting import World, condition, wait_for
+from threezone.kube.waiting import Overdue, World, condition, wait_for
 
-SOURCES = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{NAMESPACE}/gitrepositories"
-KUSTOMIZATIONS = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{NAMESPACE}/kustomizations"
+SOURCE = "/apis/source.toolkit.fluxcd.io/v1/namespaces/{namespace}/{plural}"
+KUSTOMIZATION = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{namespace}/kustomizations"
+SOURCES = SOURCE.format(namespace=NAMESPACE, plural="gitrepositories")
+KUSTOMIZATIONS = KUSTOMIZATION.format(namespace=NAMESPACE)
 REQUESTED = "reconcile.fluxcd.io/requestedAt"  # fluxcd/pkg, apis/meta: ReconcileRequestAnnotation
-KEY = NAMESPACE + "/{name}"
+# Who carries a commit, and what stands still without it.
+CARRIERS = {"source-controller": "fetches", "kustomize-controller": "applies"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A Kustomization of Flux and the source that it applies; by default both have one name and stand in one place."""
+
+    name: str
+    namespace: str = NAMESPACE
+    source: str = ""
+    source_namespace: str = ""
+    source_kind: str = "GitRepository"
+
+    @property
+    def kustomizations(self) -> str:
+        """The collection that holds the Kustomization."""
+        return KUSTOMIZATION.format(namespace=self.namespace)
+
+    @property
+    def sources(self) -> str:
+        """The collection that holds the source."""
+        plural = {"GitRepository": "gitrepositories", "OCIRepository": "ocirepositories", "Bucket": "buckets"}
+        return SOURCE.format(namespace=self.source_namespace or self.namespace, plural=plural[self.source_kind])
+
+    @property
+    def paths(self) -> tuple[str, str]:
+        """The API paths of the two objects: the source's, the Kustomization's."""
+        return f"{self.sources}/{self.source or self.name}", f"{self.kustomizations}/{self.name}"
+
+    def find(self, world: World) -> tuple[Json | None, Json | None]:
+        """The source and the Kustomization in what is seen."""
+        source = f"{self.source_namespace or self.namespace}/{self.source or self.name}"
+        return world.get(self.sources, {}).get(source), world.get(self.kustomizations, {}).get(
+            f"{self.namespace}/{self.name}"
+        )
+
+
+def target(api: Api, name: str, namespace: str = NAMESPACE) -> Target:
+    """The Kustomization of that name with the source that it names. Raises DeliveryError when it is not there."""
+    found = api.get(f"{KUSTOMIZATION.format(namespace=namespace)}/{name}")
+    if found is None:
+        raise DeliveryError(
+            f"there is no Kustomization {name} in the namespace {namespace}",
+            fix="kubectl get kustomizations --all-namespaces",
+        )
+    of = found["spec"]["sourceRef"]
+    if of["kind"] not in ("GitRepository", "OCIRepository", "Bucket"):
+        raise UsageError(f"the Kustomization {name} applies a {of['kind']}, whose revisions cannot be waited for here")
+    return Target(name, namespace, of["name"], of.get("namespace", ""), of["kind"])
 
 
 @dataclass(frozen=True)
@@ -28,23 +82,26 @@ class Delivery:
     message: str
 
 
-def declare(api: Api, *, name: str, url: str, branch: str, path: str) -> None:
+def declare(
+    api: Api, *, name: str, url: str, branch: str, path: str, namespace: str = NAMESPACE, interval: str = "1m0s"
+) -> None:
     """Tell Flux what to reconcile (server-side apply; nothing changes when it is declared already)."""
+    source, kustomization = Target(name, namespace).paths
     api.apply(
-        f"{SOURCES}/{name}",
+        source,
         {
             "apiVersion": "source.toolkit.fluxcd.io/v1",
             "kind": "GitRepository",
-            "metadata": {"name": name, "namespace": NAMESPACE},
-            "spec": {"url": url, "ref": {"branch": branch}, "interval": "1m0s", "timeout": "60s"},
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"url": url, "ref": {"branch": branch}, "interval": interval, "timeout": "60s"},
         },
     )
     api.apply(
-        f"{KUSTOMIZATIONS}/{name}",
+        kustomization,
         {
             "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
             "kind": "Kustomization",
-            "metadata": {"name": name, "namespace": NAMESPACE},
+            "metadata": {"name": name, "namespace": namespace},
             "spec": {
                 "sourceRef": {"kind": "GitRepository", "name": name},
                 "path": f"./{path}",
@@ -88,12 +145,20 @@ def _fetched(source: Json) -> str:
     return str(((source.get("status") or {}).get("artifact") or {}).get("revision", ""))
 
 
-def request(api: Api, name: str) -> str:
-    """Ask Flux to fetch and apply now, by its own annotation. Returns the request's stamp, for `missing`."""
+def request(api: Api, at: Target, *, source_only: bool = False) -> str:
+    """Ask Flux to fetch and apply now, by its own annotation. Returns the request's stamp, for `missing`.
+
+    A new revision is applied without being asked for: for that, asking for the source is enough.
+    """
     stamp = datetime.now(UTC).isoformat()
-    for path in (f"{SOURCES}/{name}", f"{KUSTOMIZATIONS}/{name}"):
+    for path in at.paths[:1] if source_only else at.paths:
         api.merge(path, {"metadata": {"annotations": {REQUESTED: stamp}}})
     return stamp
+
+
+def handled(item: Json) -> str:
+    """The stamp of the last request that Flux has answered for a source or Kustomization."""
+    return str((item.get("status") or {}).get("lastHandledReconcileAt", ""))
 
 
 # Reasons with which kustomize-controller says that this revision cannot be applied (its api/v1, condition reasons).
@@ -101,49 +166,188 @@ def request(api: Api, name: str) -> str:
 FINAL = {"BuildFailed", "ReconciliationFailed", "HealthCheckFailed", "PruneFailed"}
 
 
-def missing(world: World, name: str, revision: str, stamp: str) -> list[str]:
-    """The judge of a delivered revision. Pure. Raises DeliveryError when Flux says that this revision failed.
+class Unhealthy(DeliveryError):
+    """A delivered object that cannot become healthy, and the pod (namespace/name) that holds it back."""
 
-    A failure counts when it is an answer to our request (`stamp`): an older one of the same revision may have healed.
+    def __init__(self, revision: str, trouble: workload.Stuck) -> None:
+        super().__init__(
+            f"{trouble.item} of {short(revision)} cannot become healthy",
+            evidence=trouble.words,
+            fix=f"kubectl -n {trouble.item.namespace} describe {trouble.item.kind.lower()} {trouble.item.name}",
+        )
+        self.pod = trouble.pod
+
+
+def missing(world: World, at: Target, revision: str, stamp: str = "") -> list[str]:
+    """The judge of a delivered revision. Pure. Raises DeliveryError as soon as it cannot be delivered.
+
+    `revision` is a full one or what `matches` takes for it. With the `stamp` of a request, what Flux said before it
+    does not count: a revision that failed then may have healed. Without one every word about that revision counts.
     """
-    key = KEY.format(name=name)
-    source, kustomization = world[SOURCES].get(key), world[KUSTOMIZATIONS].get(key)
+    source, kustomization = at.find(world)
     if source is None or kustomization is None:
-        return [f"Flux's GitRepository and Kustomization {name}"]
-    if (fetched := _fetched(source)) != revision:
-        words = condition(source, "Ready").get("message", "")
-        return [f"Flux to fetch {short(revision)} (it has {short(fetched) or 'nothing'}: {words})"]
-    status = kustomization.get("status") or {}
-    ready = condition(kustomization, "Ready")
-    if status.get("lastAppliedRevision") == revision and _ready(kustomization):
+        return [f"Flux's {at.source_kind} {at.source or at.name} and Kustomization {at.name}"]
+    status, here = kustomization.get("status") or {}, matches(_fetched(source), revision)
+    if here and matches(status.get("lastAppliedRevision", ""), revision) and _ready(kustomization):
         return []
-    if (
-        status.get("lastAttemptedRevision") == revision
-        and ready.get("status") == "False"
-        and ready.get("reason") in FINAL
-        and status.get("lastHandledReconcileAt") == stamp
-    ):
+    carried(world)
+    if not here:
+        return _unfetched(source, at, revision, stamp)
+    _movable(kustomization, "Kustomization")
+    ready = condition(kustomization, "Ready")
+    items = workload.inventory(kustomization)
+    if not matches(status.get("lastAttemptedRevision", ""), revision):
+        return [f"Flux to apply {short(revision)} ({ready.get('message') or 'not begun'})"]
+    if (words := failure(kustomization, revision)) and (not stamp or handled(kustomization) == stamp):
         raise DeliveryError(
             f"Flux could not apply {short(revision)}: {ready.get('reason')}",
-            evidence=str(ready.get("message", "")),
+            evidence="\n".join([words, *workload.troubles(world, items)]),
             fix="correct the manifests, commit, and ./run invoke gitops.push",
         )
-    return [f"Flux to apply {short(revision)} ({ready.get('message') or 'not begun'})"]
+    if applied(kustomization, revision) and (trouble := workload.stuck(world, items)):
+        raise Unhealthy(revision, trouble)
+    return [f"Flux to apply {short(revision)} ({_progress(kustomization)})", *workload.troubles(world, items)]
+
+
+def _unfetched(source: Json, at: Target, revision: str, stamp: str) -> list[str]:
+    held, words = _fetched(source), str(condition(source, "Ready").get("message", ""))
+    _movable(source, at.source_kind)
+    if stamp and handled(source) == stamp and _ready(source):
+        raise DeliveryError(
+            f"the source {source['metadata']['name']} does not hold {short(revision)}: it holds {short(held)}",
+            evidence=words,
+            fix="push that commit to the branch that Flux follows: ./run invoke gitops.push",
+        )
+    return [f"Flux to fetch {short(revision)} (it has {short(held) or 'nothing'}: {words})"]
+
+
+def _progress(kustomization: Json) -> str:
+    words = condition(kustomization, "Reconciling") or condition(kustomization, "Ready")
+    return words.get("message") or "not begun"
+
+
+def failure(kustomization: Json, revision: str) -> str:
+    """What Flux says why it could not apply this revision; "" when it does not say so. Pure."""
+    status, ready = kustomization.get("status") or {}, condition(kustomization, "Ready")
+    if not matches(status.get("lastAttemptedRevision", ""), revision) or ready.get("status") != "False":
+        return ""
+    return str(ready.get("message", "")) if ready.get("reason") in FINAL else ""
+
+
+def fetched(world: World, at: Target, revision: str) -> bool:
+    """Whether Flux holds the revision's files. Pure."""
+    source = at.find(world)[0]
+    return source is not None and matches(_fetched(source), revision)
+
+
+def applied(kustomization: Json, revision: str) -> bool:
+    """Whether the API server has all objects of the revision; they need not be healthy yet. Pure.
+
+    kustomize-controller checks health after it has applied and pruned, and says so in its condition Healthy.
+    """
+    status = kustomization.get("status") or {}
+    if not matches(status.get("lastAttemptedRevision", ""), revision):
+        return False
+    checking = f"health checks for revision {status['lastAttemptedRevision']} "
+    return status["lastAttemptedRevision"] == status.get("lastAppliedRevision") or any(
+        checking in condition(kustomization, kind).get("message", "") for kind in ("Healthy", "Reconciling")
+    )
+
+
+def carried(world: World) -> None:
+    """Raise DeliveryError when one of Flux's controllers that a commit needs is scaled to zero. Pure."""
+    for name, work in CARRIERS.items():
+        deployment = world.get(DEPLOYMENTS, {}).get(f"{NAMESPACE}/{name}")
+        if deployment and deployment["spec"].get("replicas", 1) == 0:
+            raise DeliveryError(
+                f"{name} is scaled to zero: nobody {work} commits",
+                evidence=f"deployment {NAMESPACE}/{name}: replicas 0",
+                fix=f"kubectl -n {NAMESPACE} scale deployment {name} --replicas=1",
+            )
+
+
+def _movable(item: Json, kind: str) -> None:
+    """Raise DeliveryError when Flux will not look at the object again by itself: suspended, or stalled."""
+    name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
+    if item["spec"].get("suspend"):
+        change = '{"spec":{"suspend":false}}'
+        raise DeliveryError(
+            f"the {kind} {name} is suspended: nothing moves",
+            fix=f"kubectl -n {namespace} patch {kind.lower()} {name} --type=merge -p '{change}'",
+        )
+    stalled = condition(item, "Stalled")
+    if stalled.get("status") == "True":
+        raise DeliveryError(
+            f"the {kind} {name} is stalled: {stalled.get('reason')}",
+            evidence=str(stalled.get("message", "")),
+            fix=f"kubectl -n {namespace} describe {kind.lower()} {name}",
+        )
 
 
 def short(revision: str) -> str:
     """A revision as people read it: `main@sha1:0123456`."""
-    head, colon, commit = revision.partition(":")
+    head, colon, commit = revision.rpartition(":")
     return f"{head}{colon}{commit[:7]}"
 
 
-def wait_applied(api: Api, name: str, revision: str, stamp: str, seconds: float) -> None:
-    """Watch until Flux has fetched and applied exactly `revision` and all its objects are healthy."""
+def matches(revision: str, wanted: str) -> bool:
+    """Whether Flux's `branch@sha1:commit` is what is wanted: the same, a full or short SHA, or the two combined."""
+    head, _, commit = revision.rpartition(":")
+    wanted_head, _, wanted_commit = wanted.rpartition(":")
+    return bool(wanted_commit) and commit.startswith(wanted_commit) and wanted_head in ("", head)
+
+
+def is_revision(text: str) -> bool:
+    """Whether `text` is a revision as `matches` takes it (and not a name that only a repository knows)."""
+    return re.fullmatch(r"([^:\s]+:)?[0-9a-f]{4,64}", text) is not None
+
+
+def wait_applied(api: Api, at: Target, revision: str, stamp: str, seconds: float) -> None:
+    """Watch until Flux has fetched and applied exactly `revision` and all its objects are healthy.
+
+    Raises DeliveryError as soon as that cannot happen, or when `seconds` are over.
+    """
     with step(f"wait until {short(revision)} is applied"):
-        wait_for(
-            api,
-            [SOURCES, KUSTOMIZATIONS],
-            lambda world: missing(world, name, revision, stamp),
-            seconds=seconds,
-            what=f"the revision {short(revision)}",
-        )
+        try:
+            wait_for(
+                api,
+                [at.sources, at.kustomizations, DEPLOYMENTS],
+                lambda world: missing(world, at, revision, stamp),
+                seconds=seconds,
+                what=f"the revision {short(revision)}",
+                more=lambda world: followed(world, at),
+            )
+        except Unhealthy as trouble:
+            raise told(api, trouble) from None
+        except Overdue as overdue:
+            raise DeliveryError(
+                f"{short(revision)} was not applied within {seconds:.0f} s",
+                evidence=overdue.evidence,
+                fix="./run invoke flux.status",
+            ) from None
+
+
+def followed(world: World, at: Target) -> Sequence[str]:
+    """What is to be followed beside Flux's own objects: the pods behind what the Kustomization has applied. Pure."""
+    kustomization = at.find(world)[1]
+    return workload.collections(workload.inventory(kustomization)) if kustomization else ()
+
+
+def told(api: Api, trouble: Unhealthy) -> Unhealthy:
+    """The same trouble with the last event of its pod in the evidence (one request; none when it is refused)."""
+    namespace, _, name = trouble.pod.partition("/")
+    try:
+        listed = api.get(f"/api/v1/namespaces/{namespace}/events", fieldSelector=f"involvedObject.name={name}")
+    except ClusterError:
+        return trouble
+    if name and (line := last_event((listed or {}).get("items") or [])):
+        trouble.evidence = f"{trouble.evidence}\n{line}"
+    return trouble
+
+
+def last_event(events: Sequence[Json]) -> str:
+    """The latest warning among events, else the latest event, as one line. Pure."""
+    when = sorted(
+        events, key=lambda e: (e.get("type") == "Warning", e.get("lastTimestamp") or e.get("eventTime") or "")
+    )
+    return f"event {when[-1].get('reason')}: {when[-1].get('message')}" if when else ""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Self
 
 from threezone.errors import ClusterError
 from threezone.events import note
@@ -15,6 +16,8 @@ from threezone.kube.client import Api, Json
 World = dict[str, dict[str, Json]]
 # A judge names what is still missing (empty: done), or raises what waiting cannot heal.
 Judge = Callable[[World], Sequence[str]]
+# Names further collections to follow, from what is seen.
+Paths = Callable[[World], Iterable[str]]
 
 NAMESPACES = "/api/v1/namespaces"
 RETRY = 0.2  # seconds between tries while the API server is away
@@ -64,40 +67,85 @@ def _follow(api: Api, path: str, inbox: queue.Queue[tuple[str, dict[str, Json]]]
             stop.wait(RETRY)
 
 
-def wait_for(api: Api, paths: Sequence[str], judge: Judge, *, seconds: float, what: str) -> World:
-    """Watch `paths` until `judge` finds nothing missing. Returns what was seen then.
+class Overdue(ClusterError):
+    """The deadline of a wait has passed; the evidence says what was still missing."""
 
-    Raises ClusterError when `seconds` are over (with what was still missing), or whatever the judge raises.
+
+class Watching:
+    """Collections that are followed while a block runs: `until` waits for what a judge wants to see in them.
+
+    Each collection is followed on its own, so one may be behind another for a moment. Where a judge compares several
+    of them, `fresh=True` has it agree to lists asked for anew before the wait ends.
     """
-    inbox: queue.Queue[tuple[str, dict[str, Json]]] = queue.Queue()
-    stop = threading.Event()
-    for path in paths:
-        threading.Thread(target=_follow, args=(api, path, inbox, stop), daemon=True).start()
-    deadline = time.monotonic() + seconds
-    world: World = {}
-    missing: Sequence[str] = ["no answer from the API server yet"]
-    said = ""
-    try:
+
+    def __init__(self, api: Api, paths: Sequence[str]) -> None:
+        self._api = api
+        self._inbox: queue.Queue[tuple[str, dict[str, Json]]] = queue.Queue()
+        self._stop = threading.Event()
+        self._followed: set[str] = set()
+        self._first = frozenset(paths)
+        self._world: World = {}
+        for path in paths:
+            self.follow(path)
+
+    def follow(self, path: str) -> None:
+        """Follow one more collection; one that is followed already is left as it is. No judge waits for its list."""
+        if path not in self._followed:
+            self._followed.add(path)
+            threading.Thread(target=_follow, args=(self._api, path, self._inbox, self._stop), daemon=True).start()
+
+    def until(
+        self, judge: Judge, *, seconds: float, what: str, more: Paths | None = None, fresh: bool = False
+    ) -> World:
+        """Wait until `judge` finds nothing missing. Returns what was seen then.
+
+        `more` names further collections to follow from what is seen (the namespaces of delivered objects, say).
+        Raises Overdue when `seconds` are over, or whatever the judge raises.
+        """
+        deadline = time.monotonic() + seconds
+        missing: Sequence[str] = ["no answer from the API server yet"]
+        said = ""
         while True:
-            left = deadline - time.monotonic()
+            if self._first <= self._world.keys():
+                for path in more(self._world) if more else ():
+                    self.follow(path)
+                missing = judge(self._world)
+                if not missing and fresh:
+                    missing = self._anew(judge)
+                if not missing:
+                    return self._world
+                first = f"waiting for {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+                if first != said:
+                    note(first)
+                    said = first
             try:
-                path, items = inbox.get(timeout=max(0.0, left))
+                path, items = self._inbox.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                raise ClusterError(
+                raise Overdue(
                     f"{what}: not ready within {seconds:.0f} s", evidence="\n".join(missing), fix="./run invoke status"
                 ) from None
-            world[path] = items
-            if len(world) < len(paths):
-                continue
-            missing = judge(world)
-            if not missing:
-                return world
-            first = f"waiting for {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-            if first != said:
-                note(first)
-                said = first
-    finally:
-        stop.set()
+            self._world[path] = items
+
+    def _anew(self, judge: Judge) -> Sequence[str]:
+        try:
+            world = look(self._api, sorted(self._followed))
+        except ClusterError as away:  # it is asked again when its watch is back
+            return [str(away)]
+        return judge(world)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+
+
+def wait_for(
+    api: Api, paths: Sequence[str], judge: Judge, *, seconds: float, what: str, more: Paths | None = None
+) -> World:
+    """Watch `paths` until `judge` finds nothing missing: `Watching` for a single wait."""
+    with Watching(api, paths) as watching:
+        return watching.until(judge, seconds=seconds, what=what, more=more)
 
 
 def condition(item: Mapping[str, object], kind: str) -> Mapping[str, str]:

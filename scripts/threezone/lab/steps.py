@@ -142,8 +142,8 @@ def deliver(session: Session, *, force: bool = False) -> str:
         branch=gitops.branch,
         path=commit.path,
     )
-    stamp = delivery.request(session.api, gitops.repository)
-    delivery.wait_applied(session.api, gitops.repository, revision, stamp, gitops.timeout)
+    at = delivery.Target(gitops.repository)
+    delivery.wait_applied(session.api, at, revision, delivery.request(session.api, at), gitops.timeout)
     return revision
 
 
