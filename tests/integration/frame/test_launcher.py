@@ -155,6 +155,29 @@ def test_a_change_of_the_lock_makes_another_environment(checkout: Checkout, tmp_
     assert len(checkout.environments()) == 2
 
 
+def test_an_environment_of_another_places_interpreter_is_left_alone(checkout: Checkout) -> None:
+    """As where a host and a container share the home directory: each place makes one, and both stay."""
+    checkout.run(*ASK)
+    [env] = checkout.environments()
+    theirs = env.rename(env.with_name(f"{env.name}-of-another"))
+    (theirs / "bin" / "python").unlink()
+    (theirs / "bin" / "python").symlink_to("/nonexistent/python3.99")
+    assert checkout.run(*ASK).stdout == f"1.0 {env}\n"
+    again = checkout.run(*ASK)
+    assert (again.stdout, again.stderr) == (f"1.0 {env}\n", "")
+    assert checkout.environments() == [env, theirs]
+    assert (theirs / "complete").read_bytes() == checkout.lock.read_bytes()
+
+
+def test_the_same_interpreter_by_another_name_has_the_same_environment(checkout: Checkout) -> None:
+    checkout.run(*ASK)
+    [env] = checkout.environments()
+    (env / "complete").unlink()  # so that an interpreter is looked for again
+    (checkout.bin / "python3").rename(checkout.bin / f"python3.{sys.version_info.minor}")
+    assert checkout.run(*ASK).stdout == f"1.0 {env}\n"
+    assert checkout.environments() == [env]
+
+
 def test_a_wheel_with_another_hash_is_refused(checkout: Checkout) -> None:
     name, _ = checkout.lock.read_text().split("sha256:")
     checkout.lock.write_text(f"{name}sha256:{'0' * 64}\n")
