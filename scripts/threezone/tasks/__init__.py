@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 from importlib import import_module
 
@@ -15,6 +16,7 @@ def collection() -> Collection:
     from threezone.tasks import edge, lab
 
     sys.excepthook = edge.uncaught
+    atexit.register(edge.flush)
 
     root = Collection(lab.up, lab.down, lab.status)
     for name in NAMESPACES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -30,13 +31,10 @@ def task(**options: Any) -> Callable[[Body], Body]:
             # A job that is cancelled (SIGTERM) tidies up as one that is interrupted.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             try:
-                with display():
-                    return body(*args, **kwargs)
-            except ThreezoneError as error:
-                fail(error)
-            except KeyboardInterrupt:
-                sys.stderr.write("interrupted; run the same command again and it goes on from here\n")
-                sys.exit(INTERRUPTED)
+                return _told(body, *args, **kwargs)
+            except BrokenPipeError:
+                end_unheard()
+                raise
 
         made: Body = invoke.task(auto_shortflags=False, **options)(guarded)
         return made
@@ -44,10 +42,48 @@ def task(**options: Any) -> Callable[[Body], Body]:
     return decorate
 
 
+def _told(body: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What `body` returns, with progress while it runs; a failure ends the program with its sentence."""
+    try:
+        with display():
+            return body(*args, **kwargs)
+    except ThreezoneError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; run the same command again and it goes on from here\n")
+        sys.exit(INTERRUPTED)
+
+
+def end_unheard() -> None:
+    """End by SIGPIPE, as other programs do, when whoever read our output is gone (`… | head -1`); else return.
+
+    The signal's own effect is not restored for the whole run: it would also end us for a connection that is closed.
+    """
+    outputs = select.poll()
+    for descriptor in (1, 2):
+        outputs.register(descriptor, 0)
+    if any(event & (select.POLLERR | select.POLLHUP) for _, event in outputs.poll(0)):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGPIPE)
+
+
+def flush() -> None:
+    """For `atexit`: write what is left on stdout while a broken pipe can still be told from other trouble."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        end_unheard()
+
+
 def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """For `sys.excepthook`: invoke reads invoke.yaml by itself, so a broken one ends it before a task could say so."""
+    """For `sys.excepthook`: what happens to invoke itself, outside of any task.
+
+    It reads invoke.yaml by itself, so a broken one ends it before a task could say so; and it prints `--list`.
+    """
     from threezone import settings
 
+    if issubclass(kind, BrokenPipeError):
+        end_unheard()
     try:
         settings.load(settings.find_root())
     except ThreezoneError as cause:

@@ -1,6 +1,9 @@
 """invoke and nox as a person starts them: what they say when something is wrong."""
 
+import os
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -55,6 +58,41 @@ def test_another_error_of_invoke_keeps_its_traceback(project: Path) -> None:
     done = invoke(project, "--list")
     assert done.exit_code == 1
     assert "RuntimeError: not the settings" in done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["at the end", "in the middle"])
+@pytest.mark.parametrize(
+    ("arguments", "both"),
+    [(["--list"], False), (["tools.list"], False), (["up", "--dry-run"], True), (["gitops.push"], True)],
+    ids=["list", "result", "progress", "error"],
+)
+def test_a_reader_that_goes_away_ends_it_quietly(
+    project: Path, tmp_path: Path, arguments: list[str], both: bool, unbuffered: str
+) -> None:
+    """As in `… | head -1`: the pipe has no reader when the first line is written; `both` is `2>&1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    errors = tmp_path / "stderr"
+    with os.fdopen(writer, "wb") as gone, errors.open("wb") as apart:
+        done = subprocess.run(
+            [sys.executable, "-m", "invoke", *arguments],
+            cwd=project,
+            env=os.environ | {"PYTHONPATH": str(ROOT / "scripts"), "PYTHONUNBUFFERED": unbuffered},
+            stdout=gone,
+            stderr=gone if both else apart,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == -signal.SIGPIPE
+    assert errors.read_bytes() == b""
+
+
+def test_another_broken_pipe_keeps_its_traceback(project: Path) -> None:
+    with (project / "tasks.py").open("a") as tasks:
+        tasks.write("raise BrokenPipeError('of a connection')\n")
+    done = invoke(project, "--list")
+    assert done.exit_code == 1
+    assert "BrokenPipeError: of a connection" in done.stderr
 
 
 @pytest.mark.parametrize("session", ["lint", "types", "tests", "e2e", "bench"])
