@@ -8,7 +8,9 @@ truncates the file in place, and so shows half of it to readers, this writes a s
 from __future__ import annotations
 
 import errno
+import functools
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,8 +24,19 @@ from threezone.kubeconfig.document import BODY, Document, Section
 LOCK_TIMEOUT = 10.0  # seconds; kubectl holds its lock for some milliseconds
 _POLL = 0.02  # a file's disappearance has no event that works on every file system
 _TORN = 0.5  # seconds that a file which somebody writes in place may take to become whole
+_LIVING = 1.0  # seconds: a lock younger than this probably has an owner who is at work
 _PRIVATE = 0o600
 _NO_LOCK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
+
+# kubectl reads the files, then locks, reads again and removes whatever it had not seen the first time (client-go
+# v0.35.0, tools/clientcmd/config.go, ModifyConfig): one that read just before our rename would silently take our entry
+# away. So the lock is held on for longer than kubectl needs from its reading to its lock, and such a kubectl fails with
+# "file exists" instead. Measured: 1 ms for a small file, 60 to 120 ms for each MB of a large one.
+_SETTLE = 0.05  # seconds
+_SETTLE_PER_BYTE = 0.12e-6  # seconds
+
+
+Parse = Callable[[bytes, str], Document]
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,7 @@ def files(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
 
 def read(env: Mapping[str, str] | None = None) -> View:
     """The files as they are now; a missing one is empty. Raises UsageError for one that kubectl could not read."""
-    return _read(files(env), locked=False)[0]
+    return _read(files(env), locked=False, parse=document.parse)[0]
 
 
 def update(
@@ -78,12 +91,14 @@ def update(
     Raises UsageError: a file that cannot be read or written, or a lock that others hold for `timeout` seconds.
     """
     names = files(env)
-    view, _ = _read(names, locked=False)
+    parse = functools.cache(document.parse)  # most often nothing was written between the two looks
+    view, _ = _read(names, locked=False, parse=parse)
     if _same(change(view.document), view.document) and not any(map(_is_locked, names)):
         return False
     with _locked(names, timeout) as writable:
-        view, parts = _read(names, locked=True)
+        view, parts = _read(names, locked=True, parse=parse)
         changed = _distribute(view, parts, change(view.document))
+        settle = 0.0
         for name in changed:
             if name not in writable:
                 raise _unwritable(name)
@@ -93,16 +108,46 @@ def update(
                     f"{name} holds more than one YAML document; kubectl reads only the first, and so does threezone",
                     fix=f"remove everything after the first document in {name}",
                 )
-            _write(name, document.dump(content))
+            text = document.dump(content)
+            _write(name, text)
+            settle = max(settle, _SETTLE + len(text) * _SETTLE_PER_BYTE)
+        time.sleep(settle)
     return bool(changed)
+
+
+def break_lock(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Remove the locks that killed programs left on the user's files; one sentence for each, with its age.
+
+    For the user's explicit request only: a lock is an empty file, and nothing tells whose it is. Raises UsageError for
+    one that was made just now, whose owner is probably at work, and for one that cannot be removed.
+    """
+    names = files(env)
+    left: dict[str, float] = {}
+    for lock in map(_lock_name, (*names, *map(os.path.realpath, names))):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            left[lock] = time.time() - os.lstat(lock).st_mtime
+    for lock, age in left.items():
+        if abs(age) < _LIVING:
+            raise UsageError(
+                f"{lock} was made less than {_LIVING:g} s ago: whoever made it is probably at work",
+                fix="wait for the kubectl or kind that writes there, and try again",
+            )
+    for lock in left:
+        try:
+            Path(lock).unlink(missing_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{lock} cannot be removed: {os.strerror(error.errno or 0)}", fix=f"ls -ld {lock}"
+            ) from None
+    return tuple(f"removed {lock}, {_duration(age)} old" for lock, age in left.items())
 
 
 def _same(one: Document, other: Document) -> bool:
     return one.data == other.data
 
 
-def _read(names: Sequence[str], *, locked: bool) -> tuple[View, dict[str, Document]]:
-    parts = {name: _read_file(name, locked=locked) for name in names}
+def _read(names: Sequence[str], *, locked: bool, parse: Parse) -> tuple[View, dict[str, Document]]:
+    parts = {name: _read_file(name, locked=locked, parse=parse) for name in names}
     merged: dict[str, object] = {}
     origins: dict[tuple[Section, str], str] = {}
     for name, part in parts.items():
@@ -121,27 +166,42 @@ def _read(names: Sequence[str], *, locked: bool) -> tuple[View, dict[str, Docume
     return View(Document(merged), origins, tuple(names), target), parts
 
 
-def _read_file(name: str, *, locked: bool) -> Document:
-    """One file. Without the lock it may be seen half written by kubectl: then look again for a moment."""
+def _read_file(name: str, *, locked: bool, parse: Parse) -> Document:
+    """One file. Without the lock it may be seen half written, as kubectl writes in place: look again for a moment."""
     deadline = time.monotonic() + (0 if locked else _TORN)
+    before: bytes | None = None
     while True:
-        suspicious = _is_locked(name)
-        try:
-            text = Path(name).read_bytes()
-        except FileNotFoundError:
-            return Document()
-        except OSError as error:
-            raise UsageError(
-                f"the kubeconfig {name} cannot be read: {os.strerror(error.errno or 0)}", fix=f"ls -ld {name}"
-            ) from None
-        being_written = (suspicious or _is_locked(name)) and time.monotonic() < deadline
-        try:
-            if text or not being_written:
-                return document.parse(text, name)
-        except UsageError:
-            if not being_written:
-                raise
+        text, still = _look(name)
+        last_chance = still or time.monotonic() >= deadline
+        # A lock alone is no reason to distrust what stays the same: it may have been left behind.
+        if last_chance or (text and text == before):
+            try:
+                return Document() if text is None else parse(text, name)
+            except UsageError:
+                if last_chance:
+                    raise
+        before = text
         time.sleep(_POLL)
+
+
+def _look(name: str) -> tuple[bytes | None, bool]:
+    """The file's content (None: no such file), and whether it is certain that nobody was writing it meanwhile."""
+    free = not _is_locked(name)
+    try:
+        with Path(name).open("rb") as stream:
+            opened = os.fstat(stream.fileno())
+            text = stream.read()
+        now = Path(name).stat()
+    except FileNotFoundError:
+        return None, True
+    except OSError as error:
+        raise UsageError(
+            f"the kubeconfig {name} cannot be read: {os.strerror(error.errno or 0)}", fix=f"ls -ld {name}"
+        ) from None
+    if not stat.S_ISREG(now.st_mode):
+        return text, True  # a pipe of the shell's, which can be read only once
+    one, other = ((each.st_ino, each.st_size, each.st_mtime_ns) for each in (opened, now))
+    return text, free and not _is_locked(name) and one == other and len(text) == now.st_size
 
 
 def _distribute(view: View, parts: Mapping[str, Document], wanted: Document) -> dict[str, Document]:
@@ -235,7 +295,8 @@ def _held(lock: str, name: str, timeout: float) -> UsageError:
     return UsageError(
         f"{name} is locked: {lock} is there, {age}, and did not go away within {timeout:g} s",
         evidence=f"open {lock}: file exists",
-        fix=f"wait for the kubectl or kind that writes there; if none runs, the lock was left behind: rm -f {lock}",
+        fix="wait for the kubectl or kind that writes there; if none runs, the lock was left behind: "
+        "./run invoke kubeconfig.connect --break-lock",
     )
 
 
@@ -262,6 +323,8 @@ def _write(name: str, text: bytes) -> None:
     sibling = real.with_name(f".{real.name}.threezone")
     try:
         real.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if real.exists() and not os.access(real, os.W_OK):  # a rename would not ask, but somebody meant it
+            raise PermissionError(errno.EACCES, "", str(real))
         with suppress(FileNotFoundError):
             sibling.unlink()
         descriptor = os.open(sibling, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, _PRIVATE)

@@ -1,10 +1,7 @@
 """Our rewrites as the real kubectl and the Python client read them."""
 
 import importlib
-import sys
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -201,64 +198,6 @@ def test_kubectl_refuses_while_we_hold_the_lock(tmp_path: Path, kubectl: Path) -
     assert f"open {path}.lock: file exists" in seen[0].stderr
     assert not (tmp_path / "config.lock").exists()
     run([kubectl, "config", "set-cluster", "x", "--server=https://x"], timeout=30, env={"KUBECONFIG": str(path)})
-
-
-WRITER = """
-import sys
-from threezone.kubeconfig import document, store
-path, who = sys.argv[1:]
-for number in range(10):
-    name = f"{who}-{number}"
-    store.update(lambda old: document.put(old, "clusters", name, {"server": "https://x"}),
-                 env={"KUBECONFIG": path}, timeout=60)
-"""
-
-
-def test_processes_of_ours_that_write_at_once_lose_nothing(tmp_path: Path, view: View) -> None:
-    path = tmp_path / "config"
-    with ThreadPoolExecutor(6) as pool:
-        for future in [
-            pool.submit(run, [sys.executable, "-c", WRITER, path, f"w{who}"], timeout=120) for who in range(6)
-        ]:
-            future.result()
-    assert {item["name"] for item in view(path)["clusters"]} == {f"w{who}-{n}" for who in range(6) for n in range(10)}
-    assert [child.name for child in tmp_path.iterdir()] == ["config"]
-
-
-def test_beside_kubectl_s_writers_nothing_is_torn_and_no_lock_is_left(
-    tmp_path: Path, kubectl: Path, view: View
-) -> None:
-    """What kubectl itself loses is not counted: it reads before it locks, and removes what it had not seen by then."""
-    path = tmp_path / "config"
-    env = {"KUBECONFIG": str(path)}
-    store.update(lambda old: document.adopt(old, KIND, "kind-kind"), env=env)
-    stop = threading.Event()
-
-    def theirs(who: int) -> None:
-        for number in range(10):
-            argv: list[str | Path] = [kubectl, "config", "set-cluster", f"theirs-{who}", f"--server=https://{number}"]
-            done = run(argv, timeout=30, env={"KUBECONFIG": str(path)}, check=False)
-            assert done.exit_code == 0 or "file exists" in done.stderr, done.stderr
-
-    def ours(who: int) -> None:
-        for number in range(20):
-            assert store.update(setting(f"ours-{who}", f"https://{number}"), env=env, timeout=60)
-
-    def reader() -> int:
-        reads = 0
-        while not stop.is_set():
-            assert document.items(store.read(env).document, "clusters")
-            reads += 1
-        return reads
-
-    with ThreadPoolExecutor(6) as pool:
-        reading = pool.submit(reader)
-        for future in [pool.submit(work, who) for who in range(2) for work in (theirs, ours)]:
-            future.result()
-        stop.set()
-        assert reading.result() > 10
-    assert view(path)["clusters"]
-    assert [child.name for child in tmp_path.iterdir()] == ["config"]
 
 
 def test_the_python_client_loads_an_entry_of_ours(tmp_path: Path) -> None:
