@@ -22,8 +22,8 @@ Value = TypeVar("Value")
 class Known:
     """A cluster as the engine here knows it.
 
-    `kubeconfig` is the text that `kind get kubeconfig` prints (it holds keys), or None; then `trouble` says why: no
-    engine answers (EngineError), or the cluster is gone or stopped (ClusterError).
+    `kubeconfig` is the text that `kind get kubeconfig` prints (it holds keys), or None; then `trouble` says why, and
+    `missing` is the same where an engine answers and the cluster is gone or stopped.
     """
 
     name: str
@@ -32,11 +32,7 @@ class Known:
     nodes: tuple[Node, ...] = ()
     kubeconfig: str | None = field(default=None, repr=False)
     trouble: ThreezoneError | None = None
-
-    @property
-    def missing(self) -> ClusterError | None:
-        """What an engine that answers says of a cluster that is gone or stopped."""
-        return self.trouble if isinstance(self.trouble, ClusterError) else None
+    missing: ClusterError | None = None
 
     @property
     def patience(self) -> float:
@@ -59,7 +55,8 @@ def look(name: str) -> Known:
     if isinstance(seen, ThreezoneError):
         return Known(name, engine, zone, trouble=seen)
     if isinstance(text, ThreezoneError):
-        return Known(name, engine, zone, seen, trouble=_missing(name, engine, seen) or text)
+        missing = _missing(name, engine, seen)
+        return Known(name, engine, zone, seen, trouble=missing or text, missing=missing)
     return Known(name, engine, zone, seen, text)
 
 

@@ -1,0 +1,59 @@
+"""What is asked of a certificate without a connection: its fingerprint and its last day. Python's ssl tells neither."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+_END = "-----END CERTIFICATE-----"
+# ASN.1 tags (X.690): the optional version in front of a TBSCertificate, and the older of the two forms of a time.
+_VERSION, _UTC_TIME = 0xA0, 0x17
+_LONG = 0x80  # a length of more than one byte
+
+
+def fingerprint(pem: bytes) -> str | None:
+    """The SHA-256 of the first certificate in PEM text, as browsers and openssl show it; None without one."""
+    der = _first(pem)
+    return hashlib.sha256(der).hexdigest() if der else None
+
+
+def not_after(pem: bytes) -> datetime | None:
+    """When the first certificate in PEM text ends (RFC 5280, 4.1.2.5); None without one, or for a broken one."""
+    try:
+        (_, certificate), *_ = _elements(_first(pem) or b"")
+        (_, to_be_signed), *_ = _elements(certificate)
+        fields = list(_elements(to_be_signed))
+        # In front of the validity stand serialNumber, signature and issuer, and most often the version.
+        (_, _), (tag, value), *_ = _elements(fields[4 if fields[0][0] == _VERSION else 3][1])
+        text = value.decode("ascii")
+        if tag == _UTC_TIME:
+            text = ("19" if text >= "50" else "20") + text
+        return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    except (ValueError, IndexError):
+        return None
+
+
+def _first(pem: bytes) -> bytes | None:
+    try:
+        text = pem.decode("ascii")
+        return ssl.PEM_cert_to_DER_cert(text[text.index("-----BEGIN CERTIFICATE") : text.index(_END) + len(_END)])
+    except ValueError:
+        return None
+
+
+def _elements(der: bytes) -> Iterator[tuple[int, bytes]]:
+    """The elements that follow each other in DER: tag and content. Raises ValueError, IndexError for broken data."""
+    at = 0
+    while at < len(der):
+        tag, length = der[at], der[at + 1]
+        at += 2
+        if length & _LONG:
+            size = length & ~_LONG
+            length = int.from_bytes(der[at : at + size], "big")
+            at += size
+        if at + length > len(der):
+            raise ValueError("cut off")
+        yield tag, der[at : at + length]
+        at += length
