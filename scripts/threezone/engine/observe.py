@@ -17,7 +17,7 @@ from threezone.errors import EngineError
 # kind 0.31 asks for nothing newer; 20.10 (December 2020) is the oldest engine that we have run.
 OLDEST = (20, 10)
 
-State = Literal["ok", "missing", "stopped", "forbidden", "too-old", "unreachable", "broken"]
+State = Literal["ok", "missing", "stopped", "forbidden", "too-old", "old-client", "unreachable", "broken"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ def classify(words: str, *, daemon_installed: bool) -> State:
     lowered = words.lower()
     if "permission denied" in lowered:
         return "forbidden"
-    if "is too new. maximum supported api version" in lowered or "client version" in lowered:
+    if "is too old. minimum supported api version" in lowered:
+        return "old-client"
+    if "is too new. maximum supported api version" in lowered or "not supported by this client" in lowered:
         return "too-old"
     if "is the docker daemon running" in lowered or "connection refused" in lowered or "no such file" in lowered:
         return "stopped" if daemon_installed else "missing"
@@ -143,7 +145,8 @@ _FIX: dict[str, str] = {
     "install Docker Engine or Docker Desktop (https://docs.docker.com/engine/install/)",
     "stopped": "./run invoke engine.start, or start Docker Desktop",
     "forbidden": "sudo usermod -aG docker $USER, then log in again (or use rootless Docker)",
-    "too-old": "upgrade Docker Engine to 20.10 or newer",
+    "too-old": "upgrade Docker Engine to 20.10 or newer; where it is, unset DOCKER_API_VERSION",
+    "old-client": "upgrade the docker client to the engine's version; where it is new enough, unset DOCKER_API_VERSION",
     "unreachable": "check DOCKER_HOST and `docker context ls`",
     "broken": "./run invoke engine.start",
 }
@@ -153,6 +156,7 @@ _MESSAGE: dict[str, str] = {
     "stopped": "the container engine is installed but not running",
     "forbidden": "this user may not talk to the container engine",
     "too-old": "the container engine is too old",
+    "old-client": "the docker client here is too old for the container engine",
     "unreachable": "the container engine does not answer",
     "broken": "the container engine cannot start a privileged container",
 }

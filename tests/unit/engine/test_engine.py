@@ -13,6 +13,8 @@ WORDS = {
     "stopped": "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
     "forbidden": "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock",
     "too-old": "Error response from daemon: client version 1.52 is too new. Maximum supported API version is 1.40",
+    "old-client": "Error response from daemon: client version 1.41 is too old. Minimum supported API version is 1.44, "
+    "please upgrade your client to a newer version",
     "unreachable": "error during connect: lookup nowhere: no such host",
 }
 
@@ -22,11 +24,16 @@ def test_dockers_words_tell_the_states_apart(state: State, words: str) -> None:
     assert observe.classify(words, daemon_installed=True) == state
 
 
+def test_a_client_that_refuses_an_old_engine_itself_is_understood() -> None:
+    words = "API version 1.39 is not supported by this client: the minimum supported API version is 1.44"
+    assert observe.classify(words, daemon_installed=True) == "too-old"
+
+
 def test_without_a_daemon_program_a_silent_socket_means_missing() -> None:
     assert observe.classify(WORDS["stopped"], daemon_installed=False) == "missing"
 
 
-@pytest.mark.parametrize("state", ["missing", "stopped", "forbidden", "too-old", "unreachable", "broken"])
+@pytest.mark.parametrize("state", ["missing", "stopped", "forbidden", "too-old", "old-client", "unreachable", "broken"])
 def test_every_state_has_its_own_sentence_and_fix(state: State) -> None:
     with pytest.raises(EngineError) as caught:
         observe.require(Engine(state, "unix:///var/run/docker.sock", "words"))
