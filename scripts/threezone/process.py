@@ -300,3 +300,10 @@ def start_detached(argv: Sequence[str | Path], *, env: Mapping[str, str], log: P
 def paste(argv: Sequence[str | Path]) -> str:
     """The command as one would type it, redacted."""
     return redact(shlex.join(str(part) for part in argv))
+
+
+def browse(url: str) -> bool:
+    """Open a page in the user's browser; False where there is none. The standard library knows $BROWSER and desktops."""
+    import webbrowser
+
+    return webbrowser.open(url)

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from invoke import Collection
 
-NAMESPACES = ("app", "cluster", "engine", "flux", "gitops", "image", "kubeconfig", "tools", "zones")
+NAMESPACES = ("app", "cluster", "engine", "flux", "gitops", "image", "kubeconfig", "report", "tools", "zones")
 
 
 def collection() -> Collection:

@@ -22,7 +22,7 @@ LEVELS = (
 )
 # A cluster is made of an image and seen from a zone: these two may look sideways.
 SIDEWAYS = {(room, beside) for room in ("cluster", "gitops") for beside in ("zones", "images")}
-RUNNERS = {"sh", "subprocess", "pty", "multiprocessing"}
+RUNNERS = {"sh", "subprocess", "pty", "multiprocessing", "webbrowser"}
 # The runner; the OCI runtime wrapper, a script that the engine runs and that turns into the real runtime; and the
 # tunnel's forwarder, a daemon that stands alone and starts a program for every connection.
 MAY_START = {"threezone.process", "threezone.engine.bounded_runtime", "threezone.zones.forwarder"}

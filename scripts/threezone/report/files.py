@@ -1,0 +1,43 @@
+"""Reports as files: read what a proof left, write what was drawn from it, open a page on the user's desktop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from threezone import process
+from threezone.errors import UsageError
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises UsageError when there is none; what it holds is for `proof.read` to judge."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", fix="name a file that exists") from None
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        raise UsageError(
+            f"{path} is no JSON: {error}", fix="./run invoke gitops.prove --json >proof.json makes one"
+        ) from None
+    if not isinstance(data, dict):
+        raise UsageError(
+            f"{path} is no report of a proof", fix="./run invoke gitops.prove --json >proof.json makes one"
+        )
+    return data
+
+
+def save(path: Path, text: str) -> None:
+    """Write a report. Raises UsageError when the place cannot be written to."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}", fix="name a place that can be written to"
+        ) from None
+
+
+def show(path: Path) -> None:
+    """Open a page in the user's browser. Raises UsageError where none is found: in most containers there is none."""
+    if not process.browse(path.resolve().as_uri()):
+        raise UsageError("no browser was found to open the page in", fix=f"open {path.resolve()}, or set BROWSER")

@@ -1,0 +1,129 @@
+"""The proof's page in a real browser, in a container without any network: it renders, asks for nothing, is quiet."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.places import build_image
+from tests.e2e.project import Project
+from tests.unit.report.samples import SAMPLES, figures, passed
+
+from threezone import process
+
+IMAGE = "threezone/e2e-browser:1"
+RECIPE = Path(__file__).with_name("containers") / "browser"
+VIEWS = [{"width": width, "height": 900, "scheme": scheme} for width in (380, 1200) for scheme in ("light", "dark")]
+
+# What a reader gets: the figures, how far the page scrolls sideways, its ground, and every text that is hard to read
+# (contrast below 4.5, as https://www.w3.org/TR/WCAG22/#contrast-minimum reckons it).
+SCRIPT = """(() => {
+  const rgb = (color) => color.match(/[\\d.]+/g).map(Number);
+  const light = (color) => {
+    const [r, g, b] = rgb(color).map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (at) => {
+    const color = getComputedStyle(at).backgroundColor;
+    return (rgb(color)[3] ?? 1) || !at.parentElement ? color : ground(at.parentElement);
+  };
+  const contrast = (at) => {
+    const fore = getComputedStyle(at)[at.tagName === "text" ? "fill" : "color"];
+    const [less, more] = [light(fore), light(ground(at))].sort((a, b) => a - b);
+    return (more + 0.05) / (less + 0.05);
+  };
+  const all = [...document.querySelectorAll("body, body *")];
+  const spoken = all.filter((at) => at.tagName !== "title"
+    && [...at.childNodes].some((child) => child.nodeType === Node.TEXT_NODE && child.data.trim()));
+  return {
+    figures: [...document.querySelectorAll("data")].map((at) => [at.id, at.value, at.textContent]),
+    scrolls: document.documentElement.scrollWidth,
+    ground: light(getComputedStyle(document.body).backgroundColor),
+    texts: spoken.length,
+    faint: spoken.filter((at) => contrast(at) < 4.5).map((at) => `${at.tagName} ${at.textContent.slice(0, 40)}`),
+    bars: [...document.querySelectorAll("rect")].map((at) => at.getBoundingClientRect().width),
+  };
+})()"""
+
+Look = Callable[[str], list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def look(project: Project) -> Look:  # noqa: ARG001  its engine works
+    """Look at a page in all views: what the script returned, what the console said, what was asked for, a picture."""
+    build_image(IMAGE, RECIPE)
+
+    def look(html: str) -> list[dict[str, Any]]:
+        wanted = json.dumps({"html": html, "script": SCRIPT, "views": VIEWS})
+        alone = ["--network", "none", "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/root"]  # noqa: S108
+        argv = ["docker", "run", "--rm", "--init", "--interactive", *alone, IMAGE]
+        seen: list[dict[str, Any]] = json.loads(process.run(argv, stdin=wanted, timeout=300).stdout)
+        assert len(seen) == len(VIEWS)
+        return seen
+
+    return look
+
+
+def colours(picture: str) -> int:
+    """How many different bytes the pixels of a PNG have: a blank picture has next to none."""
+    png = base64.b64decode(picture)
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    at, pixels = 8, b""
+    while at < len(png):
+        length = int.from_bytes(png[at : at + 4], "big")
+        if png[at + 4 : at + 8] == b"IDAT":
+            pixels += png[at + 8 : at + 8 + length]
+        at += length + 12
+    return len(set(zlib.decompress(pixels)))
+
+
+@pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
+def test_the_page_renders_quietly_in_light_and_dark_wide_and_narrow(
+    project: Project, look: Look, sample: Callable[[], dict[str, Any]], tmp_path: Path
+) -> None:
+    source, page = tmp_path / "proof.json", tmp_path / "proof.html"
+    source.write_text(json.dumps(sample()))
+    project.invoke("report.show", str(source), "--html", str(page))
+    for view, seen in zip(VIEWS, look(page.read_text()), strict=True):
+        assert seen["log"] == [], view
+        assert len(seen["requests"]) == 1, "the page itself, and nothing else"
+        value = seen["value"]
+        assert {name.removeprefix("figure-"): float(number) for name, number, _ in value["figures"]} == figures(
+            sample()
+        )
+        assert all(text == f"{float(number):.2f}" for _, number, text in value["figures"])
+        assert value["scrolls"] == view["width"], "nothing is wider than the window"
+        assert (value["ground"] > 0.5) == (view["scheme"] == "light")
+        assert value["texts"] > 50
+        assert value["faint"] == [], view
+        assert sum(value["bars"]) > 100, "the bars have a width on the screen"
+        assert colours(seen["picture"]) > 100
+
+
+def test_what_a_page_should_not_do_is_noticed(look: Look) -> None:
+    """The tests above can fail: a script that complains, a picture from elsewhere, wide and faint text."""
+    bad = '<script>console.error("complaint")</script><img src="http://127.0.0.1:9/picture.png">'
+    bad += '<p style="width: 2000px; color: #eee; background: #fff">faint</p>'
+    for seen in look(f"<!doctype html><body>{bad}"):
+        assert any("complaint" in line for line in seen["log"])
+        assert "http://127.0.0.1:9/picture.png" in seen["requests"]
+        assert seen["value"]["scrolls"] > 1900
+        assert seen["value"]["faint"] == ["P faint"]
+
+
+def test_the_page_s_own_policy_stops_what_somebody_else_may_put_into_it(
+    look: Look, project: Project, tmp_path: Path
+) -> None:
+    source, page = tmp_path / "proof.json", tmp_path / "proof.html"
+    source.write_text(json.dumps(passed()))
+    project.invoke("report.show", str(source), "--html", str(page))
+    bad = '<script>document.body.textContent = ""</script><img src="http://127.0.0.1:9/picture.png">'
+    for seen in look(page.read_text().replace("</body>", f"{bad}</body>")):
+        assert sum("Content Security Policy" in line for line in seen["log"]) == 2
+        assert len(seen["value"]["figures"]) == len(figures(passed()))
+        assert "http://127.0.0.1:9/picture.png" not in seen["requests"]
