@@ -30,6 +30,7 @@ class Node:
     ours: bool
     ports: str = ""  # as `docker ps` lists them: nothing while it is stopped
     status: str = ""  # in the engine's words, such as "Up 5 seconds"
+    networks: str = ""  # parted by commas
 
     @property
     def just_started(self) -> bool:
@@ -42,7 +43,7 @@ def nodes(cluster: str | None = None) -> tuple[Node, ...]:
     label = labels.KIND_CLUSTER + (f"={cluster}" if cluster else "")
     fields = "\t".join(
         ("{{.ID}}", "{{.Names}}", *(f'{{{{.Label "{name}"}}}}' for name in SHOWN),
-         "{{.State}}", "{{.Image}}", "{{.Ports}}", "{{.Status}}")
+         "{{.State}}", "{{.Image}}", "{{.Ports}}", "{{.Status}}", "{{.Networks}}")
     )  # fmt: skip
     argv = ["docker", "ps", "--all", "--no-trunc", "--filter", f"label={label}", "--format", fields]
     seen = process.run(argv, timeout=30, check=False)
@@ -50,9 +51,9 @@ def nodes(cluster: str | None = None) -> tuple[Node, ...]:
         raise explain(seen.stderr.strip())
     found = []
     for line in seen.stdout.splitlines():
-        container, name, of, role, owner, state, image, published, status = line.split("\t")
+        container, name, of, role, owner, state, image, published, status, networks = line.split("\t")
         ours = bool(owner) and owner == of
-        found.append(Node(container, name, of, role, state, image, ours, published, status))
+        found.append(Node(container, name, of, role, state, image, ours, published, status, networks))
     # An image's label is the same in all of its containers, but a balancer is not made from our image.
     owned = {node.cluster for node in found if node.ours}
     return tuple(

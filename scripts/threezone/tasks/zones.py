@@ -2,65 +2,128 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from invoke import Context
 
-from threezone.tasks.edge import emit, say, table, task
-from threezone.tasks.kubeconfig import chosen_cluster
+from threezone.tasks.edge import as_started, emit, say, table, task
+from threezone.tasks.kubeconfig import chosen_cluster, given
 from threezone.tasks.lab import NAME
 
+if TYPE_CHECKING:
+    from threezone.engine.observe import Engine
+    from threezone.zones.picture import Facts
 
-@task(help={"json": "print the zone as JSON"})
-def show(c: Context, json: bool = False) -> None:
-    """Show in which zone you stand, from which evidence, and what kind of engine answers here."""
+
+@task(help={"name": NAME, "json": "print the zone and the facts as JSON"})
+def show(c: Context, name: str = "", json: bool = False) -> None:
+    """Draw the three zones with what is in them now: where you stand, the engine, the cluster, where your entry leads.
+
+    The evidence for it stands below. Nothing is changed, and nothing has to be well.
+    """
     from dataclasses import asdict
 
     from threezone.engine.observe import observe
+    from threezone.zones import picture
     from threezone.zones.locate import locate
 
-    zone = locate(observe())
+    cluster = chosen_cluster(name)
+    engine = observe()
+    zone, facts = locate(engine), _facts(cluster, engine)
     if json:
-        emit(asdict(zone))
+        emit({**asdict(zone), "facts": facts.data()})
         return
-    say(f"zone: {zone.kind}{f' (container {zone.container_id[:12]})' if zone.container_id else ''}")
-    say(f"engine: {zone.engine}{f' at {zone.engine_host}' if zone.engine_host else ''}")
-    say("evidence:\n" + "\n".join(f"  - {line}" for line in zone.evidence))
+    say(as_started(picture.draw(zone, facts)))
+    say("\nevidence:\n" + "\n".join(f"  - {line}" for line in zone.evidence))
 
 
-@task(help={"name": NAME, "json": "print every route and its stages as JSON"})
-def probe(c: Context, name: str = "", json: bool = False) -> None:
+def _facts(cluster: str, engine: Engine) -> Facts:
+    from threezone.cluster import kind
+    from threezone.errors import ThreezoneError
+    from threezone.zones import picture
+    from threezone.zones.connect import current
+
+    nodes, nodes_why = tuple[picture.Node, ...](), "not known without an engine"
+    way, way_why = None, f"your kubeconfig has no entry kind-{cluster}"
+    try:
+        if engine.state == "ok":
+            nodes = tuple(
+                picture.Node(
+                    node.name, node.role, node.state, tuple(node.networks.split(",")), picture.published(node.ports)
+                )
+                for node in kind.nodes(cluster)
+            )
+            nodes_why = "" if nodes else f"there is no cluster {cluster}"
+    except ThreezoneError as error:
+        nodes_why = error.message
+    try:
+        if entry := current(cluster):
+            way, way_why = picture.Way(entry.context, entry.server, entry.tls_server_name, entry.file), ""
+    except ThreezoneError as error:
+        way_why = error.message
+    return picture.Facts(cluster, engine, nodes, nodes_why, way, way_why)
+
+
+@task(
+    help={
+        "name": NAME,
+        "server": "try this address alone: https://HOST:PORT",
+        "tls-server-name": "the name in the server's certificate, if not the address's host (kind's has localhost)",
+        "json": "print every route and its stages as JSON",
+    }
+)
+def probe(c: Context, name: str = "", server: str = "", tls_server_name: str = "", json: bool = False) -> None:
     """Try every way to the cluster's API from here: name, TCP, verified TLS, /readyz, an authenticated request.
 
-    Nothing is changed. Exit code 5 when no way is proved.
+    Without an engine the entry in your kubeconfig says whom to trust. Each failure is explained: which boundary between
+    the zones it is, and what to do. Nothing is changed. Exit code 5 when no way is proved.
     """
+    import os
     import sys
 
-    from threezone.cluster import kind
+    from threezone.cluster.known import look
     from threezone.errors import RouteError
+    from threezone.zones.connect import current
     from threezone.zones.connect import probe as try_all
+    from threezone.zones.explain import explain
+    from threezone.zones.proxies import proxied
 
     cluster = chosen_cluster(name)
-    found = try_all(cluster, kind.kubeconfig(cluster))
+    by_hand = given(server, tls_server_name)
+    known = look(cluster)
+    if known.trouble is not None and current(cluster) is None:
+        raise known.trouble
+    found = try_all(cluster, known.kubeconfig, engine=known.engine, zone=known.zone, by_hand=by_hand)
     data = found.data()
+    chosen = found.verdict.chosen
     if json:
         emit(data)
     else:
-        rows = [["ok", "route", "server", "TLS name", "stages", "why"]]
-        rows += [
-            [
-                "yes" if route["ok"] else "no",
-                route["name"],
-                route["server"],
-                route["tlsServerName"] or "",
-                " ".join(f"{stage}:{_milliseconds(seen)}" for stage, seen in route["stages"].items() if seen) or "-",
-                route["why"] or "",
-            ]
-            for route in data["routes"]
-        ]
-        say(table(rows))
-    if data["chosen"] is None and not found.joinable:
+        say(_routes(data["routes"]))
+        if words := explain(found.verdict, found.zone):
+            say(f"\n{as_started(words)}")
+        if chosen and (sentence := proxied(chosen.route.server, os.environ)):
+            say(f"\n{sentence}")
+    if chosen is None and not found.joinable:
         if json:
             sys.exit(RouteError.exit_code)
         raise RouteError(f"no way to the cluster {cluster} is proved from this {found.zone.kind}")
+
+
+def _routes(routes: list[dict[str, Any]]) -> str:
+    rows = [["ok", "route", "server", "TLS name", "stages", "why"]]
+    rows += [
+        [
+            "yes" if route["ok"] else "no",
+            route["name"],
+            route["server"],
+            route["tlsServerName"] or "",
+            " ".join(f"{stage}:{_milliseconds(seen)}" for stage, seen in route["stages"].items() if seen) or "-",
+            route["why"] or "",
+        ]
+        for route in routes
+    ]
+    return table(rows)
 
 
 def _milliseconds(stage: dict[str, object]) -> str:

@@ -100,7 +100,8 @@ class Probe:
 
 
 def _untried(route: Route) -> Proof:
-    return Proof(route, (), 0.0, "not tried: needs this container on kind's network (kubeconfig.connect does that)")
+    change = "this container on kind's network" if route.needs == "join" else "a tunnel through the engine"
+    return Proof(route, (), 0.0, f"not tried: needs {change} (kubeconfig.connect does that)")
 
 
 def current(name: str) -> Current | None:
@@ -149,15 +150,22 @@ def describe(entry: Current) -> dict[str, Any]:
     }
 
 
-def probe(name: str, kubeconfig: str | None, *, zone: Zone | None = None, tunnel: bool = False) -> Probe:
-    """Try every way that needs no change; nothing is written.
+def probe(
+    name: str,
+    kubeconfig: str | None,
+    *,
+    engine: Engine | None = None,
+    zone: Zone | None = None,
+    by_hand: tuple[str, str] | None = None,
+) -> Probe:
+    """Try every way that needs no change; nothing is written. `engine`, `zone` and `by_hand` are as in `connect`.
 
     `kubeconfig` is what `kind get kubeconfig` prints; without it (no engine here) the user's own entry has to serve.
-    With `tunnel` the engine here could carry one. Raises UsageError when there is neither.
+    Raises UsageError when there is neither.
     """
     source = _source(name, kubeconfig)
-    zone = zone or locate()
-    routes = _routes(name, source, zone, tunnel=tunnel)
+    zone = zone or locate(engine)
+    routes = _routes(name, source, zone, by_hand=by_hand, tunnel=_carries(engine, zone))
     ready = tuple(route for route in routes if not route.needs)
     return Probe(zone, prove(ready, trust(source.entry)), tuple(route for route in routes if route.needs))
 

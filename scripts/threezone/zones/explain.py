@@ -7,6 +7,7 @@ those programs print them, so that a search for such a message finds the paragra
 from __future__ import annotations
 
 import ipaddress
+import re
 import textwrap
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -21,6 +22,8 @@ WIDTH = 100
 _SHOWN = 2  # addresses
 _WHY = 120  # characters of a server's own words
 
+_QUOTED = re.compile(r'"[^"]*"[.,:]?')
+
 _TEXTS = {
     "dns address": """
         this is no https address, so nothing was tried. Without TLS there is no identity to verify: correct `server`
@@ -29,8 +32,8 @@ _TEXTS = {
         "dial tcp: lookup {host}: i/o timeout". The resolver of this {here} does not answer (zone 1 → 2). See
         /etc/resolv.conf; until it answers, an address instead of the name leads further.""",
     "dns desktop": """
-        "curl: (6) Could not resolve host: {host}", kubectl: "no such host". Only Docker Desktop knows that name; the
-        resolver of this {here} does not (zone 1 → 2). The cluster may be healthy. {remedy}""",
+        "curl: (6) Could not resolve host: {host}", kubectl: "no such host". Only Docker Desktop knows that name, not
+        the resolver of this {here} (zone 1 → 2). The cluster may be healthy. {remedy}""",
     "dns node": """
         "curl: (6) Could not resolve host: {host}", kubectl: "no such host". A node's name is known on kind's network
         only, and this {here} is not on it (past zone 2, straight into zone 3). In a container with the engine's socket
@@ -52,8 +55,8 @@ _TEXTS = {
         port. docker ps --all --filter label={label}""",
     "tcp published": """
         "The connection to the server {at} was refused - did you specify the right host or port?" The engine's host was
-        found, but does not listen there (zone 1 → 2): a native Linux engine publishes on its host's 127.0.0.1 only.
-        Join kind's network (kubeconfig.connect), or set threezone.cluster.api: gateway.""",
+        found, but does not listen there (zone 1 → 2): a native Linux engine publishes on 127.0.0.1 only. Join kind's
+        network (kubeconfig.connect), or set threezone.cluster.api: gateway.""",
     "tcp refused": """
         "The connection to the server {at} was refused - did you specify the right host or port?" That machine answers,
         but nobody listens on the port (zone 2 → 3): the cluster is stopped, has another port, or is published on that
@@ -71,8 +74,8 @@ _TEXTS = {
         (zone 1 → 2): the address is an old one, or the networks are parted.""",
     "tls authority": """
         "tls: failed to verify certificate: x509: certificate signed by unknown authority". A server answers, but not
-        with a certificate of this cluster's CA (zone 2 → 3): the cluster was made anew, or another one has the port.
-        ./run invoke kubeconfig.connect takes the CA that is valid now; never switch verification off.""",
+        with this cluster's CA (zone 2 → 3): the cluster was made anew, or another one has the port.
+        ./run invoke kubeconfig.connect takes the valid CA; never switch verification off.""",
     "tls name": """
         "x509: certificate is valid for kind-control-plane, kubernetes, localhost, …, not {name}". The cluster's own
         server answers; only the name is not in its certificate (zone 2 → 3). `tls-server-name: localhost` in the entry
@@ -209,9 +212,13 @@ def _paragraph(case: str, group: Sequence[tuple[Proof, Stage]], zone: Zone) -> s
         label=labels.KIND_CLUSTER,
         remedy=_remedy(zone),
     )
-    return textwrap.fill(
-        f"{stage.name}: {tried}: {' '.join(said.split())}", WIDTH, break_long_words=False, break_on_hyphens=False
-    )
+    return _filled(f"{stage.name}: {tried}: {' '.join(said.split())}")
+
+
+def _filled(text: str) -> str:
+    """The text in lines of at most 100 columns; a message in quotes stays in one piece, if one line can hold it."""
+    whole = _QUOTED.sub(lambda found: found[0].replace(" ", "\0") if len(found[0]) <= WIDTH else found[0], text)
+    return textwrap.fill(whole, WIDTH, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
 
 
 def _here(zone: Zone) -> str:

@@ -68,7 +68,7 @@ REFUSED = "The connection to the server {} was refused - did you specify the rig
         (HOST, failed(GATEWAY, "tcp", "unreachable", "no route to host"),
          "dial tcp 172.17.0.1:6443: connect: no route to host", "zone 1 → 2", "the address is an old one"),
         (HOST, failed(LOCAL, "tls", "authority"), "x509: certificate signed by unknown authority", "zone 2 → 3",
-         "kubeconfig.connect takes the CA"),
+         "kubeconfig.connect takes the valid CA"),
         (OUTSIDE, failed(DESKTOP, "tls", "name"), "x509: certificate is valid for kind-control-plane, kubernetes,",
          "zone 2 → 3", "`tls-server-name: localhost`"),
         (OUTSIDE, failed(DESKTOP, "tls", "name", name="other"), ", not other", "zone 2 → 3", "`tls-server-name"),
@@ -122,9 +122,9 @@ def test_alike_failures_share_a_paragraph_and_others_have_their_own() -> None:
         OUTSIDE,
     )
     trap, names, gateway = text.split("\n\n")
-    assert trap.startswith(f"tcp: {LOCAL}: ")
+    assert flat(trap).startswith(f"tcp: {LOCAL}: ")
     assert flat(names).startswith(f"dns: {DESKTOP} and https://kubernetes.docker.internal:6443: ")
-    assert gateway.startswith(f"tcp: {GATEWAY}: ")
+    assert flat(gateway).startswith(f"tcp: {GATEWAY}: ")
 
 
 def test_many_addresses_are_counted() -> None:
@@ -138,6 +138,12 @@ def test_what_is_proved_cancelled_or_not_tried_is_not_explained() -> None:
     cancelled = Proof(Route("test", GATEWAY), (), 0.1, "cancelled in tcp: another was proved first")
     assert explain(verdict(good, cancelled), HOST) == ""
     assert explain(verdict(), HOST) == ""
+
+
+def test_a_message_is_not_broken_so_that_a_search_finds_it() -> None:
+    for server in (LOCAL, "https://a:1", "https://172.17.0.1:6443", "https://[::1]:6443"):
+        at = server.removeprefix("https://")
+        assert f'"{REFUSED.format(at)}"' in explain(verdict(failed(server, "tcp", "refused")), HOST)
 
 
 def test_a_long_answer_is_shortened() -> None:
