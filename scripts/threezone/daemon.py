@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from threezone import paths, process
@@ -43,6 +43,7 @@ class Daemon:
     since: float
     facts: Mapping[str, str]
     started: str  # when, in words that no later process with the same id can have
+    ready: bool = False
 
     @property
     def log(self) -> Path:
@@ -62,14 +63,16 @@ def start(
     """Start the daemon `name` and wait until it is `ready`; one that runs already is returned as it is.
 
     Of our environment it gets what programs need to find their files; `env` adds to that. `ready` is asked again and
-    again for at most `timeout` seconds. Of two starts at once one waits for the other and returns the other's daemon.
-    Raises CommandFailed when the program ends before it is ready, ToolError when it is not there or not ready in time
-    (then it is ended); the evidence is the end of its log.
+    again for at most `timeout` seconds; what it raises ends the daemon. Of two starts at once one waits for the other
+    and returns the other's daemon. Raises CommandFailed when the program ends before it is ready, ToolError when it is
+    not there or not ready in time (then it is ended); the evidence is the end of its log.
     """
     with _locked(name, timeout + GRACE):
         found = _read(name)
-        if found is not None:
+        if found is not None and found.ready:
             return found
+        if found is not None:  # its starter was killed: nobody else could have the lock
+            _end(found)
         log = _file(name, "log")
         log.unlink(missing_ok=True)
         environment = {key: os.environ[key] for key in _INHERITED if key in os.environ} | dict(env or {})
@@ -79,6 +82,8 @@ def start(
         try:
             _write(made)
             _wait(made, ready, timeout)
+            made = replace(made, ready=True)
+            _write(made)
         except BaseException:
             _end(made)
             _file(name, "json").unlink(missing_ok=True)
@@ -87,7 +92,7 @@ def start(
 
 
 def find(name: str) -> Daemon | None:
-    """The daemon `name` if it runs here, else None; the record of one that does not run any more is removed."""
+    """The daemon `name` if it runs here and is ready, else None; the record of one that has ended is removed."""
     found = _read(name)
     if found is None and _file(name, "json").exists():
         # Under the lock, and only when nobody is starting it at this moment: else a new record would be removed.
@@ -95,7 +100,7 @@ def find(name: str) -> Daemon | None:
             found = _read(name)
             if found is None:
                 _file(name, "json").unlink(missing_ok=True)
-    return found
+    return found if found is not None and found.ready else None
 
 
 def stop(name: str, *, pid: int = 0) -> bool:
@@ -122,10 +127,10 @@ def all() -> tuple[Daemon, ...]:  # noqa: A001 - read as daemon.all()
     return tuple(found for found in map(find, names) if found is not None)
 
 
-def tail(daemon: Daemon) -> str:
-    """The last lines of what it printed, redacted."""
+def tail(name: str) -> str:
+    """The last lines of what the daemon printed, redacted; it may have ended."""
     try:
-        text = daemon.log.read_text(encoding="utf-8", errors="replace")
+        text = _file(name, "log").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
     return process.redact("\n".join(text.splitlines()[-process.TAIL_LINES :]))
@@ -222,9 +227,9 @@ def _wait(daemon: Daemon, ready: Callable[[], bool], timeout: float) -> None:
     began = time.monotonic()
     while not ready():
         if (code := _exit_code(daemon)) is not None:
-            raise CommandFailed(daemon.argv, code, tail(daemon), seconds=time.monotonic() - began)
+            raise CommandFailed(daemon.argv, code, tail(daemon.name), seconds=time.monotonic() - began)
         if time.monotonic() - began > timeout:
-            raise ToolError(f"{daemon.name} is not ready after {timeout:.0f} s", evidence=tail(daemon))
+            raise ToolError(f"{daemon.name} is not ready after {timeout:.0f} s", evidence=tail(daemon.name))
         time.sleep(_POLL)
 
 

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -287,7 +287,12 @@ def start_detached(argv: Sequence[str | Path], *, env: Mapping[str, str], log: P
                 program,
                 [str(part) for part in argv],
                 env,
-                file_actions=[(os.POSIX_SPAWN_DUP2, empty, 0), *((os.POSIX_SPAWN_DUP2, output, to) for to in (1, 2))],
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, empty, 0),
+                    (os.POSIX_SPAWN_DUP2, output, 1),
+                    (os.POSIX_SPAWN_DUP2, output, 2),
+                    *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited()),
+                ],
                 setsid=True,
                 setsigmask=(),
                 # Python ignores SIGPIPE, a shell's background job SIGINT; what is ignored would be inherited.
@@ -295,6 +300,19 @@ def start_detached(argv: Sequence[str | Path], *, env: Mapping[str, str], log: P
             )
         except OSError as error:
             raise ToolError(f"{program} cannot be started: {error.strerror}", evidence=paste(argv)) from None
+
+
+def _inherited() -> list[int]:
+    """The open files that a program started by us would get: those that our own parent left open for us.
+
+    Python's are closed on exec. A pipeline's pipe that a daemon holds open never comes to its end.
+    """
+    found = []
+    for path in Path("/dev/fd").iterdir():
+        with suppress(OSError):  # the one by which this is read
+            if (descriptor := int(path.name)) > 2 and os.get_inheritable(descriptor):  # noqa: PLR2004
+                found.append(descriptor)
+    return found
 
 
 def paste(argv: Sequence[str | Path]) -> str:

@@ -12,7 +12,8 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,10 @@ How = Literal["ssh", "exec"]
 
 NODE_PORT = 6443  # of the API server in the node, whatever port is published
 SECONDS = 30.0  # for a tunnel to carry its first byte: ssh's handshakes, or a start of docker exec
-_ANSWER = 10.0  # seconds for one answer through the tunnel
+_ANSWER = 10.0  # seconds for one answer through a new tunnel
+_STILL = 3.0  # the same for one that is there: a network that went away says nothing
+_PATIENCE = 5.0  # seconds for the far end to answer after the near end listens: an API server may be just starting
+_AGAIN = 0.2
 _ATTEMPTS = 3
 _BALANCER = "external-load-balancer"
 
@@ -78,6 +82,15 @@ class Plan:
         return {"how": self.how, "engine": self.engine, "target": self.target, "port": str(port)}
 
 
+@dataclass(frozen=True)
+class Node:
+    """A container of the cluster: kind's role of it, and the engine's word for its state."""
+
+    name: str
+    role: str
+    state: str
+
+
 def open_tunnel(cluster: str, engine: Engine, *, port: int) -> Tunnel:
     """A tunnel to the API server of the kind cluster `cluster`, made if there is none that works.
 
@@ -86,16 +99,20 @@ def open_tunnel(cluster: str, engine: Engine, *, port: int) -> Tunnel:
     Raises ClusterError when the cluster or its control plane does not run, EngineError, ToolError without ssh, and
     RouteError, with ssh's own words, when ssh does not let us through.
     """
-    wanted = plan(cluster, engine)
+    return ensure(cluster, plan(cluster, engine), port)
+
+
+def ensure(cluster: str, wanted: Plan, port: int) -> Tunnel:
+    """The tunnel that `wanted` describes: the one that runs, if it is that one and works, else a new one."""
     existing = daemon.find(_name(cluster))
     if existing is not None:
-        if existing.facts == wanted.facts(int(existing.facts["port"])) and carries(int(existing.facts["port"])):
+        if existing.facts == wanted.facts(int(existing.facts["port"])) and carries(int(existing.facts["port"]), _STILL):
             return _tunnel(cluster, existing)
         daemon.stop(_name(cluster), pid=existing.pid)
     program = process.find("ssh" if wanted.how == "ssh" else "docker")
     if program is None:
         raise ToolError(
-            f"the program ssh is not on PATH; the engine {engine.endpoint} is reached with it",
+            f"the program ssh is not on PATH; the engine {wanted.engine} is reached with it",
             fix="apt-get install openssh-client",
         )
     for attempt in range(_ATTEMPTS):
@@ -108,13 +125,15 @@ def open_tunnel(cluster: str, engine: Engine, *, port: int) -> Tunnel:
                 else exec_argv(program, wanted, chosen),
                 env=_docker_environment() if wanted.how == "exec" else None,
                 facts=wanted.facts(chosen),
-                ready=lambda at=chosen: carries(at),  # type: ignore[misc]
+                ready=_Ready(chosen),
                 timeout=SECONDS,
             )
         except (CommandFailed, ToolError) as error:
             if attempt + 1 < _ATTEMPTS and re.search("address already in use", error.evidence, re.IGNORECASE):
                 continue  # somebody took the port between our look and its use
             raise explain(error.evidence or error.message, cluster, wanted) from None
+        except _SilentError:
+            raise explain(daemon.tail(_name(cluster)), cluster, wanted) from None
         return _tunnel(cluster, made)
     raise AssertionError  # the last attempt returns or raises
 
@@ -132,27 +151,33 @@ def close(cluster: str) -> bool:
 
 def plan(cluster: str, engine: Engine) -> Plan:
     """Where a tunnel has to lead. Asks the engine. Raises ClusterError when there is nothing to lead to."""
-    nodes = list(_nodes(cluster))
-    ssh = engine.endpoint.startswith("ssh://")
-    # With several control planes it is the balancer that publishes; to the forwarder any of them is good.
-    balanced = any(role == _BALANCER for _, role, _ in nodes)
-    role = _BALANCER if ssh and balanced else "control-plane"
-    fitting = [(name, state) for name, of, state in nodes if of == role]
-    running = [name for name, state in fitting if state == "running"]
+    container = far_end(cluster, engine.endpoint, _nodes(cluster))
+    if engine.endpoint.startswith("ssh://"):
+        return Plan("ssh", engine.endpoint, _published(container))
+    return Plan("exec", engine.endpoint, container)
+
+
+def far_end(cluster: str, endpoint: str, nodes: Iterable[Node]) -> str:
+    """The container where the tunnel ends. Raises ClusterError when none of them runs.
+
+    With several control planes it is the balancer that publishes the API; for `docker exec` any of them is as good.
+    """
+    nodes = sorted(nodes, key=lambda node: node.name)
+    published = endpoint.startswith("ssh://") and any(node.role == _BALANCER for node in nodes)
+    role = _BALANCER if published else "control-plane"
+    fitting = [node for node in nodes if node.role == role]
+    running = [node for node in fitting if node.state == "running"]
     if not fitting:
         raise ClusterError(
-            f"the engine {engine.endpoint} has no cluster {cluster}",
-            fix=f"./run invoke cluster.create --name {cluster}",
+            f"the engine {endpoint} has no cluster {cluster}", fix=f"./run invoke cluster.create --name {cluster}"
         )
     if not running:
         raise ClusterError(
             f"the {role} of the cluster {cluster} does not run",
-            evidence="\n".join(f"{name}: {state}" for name, state in fitting),
-            fix=f"docker start {' '.join(name for name, _ in fitting)}",
+            evidence="\n".join(f"{node.name}: {node.state}" for node in fitting),
+            fix=f"docker start {' '.join(node.name for node in fitting)}",
         )
-    if not ssh:
-        return Plan("exec", engine.endpoint, running[0])
-    return Plan("ssh", engine.endpoint, _published(running[0]))
+    return running[0].name
 
 
 def ssh_arguments(wanted: Plan, port: int) -> list[str]:
@@ -195,6 +220,7 @@ def exec_argv(docker: Path, wanted: Plan, port: int) -> list[str | Path]:
 
 def explain(words: str, cluster: str, wanted: Plan) -> ThreezoneError:
     """The error for a tunnel that ended, or carried nothing, with these `words`."""
+    words = "\n".join(dict.fromkeys(words.splitlines()))  # ssh says the same for every attempt
     lowered = words.lower()
     parts = urlsplit(wanted.engine)
     machine = parts.hostname or wanted.engine
@@ -237,17 +263,49 @@ def explain(words: str, cluster: str, wanted: Plan) -> ThreezoneError:
     )
 
 
-def carries(port: int) -> bool:
-    """Whether something at the far end of 127.0.0.1:`port` answers.
+def carries(port: int, timeout: float) -> bool:
+    """Whether something at the far end of 127.0.0.1:`port` answers within `timeout` seconds; False when it does not.
 
-    A line of plain HTTP is what a TLS server answers at once, and without a word of trust ("client sent an HTTP request
+    A line of plain HTTP is what a TLS server answers at once, and without a word of trust ("Client sent an HTTP request
     to an HTTPS server"); the answer is not read. Only this shows that the far end is there: ssh accepts on our side
     before it asks.
     """
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=_ANSWER) as connection:
+    with suppress(OSError):
+        return _answers(port, timeout)
+    return False
+
+
+def _answers(port: int, timeout: float) -> bool:
+    """`carries`; raises OSError instead where the near end does not listen, or the connection breaks."""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         return connection.recv(1) != b""
-    return False
+
+
+class _SilentError(Exception):
+    """The near end listens, the far end says nothing."""
+
+
+class _Ready:
+    """Asked again and again whether a new tunnel on `port` carries; gives up when only its near end is there."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._silent_since = 0.0
+
+    def __call__(self) -> bool:
+        try:
+            if _answers(self._port, _ANSWER):
+                return True
+        except ConnectionRefusedError:  # not yet
+            return False
+        except OSError:  # reset, or no answer: as an end without a word
+            pass
+        self._silent_since = self._silent_since or time.monotonic()
+        if time.monotonic() - self._silent_since > _PATIENCE:
+            raise _SilentError
+        time.sleep(_AGAIN)
+        return False
 
 
 def is_free(port: int) -> bool:
@@ -277,16 +335,14 @@ def _tunnel(cluster: str, found: daemon.Daemon) -> Tunnel:
     return Tunnel(cluster, int(found.facts["port"]), how, found.pid)
 
 
-def _nodes(cluster: str) -> Iterator[tuple[str, str, str]]:
-    """Name, role and state of every node container, by kind's labels."""
+def _nodes(cluster: str) -> list[Node]:
+    """Every node container of the cluster, by kind's labels."""
     fields = f'{{{{.Names}}}}\t{{{{.Label "{labels.KIND_ROLE}"}}}}\t{{{{.State}}}}'
     argv = ["docker", "ps", "--all", "--filter", f"label={labels.KIND_CLUSTER}={cluster}", "--format", fields]
     seen = process.run(argv, timeout=30, check=False)
     if seen.exit_code != 0:
         raise observe.explain(seen.stderr.strip())
-    for line in sorted(seen.stdout.splitlines()):
-        name, role, state = line.split("\t")
-        yield name, role, state
+    return [Node(*line.split("\t")) for line in seen.stdout.splitlines()]
 
 
 def _published(container: str) -> str:
