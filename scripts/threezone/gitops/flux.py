@@ -1,26 +1,26 @@
-"""Flux in the cluster: its components installed, watched until they serve, and looked at."""
+"""Flux's components in the cluster: looked at, and watched until they serve."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from threezone import process
 from threezone.errors import DeliveryError
 from threezone.events import step
 from threezone.kube import pods
 from threezone.kube.client import Api, Json
-from threezone.kube.waiting import World, namespace_usable, wait_for
+from threezone.kube.waiting import World, wait_for
 
 NAMESPACE = "flux-system"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
-LABELLED = "app.kubernetes.io/part-of=flux"
+PART = "app.kubernetes.io/part-of"
+LABELLED = f"{PART}=flux"
 
 # What `flux install` brings by default, and what can be built from Go modules: the others are not published there.
 RELEASE_COMPONENTS = ("source-controller", "kustomize-controller", "helm-controller", "notification-controller")
 SOURCE_COMPONENTS = ("source-controller", "kustomize-controller", "helm-controller")
+REQUIRED = ("source-controller", "kustomize-controller")  # without these two no commit becomes a workload
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,15 @@ class Flux:
 
     @property
     def ready(self) -> bool:
-        """Whether there is a Flux and each of its components serves."""
-        return bool(self.components) and all(component.ready for component in self.components)
+        """Whether there is a Flux that delivers commits, and each of its components serves."""
+        return not self.troubles
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What keeps it from being ready, a line each."""
+        absent = sorted(set(REQUIRED) - {component.name for component in self.components})
+        unready = [component.name for component in self.components if not component.ready]
+        return (*(f"{name} is not installed" for name in absent), *(f"{name} is not available" for name in unready))
 
 
 def observe(api: Api) -> Flux:
@@ -70,40 +77,22 @@ def read(deployments: Sequence[Json]) -> Flux:
 
 
 def _serves(deployment: Json) -> bool:
-    """Whether the Deployment's present generation is rolled out (kubectl rollout status asks the same)."""
+    """Whether the present generation is rolled out, as `kubectl rollout status` asks, and not scaled to nothing."""
     spec, status = deployment.get("spec") or {}, deployment.get("status") or {}
     wanted = spec.get("replicas", 1)
     return bool(
-        status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
+        wanted > 0
+        and status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
         and status.get("updatedReplicas", 0) == wanted
         and status.get("availableReplicas", 0) == wanted
         and status.get("replicas", 0) == wanted
     )
 
 
-def manifests(flux: Path, components: Sequence[str]) -> str:
-    """The manifests that `flux install` would apply, from the set inside the CLI."""
-    return process.run(
-        [flux, "install", "--export", f"--components={','.join(components)}", f"--namespace={NAMESPACE}"], timeout=60
-    ).stdout
-
-
-def install(api: Api, kubectl: Path, context: str, manifest: str) -> None:
-    """Apply Flux's manifests. Idempotent; `wait_ready` follows.
-
-    `flux install` itself would apply the same and then be silent for five minutes when a pod cannot start.
-    """
-    with step("install Flux") as running:
-        namespace_usable(api, NAMESPACE)  # after an uninstall it takes a while to go
-        argv: list[str | Path] = [kubectl, "--context", context, "apply", "--server-side", "--force-conflicts",
-                "--field-manager=threezone-flux", "-f", "-"]  # fmt: skip
-        done = process.run(argv, stdin=manifest, timeout=120)
-        running.result = f"{len(done.stdout.splitlines())} objects"
-
-
 def missing(world: World, expected: Sequence[str]) -> list[str]:
     """The judge of a ready Flux: every expected component rolled out, no pod that cannot start. Pure."""
-    lines = pods.missing(world[PODS].values())
+    of_flux = (pod for pod in world[PODS].values() if pod["metadata"].get("labels", {}).get(PART) == "flux")
+    lines = pods.missing(of_flux)
     serving = {c.name for c in read(list(world[DEPLOYMENTS].values())).components if c.ready}
     lines.extend(f"deployment {name}" for name in expected if name not in serving)
     return lines
@@ -122,7 +111,7 @@ def require(seen: Flux) -> Flux:
     if not seen.ready:
         raise DeliveryError(
             "Flux is installed but not ready",
-            evidence="\n".join(f"{c.name} is not available" for c in seen.components if not c.ready),
+            evidence="\n".join(seen.troubles),
             fix="./run invoke flux.install",
         )
     return seen

@@ -8,13 +8,15 @@ from typing import NoReturn
 
 from threezone import labels, process
 from threezone.cluster import kind, lifecycle
+from threezone.errors import Declined
 from threezone.events import note, step
-from threezone.gitops import delivery, flux, repository, server
+from threezone.gitops import delivery, flux, flux_installation, flux_manifests, repository, server
 from threezone.images import build
 from threezone.images.docker import Image
 from threezone.images.load import cluster_image, load
 from threezone.kube import pods
-from threezone.kube.waiting import World, condition, wait_for
+from threezone.kube.client import Json
+from threezone.kube.waiting import World, condition, namespace_usable, wait_for
 from threezone.lab.observe import ALL_DEPLOYMENTS, app_answer
 from threezone.lab.session import Session
 from threezone.plan import Action
@@ -97,16 +99,37 @@ def load_images(session: Session, wanted: Sequence[Image]) -> None:
     load(session.tools["kind"], session.lab.name, nodes, wanted)
 
 
+def plan_flux(session: Session, asked: Sequence[str] = ()) -> tuple[flux_installation.Plan, list[Json]]:
+    """What installs the asked components (none: those that run, or the channel's), and the objects that it applies."""
+    seen = flux_installation.observe(session.api)
+    components = flux_installation.choose(asked, session.channel, seen)
+    objects = flux_manifests.parse(flux_manifests.export(session.tools["flux"], components, flux.NAMESPACE))
+    changes = flux_manifests.changes(session.api, objects) if seen else ()
+    version = flux_manifests.version(objects)
+    return flux_installation.plan(seen, flux.NAMESPACE, version, components, changes), objects
+
+
 def install_flux(session: Session) -> None:
-    """Install the components that the channel has, and wait for them."""
-    source = session.channel == "source"
-    components = flux.SOURCE_COMPONENTS if source else flux.RELEASE_COMPONENTS
-    if source:
+    """Install the components that run or the channel has, and wait for them. Raises Declined for a Flux of others."""
+    plan, objects = plan_flux(session)
+    if asking := [action for action in plan.actions if action.asks]:
+        raise Declined(f"left alone, for it needs a yes: {asking[0].sentence}", fix="./run invoke flux.install --yes")
+    apply_flux(session, plan.actions, objects)
+
+
+def apply_flux(session: Session, actions: Sequence[Action], objects: list[Json]) -> None:
+    """Carry a plan of `plan_flux` out."""
+    components = flux_manifests.components(objects)
+    if actions and session.channel == "source":
         load_images(session, build.ensure("flux", session.channel))
-    flux.install(
-        session.api, session.tools["kubectl"], session.lab.context, flux.manifests(session.tools["flux"], components)
-    )
-    flux.wait_ready(session.api, components, GENTLE_SECONDS)
+    for action in actions:
+        if action.key == "flux.apply":
+            with step("install Flux") as running:
+                namespace_usable(session.api, flux.NAMESPACE)  # after an uninstall it takes a while to go
+                flux_manifests.apply(session.api, objects)
+                running.result = f"{len(objects)} objects"
+        else:
+            flux.wait_ready(session.api, components, GENTLE_SECONDS)
 
 
 def serve(session: Session) -> None:

@@ -3,48 +3,262 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from invoke import Context
 
-from threezone.tasks.edge import emit, say, table, task
+from threezone.tasks.edge import as_started, consent, emit, say, table, task
 from threezone.tasks.lab import CHANNEL, NAME, session
 
+if TYPE_CHECKING:
+    from threezone.gitops.flux_objects import Found
 
-@task(help={"name": NAME, "channel": CHANNEL})
-def install(c: Context, name: str = "", channel: str = "") -> None:
-    """Install the Flux components that the channel has and wait for them; a pod that cannot start is told at once."""
-    from threezone.gitops import flux
+OBJECT = "KIND/NAME, such as kustomization/lab; repeatable"
+NAMESPACE = "the objects' namespace (default: flux-system)"
+TIMEOUT = "seconds for one kind of object (default: threezone.gitops.timeout in invoke.yaml)"
+DRY_RUN = "print the plan and change nothing"
+
+
+@task(
+    help={
+        "components": "comma-separated (default: those that run, else all that the channel has); none is taken away",
+        "flux-version": "refuse when it is not this one (the version is pinned: pins.toml)",
+        "export": "print the manifests, to commit them, and change nothing; needs no cluster",
+        "dry-run": DRY_RUN,
+        "yes": "answer yes: replace a Flux that somebody else installed, or a newer one",
+        "name": NAME,
+        "channel": CHANNEL,
+    }
+)
+def install(  # noqa: PLR0917  every option of a task is a parameter
+    c: Context,
+    components: str = "",
+    flux_version: str = "",
+    export: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
+    name: str = "",
+    channel: str = "",
+) -> None:
+    """Install or upgrade Flux in place and wait for it; a pod that cannot start is told at once. Safe to repeat.
+
+    A Flux of others (bootstrap, Helm, flux install) is never changed without a question, nor is a second one installed.
+    """
+    from threezone import pins
+    from threezone.gitops import flux, flux_installation, flux_manifests
     from threezone.lab import steps
+    from threezone.plan import describe
 
     at = session(name, channel)
-    steps.install_flux(at)
-    seen = flux.require(flux.observe(at.api))
-    say(f"Flux {seen.version} is ready: {', '.join(component.name for component in seen.components)}")
+    flux_installation.require_version(flux_version, pins.tools(at.lab.root).flux.version, at.channel)
+    asked = [each.strip() for each in components.split(",") if each.strip()]
+    if export:
+        chosen = flux_installation.choose(asked, at.channel, None)
+        say(flux_manifests.export(at.tools["flux"], chosen, flux.NAMESPACE).rstrip("\n"))
+        return
+    plan, objects = steps.plan_flux(at, asked)
+    if dry_run:
+        say(as_started("\n".join(filter(None, (describe(plan.actions), plan.notice)))))
+        return
+    consent(plan.actions, yes=yes)
+    steps.apply_flux(at, plan.actions, objects)
+    seen = flux_installation.observe(at.api)
+    ready = f"Flux {seen.version} is ready: {', '.join(seen.names)}" if seen else ""
+    say(as_started("\n".join(filter(None, (ready + ("" if plan.actions else "; nothing to do"), plan.notice)))))
+
+
+@task(help={"name": NAME, "json": "print the checks as JSON"})
+def check(c: Context, name: str = "", json: bool = False) -> None:
+    """Check what Flux stands on, its definitions, controllers and sources. Exit 6 with the first reason."""
+    from threezone.gitops import flux_check
+    from threezone.tools import install as tools
+
+    at = session(name)
+    tool = tools.find("flux", at.asked, at.lab.root)
+    made = flux_check.checks(flux_check.observe(at.api, tool.version if tool else ""))
+    if json:
+        emit({"ok": all(each.ok for each in made), "checks": [asdict(each) for each in made]})
+    else:
+        rows = [["CHECK", "OK", "FOUND"]]
+        rows.extend([each.name, "yes" if each.ok else "no", each.found.replace("\n", " ")] for each in made)
+        say(table(rows))
+    flux_check.require(made)
 
 
 @task(help={"name": NAME, "json": "print the observation as JSON"})
 def status(c: Context, name: str = "", json: bool = False) -> None:
-    """Show Flux's components and the revision it applied. Exit 6 when something is not ready."""
-    from threezone.errors import DeliveryError
-    from threezone.gitops import delivery, flux
+    """Show Flux's controllers and objects: ready, revision, message, age. Exit 6 when something is not as it should be.
+
+    A suspended object is as it should be. The age is that of its present state.
+    """
+    from threezone.gitops import flux, flux_installation, flux_objects
 
     at = session(name)
-    seen = flux.observe(at.api)
-    delivered = delivery.observe(at.api, at.lab.settings.gitops.repository)
+    seen = flux_installation.observe(at.api)
+    states = [flux_objects.state(each) for each in flux_objects.observe(at.api)]
+    looked = flux.Flux(seen.version, seen.components) if seen else flux.Flux("", ())
     if json:
         emit(
             {
-                "version": seen.version or None,
-                "ready": seen.ready,
-                "components": [asdict(component) for component in seen.components],
-                "delivery": asdict(delivered) if delivered else None,
+                "version": looked.version or None,
+                "namespace": seen.namespace if seen else None,
+                "installer": seen.installer if seen else None,
+                "ready": looked.ready,
+                "components": [asdict(component) for component in looked.components],
+                "objects": [asdict(each) for each in states],
             }
         )
-    elif seen.components:
+    elif looked.components:
         rows = [["COMPONENT", "READY", "IMAGE"]]
-        rows.extend([part.name, "yes" if part.ready else "no", part.image] for part in seen.components)
+        rows.extend([part.name, "yes" if part.ready else "no", part.image] for part in looked.components)
         say(table(rows))
-        say(f"applied: {delivered.applied or 'nothing yet'} ({delivered.message})" if delivered else "nothing declared")
-    flux.require(seen)
-    if delivered and not delivered.ready:
-        raise DeliveryError("the delivery is not ready", evidence=delivered.message, fix="./run invoke gitops.push")
+        say("\n" + (table(flux_objects.rows(states)) if states else "nothing is declared"))
+    flux.require(looked)
+    flux_objects.require(states)
+
+
+@task(
+    iterable=["object"],
+    help={
+        "object": OBJECT + " (default: everything that is not suspended, sources first)",
+        "namespace": NAMESPACE,
+        "with-source": "reconcile what the objects read from first",
+        "timeout": TIMEOUT,
+        "name": NAME,
+    },
+)
+def reconcile(  # noqa: PLR0917  every option of a task is a parameter
+    c: Context,
+    object: list[str],  # noqa: A002  the option's name
+    namespace: str = "",
+    with_source: bool = False,
+    timeout: int = 0,
+    name: str = "",
+) -> None:
+    """Have Flux reconcile now, and watch until it has: done, or the failure in Flux's words."""
+    from threezone.errors import UsageError
+    from threezone.gitops import flux_objects, flux_reconcile
+
+    at = session(name)
+    found, chosen = _chosen(at, object, namespace)
+    if suspended := [each.what for each in chosen if each.suspended]:
+        raise UsageError(f"{', '.join(suspended)} is suspended", fix="./run invoke flux.resume --object …")
+    targets = chosen if object else tuple(each for each in found if not (each.suspended or each.static))
+    if with_source:
+        sources = [each for target in chosen for each in flux_objects.sources_of(found, target)]
+        targets = tuple(each for each in found if (each in sources and not each.suspended) or each in chosen)
+    _tell(flux_reconcile.reconcile(at.api, _served(at, targets), timeout or at.lab.settings.gitops.timeout))
+
+
+@task(
+    iterable=["object"],
+    help={"object": OBJECT, "all": "all that Flux reconciles", "namespace": NAMESPACE, "name": NAME},
+)
+def suspend(
+    c: Context,
+    object: list[str],  # noqa: A002  the option's name
+    all: bool = False,  # noqa: A002  the option's name
+    namespace: str = "",
+    name: str = "",
+) -> None:
+    """Suspend objects of Flux: commits move nothing, and manual changes stay, until flux.resume."""
+    from threezone.gitops import flux_reconcile
+
+    at = session(name)
+    found, chosen = _chosen(at, object, namespace, every=all)
+    # A HelmRelease makes its HelmChart anew as it likes it: to suspend that one says nothing.
+    wanted = chosen or tuple(each for each in found if not each.static and each.kind.kind != "HelmChart")
+    targets = [each for each in wanted if not each.suspended]
+    flux_reconcile.suspend(at.api, targets)
+    say("\n".join(f"suspended {each.what}" for each in targets) or "nothing to do")
+
+
+@task(
+    iterable=["object"],
+    help={"object": OBJECT, "all": "all that is suspended", "namespace": NAMESPACE, "timeout": TIMEOUT, "name": NAME},
+)
+def resume(  # noqa: PLR0917  every option of a task is a parameter
+    c: Context,
+    object: list[str],  # noqa: A002  the option's name
+    all: bool = False,  # noqa: A002  the option's name
+    namespace: str = "",
+    timeout: int = 0,
+    name: str = "",
+) -> None:
+    """Resume suspended objects and watch until Flux has reconciled them: done, or the failure in Flux's words."""
+    from threezone.gitops import flux_reconcile
+
+    at = session(name)
+    found, chosen = _chosen(at, object, namespace, every=all)
+    targets = tuple(each for each in chosen or found if each.suspended)
+    if not targets:
+        say("nothing to do")
+        return
+    _tell(flux_reconcile.resume(at.api, _served(at, targets), timeout or at.lab.settings.gitops.timeout))
+
+
+@task(
+    help={
+        "prune": "take away what Flux applied, too (default: the workloads stay)",
+        "keep-namespace": "leave Flux's namespace and what else is in it",
+        "dry-run": DRY_RUN,
+        "yes": "answer yes to the question",
+        "timeout": TIMEOUT,
+        "name": NAME,
+    }
+)
+def uninstall(  # noqa: PLR0917  every option of a task is a parameter
+    c: Context,
+    prune: bool = False,
+    keep_namespace: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
+    timeout: int = 0,
+    name: str = "",
+) -> None:
+    """Remove Flux and its objects, in the order in which nothing hangs. What Flux applied stays, unless --prune.
+
+    A question is asked where Flux or its objects are not ours, and before workloads or Secrets go.
+    """
+    from threezone.gitops import flux_uninstall
+    from threezone.plan import describe
+
+    at = session(name)
+    seen = flux_uninstall.observe(at.api)
+    plan = flux_uninstall.plan(seen, prune=prune, keep_namespace=keep_namespace)
+    if dry_run or not plan.actions:
+        say(as_started("\n".join((describe(plan.actions), *plan.notices))))
+        return
+    consent(plan.actions, yes=yes)
+    seconds = timeout or at.lab.settings.gitops.timeout
+    flux_uninstall.apply(at.api, seen, plan.actions, prune=prune, seconds=seconds)
+    workloads = "what it applied is gone too" if prune else "what it applied runs on"
+    say(as_started("\n".join((f"Flux is gone; {workloads}", *plan.notices))))
+
+
+def _chosen(
+    at: Any, asked: list[str], namespace: str, *, every: bool | None = None
+) -> tuple[tuple[Found, ...], tuple[Found, ...]]:
+    """All of Flux's objects, and those asked for by name. With `every` given, one of both has to be said."""
+    from threezone.errors import UsageError
+    from threezone.gitops import flux, flux_objects
+
+    if every is not None and bool(asked) == every:
+        raise UsageError("name the objects, or all of them", fix="--object KIND/NAME, or --all")
+    known = flux_objects.discover(at.api)
+    found = flux_objects.observe(at.api, known)
+    return found, flux_objects.select(found, known, asked, namespace or flux.NAMESPACE)
+
+
+def _served(at: Any, targets: tuple[Found, ...]) -> tuple[Found, ...]:
+    """The same objects, when the controllers that answer for them serve."""
+    from threezone.gitops import flux_installation, flux_reconcile
+
+    flux_reconcile.require_controllers(flux_installation.observe(at.api), [each.kind for each in targets])
+    return targets
+
+
+def _tell(done: tuple[Found, ...]) -> None:
+    from threezone.gitops import flux_objects
+
+    say(table(flux_objects.rows([flux_objects.state(each) for each in done])) if done else "nothing to do")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 from threezone.cluster.kind import Node
 from threezone.gitops.delivery import Delivery
-from threezone.gitops.flux import Component, Flux
+from threezone.gitops.flux import REQUIRED, Component, Flux
 from threezone.gitops.repository import Commit
 from threezone.lab import plan, status
 from threezone.lab.observe import Lab, NodeState, Seen
@@ -16,7 +16,7 @@ WELL = Seen(
     containers=(Node("0", "lab-control-plane", "lab", "control-plane", "running", "image", ours=True),),
     server="https://127.0.0.1:6443",
     nodes=(NodeState("lab-control-plane", "v1.35.0", ready=True),),
-    flux=Flux("v2.7.3", (Component("source-controller", "image", ready=True),)),
+    flux=Flux("v2.7.3", tuple(Component(name, "image", ready=True) for name in REQUIRED)),
     git_serves=True,
     delivery=Delivery("http://git/lab.git", f"main@sha1:{SHA}", f"main@sha1:{SHA}", ready=True, message=""),
     head=Commit(SHA, "local/gitops"),
