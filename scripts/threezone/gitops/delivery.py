@@ -302,14 +302,14 @@ def is_revision(text: str) -> bool:
     return re.fullmatch(r"([^:\s]+:)?[0-9a-f]{4,64}", text) is not None
 
 
-def wait_applied(api: Api, at: Target, revision: str, stamp: str, seconds: float) -> None:
+def wait_applied(api: Api, at: Target, revision: str, stamp: str, seconds: float) -> str:
     """Watch until Flux has fetched and applied exactly `revision` and all its objects are healthy.
 
-    Raises DeliveryError as soon as that cannot happen, or when `seconds` are over.
+    Returns the revision as Flux spells it. Raises DeliveryError as soon as that cannot happen, or when `seconds` are over.
     """
     with step(f"wait until {short(revision)} is applied"):
         try:
-            wait_for(
+            world = wait_for(
                 api,
                 [at.sources, at.kustomizations, DEPLOYMENTS],
                 lambda world: missing(world, at, revision, stamp),
@@ -325,6 +325,8 @@ def wait_applied(api: Api, at: Target, revision: str, stamp: str, seconds: float
                 evidence=overdue.evidence,
                 fix="./run invoke flux.status",
             ) from None
+    _, kustomization = at.find(world)
+    return str((kustomization or {})["status"]["lastAppliedRevision"])
 
 
 def followed(world: World, at: Target) -> Sequence[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import queue
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,20 @@ def head(root: Path, path: str) -> Commit:
     )
 
 
+def resolve(root: Path, name: str) -> str:
+    """The SHA of the commit that `name` (HEAD, a branch, a tag) is in the repository at `root`. Raises UsageError."""
+    asked = process.run(
+        ["git", "-C", root, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}"], timeout=60, check=False
+    )
+    if asked.exit_code != 0:
+        raise UsageError(
+            f"{name!r} is no commit of {root}",
+            evidence=asked.stderr.strip(),
+            fix="name a SHA, a revision as Flux spells it (main@sha1:…), or HEAD",
+        )
+    return asked.stdout.strip()
+
+
 def uncommitted(root: Path, path: str) -> list[str]:
     """Files beside the delivered ones (below the first directory of `path`) that differ from the commit."""
     area = Path(path).parts[0] if Path(path).parts else "."
@@ -88,35 +102,51 @@ def forwarded(
         yield Forward(match.group(1), running)
 
 
-def push(
-    root: Path, commit: Commit, url: str, branch: str, *, path: str, user: str, password: str, force: bool = False
-) -> None:
-    """Push `commit` to `branch` at `url`; what differs from it beside `path` is told.
+def send(
+    root: Path,
+    url: str,
+    refspecs: Sequence[str],
+    *,
+    user: str,
+    password: str,
+    env: Mapping[str, str | None] | None = None,
+    force: bool = False,
+) -> process.Completed:
+    """`git push` with a password, which travels in the environment and never in arguments. Raises nothing.
 
-    The password travels in the environment, never in arguments.
+    `env` are further changes to git's environment. The result's words may hold the password: redact them.
     """
     process.keep_secret(password)
     token = base64.b64encode(f"{user}:{password}".encode()).decode()
     process.keep_secret(token)
+    return process.run(
+        # The lab is not where the project's own hooks are meant to run.
+        ["git", "-C", root, "-c", "core.hooksPath=/dev/null", "-c", "credential.helper=", "push", "--porcelain",
+         *(["--force"] if force else []), url, *refspecs],
+        env={
+            **(env or {}),
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"http.{url}.extraHeader",
+            "GIT_CONFIG_VALUE_0": f"Authorization: Basic {token}",
+            # The push goes to loopback: a proxy of the environment has no business there.
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        },
+        timeout=300,
+        check=False,
+    )  # fmt: skip
+
+
+def push(
+    root: Path, commit: Commit, url: str, branch: str, *, path: str, user: str, password: str, force: bool = False
+) -> None:
+    """Push `commit` to `branch` at `url`; what differs from it beside `path` is told."""
     with step(f"push {commit.sha[:7]} to the lab's Git server") as running:
         for file in uncommitted(root, path)[:5]:
             note(f"not delivered, because not committed: {file}")
-        done = process.run(
-            # The lab is not where the project's own hooks are meant to run.
-            ["git", "-C", root, "-c", "core.hooksPath=/dev/null", "-c", "credential.helper=", "push", "--porcelain",
-             *(["--force"] if force else []), url, f"{commit.sha}:refs/heads/{branch}"],
-            env={
-                "GIT_TERMINAL_PROMPT": "0",
-                "GIT_CONFIG_COUNT": "1",
-                "GIT_CONFIG_KEY_0": f"http.{url}.extraHeader",
-                "GIT_CONFIG_VALUE_0": f"Authorization: Basic {token}",
-                # The push goes to loopback: a proxy of the environment has no business there.
-                "NO_PROXY": "127.0.0.1",
-                "no_proxy": "127.0.0.1",
-            },
-            timeout=300,
-            check=False,
-        )  # fmt: skip
+        refspec = f"{commit.sha}:refs/heads/{branch}"
+        done = send(root, url, [refspec], user=user, password=password, force=force)
         if done.exit_code == 0:
             running.result = "already there" if "[up to date]" in done.stdout else ""
             return

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from invoke import Context
 
-from threezone.tasks.edge import say, task
+from threezone.tasks.edge import emit, say, table, task
 from threezone.tasks.lab import CHANNEL, NAME, session
 
 
@@ -27,3 +29,68 @@ def push(c: Context, name: str = "", force: bool = False) -> None:
     at = session(name)
     revision = steps.deliver(at, force=force)
     say(f"applied {revision}")
+
+
+@task(
+    help={
+        "revision": "what to wait for: a full or short SHA, main@sha1:…, or a name such as HEAD",
+        "kustomization": "Flux's Kustomization, as NAME or NAMESPACE/NAME (default: the lab's)",
+        "timeout": "seconds (default: threezone.gitops.timeout in invoke.yaml)",
+        "name": NAME,
+    }
+)
+def wait(c: Context, revision: str, kustomization: str = "", timeout: int = 0, name: str = "") -> None:
+    """Wait until Flux has applied exactly that revision; why it cannot be is told as soon as it is known. Exit 6."""
+    from threezone.lab import wait as room
+
+    say(f"applied {room.wait(session(name), revision, kustomization, float(timeout))}")
+
+
+@task(
+    help={
+        "phases": "only these and what they stand on, such as create,update (default: all seven)",
+        "keep": "leave everything for a look",
+        "remove": "remove the kept proof of this id, and run none",
+        "timeout": "seconds for each phase (default: threezone.gitops.timeout in invoke.yaml)",
+        "json": "print the evidence as JSON",
+        "name": NAME,
+    }
+)
+def prove(  # noqa: PLR0917  every option of a task is a parameter
+    c: Context,
+    phases: str = "",
+    keep: bool = False,
+    remove: str = "",
+    timeout: int = 0,
+    json: bool = False,
+    name: str = "",
+) -> None:
+    """Prove that a commit alone creates, updates and destroys a workload, with evidence. Cleans up. Exit 6 when not."""
+    from threezone.lab import prove as room
+
+    at = session(name)
+    if remove:
+        room.remove(at, remove)
+        say(f"removed {remove}")
+        return
+    asked = [word.strip() for word in phases.split(",") if word.strip()]
+    proved = room.prove(at, asked, keep=keep, seconds=float(timeout))
+    if json:
+        emit(proved.data())
+    else:
+        say(_figures(proved.data()))
+    if keep:
+        say(f"kept; to remove it: ./run invoke gitops.prove --remove {proved.proof.names.id}")
+    proved.require()
+
+
+def _figures(proof: dict[str, Any]) -> str:
+    """A proof for people: a line for each phase with the seconds of its stages, and who owns the fields."""
+    stages = ("push", "fetch", "apply", "settle", "total")
+    rows = [["PHASE", "HOLDS", *(stage.upper() for stage in stages), "REVISION"]]
+    for phase in proof["phases"]:
+        holds = {True: "yes", False: "NO", None: "not run"}[phase["ok"]]
+        figures = ("-" if phase["seconds"][stage] is None else f"{phase['seconds'][stage]:.1f} s" for stage in stages)
+        rows.append([phase["name"], holds, *figures, (phase["revision"] or "-").rpartition(":")[2][:7]])
+    owners = f"fields owned by: {', '.join(proof['managers']) or 'nobody, for there was no workload'}"
+    return f"{table(rows)}\n{owners}\n{proof['branch']} on {proof['context']}: {proof['seconds']:.1f} s"

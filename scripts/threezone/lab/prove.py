@@ -1,0 +1,202 @@
+"""The proof on the lab: its Git server as the source, the sample app's image as the workload."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import threezone
+from threezone import process
+from threezone.errors import DeliveryError, UsageError
+from threezone.gitops import flux, repository, server
+from threezone.gitops.proof import phases as plan
+from threezone.gitops.proof import run
+from threezone.gitops.proof.manifests import PART, PART_LABEL, Names
+from threezone.gitops.proof.worktree import Worktree, isolated
+from threezone.kube.waiting import NAMESPACES
+from threezone.lab.session import Session
+from threezone.lab.steps import APP_IMAGE
+
+TRIES = 2  # a forward ends with the Git server's pod, and is seen to have ended when it is used
+
+
+class LabRemote:
+    """The lab's repository on its Git server, through a forward that is opened when needed and again when it broke."""
+
+    def __init__(self, session: Session, opened: ExitStack, seconds: float) -> None:
+        self._session = session
+        self._opened = opened
+        self._seconds = seconds
+        self._repository = session.lab.settings.gitops.repository
+        self._password = server.password(session.api, session.lab.name)
+        self._forward: repository.Forward | None = None
+
+    @property
+    def url(self) -> str:
+        """The repository's address inside the cluster."""
+        return server.url(self._repository)
+
+    @property
+    def shown(self) -> str:
+        """The repository, for people: through a forward it has another port each time."""
+        return self.url
+
+    def push(self, work: Worktree) -> None:
+        """Push the branch of `work`. Raises DeliveryError when the Git server does not serve or refuses it."""
+        self._try(work, [f"HEAD:refs/heads/{work.branch}"])
+
+    def drop(self, branch: str) -> None:
+        """Delete a branch; one that is not there is no error. Raises DeliveryError."""
+        if branch in self.branches():
+            with tempfile.TemporaryDirectory() as empty:
+                work = Worktree(Path(empty), branch, "")
+                work.begin()
+                self._try(work, [f":refs/heads/{branch}"])
+
+    def branches(self) -> list[str]:
+        """The branches there are. Raises DeliveryError when the Git server does not serve."""
+        with tempfile.TemporaryDirectory() as home:
+            env = {**isolated(Path(home)), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+            for attempt in range(TRIES):
+                argv = ["git", "ls-remote", "--heads", self._address(again=attempt > 0)]
+                done = process.run(argv, env=env, timeout=60, check=False)
+                if done.exit_code == 0:
+                    return [line.split("refs/heads/")[1] for line in done.stdout.splitlines()]
+        raise DeliveryError(
+            "the Git server does not answer", evidence=done.stderr.strip(), fix="./run invoke gitops.serve"
+        )
+
+    def _try(self, work: Worktree, refspecs: Sequence[str]) -> None:
+        for attempt in range(TRIES):
+            address = self._address(again=attempt > 0)
+            done = repository.send(
+                work.root, address, refspecs, user=server.USER, password=self._password, env=work.env
+            )
+            if done.exit_code == 0:
+                return
+        words = process.redact(done.stdout + done.stderr).strip()
+        raise DeliveryError("the push to the lab's Git server failed", evidence=words, fix="./run invoke gitops.serve")
+
+    def _address(self, *, again: bool) -> str:
+        if self._forward is None or again or not self._forward.kubectl.alive:
+            self._opened.close()
+            self._forward = None
+            self._serving()
+            self._forward = self._opened.enter_context(
+                repository.forwarded(
+                    self._session.tools["kubectl"], self._session.lab.context, server.NAMESPACE,
+                    f"service/{server.NAME}", 80,
+                )
+            )  # fmt: skip
+        return f"http://{self._forward.address}/{self._repository}.git"
+
+    def _serving(self) -> None:
+        """Wait for the Git server; one that is not meant to run is told at once."""
+        deployment = self._session.api.get(f"{server.DEPLOYMENTS}/{server.NAME}")
+        if deployment is None or not deployment["spec"].get("replicas", 1):
+            raise DeliveryError(
+                "the lab's Git server does not run: there is nowhere to push to",
+                evidence="it is not there" if deployment is None else f"deployment {server.NAMESPACE}/git: replicas 0",
+                fix="./run invoke gitops.serve",
+            )
+        if not (deployment.get("status") or {}).get("availableReplicas"):
+            server.wait_ready(self._session.api, self._seconds)
+
+
+@contextmanager
+def _remote(session: Session, seconds: float) -> Iterator[LabRemote]:
+    with ExitStack() as opened:
+        yield LabRemote(session, opened, seconds)
+
+
+def prove(session: Session, asked: Sequence[str] = (), *, keep: bool = False, seconds: float = 0.0) -> Proved:
+    """Run the proof's phases (none asked for: all), each within `seconds` (0: as the settings say), and clean up.
+
+    A failed phase is not raised: it stands in what is returned. Raises UsageError for an unknown phase, DeliveryError
+    when there is no Flux or no Git server to begin with, and KeyboardInterrupt when all is cleaned up.
+    """
+    wanted, seconds = plan.plan(asked), seconds or session.lab.settings.gitops.timeout
+    seen = flux.observe(session.api)
+    if not seen.components:
+        flux.require(seen)
+    names, started = Names(secrets.token_hex(3)), datetime.now(UTC)
+    with _remote(session, seconds) as remote, tempfile.TemporaryDirectory(prefix=f"{names.name}-") as base:
+        work = Worktree(Path(base), names.name, names.path)
+        proof = run.Proof(session.api, remote, names, work, session.lab.context, APP_IMAGE, seconds)
+        try:
+            proof.run(wanted)
+            lasted = time.monotonic() - proof.began
+            run.sweep(session.api, remote, names)
+        finally:
+            (run.keep if keep else run.clean)(session.api, remote, names)
+    server_version = str((session.api.get("/version") or {}).get("gitVersion", ""))
+    versions = {"kubernetes": server_version, "flux": seen.version, "threezone": threezone.__version__}
+    return Proved(proof, started, lasted, session.lab.name, versions)
+
+
+def remove(session: Session, identity: str) -> None:
+    """Remove a proof that was kept. Raises UsageError when there is none of that id."""
+    names = Names(identity.removeprefix("proof-"))
+    if session.api.get(f"{NAMESPACES}/{names.ground}") is None:
+        raise UsageError(f"there is no proof {names.id}", fix=f"kubectl get namespaces -l {PART_LABEL}={PART}")
+    with _remote(session, session.lab.settings.gitops.timeout) as remote:
+        run.clean(session.api, remote, names)
+
+
+@dataclass(frozen=True)
+class Proved:
+    """A proof that was run, and when, for how long, on what."""
+
+    proof: run.Proof
+    started: datetime
+    seconds: float
+    cluster: str
+    versions: dict[str, str]
+
+    def data(self) -> dict[str, Any]:
+        """The proof as JSON; the keys are an interface."""
+        proof = self.proof
+        return {
+            "id": proof.names.id,
+            "ok": proof.ok,
+            "context": proof.context,
+            "cluster": self.cluster,
+            "namespace": proof.names.name,
+            "repository": proof.remote.url,
+            "branch": proof.names.name,
+            "started": self.started.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "seconds": round(self.seconds, 3),
+            "versions": self.versions,
+            "managers": sorted(proof.managers),
+            "phases": [self._phase(outcome) for outcome in proof.outcomes],
+        }
+
+    def _phase(self, outcome: run.Outcome) -> dict[str, Any]:
+        committed = outcome.moments.committed
+        return {
+            "name": outcome.phase.name,
+            "title": outcome.phase.title,
+            "ok": outcome.ok,
+            "revision": outcome.revision or None,
+            "began": None if committed is None else round(committed - self.proof.began, 3),
+            "seconds": outcome.moments.seconds(),
+            "objects": outcome.objects,
+            "commands": outcome.commands,
+            "why": outcome.why or None,
+            "evidence": outcome.evidence or None,
+        }
+
+    def require(self) -> None:
+        """Raise DeliveryError for the phase that failed."""
+        for outcome in self.proof.outcomes:
+            if outcome.ok is False:
+                raise DeliveryError(
+                    f"the phase {outcome.phase.name} failed: {outcome.why}", evidence=outcome.evidence, fix=outcome.fix
+                )

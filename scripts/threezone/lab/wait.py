@@ -1,0 +1,22 @@
+"""Waiting for a revision that somebody pushed: by hand, in a pipeline, through another tool."""
+
+from __future__ import annotations
+
+from threezone.gitops import delivery, flux, repository
+from threezone.lab.session import Session
+
+
+def wait(session: Session, revision: str, kustomization: str = "", seconds: float = 0.0) -> str:
+    """Ask Flux to reconcile and wait until it has applied exactly that revision, for `seconds` (0: as settings say).
+
+    `revision` is a full or short SHA, `branch@sha1:SHA`, or a name that the project's repository knows (HEAD);
+    `kustomization` is `name` or `namespace/name`, by default the lab's. Returns the revision as Flux spells it.
+    Raises UsageError for a revision that nobody knows, DeliveryError as soon as it cannot be applied.
+    """
+    gitops = session.lab.settings.gitops
+    wanted = revision if delivery.is_revision(revision) else repository.resolve(session.lab.root, revision)
+    flux.require(flux.observe(session.api))
+    namespace, _, name = (kustomization or gitops.repository).rpartition("/")
+    at = delivery.target(session.api, name, namespace or flux.NAMESPACE)
+    stamp = delivery.request(session.api, at)
+    return delivery.wait_applied(session.api, at, wanted, stamp, seconds or gitops.timeout)
