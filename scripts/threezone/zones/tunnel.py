@@ -208,7 +208,7 @@ def ssh_arguments(wanted: Plan, port: int) -> list[str]:
         *(["-l", parts.username] if parts.username else []),
         *(["-p", str(parts.port)] if parts.port else []),
         "--",
-        parts.hostname or "",
+        _host(wanted.engine),
     ]
 
 
@@ -223,7 +223,7 @@ def explain(words: str, cluster: str, wanted: Plan) -> ThreezoneError:
     words = "\n".join(dict.fromkeys(words.splitlines()))  # ssh says the same for every attempt
     lowered = words.lower()
     parts = urlsplit(wanted.engine)
-    machine = parts.hostname or wanted.engine
+    machine = _host(wanted.engine)
     by_hand = " ".join(
         ["ssh", *(["-p", str(parts.port)] if parts.port else []),
          f"{parts.username}@{machine}" if parts.username else machine]
@@ -244,7 +244,13 @@ def explain(words: str, cluster: str, wanted: Plan) -> ThreezoneError:
     ):  # fmt: skip
         if wanted.how == "ssh" and any(needle in lowered for needle in needles):
             return RouteError(message, evidence=words, fix=fix)
-    if wanted.how == "exec" and re.search("no such container|is not running|is paused|is restarting", lowered):
+    if wanted.how == "exec" and "no such container" in lowered:
+        return ClusterError(
+            f"there is no node {wanted.target} any more",
+            evidence=words,
+            fix=f"./run invoke cluster.status --name {cluster}",
+        )
+    if wanted.how == "exec" and re.search("is not running|is paused|is restarting", lowered):
         return ClusterError(
             f"the node {wanted.target} does not run", evidence=words, fix=f"docker start {wanted.target}"
         )
@@ -356,6 +362,12 @@ def _published(container: str) -> str:
     # What listens everywhere listens on loopback too.
     seen_from_there = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(address, address)  # noqa: S104 - not bound here
     return f"{seen_from_there}:{port}"
+
+
+def _host(engine: str) -> str:
+    """The host of the engine's address as it is written there: the user's ssh configuration may name it so."""
+    found = re.fullmatch(r"(?:.*@)?(?:\[([^]]*)\]|([^:]*))(?::\d*)?", urlsplit(engine).netloc)
+    return (found[1] or found[2]) if found else engine
 
 
 def _known_as(machine: str, port: int | None) -> str:
