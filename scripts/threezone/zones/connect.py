@@ -266,8 +266,11 @@ def _routes(
     found = candidates(
         name, source.declared, zone, network=kind_network(), existing=existing, by_hand=by_hand, tunnel=tunnel
     )
+    if by_hand is None:
+        return found
     # Who names an address wants that one or an error, not another that happens to work.
-    return found if by_hand is None else tuple(route for route in found if route.server == by_hand[0])
+    server, name = by_hand
+    return tuple(route for route in found if route.server == server and (not name or route.tls_server_name == name))
 
 
 def _carries(engine: Engine | None, zone: Zone) -> bool:

@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from tests.integration.zones.conftest import Behaviour, Pki, Serve
 
+from threezone import events
+from threezone.engine.observe import Engine
 from threezone.errors import ClusterError, RouteError, UsageError
 from threezone.process import run
 from threezone.tools.install import ensure
+from threezone.zones import connect as zones_connect
+from threezone.zones import tunnel
 from threezone.zones.connect import connect, current, describe, disconnect, probe
 from threezone.zones.locate import Zone
 
@@ -228,6 +232,160 @@ def test_a_broken_kubeconfig_stops_it_before_anything_is_tried(config: Path, pki
     with pytest.raises(UsageError, match="not a kubeconfig"):
         current("kind")
     assert behaviour.seen == []
+
+
+def test_an_address_given_by_hand_is_proved_alone(config: Path, pki: Pki, serve: Serve, closed: int) -> None:
+    text = pki.kubeconfig(f"https://127.0.0.1:{serve()}")
+    by_name = f"https://localhost:{serve()}"
+    assert connect("kind", text, zone=HOST, by_hand=(by_name, "")).server == by_name
+    with pytest.raises(RouteError) as refused:
+        connect("kind", text, zone=HOST, by_hand=(f"https://127.0.0.1:{closed}", ""))
+    tried = [line for line in refused.value.evidence.splitlines() if line.endswith("connection refused")]
+    assert tried == [f"https://127.0.0.1:{closed}: tcp: connection refused"] * 2
+    with pytest.raises(RouteError, match="no verified way"):
+        connect("kind", text, zone=HOST, by_hand=(by_name, "somebody-else"))
+    assert (current("kind") or pytest.fail("no entry")).server == by_name
+    assert config.exists()
+
+
+def test_an_address_that_is_not_in_the_certificate_is_verified_as_localhost(
+    config: Path, kubectl: Path, pki: Pki, serve: Serve
+) -> None:
+    address = f"https://[::ffff:127.0.0.1]:{serve()}"  # the same server by an address that kind does not certify
+    connected = connect("kind", pki.kubeconfig("https://127.0.0.1:1"), zone=HOST, by_hand=(address, ""))
+    assert (connected.server, connected.tls_server_name) == (address, "localhost")
+    assert run([kubectl, "get", "--raw", "/readyz"], timeout=30).stdout == "ok"
+    assert config.exists()
+
+
+def test_without_an_engine_the_user_s_own_entry_is_repaired(
+    config: Path, kubectl: Path, pki: Pki, serve: Serve
+) -> None:
+    """A job's container: nothing but a kubeconfig, whose server is a name that means nothing there."""
+    port = serve()
+    connect("kind", pki.kubeconfig(f"https://127.0.0.1:{port}"), zone=HOST)
+    (config.parent / "ca.crt").write_bytes((pki.directory / "ca.crt").read_bytes())
+    run(
+        [kubectl, "config", "set-cluster", "kind-kind", f"--certificate-authority={config.parent / 'ca.crt'}"],
+        timeout=30,
+    )
+    run([kubectl, "config", "unset", "clusters.kind-kind.certificate-authority-data"], timeout=30)
+    assert "certificate-authority: ca.crt" in config.read_text(), "kubectl keeps it relative to the file"
+    run([kubectl, "config", "set-cluster", "kind-kind", f"--server=https://nowhere.invalid:{port}"], timeout=30)
+    before = seen(kubectl)
+    connected = connect("kind", None, zone=HOST)
+    assert connected.written
+    assert connected.server == f"https://127.0.0.1:{port}"
+    after = seen(kubectl)
+    cluster = next(item["cluster"] for item in before["clusters"] if item["name"] == "kind-kind")
+    assert cluster["certificate-authority"].endswith("ca.crt")
+    cluster["server"] = connected.server
+    assert after == before, "the way is all that changed"
+    assert "certificate-authority: ca.crt" in config.read_text()
+
+
+def test_without_an_engine_and_without_an_entry_there_is_nothing_to_connect(config: Path) -> None:
+    with pytest.raises(UsageError, match="nothing here knows the cluster lab") as refused:
+        connect("lab", None, zone=HOST)
+    assert "kubeconfig.export --for ci --name lab" in refused.value.fix
+    assert config.read_text() == FOREIGN
+
+
+ENGINE = Engine("ok", "tcp://far.invalid:2375")
+FAR = Zone("host", ("a test",), engine="remote", engine_host="far.invalid")
+
+
+@pytest.fixture
+def tunnels(config: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Tunnels that somebody else has made and tested: what is opened and closed is written down."""
+    state: dict[str, Any] = {"config": config, "port": 0, "asked": [], "open": None}
+
+    def open_tunnel(cluster: str, engine: Engine, *, port: int) -> tunnel.Tunnel:
+        state["asked"].append((cluster, engine.endpoint, port))
+        if not state["port"]:
+            raise RouteError("ssh does not let us through", evidence="Permission denied (publickey).")
+        state["open"] = tunnel.Tunnel(cluster, state["port"], "ssh", 1)
+        return tunnel.Tunnel(cluster, state["port"], "ssh", 1)
+
+    def close(_cluster: str) -> bool:
+        was, state["open"] = state["open"], None
+        return was is not None
+
+    monkeypatch.setattr(tunnel, "open_tunnel", open_tunnel)
+    monkeypatch.setattr(tunnel, "find", lambda _cluster: state["open"])
+    monkeypatch.setattr(tunnel, "close", close)
+    return state
+
+
+def test_a_remote_engine_is_reached_through_a_tunnel_when_nothing_else_leads_there(
+    kubectl: Path, pki: Pki, serve: Serve, closed: int, tunnels: dict[str, Any]
+) -> None:
+    tunnels["port"] = serve()
+    text = pki.kubeconfig(f"https://127.0.0.1:{closed}")
+    connected = connect("kind", text, engine=ENGINE, zone=FAR)
+    assert tunnels["asked"] == [("kind", "tcp://far.invalid:2375", closed)]
+    assert (connected.server, connected.tls_server_name) == (f"https://127.0.0.1:{tunnels['port']}", "localhost")
+    assert run([kubectl, "get", "--raw", "/readyz"], timeout=30).stdout == "ok"
+    again = connect("kind", text, engine=ENGINE, zone=FAR)
+    assert not again.written
+    assert len(tunnels["asked"]) == 1, "the entry leads through it already"
+    assert disconnect("kind", zone=FAR)
+    assert tunnels["open"] is None
+
+
+def test_a_tunnel_that_proves_nothing_is_closed_and_one_that_fails_is_told(
+    pki: Pki, other_pki: Pki, serve: Serve, closed: int, tunnels: dict[str, Any]
+) -> None:
+    text = pki.kubeconfig(f"https://127.0.0.1:{closed}")
+    tunnels["port"] = serve(None, other_pki)
+    with pytest.raises(RouteError, match="no verified way"):
+        connect("kind", text, engine=ENGINE, zone=FAR)
+    assert (len(tunnels["asked"]), tunnels["open"]) == (1, None)
+    tunnels["port"] = 0
+    with pytest.raises(RouteError) as refused:
+        connect("kind", text, engine=ENGINE, zone=FAR)
+    assert "no tunnel: ssh does not let us through (Permission denied (publickey).)" in refused.value.evidence
+    assert tunnels["config"].read_text() == FOREIGN
+
+
+def test_a_tunnel_that_is_no_longer_needed_is_closed(
+    config: Path, pki: Pki, serve: Serve, tunnels: dict[str, Any]
+) -> None:
+    tunnels["open"] = tunnel.Tunnel("kind", 1, "exec", 1)
+    connect("kind", pki.kubeconfig(f"https://127.0.0.1:{serve()}"), engine=ENGINE, zone=FAR)
+    assert tunnels["open"] is None
+    assert tunnels["asked"] == []
+    assert config.exists()
+
+
+def test_where_the_network_cannot_be_joined_a_tunnel_is_the_way(
+    pki: Pki, serve: Serve, closed: int, tunnels: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tunnels["config"].with_name("bin") / "docker"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\necho 'container cannot be connected to network in host mode' >&2\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
+    tunnels["port"] = serve()
+    text = pki.kubeconfig(f"https://127.0.0.1:{closed}")
+    connected = connect("kind", text, engine=Engine("ok", "unix:///run/docker.sock"), zone=CONTAINER)
+    assert connected.server == f"https://127.0.0.1:{tunnels['port']}"
+    assert not connected.joined
+    untried = [proof.why for proof in connected.verdict.proofs if "joining failed" in proof.why]
+    assert len(untried) == 2
+    assert "in host mode" in untried[0]
+
+
+def test_a_proxy_that_kubectl_would_use_is_noticed(
+    config: Path, pki: Pki, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    server = f"https://127.0.0.1:{serve()}"
+    monkeypatch.setattr(zones_connect, "proxied", lambda server, _env: f"a proxy is in the way to {server}")
+    with events.listening(lambda event: notes.append(event.text)):
+        connect("kind", pki.kubeconfig(server), zone=HOST)
+    assert notes == [f"a proxy is in the way to {server}"]
+    assert config.exists()
 
 
 def test_kind_s_text_must_name_the_cluster(config: Path, pki: Pki) -> None:
