@@ -82,6 +82,7 @@ class Behaviour:
 def handler(behaviour: Behaviour) -> type[http.server.BaseHTTPRequestHandler]:
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # an answer is two writes here, and would wait for an acknowledgement
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
             del format, args
@@ -102,7 +103,7 @@ def handler(behaviour: Behaviour) -> type[http.server.BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             self.who()
-            if self.path.endswith("/readyz"):
+            if self.path.partition("?")[0].endswith("/readyz"):
                 self.answer(behaviour.ready, behaviour.ready_body)
             else:
                 self.answer(behaviour.nodes, "{}")
