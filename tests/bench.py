@@ -26,6 +26,7 @@ from threezone import events, process
 from threezone.display import display
 from threezone.errors import ThreezoneError
 
+ROWS = ("list", "chooser", "create", "up")
 NAME = "threezone-bench"
 PORT = 16643
 MINUTES = 60.0
@@ -97,6 +98,22 @@ def listing(runs: int) -> list[Row]:
             raw.append(seconds(lambda: process.run(invoke, cwd=Path(empty), timeout=60, check=False)))
     # The first run of each reads the files from the disk.
     return [Row("`invoke --list`", "bare invoke, empty tasks file", tuple(ours[1:]), tuple(raw[1:]), 1.5)]
+
+
+def choosing(runs: int) -> list[Row]:
+    """The chooser with two black holes before the good route, against that route alone; in a network of its own.
+
+    Raises ThreezoneError where that network cannot be made: it takes root, and a firewall that drops packets.
+    """
+    missing = [program for program in ("unshare", "iptables") if process.find(program) is None]
+    if os.geteuid() != 0 or missing:
+        needs = f"the programs {' and '.join(missing)}" if missing else "root, for a network with DROP rules"
+        raise ThreezoneError(f"the chooser is not measured: it needs {needs}")
+    inside = ["unshare", "--net", sys.executable, "-m", "tests.chooser", "--runs", str(runs)]
+    with events.step("the chooser before black holes"):
+        seen = json.loads(process.run(inside, cwd=ROOT, timeout=10 * MINUTES).stdout)
+    crowd, alone = tuple(seen["crowd"]), tuple(seen["alone"])
+    return [Row("the chooser, two black holes first", "the good route alone", crowd, alone, 1.5)]
 
 
 class Bench:
@@ -218,18 +235,26 @@ def main() -> int:
     # As a user has it: Python keeps compiled modules. Some build machines switch that off, for their images' sake.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     parser = argparse.ArgumentParser(prog="./run nox -s bench --", description=__doc__)
-    parser.add_argument("--only", choices=("list", "create", "up"), action="append", help="measure only this")
+    parser.add_argument("--only", choices=ROWS, action="append", help="measure only this")
     parser.add_argument("--list-runs", type=int, default=15, metavar="N")
+    parser.add_argument("--chooser-runs", type=int, default=25, metavar="N")
     parser.add_argument("--create-runs", type=int, default=3, metavar="N")
     parser.add_argument("--up-runs", type=int, default=7, metavar="N")
     parser.add_argument("--json", action="store_true", help="print JSON with every single measurement")
     asked = parser.parse_args()
-    only = asked.only or ("list", "create", "up")
+    only = asked.only or ROWS
     rows: list[Row] = []
     try:
         with display():
             if "list" in only:
                 rows += listing(asked.list_runs)
+            if "chooser" in only:
+                try:
+                    rows += choosing(asked.chooser_runs)
+                except ThreezoneError as error:
+                    if asked.only or error.evidence:
+                        raise
+                    events.note(error.message)  # a machine that cannot measure this row still measures the others
             if {"create", "up"} & set(only):
                 with benched() as bench:
                     rows += creating(bench, asked.create_runs) if "create" in only else []

@@ -32,7 +32,7 @@ Cause = Literal[
 
 DEADLINE = 3.0  # seconds for all candidates together
 _SETTLE = 1.0  # seconds that a better candidate which is connected may still take after the first proof
-_GRACE = 0.4  # and one that is not yet connected, as a share of the time to the first proof
+_GRACE = 0.2  # and one that is not yet connected, as a share of the time to the first proof
 
 _REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"  # Kubernetes 1.28 and later: "who am I?"
 _REVIEW_BODY = json.dumps({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"})

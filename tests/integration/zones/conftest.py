@@ -4,13 +4,14 @@ import base64
 import http.server
 import json
 import socket
+import socketserver
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -63,6 +64,12 @@ def pki() -> Pki:
 def other_pki() -> Pki:
     """Another cluster's certificates."""
     return Pki(CERTIFICATES / "other")
+
+
+@pytest.fixture
+def expired_pki() -> Pki:
+    """A cluster whose CA is valid, and whose server's certificate ended long ago."""
+    return Pki(CERTIFICATES / "expired")
 
 
 @dataclass
@@ -154,6 +161,37 @@ def api_server(behaviour: Behaviour, certificates: Pki) -> Iterator[int]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+class Speak(Protocol):
+    """Start a server that reads what comes, says `answer` and goes; over TLS when asked to. Returns its port."""
+
+    def __call__(self, answer: bytes, *, tls: bool = False) -> int: ...
+
+
+@pytest.fixture
+def speaks(pki: Pki) -> Iterator[Speak]:
+    """Servers that say one thing to every connection, whatever was asked, and then close it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki.directory / "server.crt", pki.directory / "server.key")
+    with ExitStack() as running:
+
+        def start(answer: bytes, *, tls: bool = False) -> int:
+            class Server(socketserver.ThreadingTCPServer):
+                def finish_request(self, request: Any, client_address: object) -> None:
+                    del client_address
+                    with suppress(OSError), context.wrap_socket(request, server_side=True) if tls else request as at:
+                        at.recv(65536)
+                        at.sendall(answer)
+
+            server = running.enter_context(Server(("127.0.0.1", 0), socketserver.BaseRequestHandler))
+            thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+            thread.start()
+            running.callback(thread.join)
+            running.callback(server.shutdown)
+            return int(server.server_address[1])
+
+        yield start
 
 
 @pytest.fixture

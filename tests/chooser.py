@@ -1,0 +1,68 @@
+"""The chooser before real black holes: addresses whose packets a firewall drops. Run in a network namespace of its own:
+
+    unshare --net python -m tests.chooser --runs 15
+
+It prints JSON: the seconds of the good route alone, and those of the race with the black holes in front of it.
+"""
+
+import argparse
+import fcntl
+import json
+import socket
+import struct
+import sys
+from pathlib import Path
+
+from tests.integration.zones.conftest import Behaviour, Pki, api_server
+
+from threezone import process
+from threezone.zones.prove import prove
+from threezone.zones.routes import Route
+
+HOLES = ("127.77.0.1", "127.77.0.2")
+_GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1  # SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP: netdevice(7)
+
+
+def main() -> int:
+    """Drop, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--name", default="", help="a host name in front too; here its resolver has to be a black hole")
+    asked = parser.parse_args()
+    interfaces = {name for _, name in socket.if_nameindex()}
+    if interfaces != {"lo"}:
+        sys.stderr.write(f"this sets firewall rules: not in a network with {', '.join(sorted(interfaces))}\n")
+        return 2
+    loopback_up()
+    for address in HOLES:
+        process.run(["iptables", "--append", "INPUT", "--destination", address, "--jump", "DROP"], timeout=30)
+    pki = Pki(Path(__file__).parent / "integration/zones/pki/kind")
+    trust = pki.trust()
+    holes = [Route("black hole", f"https://{host}:6443") for host in (*HOLES, asked.name) if host]
+    alone, crowd, whys = [], [], []
+    with api_server(Behaviour(), pki) as port:
+        good = Route("good", f"https://127.0.0.1:{port}")
+        prove([good], trust)
+        for _ in range(asked.runs):
+            alone.append(prove([good], trust).seconds)
+            verdict = prove([*holes, good], trust)
+            if verdict.chosen is None or verdict.chosen.route != good:
+                sys.stderr.write(f"another route was chosen:\n{verdict.evidence}\n")
+                return 1
+            crowd.append(verdict.seconds)
+            whys = [proof.why for proof in verdict.proofs]
+        nothing = prove(holes, trust, deadline=0.5)
+    sys.stdout.write(json.dumps({"alone": alone, "crowd": crowd, "whys": whys, "nothing": nothing.evidence}) + "\n")
+    return 0
+
+
+def loopback_up() -> None:
+    """A new network's loopback is down (and the program ip need not be there)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sh14x", b"lo", 0)
+        (flags,) = struct.unpack_from("h", fcntl.ioctl(any_socket, _GET_FLAGS, request), 16)
+        fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sh14x", b"lo", flags | _UP))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
