@@ -305,7 +305,7 @@ def is_revision(text: str) -> bool:
 def wait_applied(api: Api, at: Target, revision: str, stamp: str, seconds: float) -> str:
     """Watch until Flux has fetched and applied exactly `revision` and all its objects are healthy.
 
-    Returns the revision as Flux spells it. Raises DeliveryError as soon as that cannot happen, or when `seconds` are over.
+    Returns the revision as Flux spells it. Raises DeliveryError as soon as that cannot happen, or after `seconds`.
     """
     with step(f"wait until {short(revision)} is applied"):
         try:

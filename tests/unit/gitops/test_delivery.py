@@ -3,6 +3,8 @@ import pytest
 from threezone.errors import DeliveryError
 from threezone.gitops import delivery
 from threezone.gitops.delivery import KUSTOMIZATIONS, SOURCES, Target
+from threezone.gitops.flux import DEPLOYMENTS
+from threezone.gitops.workload import APPS, PODS, REVISION
 from threezone.kube.client import Json
 from threezone.kube.waiting import World
 
@@ -97,3 +99,111 @@ def test_what_is_observed() -> None:
         False,
         "busy",
     )
+
+
+@pytest.mark.parametrize("wanted", [NEW, "b" * 40, "bbbbbbb", "main@sha1:bbbb"])
+def test_a_revision_is_known_by_its_spellings(wanted: str) -> None:
+    assert delivery.is_revision(wanted)
+    assert delivery.matches(NEW, wanted)
+    assert delivery.missing(world(source(NEW), kustomization(NEW)), LAB, wanted, "now") == []
+
+
+@pytest.mark.parametrize("other", ["aaaaaaa", "other@sha1:bbbb", "", "main@sha1:"])
+def test_another_revision_does_not_pass_for_it(other: str) -> None:
+    assert not delivery.matches(NEW, other)
+
+
+@pytest.mark.parametrize("name", ["HEAD", "main", "HEAD~1", "v1.0", "bbb"])
+def test_a_name_is_no_revision(name: str) -> None:
+    assert not delivery.is_revision(name)
+
+
+def test_a_source_that_holds_something_else_after_our_request_cannot_deliver() -> None:
+    asked = source(OLD)
+    asked["status"]["lastHandledReconcileAt"] = "now"
+    with pytest.raises(DeliveryError, match="does not hold main@sha1:bbbbbbb: it holds main@sha1:aaaaaaa"):
+        delivery.missing(world(asked, kustomization(OLD)), LAB, NEW, "now")
+    assert delivery.missing(world(asked, kustomization(OLD)), LAB, NEW, "later"), "not asked yet"
+
+
+def test_what_is_suspended_is_told_at_once_with_the_command_that_resumes_it() -> None:
+    for suspended, kind in ((source(OLD), "GitRepository"), (kustomization(OLD), "Kustomization")):
+        suspended["spec"]["suspend"] = True
+        pair = (suspended, kustomization(OLD)) if kind == "GitRepository" else (source(NEW), suspended)
+        with pytest.raises(DeliveryError, match=f"the {kind} lab is suspended") as caught:
+            delivery.missing(world(*pair), LAB, NEW, "now")
+        assert caught.value.fix == (
+            f'kubectl -n flux-system patch {kind.lower()} lab --type=merge -p \'{{"spec":{{"suspend":false}}}}\''
+        )
+
+
+def test_what_is_applied_already_is_delivered_although_suspended() -> None:
+    held = kustomization(NEW)
+    held["spec"]["suspend"] = True
+    assert delivery.missing(world(source(NEW), held), LAB, NEW, "now") == []
+
+
+def test_a_stalled_object_is_told_at_once() -> None:
+    stalled = kustomization(OLD)
+    stalled["status"]["conditions"].append({"type": "Stalled", "status": "True", "reason": "AccessDenied"})
+    with pytest.raises(DeliveryError, match="the Kustomization lab is stalled: AccessDenied"):
+        delivery.missing(world(source(NEW), stalled), LAB, NEW, "now")
+
+
+@pytest.mark.parametrize(("name", "work"), [("source-controller", "fetches"), ("kustomize-controller", "applies")])
+def test_a_controller_at_zero_is_told_at_once(name: str, work: str) -> None:
+    seen = world(source(OLD), kustomization(OLD))
+    seen[DEPLOYMENTS] = {f"flux-system/{name}": {"spec": {"replicas": 0}}}
+    with pytest.raises(DeliveryError, match=f"{name} is scaled to zero: nobody {work} commits") as caught:
+        delivery.missing(seen, LAB, NEW, "now")
+    assert caught.value.fix == f"kubectl -n flux-system scale deployment {name} --replicas=1"
+
+
+def unhealthy() -> World:
+    """The revision is applied, and the pod of its deployment cannot get its image."""
+    checking = kustomization(OLD, attempted=NEW, ready="Unknown")
+    checking["status"]["conditions"].append(
+        {"type": "Reconciling", "message": f"Running health checks for revision {NEW} with a timeout of 2m0s"}
+    )
+    checking["status"]["inventory"] = {"entries": [{"id": "shop_web_apps_Deployment", "v": "v1"}]}
+    own = {"namespace": "shop", "uid": "web", "name": "web", "generation": 1, "annotations": {REVISION: "1"}}
+    of = {"ownerReferences": [{"uid": "web"}], "annotations": {REVISION: "1"}, "uid": "set", "name": "set"}
+    state = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    pod = {"namespace": "shop", "name": "web-1", "ownerReferences": [{"uid": "set"}]}
+    return {
+        **world(source(NEW), checking),
+        APPS.format(namespace="shop", plural="deployments"): {
+            "shop/web": {"metadata": own, "status": {"observedGeneration": 1}}
+        },
+        APPS.format(namespace="shop", plural="replicasets"): {"shop/set": {"metadata": of}},
+        PODS.format(namespace="shop"): {
+            "shop/web-1": {"metadata": pod, "status": {"containerStatuses": [{"name": "web", "state": state}]}}
+        },
+    }
+
+
+def test_a_delivered_pod_that_can_never_start_is_not_sat_out() -> None:
+    with pytest.raises(delivery.Unhealthy, match="Deployment shop/web of main@sha1:bbbbbbb cannot become") as caught:
+        delivery.missing(unhealthy(), LAB, NEW, "now")
+    assert caught.value.evidence == "container web: ImagePullBackOff: no such image"
+    assert caught.value.pod == "shop/web-1"
+    assert caught.value.fix == "kubectl -n shop describe deployment web"
+
+
+def test_the_pods_of_the_last_revision_say_nothing_before_this_one_is_applied() -> None:
+    seen = unhealthy()
+    seen[KUSTOMIZATIONS]["flux-system/lab"]["status"]["conditions"].pop()
+    assert any("ImagePullBackOff" in line for line in delivery.missing(seen, LAB, NEW, "now"))
+
+
+def test_the_pods_behind_the_inventory_are_followed() -> None:
+    assert PODS.format(namespace="shop") in delivery.followed(unhealthy(), LAB)
+    assert delivery.followed(world(None, None), LAB) == ()
+
+
+def test_a_warning_tells_more_than_a_later_event() -> None:
+    pulled = {"type": "Normal", "reason": "Pulling", "message": "image", "lastTimestamp": "2026-01-01T00:00:09Z"}
+    failed = {"type": "Warning", "reason": "Failed", "message": "not found", "lastTimestamp": "2026-01-01T00:00:01Z"}
+    assert delivery.last_event([failed, pulled]) == "event Failed: not found"
+    assert delivery.last_event([pulled]) == "event Pulling: image"
+    assert delivery.last_event([]) == ""

@@ -6,7 +6,7 @@ import pytest
 
 from threezone.errors import ClusterError, DeliveryError
 from threezone.kube.client import Api, Json
-from threezone.kube.waiting import World, condition, wait_for
+from threezone.kube.waiting import Overdue, Watching, World, condition, wait_for
 
 PATH = "/api/v1/things"
 
@@ -70,7 +70,7 @@ def test_a_server_that_comes_back_is_asked_again() -> None:
 
 
 def test_the_deadline_tells_what_was_still_missing() -> None:
-    with pytest.raises(ClusterError, match="the things: not ready within 0 s") as caught:
+    with pytest.raises(Overdue, match="the things: not ready within 0 s") as caught:
         wait(Server([thing("a", "bad")]), seconds=0.3)
     assert caught.value.evidence == "n/a to be good"
 
@@ -84,3 +84,51 @@ def test_conditions_are_found_by_their_type() -> None:
     assert condition(item, "Ready") == {"type": "Ready", "status": "True"}
     assert condition(item, "Stalled") == {}
     assert condition({}, "Ready") == {}
+
+
+class Two:
+    """An API server of two collections, the second of which appears in the first one's objects."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)  # what each list of PATH says; the last one again and again
+        self.asked: list[str] = []
+        self.over = threading.Event()
+
+    def get(self, path: str, **_query: Any) -> Json:
+        self.asked.append(path)
+        state = "good" if path == OTHER else self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return {"metadata": {"resourceVersion": "1"}, "items": [thing("a", state)]}
+
+    def watch(self, _path: str, *, since: str, seconds: float, **_query: Any) -> Iterator[Json]:
+        assert since == "1"
+        self.over.wait(min(seconds, 0.1))
+        yield {"type": "ERROR", "object": {}}  # which has the list asked for again
+
+
+OTHER = "/api/v1/others"
+
+
+def test_what_is_seen_says_what_else_is_to_be_followed() -> None:
+    server = Two("good")
+    with Watching(cast("Api", server), [PATH]) as watching:
+        world = watching.until(
+            lambda world: [] if OTHER in world else ["the others"],
+            seconds=3,
+            what="both",
+            more=lambda world: [OTHER] if "n/a" in world[PATH] else [],
+        )
+    server.over.set()
+    assert set(world[OTHER]) == {"n/a"}
+    assert server.asked.count(OTHER) == 1, "it is followed once"
+
+
+def test_a_fresh_look_has_the_last_word() -> None:
+    server = Two("good", "bad", "good")
+
+    def judge(world: World) -> list[str]:
+        return [key for key, item in world[PATH].items() if item["state"] != "good"]
+
+    with Watching(cast("Api", server), [PATH]) as watching:
+        watching.until(judge, seconds=3, what="the things", fresh=True)
+    server.over.set()
+    assert len(server.asked) >= 4, "the first fresh look did not agree"

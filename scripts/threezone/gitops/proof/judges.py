@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from threezone.errors import DeliveryError
@@ -176,7 +177,7 @@ def still(world: World, target: Target, revision: str, stamp: str) -> list[str]:
     return [] if delivery.handled(kustomization) == stamp else ["the suspended Flux to see a request"]
 
 
-def unpruned(world: World, at: Paths, before: list[workload.Item]) -> list[str]:
+def unpruned(world: World, at: Paths, before: Iterable[workload.Item]) -> list[str]:
     """Those objects of the former inventory that nobody has asked to go."""
     lines = []
     for item in before:
