@@ -38,7 +38,7 @@ SCRIPT = """(() => {
     return (more + 0.05) / (less + 0.05);
   };
   const all = [...document.querySelectorAll("body, body *")];
-  const spoken = all.filter((at) => at.tagName !== "title"
+  const spoken = all.filter((at) => !["title", "SCRIPT"].includes(at.tagName)
     && [...at.childNodes].some((child) => child.nodeType === Node.TEXT_NODE && child.data.trim()));
   return {
     figures: [...document.querySelectorAll("data")].map((at) => [at.id, at.value, at.textContent]),

@@ -8,23 +8,17 @@ from typing import Any
 
 from threezone import process
 from threezone.errors import UsageError
+from threezone.report.proof import MAKE_ONE
 
 
-def load(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises UsageError when there is none; what it holds is for `proof.read` to judge."""
+def load(path: Path) -> Any:
+    """The JSON in a file, as Python reads it. Raises UsageError when there is none; `proof.read` judges what it holds."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", fix="name a file that exists") from None
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-        raise UsageError(
-            f"{path} is no JSON: {error}", fix="./run invoke gitops.prove --json >proof.json makes one"
-        ) from None
-    if not isinstance(data, dict):
-        raise UsageError(
-            f"{path} is no report of a proof", fix="./run invoke gitops.prove --json >proof.json makes one"
-        )
-    return data
+        raise UsageError(f"{path} is no JSON: {error}", fix=MAKE_ONE) from None
 
 
 def save(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ from threezone.errors import UsageError
 PHASES = ("create", "update", "drift", "broken", "repair", "suspend", "destroy")
 STAGES = ("push", "fetch", "apply", "settle")
 NO_REASON = "No reason was recorded."
+MAKE_ONE = "./run invoke gitops.prove --json >proof.json makes one"
 YEAR = 365 * 24 * 3600
 
 Second = Annotated[float, msgspec.Meta(ge=0, le=YEAR)]  # finite, too
@@ -100,11 +101,9 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 def read(data: Mapping[str, Any]) -> Proof:
     """The proof in `data` (JSON as Python reads it). Raises UsageError with the place that does not fit."""
     try:
-        return msgspec.convert(dict(data), Proof)
-    except (msgspec.ValidationError, TypeError, ValueError) as error:
+        return msgspec.convert(data, Proof)
+    except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$")
         where = place.rstrip("`").removeprefix(".")
-        raise UsageError(
-            f"this is no report of a proof: {f'{where}: ' if where else ''}{problem}",
-            fix="./run invoke gitops.prove --json >proof.json makes one",
-        ) from None
+        why = f"{where}: {problem}" if where else problem
+        raise UsageError(f"this is no report of a proof: {why}", fix=MAKE_ONE) from None

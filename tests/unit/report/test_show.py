@@ -46,7 +46,7 @@ def test_open_draws_the_page_beside_its_data_and_hands_it_to_the_browser(tmp_pat
     [
         (None, "cannot be read: No such file or directory"),
         ("{", "is no JSON"),
-        ("[]", "is no report of a proof"),
+        ("[]", "this is no report of a proof: Expected `object`, got `array`"),
         ("{}", "this is no report of a proof: Object missing required field `id`"),
     ],
 )

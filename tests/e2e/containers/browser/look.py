@@ -1,7 +1,8 @@
 """Look at a page in headless Chromium, over its DevTools pipe (--remote-debugging-pipe): no port, no network.
 
 stdin: {"html": "…", "script": "…", "views": [{"width": 380, "height": 800, "scheme": "dark"}, …]}
-stdout: for each view {"value": what the script returned, "log": console, log and exception texts, "requests": URLs,
+stdout: for each view {"value": what the script returned, "log": console, log and exception texts, "requests": URLs
+that were asked for and not blocked,
 "width": of the content, "picture": PNG in base64}
 """
 
@@ -100,11 +101,15 @@ def look(pipe: Pipe, url: str, script: str, view: dict[str, Any]) -> dict[str, A
     content = pipe.call("Page.getLayoutMetrics", session)["cssContentSize"]
     shot = pipe.call("Page.captureScreenshot", session, captureBeyondViewport=True, clip=content | {"scale": 1})
     pipe.call("Target.closeTarget", targetId=target)
-    asked = [e["params"]["request"]["url"] for e in pipe.events if e.get("method") == "Network.requestWillBeSent"]
+    told = [(event.get("method"), event.get("params", {})) for event in pipe.events]
+    blocked = {
+        about["requestId"] for kind, about in told if kind == "Network.loadingFailed" and "blockedReason" in about
+    }
+    asked = {about["requestId"]: about["request"]["url"] for kind, about in told if kind == "Network.requestWillBeSent"}
     return {
         "value": said["result"].get("value"),
         "log": [text for event in pipe.events for text in texts(event)],
-        "requests": asked,
+        "requests": [url for number, url in asked.items() if number not in blocked],
         "width": content["width"],
         "picture": shot["data"],
     }
