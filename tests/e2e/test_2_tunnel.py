@@ -1,0 +1,157 @@
+"""(h) An engine on another machine: DOCKER_HOST=ssh://, to an sshd of the tests' own; and a tunnel through the engine.
+
+The engine's machine is a container in the host's network: its 127.0.0.1 is where kind publishes, and its sshd listens
+at the bridge gateway only. The client shares another container's network, so it can never join kind's.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.e2e.places import IMAGE, SOCKET, Place, build_image, holds, place
+from tests.e2e.project import NAME, PORT, Project
+
+from threezone import process
+
+pytestmark = pytest.mark.timeout(1800)
+
+CONTEXT = f"kind-{NAME}"
+SSH_IMAGE = "threezone/e2e-ssh:1"
+SSH_RECIPE = Path(__file__).with_name("containers") / "ssh"
+SSH_PORT = 22022
+NO_FORWARDING_PORT = 22023
+BRIDGE = "threezone-e2e-client-network"
+KEY = "/root/.ssh/id_ed25519"
+
+
+def bridge_gateway() -> str:
+    form = "{{range .IPAM.Config}}{{.Gateway}} {{end}}"
+    return process.run(["docker", "network", "inspect", "bridge", "--format", form], timeout=30).stdout.split()[0]
+
+
+@contextmanager
+def container(name: str, *argv: str) -> Iterator[str]:
+    """`docker run` for as long as the block runs."""
+    process.run(["docker", "rm", "--force", name], timeout=60, check=False)
+    process.run(["docker", "run", "--detach", "--init", "--name", name, *argv], timeout=60)
+    try:
+        yield name
+    finally:
+        process.run(["docker", "rm", "--force", name], timeout=60, check=False)
+
+
+@contextmanager
+def sshd(port: int, *options: str) -> Iterator[str]:
+    """The engine's machine; the answer is the container's name."""
+    with container(
+        f"threezone-e2e-sshd-{port}", "--network", "host", "--volume", f"{SOCKET}:{SOCKET}", SSH_IMAGE,
+        "/usr/sbin/sshd", "-D", "-e", f"-oListenAddress={bridge_gateway()}", f"-oPort={port}",
+        "-oPasswordAuthentication=no", *options,
+    ) as name:  # fmt: skip
+        yield name
+
+
+@contextmanager
+def client(lab: Project, *options: str, socket: bool = False) -> Iterator[Place]:
+    """A place that cannot be joined to another network, with a kubeconfig and no ssh key of an earlier test."""
+    with (
+        container(BRIDGE, "--network", "bridge", IMAGE, "sleep", "infinity"),
+        place(lab, "client", *options, socket=socket, network=f"container:{BRIDGE}") as stand,
+    ):
+        stand.run("rm", "-rf", "/root/.ssh", "/root/client")
+        yield stand
+        stand.invoke("kubeconfig.remove", check=False)
+
+
+def introduce(stand: Place, machine: str, port: int) -> None:
+    """Give the client's key to the machine, and the machine's key to the client: by hand, as a user has to."""
+    if stand.run("test", "-f", KEY, check=False).exit_code != 0:
+        stand.run("install", "-d", "-m", "700", "/root/.ssh")
+        stand.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KEY)
+    given = process.run(["docker", "exec", machine, "cat", "/etc/ssh/ssh_host_ed25519_key.pub"], timeout=30).stdout
+    known = f"[{bridge_gateway()}]:{port} {given}"
+    stand.run("dd", "of=/root/.ssh/known_hosts", "oflag=append", "conv=notrunc", stdin=known)
+    public = stand.run("cat", f"{KEY}.pub").stdout
+    process.run(
+        ["docker", "exec", "--interactive", machine, "dd", "of=/root/.ssh/authorized_keys"], stdin=public, timeout=30
+    )
+
+
+def processes(container: str, name: str) -> list[int]:
+    """The ids, on the host, of a container's processes of this name."""
+    seen = process.run(["docker", "top", container, "-eo", "pid,comm"], timeout=30).stdout
+    return [int(line.split()[0]) for line in seen.splitlines()[1:] if line.split()[1] == name]
+
+
+def engine(port: int) -> str:
+    return f"--env=DOCKER_HOST=ssh://root@{bridge_gateway()}:{port}"
+
+
+@pytest.fixture(scope="module")
+def image(places: None) -> None:  # noqa: ARG001  its base is there
+    build_image(SSH_IMAGE, SSH_RECIPE)
+
+
+def test_an_engine_behind_ssh_is_reached_by_ssh_s_own_forwarding(lab: Project, image: None) -> None:  # noqa: ARG001
+    with sshd(SSH_PORT) as machine, client(lab, engine(SSH_PORT)) as stand:
+        introduce(stand, machine, SSH_PORT)
+        stand.invoke("kubeconfig.connect")
+        assert stand.entry(CONTEXT)["server"] == f"https://127.0.0.1:{PORT}"
+        assert stand.entry(CONTEXT)["tls-server-name"] == "localhost"
+        holds(stand, CONTEXT)
+        stand.invoke("kubeconfig.check")
+        followed = stand.kubectl("logs", "--namespace=kube-system", "--tail=1", "--selector=k8s-app=kube-dns",
+                                 context=CONTEXT)  # fmt: skip
+        assert followed.exit_code == 0
+        (tunnel,) = processes(stand.container, "ssh")
+        os.kill(tunnel, signal.SIGKILL)  # as a network that went away does
+        assert stand.kubectl("get", "nodes", context=CONTEXT, check=False).exit_code != 0
+        stand.invoke("kubeconfig.connect")
+        holds(stand, CONTEXT)
+        stand.invoke("kubeconfig.remove")
+        assert processes(stand.container, "ssh") == [], "no tunnel is left"
+
+
+def test_ssh_that_does_not_let_us_through_is_explained(lab: Project, image: None) -> None:  # noqa: ARG001
+    with sshd(SSH_PORT) as machine, client(lab, engine(SSH_PORT)) as stand:
+        unknown = stand.invoke("kubeconfig.connect", check=False)
+        assert unknown.exit_code == 3
+        assert "Host key verification failed" in unknown.stderr
+        introduce(stand, machine, SSH_PORT)
+        process.run(["docker", "exec", machine, "rm", "/root/.ssh/authorized_keys"], timeout=30)
+        denied = stand.invoke("kubeconfig.connect", check=False)
+        assert denied.exit_code == 3
+        assert "Permission denied (publickey)" in denied.stderr
+
+
+def test_an_sshd_that_forwards_nothing_is_told_how_to(lab: Project, image: None) -> None:  # noqa: ARG001
+    with (
+        sshd(NO_FORWARDING_PORT, "-oAllowTcpForwarding=no") as machine,
+        client(lab, engine(NO_FORWARDING_PORT)) as stand,
+    ):
+        introduce(stand, machine, NO_FORWARDING_PORT)
+        refused = stand.invoke("kubeconfig.connect", check=False)
+        assert refused.exit_code == 5
+        assert "administratively prohibited" in refused.stderr
+
+
+def test_where_a_container_cannot_be_joined_the_engine_itself_carries(lab: Project, places: None) -> None:  # noqa: ARG001
+    with client(lab, socket=True) as stand:
+        stand.invoke("kubeconfig.connect")
+        assert stand.entry(CONTEXT)["server"] == f"https://127.0.0.1:{PORT}"
+        sockets = [line.split() for line in stand.run("cat", "/proc/net/tcp").stdout.splitlines()]
+        listening = [fields[1] for fields in sockets if fields[3] == "0A" and fields[1].endswith(f":{PORT:04X}")]
+        assert listening == [f"0100007F:{PORT:04X}"]  # 127.0.0.1
+        holds(stand, CONTEXT)
+        script = "for i in $(seq 20); do kubectl get nodes -o name & done; wait"
+        many = stand.run("bash", "-c", script).stdout.split()
+        assert many == [f"node/{NAME}-control-plane"] * 20
+        watched = stand.run("timeout", "5", "kubectl", "get", "nodes", "--watch", "-o", "name", check=False)
+        assert watched.stdout.startswith("node/")
+        stand.invoke("kubeconfig.remove")
+        assert processes(f"{NAME}-control-plane", "perl") == []
