@@ -201,7 +201,9 @@ def test_a_kubectl_that_is_refused_is_no_witness(engine: Path, pki: Pki, serve: 
     assert "--add-host host.docker.internal:host-gateway" in engine.read_text()
 
 
-def test_a_cluster_that_is_gone_is_not_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_is_gone_is_not_exported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pki: Pki) -> None:
+    (tmp_path / "config").write_text(pki.kubeconfig("https://127.0.0.1:6443"))  # what it has left behind
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
     gone = ClusterError("the cluster kind is gone")
     monkeypatch.setattr(room, "look", lambda _name: Known("kind", ENGINE, HOST, trouble=gone, missing=gone))
     with pytest.raises(ClusterError, match="is gone"):
