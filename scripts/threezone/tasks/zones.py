@@ -85,13 +85,13 @@ def probe(c: Context, name: str = "", server: str = "", tls_server_name: str = "
     from threezone.errors import RouteError
     from threezone.zones.connect import current
     from threezone.zones.connect import probe as try_all
-    from threezone.zones.explain import explain
+    from threezone.zones.explain import explain, no_route
     from threezone.zones.proxies import proxied
 
     cluster = chosen_cluster(name)
     by_hand = given(server, tls_server_name)
-    known = look(cluster)
-    if known.trouble is not None and current(cluster) is None:
+    known, own = look(cluster), current(cluster)
+    if known.trouble is not None and known.engine.state != "missing" and own is None:
         raise known.trouble
     found = try_all(cluster, known.kubeconfig, engine=known.engine, zone=known.zone, by_hand=by_hand)
     data = found.data()
@@ -104,10 +104,18 @@ def probe(c: Context, name: str = "", server: str = "", tls_server_name: str = "
             say(f"\n{as_started(words)}")
         if chosen and (sentence := proxied(chosen.route.server, os.environ)):
             say(f"\n{sentence}")
+        if own and own.entry.cluster.get("insecure-skip-tls-verify"):
+            say("\nyour entry has insecure-skip-tls-verify; every certificate was verified here all the same")
     if chosen is None and not found.joinable:
         if json:
             sys.exit(RouteError.exit_code)
-        raise RouteError(f"no way to the cluster {cluster} is proved from this {found.zone.kind}")
+        raise RouteError(
+            f"no way to the cluster {cluster} is proved from this {found.zone.kind}",
+            evidence=known.trouble.message if known.trouble else "",
+            fix=known.trouble.fix
+            if known.missing and known.trouble
+            else no_route(cluster, found.zone, found.verdict).fix,
+        )
 
 
 def _routes(routes: list[dict[str, Any]]) -> str:
