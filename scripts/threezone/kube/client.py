@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -20,6 +21,7 @@ Json = dict[str, Any]
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0
+BUSY_TRIES, BUSY_SECONDS = 10, 1.0  # how often a busy server is asked again, and the longest pause before it
 MANAGER = "threezone"  # our field manager in server-side apply
 
 
@@ -88,15 +90,22 @@ class Api:
 
         headers = {"Accept": "application/json", "Content-Type": content, **self._headers(method, path)}
         try:
-            answer = self._pool.request(
-                method,
-                self._base + path + (f"?{urlencode(query)}" if query else ""),
-                headers=headers,
-                body=None if body is None else json.dumps(body),
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read),
-                retries=False,
-                preload_content=False,
-            )
+            for left in reversed(range(BUSY_TRIES)):
+                answer = self._pool.request(
+                    method,
+                    self._base + path + (f"?{urlencode(query)}" if query else ""),
+                    headers=headers,
+                    body=None if body is None else json.dumps(body),
+                    timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read),
+                    retries=False,
+                    preload_content=False,
+                )
+                # The server has done nothing and says when to ask again: the kind is new to it, or it has much to do.
+                pause = answer.headers.get("Retry-After", "")
+                if answer.status != HTTPStatus.TOO_MANY_REQUESTS or not pause.isdigit() or not left:
+                    break
+                answer.drain_conn()
+                time.sleep(min(float(pause), BUSY_SECONDS))
         except urllib3.exceptions.HTTPError as error:
             raise ClusterError(
                 f"the API server at {self._base} does not answer",

@@ -1,0 +1,64 @@
+import http.server
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import urllib3
+
+from threezone.kube import client
+from threezone.kube.client import Api, Refused
+
+BUSY = (429, {"Retry-After": "1"}, '{"message": "storage is (re)initializing"}')
+WELL = (200, {}, '{"items": []}')
+Answer = tuple[int, dict[str, str], str]
+
+
+@contextmanager
+def serving(*answers: Answer) -> Iterator[tuple[Api, list[str]]]:
+    """An API server that gives these answers one after the other, the last one for ever; and what it was asked."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, headers, body = answers[min(len(asked), len(answers) - 1)]
+            asked.append(self.path)
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    pool = urllib3.PoolManager()
+    try:
+        yield Api(f"http://127.0.0.1:{server.server_port}", pool, lambda _method, _path: {}), asked
+    finally:
+        pool.clear()
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_server_that_is_busy_for_a_moment_is_asked_again_when_it_said() -> None:
+    with serving(BUSY, WELL) as (api, asked):
+        assert api.get("/apis/things") == {"items": []}
+        assert asked == ["/apis/things"] * 2
+
+
+def test_a_server_that_stays_busy_is_told_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "BUSY_SECONDS", 0.01)
+    with serving(BUSY) as (api, asked), pytest.raises(Refused, match="storage is") as caught:
+        api.get("/apis/things")
+    assert caught.value.status == 429
+    assert len(asked) == client.BUSY_TRIES
+
+
+def test_a_refusal_that_names_no_time_is_final() -> None:
+    with serving((429, {}, '{"message": "no"}'), WELL) as (api, asked), pytest.raises(Refused, match="429: no"):
+        api.get("/apis/things")
+    assert len(asked) == 1
