@@ -157,7 +157,7 @@ def _objects(seen: Seen, *, prune: bool, absent: Sequence[str]) -> Action:
         words.append(f"and with them everything that they applied: {shown or 'nothing'}, and the Helm releases")
     if absent:
         words.append(f"remove their finalizers ourselves where {', '.join(absent)} does not serve")
-    others = [each for each in seen.objects if not (declared_by_us(each.item) or each.kind.kind == "HelmChart")]
+    others = [each for each in seen.objects if not (declared_by_us(each.item) or derived(each))]
     return Action("objects", "; ".join(words), asks=prune or bool(others))
 
 
@@ -185,6 +185,12 @@ def declared_by_us(item: Json) -> bool:
     """Whether threezone declared an object. Pure."""
     entries = item["metadata"].get("managedFields") or []
     return any(each.get("manager") == MANAGER and each.get("operation") == "Apply" for each in entries)
+
+
+def derived(found: Found) -> bool:
+    """Whether Flux itself made an object, from a commit or for a HelmRelease, and would make it again. Pure."""
+    labels = found.item["metadata"].get("labels") or {}
+    return found.kind.kind == "HelmChart" or "kustomize.toolkit.fluxcd.io/name" in labels
 
 
 def prunes(found: Found) -> bool:
@@ -299,7 +305,8 @@ def _release(api: Api, found: Found, why: str) -> None:
     finalizers = item["metadata"].get("finalizers") or []
     others = [name for name in finalizers if FINALIZER not in name]
     if len(others) < len(finalizers):
-        note(f"remove the finalizer of {found.what}: {why}; what it applied stays")
+        stays = "; what it applied stays" if found.kind.kind in APPLIERS else ""
+        note(f"remove the finalizer of {found.what}: {why}{stays}")
         try:
             api.merge(found.path, {"metadata": {"finalizers": others or None}})
         except Refused as refused:

@@ -77,7 +77,8 @@ def check(c: Context, name: str = "", json: bool = False) -> None:
     tool = tools.find("flux", at.asked, at.lab.root)
     made = flux_check.checks(flux_check.observe(at.api, tool.version if tool else ""))
     if json:
-        emit({"ok": all(each.ok for each in made), "checks": [asdict(each) for each in made]})
+        shown = [{"name": each.name, "ok": each.ok, "found": each.found} for each in made]
+        emit({"ok": all(each.ok for each in made), "checks": shown})
     else:
         rows = [["CHECK", "OK", "FOUND"]]
         rows.extend([each.name, "yes" if each.ok else "no", each.found.replace("\n", " ")] for each in made)

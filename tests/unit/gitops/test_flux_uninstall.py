@@ -61,9 +61,11 @@ def test_pruning_asks_and_names_what_goes() -> None:
     assert "Deployment hello/hello, Namespace hello" in made.actions[0].sentence
 
 
-def test_objects_that_others_declared_are_asked_about_and_charts_that_flux_made_are_not() -> None:
+def test_objects_that_others_declared_are_asked_about_and_those_that_flux_made_are_not() -> None:
     chart = found(Kind("HelmChart", "source.toolkit.fluxcd.io", "v1", "helmcharts", frozenset()), ours=False)
-    assert ("objects", False) in keys(plan(seen(*LAB, chart), prune=False, keep_namespace=False))
+    committed = found(RELEASE, ours=False)
+    committed.item["metadata"]["labels"] = {"kustomize.toolkit.fluxcd.io/name": "lab"}
+    assert ("objects", False) in keys(plan(seen(*LAB, chart, committed), prune=False, keep_namespace=False))
     assert ("objects", True) in keys(plan(seen(*LAB, found(RELEASE, ours=False)), prune=False, keep_namespace=False))
 
 
