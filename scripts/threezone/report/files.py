@@ -12,7 +12,7 @@ from threezone.report.proof import MAKE_ONE
 
 
 def load(path: Path) -> Any:
-    """The JSON in a file, as Python reads it; `proof.read` judges what it holds. Raises UsageError when there is none."""
+    """The JSON in a file, as Python reads it (`proof.read` judges it). Raises UsageError when there is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -40,15 +40,16 @@ def junit(data: Mapping[str, Any]) -> str:
 def _case(phase: Phase) -> ET.Element:
     case = element("testcase", classname=SUITE, name=phase.name, time=f"{phase.lasted:.3f}")
     if phase.ok is None:
-        case.append(element("skipped", message="this phase was not run"))
+        case.append(element("skipped", message=phase.why or "this phase was not run"))
         return case
     case.append(_properties(_figures(phase)))
     if not phase.ok:
         why = phase.why or NO_REASON
         text = "\n\n".join(filter(None, (why, phase.evidence)))
         case.append(element("failure", text, message=why, type="DeliveryError"))
-    if phase.commands:
-        case.append(element("system-out", "\n".join(phase.commands)))
+    seen = phase.evidence if phase.ok else None
+    if out := "\n".join(filter(None, (*phase.commands, seen))):
+        case.append(element("system-out", out))
     return case
 
 

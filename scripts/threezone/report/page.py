@@ -32,6 +32,7 @@ MEANING = {
 NAMES = {"kubernetes": "Kubernetes", "flux": "Flux"}  # as their makers spell them; kind and threezone are small
 ICONS = {"passed": "M3.5 8.5l3 3 6-7", "failed": "M4.5 4.5l7 7m0-7l-7 7", "not run": "M4 8h8"}
 TICKS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600, 7200)  # seconds between two lines
+BAR = {"y": "7", "height": "20"}
 MINUTE = 60
 MOST_TICKS = 7  # a phone has no room for more
 
@@ -199,11 +200,14 @@ def _row(phase: Phase, end: float, ticks: list[float]) -> ET.Element:
             class_=name,
             x=_share(begin, end),
             width=_share(length, end),
-            y="7",
-            height="20",
+            **BAR,
         )
         for name, begin, length in _segments(phase)
     ]
+    if phase.ok is False and phase.seconds.total is None:  # nobody knows how long; the eye has to find it all the same
+        bars.append(
+            element("rect", class_="lost", x=_share((phase.began or 0.0) + phase.lasted, end), **BAR, width="4")
+        )
     chart = element(
         "svg",
         element("g", *lines, class_="lines"),
@@ -212,7 +216,7 @@ def _row(phase: Phase, end: float, ticks: list[float]) -> ET.Element:
         height="34",
         aria_hidden="true",  # the figures stand in the table that follows, as text
     )
-    total = "not run" if phase.ok is None else f"{phase.lasted:.2f} s"
+    total = phase.state if phase.seconds.total is None else f"{phase.seconds.total:.2f} s"
     label = element("span", phase.name) if phase.ok is None else element("a", phase.name, href=f"#phase-{phase.name}")
     return element("li", _icon(phase.state), label, chart, element("span", total, class_="total"), class_=_class(phase))
 
@@ -256,9 +260,11 @@ def _phase(phase: Phase) -> ET.Element:
     made = element("article", heading, id=f"phase-{phase.name}", class_=_class(phase))
     if phase.title:
         made.append(element("p", phase.title))
+    evidence = element("pre", phase.evidence) if phase.evidence else None
     if phase.ok is False:
-        evidence = element("pre", phase.evidence) if phase.evidence else None
         made.append(element("div", element("p", phase.why or NO_REASON), evidence, class_="why"))
+    elif evidence is not None:  # what a phase was to see: Flux's words about a broken commit
+        made.append(evidence)
     facts = element("dl")
     if phase.revision:
         facts.append(element("dt", "Revision"))

@@ -46,7 +46,7 @@ def test_a_case_has_the_phase_s_time_and_figures() -> None:
         assert {name: float(told[f"seconds.{name}"]) for name in phase["seconds"] if f"seconds.{name}" in told} == {
             name: value for name, value in phase["seconds"].items() if value is not None
         }
-        assert (case.findtext("system-out") or "").splitlines() == phase["commands"]
+        assert case.findtext("system-out") == "\n".join([*phase["commands"], *filter(None, [phase["evidence"]])])
 
 
 def test_a_failure_has_its_sentence_as_message_and_its_evidence_as_text() -> None:
@@ -56,6 +56,14 @@ def test_a_failure_has_its_sentence_as_message_and_its_evidence_as_text() -> Non
     assert failure.attrib["message"] == WHY
     assert failure.text == f"{WHY}\n\n{EVIDENCE}", "GitLab shows the text only"
     assert [name for name, case in cases.items() if case.find("skipped") is not None] == NAMES[2:6]
+
+
+def test_a_phase_that_was_not_run_says_why() -> None:
+    data = failed()
+    data["phases"].insert(2, {"name": "drift", "ok": None, "why": "not run, because update failed"})
+    skipped = suite(data).find("testcase[@name='drift']/skipped")
+    assert skipped is not None
+    assert skipped.attrib["message"] == "not run, because update failed"
 
 
 def test_the_properties_tell_where_and_with_which_versions() -> None:

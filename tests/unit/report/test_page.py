@@ -96,6 +96,23 @@ def test_a_failed_phase_is_told_with_its_reason_and_evidence() -> None:
     assert EVIDENCE in seen.text
 
 
+def test_a_failure_of_unknown_length_is_marked_where_it_came() -> None:
+    data = failed()
+    data["phases"][1]["seconds"]["total"] = None
+    seen = Seen(page(data))
+    *_, mark = (found for tag, found in seen.elements if tag == "rect" and found["class"] == "lost")
+    end = 6.981 + 0.151 + 0.388 + 0.574
+    assert float(mark["x"].rstrip("%")) == pytest.approx(100 * end / data["seconds"], abs=0.001)
+    assert mark["width"] == "4"
+    assert "update.total" not in seen.figures, "no total is made up"
+
+
+def test_what_a_passed_phase_was_to_see_is_shown() -> None:
+    data = passed()
+    data["phases"][3]["evidence"] = 'Deployment/web dry-run failed: spec.replicas: Invalid value: "<many>"'
+    assert data["phases"][3]["evidence"] in Seen(page(data)).text
+
+
 def test_a_phase_that_the_data_do_not_have_was_not_run() -> None:
     seen = Seen(page(partial()))
     for tag in ("li", "tr"):
