@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from threezone.cluster.known import Known, look
 from threezone.engine import observe
@@ -23,11 +22,6 @@ from threezone.zones.prove import prove
 from threezone.zones.routes import Route
 from threezone.zones.trust import trust
 from threezone.zones.witness import witness
-
-TO_PUBLISH = (
-    "set threezone.cluster.api: gateway in invoke.yaml and make the cluster anew (./run invoke down, ./run invoke up), "
-    "or put the container on kind's network and use ./run invoke kubeconfig.export --for network"
-)
 
 
 @dataclass(frozen=True)
@@ -118,10 +112,8 @@ def export(wanted: Wanted) -> Exported:
 
 
 def _targets(wanted: Wanted) -> tuple[Target, ...]:
-    if wanted.server:
-        parts = urlsplit(wanted.server)
-        if parts.scheme != "https" or not parts.hostname or wanted.target == "any":
-            raise UsageError("--server takes one https address, and not with --for any")
+    if wanted.server and wanted.target == "any":
+        raise UsageError("--server is one address, and a file for any place has one for each of them")
     if wanted.target == "any":
         return ANY
     found = tuple(target for target in TARGETS if target == wanted.target)
@@ -228,14 +220,14 @@ def _why(way: Way) -> str:
 
 def _nowhere(wanted: Wanted, ways: list[Way]) -> ThreezoneError:
     tried = any(way.state == "failed" for way in ways)
-    trap = next((way.offer.trap for way in ways if way.offer.trap and tried), "")
+    trap, cure = next(((way.offer.trap, way.offer.cure) for way in ways if way.offer.trap and tried), ("", ""))
     again = (
         f"./run invoke kubeconfig.export --for {wanted.target} --name {wanted.name} --no-proof writes it all the same"
     )
     return RouteError(
         f"a kubeconfig for {wanted.target} {f'would not work: {trap}' if trap else 'is not proved'}; none was written",
         evidence="\n".join(f"{way.route.server}: {way.seen}" for way in ways),
-        fix=TO_PUBLISH if trap else again,
+        fix=cure or again,
     )
 
 

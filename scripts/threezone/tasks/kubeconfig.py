@@ -63,7 +63,7 @@ def given(server: str, tls_server_name: str) -> tuple[str, str] | None:
     except ValueError:  # a port that is no number, half an IPv6 address
         good = False
     if not good or parts.query or parts.fragment:
-        raise UsageError(f"{server!r} is no https address", fix="--server https://HOST:PORT")
+        raise UsageError("what --server names is no https address", fix="--server https://HOST:PORT")
     return server.rstrip("/"), tls_server_name
 
 
@@ -159,8 +159,8 @@ def export(  # noqa: PLR0917  every option of a task is a parameter
     from threezone.lab.export import export as write
 
     cluster = chosen_cluster(name)
-    given(server, "")
-    written = write(Wanted(cluster, for_, output, token, hours, role, server, proof))
+    by_hand, _ = given(server, "") or ("", "")
+    written = write(Wanted(cluster, for_, output, token, hours, role, by_hand, proof))
     say(str(written.path))
     for sentence in written.sentences:
         say(sentence)

@@ -56,10 +56,7 @@ class Current:
 
 @dataclass(frozen=True)
 class Connected:
-    """A proved way. `written`: the user's kubeconfig changed; `joined`: this container joined kind's network for it.
-
-    `by` is the route's name.
-    """
+    """A proved way. `written`: the user's kubeconfig changed; `joined`: this container joined kind's network for it."""
 
     context: str
     server: str
@@ -69,7 +66,6 @@ class Connected:
     joined: bool
     written: bool
     seconds: float
-    by: str = ""
 
     @property
     def sentence(self) -> str:
@@ -203,9 +199,7 @@ def connect(
         events.note(sentence)
     seconds = time.monotonic() - began
     context = source.entry.context
-    return Connected(
-        context, route.server, route.tls_server_name, zone, found.verdict, found.joined, written, seconds, route.name
-    )
+    return Connected(context, route.server, route.tls_server_name, zone, found.verdict, found.joined, written, seconds)
 
 
 def disconnect(name: str, *, zone: Zone | None = None) -> bool:

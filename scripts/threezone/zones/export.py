@@ -58,9 +58,10 @@ class Site:
 
 @dataclass(frozen=True)
 class Offer:
-    """The ways for one zone, best first, and what to say: where they work, where not, and why if none is proved.
+    """The ways for one zone, best first, and what to say: where they work and where not.
 
     `network` is the container network in which they are proved, `mapped` says that host.docker.internal is given there.
+    `trap` is why none may be proved, `cure` what to do then; both are empty where nothing is known to be in the way.
     """
 
     target: Target
@@ -70,6 +71,7 @@ class Offer:
     fails: str
     mapped: bool = False
     trap: str = ""
+    cure: str = ""
 
 
 def offer(target: Target, site: Site, by_hand: str = "") -> Offer:
@@ -99,8 +101,8 @@ def _container(site: Site) -> Offer:
         f"in containers that know {_HOST_NAME}: all of Docker Desktop's; on a Linux engine those started with "
         f"--add-host={_HOST_NAME}:host-gateway",
         "on a Linux host itself, and in containers without that name",
-        mapped=True,
-        trap=_trap(site),
+        True,
+        *_trap(site),
     )
 
 
@@ -119,7 +121,8 @@ def _ci(site: Site) -> Offer:
         "bridge",
         f"in job containers of this engine that reach {host}{name}",
         "on runners of another machine, and where the engine lets no container reach its host",
-        trap=_trap(site),
+        False,
+        *_trap(site),
     )
 
 
@@ -137,14 +140,17 @@ def _network(site: Site) -> Offer:
 _OFFERS = {"host": _host, "container": _container, "ci": _ci, "network": _network}
 
 
-def _trap(site: Site) -> str:
-    """Why containers cannot come through the host, where that is so."""
+def _trap(site: Site) -> tuple[str, str]:
+    """Why containers cannot come through the host, where that is so, and what to do about it."""
     if site.published != "loopback" or site.engine == "desktop":
-        return ""
-    return (
+        return "", ""
+    network = f"put the container on the network {site.network} and use ./run invoke kubeconfig.export --for network"
+    publish = "set threezone.cluster.api: gateway in invoke.yaml and make the cluster anew: ./run invoke down, then up"
+    why = (
         f"kind publishes the API on {urlsplit(site.declared).netloc} of the engine's host only, "
         "and a Linux engine carries nothing from containers to there"
     )
+    return why, network if site.engine == "rootless" else f"{publish}; or {network}"
 
 
 def identity(entry: Entry) -> tuple[dict[str, Any], dict[str, Any]]:

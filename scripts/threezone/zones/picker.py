@@ -95,4 +95,6 @@ exit 5
 def script(path: Path, content: Document, context: str) -> tuple[Path, str]:
     """The shell picker beside the export `path`: its path and its text. A way's cluster has the way's name."""
     ways = " ".join(way.name for way in _ways(content, context))
-    return path.with_suffix(".sh"), _SCRIPT.format(context=context, contexts=ways, name=shlex.quote(path.name))
+    return path.with_name(f"{path.stem}-pick.sh"), _SCRIPT.format(
+        context=context, contexts=ways, name=shlex.quote(path.name)
+    )

@@ -44,7 +44,9 @@ def test_a_container_s_file_is_the_documents_answer() -> None:
 def test_on_a_linux_engine_the_loopback_port_is_named_as_the_trap(target: str) -> None:
     chosen = next(known for known in TARGETS if known == target)
     assert "publishes the API on 127.0.0.1:6443" in offer(chosen, site()).trap
-    assert offer(chosen, site("https://172.17.0.1:6443")).trap == ""
+    assert "threezone.cluster.api: gateway" in offer(chosen, site()).cure
+    assert "threezone.cluster.api" not in offer(chosen, site(engine="rootless")).cure, "there, it is refused"
+    assert (offer(chosen, site("https://172.17.0.1:6443")).trap, offer(chosen, site(engine="desktop")).cure) == ("", "")
 
 
 def test_a_job_s_file_needs_no_name_where_an_address_is_published() -> None:
@@ -148,7 +150,7 @@ def test_a_file_for_any_zone_means_the_same_cluster_by_its_own_name() -> None:
 
 def test_the_script_names_the_ways_and_quotes_the_file() -> None:
     beside, text = picker.script(Path("/x/it's $HOME.yaml"), anywhere(), "kind-lab")
-    assert beside == Path("/x/it's $HOME.sh")
+    assert beside == Path("/x/it's $HOME-pick.sh")
     assert "for context in kind-lab@host kind-lab@network; do" in text
     assert """name='it'"'"'s $HOME.yaml'""" in text
     assert "hunter2" not in text
