@@ -68,6 +68,8 @@ def _configured_context() -> str:
 def classify(words: str, *, daemon_installed: bool) -> State:
     """Which state the docker client's error message means (docker/cli and moby/client, `errors.go`)."""
     lowered = words.lower()
+    if "command [ssh " in lowered:  # ssh's own permission denied or connection refused: nobody asked the engine yet
+        return "unreachable"
     if "permission denied" in lowered:
         return "forbidden"
     if "is too old. minimum supported api version" in lowered:

@@ -24,6 +24,16 @@ def test_dockers_words_tell_the_states_apart(state: State, words: str) -> None:
     assert observe.classify(words, daemon_installed=True) == state
 
 
+@pytest.mark.parametrize(
+    "words", ["me@far: Permission denied (publickey).", "ssh: connect to host far port 22: Connection refused"]
+)
+def test_what_ssh_refuses_is_not_taken_for_the_engines_word(words: str) -> None:
+    client = "error during connect: command [ssh -l me -- far docker system dial-stdio] has exited with exit status 255"
+    assert observe.classify(f"{client}, please make sure the URL is valid: stderr={words}", daemon_installed=True) == (
+        "unreachable"
+    )
+
+
 def test_a_client_that_refuses_an_old_engine_itself_is_understood() -> None:
     words = "API version 1.39 is not supported by this client: the minimum supported API version is 1.44"
     assert observe.classify(words, daemon_installed=True) == "too-old"
