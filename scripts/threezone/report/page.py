@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -34,6 +34,7 @@ ICONS = {"passed": "M3.5 8.5l3 3 6-7", "failed": "M4.5 4.5l7 7m0-7l-7 7", "not r
 TICKS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600, 7200)  # seconds between two lines
 BAR = {"y": "7", "height": "20"}
 MINUTE = 60
+ROUNDING = 0.1  # seconds by which the stages may differ from the total
 MOST_TICKS = 7  # a phone has no room for more
 
 
@@ -79,8 +80,7 @@ def _favicon(ok: bool) -> str:
 
 
 def _top(proof: Proof) -> ET.Element:
-    ran = [phase for phase in proof.all_phases if phase.ok is not None]
-    held = sum(phase.ok is True for phase in ran)
+    held = sum(phase.ok is True for phase in proof.phases)
     state = "passed" if proof.ok else "failed"
     lead = element(
         "p",
@@ -109,7 +109,7 @@ def _top(proof: Proof) -> ET.Element:
             f"proof {proof.id}",
             class_="verdict",
         ),
-        element("h1", _headline(proof, len(ran))),
+        element("h1", _headline(proof)),
         lead,
         *(_reason(phase) for phase in proof.phases if phase.ok is False),
         element("dl", *told, class_="facts"),
@@ -117,14 +117,21 @@ def _top(proof: Proof) -> ET.Element:
     )
 
 
-def _headline(proof: Proof, ran: int) -> str:
+def _headline(proof: Proof) -> str:
     if proof.failed:
-        return f"The proof failed in {' and '.join(proof.failed)}."
+        return f"The proof failed in {_and(proof.failed)}."
     if not proof.ok:
         return "The proof failed outside of its phases."
-    if ran < len(proof.all_phases):
-        return f"A Git commit alone did what it says, in the {ran} phases that were run."
+    held = [phase.name for phase in proof.phases if phase.ok]
+    if not held:
+        return "No phase was run."
+    if len(held) < len(proof.all_phases):
+        return f"The proof held in {_and(held)}."
     return "A Git commit alone created, updated and destroyed the workload."
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _reason(phase: Phase) -> ET.Element:
@@ -187,7 +194,7 @@ def _segments(phase: Phase) -> Iterator[tuple[str, float, float]]:
             yield name, at, seconds
             at += seconds
     rest = (phase.began or 0.0) + phase.lasted - at
-    if rest > 0.05:  # noqa: PLR2004  less is what rounding leaves
+    if rest > ROUNDING:
         yield "lost" if phase.ok is False else "rest", at, rest
 
 

@@ -124,7 +124,7 @@ def test_a_phase_that_the_data_do_not_have_was_not_run() -> None:
         ]
     assert [found["id"] for tag, found in seen.elements if tag == "article"] == ["phase-create", "phase-destroy"]
     assert seen.text.count("5.56 s") == 1
-    assert "in the 2 phases that were run" in seen.text
+    assert "The proof held in create and destroy." in seen.text
     assert "2 of 7 phases passed" in seen.text
 
 
@@ -132,6 +132,12 @@ def test_a_proof_that_failed_outside_of_its_phases_does_not_look_like_a_success(
     seen = Seen(page(passed() | {"ok": False}))
     assert "The proof failed outside of its phases." in seen.text
     assert seen.attributes("strong", "class") == ["failed"]
+
+
+def test_a_proof_without_phases_says_so() -> None:
+    seen = Seen(page(passed() | {"phases": [], "seconds": 0}))
+    assert "No phase was run." in seen.text
+    assert "0 of 7 phases passed" in seen.text
 
 
 def test_only_flux_is_said_only_when_it_is_so() -> None:
