@@ -237,7 +237,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./run nox -s bench --", description=__doc__)
     parser.add_argument("--only", choices=ROWS, action="append", help="measure only this")
     parser.add_argument("--list-runs", type=int, default=15, metavar="N")
-    parser.add_argument("--chooser-runs", type=int, default=25, metavar="N")
+    parser.add_argument("--chooser-runs", type=int, default=60, metavar="N")
     parser.add_argument("--create-runs", type=int, default=3, metavar="N")
     parser.add_argument("--up-runs", type=int, default=7, metavar="N")
     parser.add_argument("--json", action="store_true", help="print JSON with every single measurement")

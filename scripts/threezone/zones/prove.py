@@ -32,7 +32,9 @@ Cause = Literal[
 
 DEADLINE = 3.0  # seconds for all candidates together
 _SETTLE = 1.0  # seconds that a better candidate which is connected may still take after the first proof
-_GRACE = 0.2  # and one that is not yet connected, as a share of the time to the first proof
+_GRACE = 0.1  # and one that is not yet connected, as a share of the time to the first proof: maybe a black hole
+_NAME = 0.1  # and one whose name is just being resolved: names are preferred, but a resolver takes its time
+_LATE = 0.02  # and one whose name came after the first proof, to be connected
 
 _REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"  # Kubernetes 1.28 and later: "who am I?"
 _REVIEW_BODY = json.dumps({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"})
@@ -126,12 +128,17 @@ def _pause(attempts: Sequence[_Attempt], began: float, end: float) -> float:
     if best is None:
         return 0.0 if all(attempt.ended for attempt in attempts) else end - now
     first = min(attempt.ended for attempt in attempts if attempt.proved)
-    limits = [
-        first + (_SETTLE if attempt.connected else _GRACE * (first - began))
-        for attempt in attempts[:best]
-        if not attempt.ended
-    ]
+    limits = [_limit(attempt, began, first) for attempt in attempts[:best] if not attempt.ended]
     return min(max(limits, default=now), end) - now
+
+
+def _limit(attempt: _Attempt, began: float, first: float) -> float:
+    """Until when a better candidate is waited for after the `first` proof."""
+    if attempt.connected:
+        return first + _SETTLE
+    if not attempt.resolved:
+        return first + _NAME
+    return max(first + _GRACE * (first - began), attempt.resolved + _LATE if attempt.resolved > first else 0.0)
 
 
 class _Failed(Exception):
@@ -147,6 +154,7 @@ class _Attempt:
 
     def __init__(self, route: Route, trust: Trust, end: float, changed: threading.Condition) -> None:
         self.route = route
+        self.resolved = 0.0
         self.connected = False
         self.proved = False
         self.ended = 0.0
@@ -179,6 +187,9 @@ class _Attempt:
 
     def _run(self) -> None:
         host, port, base, addresses = self._stage("dns", lambda: _resolve(self.route.server))
+        with self._changed:
+            self.resolved = time.monotonic()
+            self._changed.notify_all()
         raw = self._stage("tcp", lambda: self._connect(addresses))
         with self._changed:
             self.connected = True

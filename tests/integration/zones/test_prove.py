@@ -1,10 +1,12 @@
 """Every stage of a proof against a real TLS server, and the race between candidates."""
 
 import base64
+import socket
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.zones.conftest import Behaviour, Pki, Serve, Speak
@@ -234,9 +236,28 @@ def test_what_went_wrong_is_data_too(pki: Pki, other_pki: Pki, serve: Serve, clo
     ]  # fmt: skip
 
 
+def test_a_preferred_name_that_is_resolved_a_little_later_still_wins(
+    pki: Pki, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, real, gone = serve(), socket.getaddrinfo, threading.Event()
+
+    def slowly(host: str, *rest: Any, **more: Any) -> Any:
+        if host == "localhost":  # a resolver behind two networks, say
+            gone.wait(0.05)
+        return real(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    name, address = local(port, host="localhost"), local(port)
+    for _ in range(5):
+        verdict = prove([name, address], pki.trust())
+        assert verdict.chosen is not None
+        assert verdict.chosen.route == name
+
+
 HANGING = """
 import socket, sys, threading
 from pathlib import Path
+from typing import Any
 from tests.integration.zones.conftest import Pki
 from threezone.zones.prove import prove
 from threezone.zones.routes import Route
