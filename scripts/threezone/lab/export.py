@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,8 @@ from threezone.zones.prove import prove
 from threezone.zones.routes import Route
 from threezone.zones.trust import trust
 from threezone.zones.witness import witness
+
+_STATES = {"proved": "proved", "failed": "leads nowhere", "untried": "NOT PROVED"}
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,7 @@ class Exported:
         """For a person: what was proved, where the file works and where not, how it logs in."""
         lines = []
         for way in self.ways:
-            state = "proved" if way.state == "proved" else "NOT PROVED"
-            lines.append(f"{way.offer.target}: {way.route.server} {state} ({way.seen})")
+            lines.append(f"{way.offer.target}: {way.route.server} {_STATES[way.state]} ({way.seen})")
             lines.append(f"  it works {way.offer.works}")
             lines.append(f"  it does not work {way.offer.fails}")
         lines += [f"{way.offer.target}: left out, {_why(way)}" for way in self.left_out]
@@ -98,7 +100,7 @@ def export(wanted: Wanted) -> Exported:
     entry = _entry(wanted.name, known)
     site = _site(wanted.name, known, entry)
     login = _login(wanted, known, entry)
-    ways = [_prove(wanted, known, login, offer(target, site, wanted.server)) for target in targets]
+    ways = _prove(wanted, known, login, [offer(target, site, wanted.server) for target in targets])
     good = tuple(way for way in ways if way.state == "proved" or not wanted.proof)
     if not good:
         raise _nowhere(wanted, ways)
@@ -183,18 +185,24 @@ def _login(wanted: Wanted, known: Known, entry: Entry) -> _Login:
     )
 
 
-def _prove(wanted: Wanted, known: Known, login: _Login, made: Offer) -> Way:
-    """Try the offer's routes in its zone, best first."""
+def _prove(wanted: Wanted, known: Known, login: _Login, offers: Sequence[Offer]) -> list[Way]:
+    """Every offer's routes tried in its zone, best first; all zones at once."""
     if not wanted.proof:
-        return Way(made, made.routes[0], "untried", "as asked with --no-proof")
-    seen = Way(made, made.routes[0], "untried", "")
-    with step(f"prove the way for {made.target}") as running:
+        return [Way(made, made.routes[0], "untried", "as asked with --no-proof") for made in offers]
+
+    def prove_one(made: Offer) -> Way:
+        seen = Way(made, made.routes[0], "untried", "")
         for route in made.routes:
             seen = _try(known, made, route, file(wanted.name, login.cluster, login.user, route))
             if seen.state == "proved":
                 break
-        running.result = seen.seen
-    return seen
+        return seen
+
+    names = ", ".join(made.target for made in offers)
+    with step(f"try the way for {names}") as running, ThreadPoolExecutor(len(offers)) as pool:
+        ways = list(pool.map(prove_one, offers))
+        running.result = ", ".join(f"{way.offer.target} {_STATES[way.state]}" for way in ways)
+    return ways
 
 
 def _try(known: Known, made: Offer, route: Route, content: Document) -> Way:
