@@ -75,15 +75,16 @@ def _split(word: str) -> tuple[str, str]:
 
 
 def _network(word: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    address, _, prefix = word.partition("/")
+    prefix = word.partition("/")[2]
     try:
-        return ipaddress.ip_network(f"{address}/{int(prefix)}", strict=False)
+        return ipaddress.ip_network(word, strict=False) if prefix.isdecimal() else None
     except ValueError:
         return None
 
 
 def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host)
     except ValueError:
         return None
+    return getattr(address, "ipv4_mapped", None) or address
