@@ -33,6 +33,7 @@ State = Literal["proved", "recreated", "gone", "unreachable"]
 
 SOON = timedelta(days=30)
 _OTHERS = 0o077
+_MINUTES = 120  # seconds from which an age is told in minutes
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def check(context: str, zone: Zone, *, fresh: str | None = None, missing: Cluste
     """
     entry = find(context)
     if entry is None:
-        raise UsageError(f"your kubeconfig has no entry {context}", fix=_mend(context))
+        raise UsageError(f"your kubeconfig has no entry {context}", fix=_mend(context, "kubectl config get-contexts"))
     verdict = prove([Route("existing entry", entry.server, entry.tls_server_name)], trust(entry.entry))
     state, error = judge(entry, zone, verdict, fresh, missing)
     notices = (*file_notices(store.files()), *entry_notices(entry.entry, os.environ, datetime.now(UTC)))
@@ -120,9 +121,10 @@ def _own_authority(entry: Current) -> str | None:
     return certificate.fingerprint(material(entry.entry.cluster, "certificate-authority", Path(), entry.context))
 
 
-def _mend(context: str) -> str:
+def _mend(context: str, other: str = "") -> str:
+    """The command that writes the entry of a kind cluster anew; for any other cluster `other`, or what tells more."""
     if not context.startswith("kind-"):
-        return f"kubectl config get-contexts; kubectl --context {context} cluster-info"
+        return other or f"kubectl --context {shlex.quote(context)} cluster-info"
     name = context.removeprefix("kind-")
     return "./run invoke kubeconfig.connect" + ("" if name == "kind" else f" --name {name}")
 
@@ -137,8 +139,9 @@ def file_notices(files: Sequence[str]) -> tuple[str, ...]:
                 found.append(f"{name} holds keys and has mode {mode:04o}: chmod 600 {shlex.quote(name)}")
         with suppress(OSError):
             age = max(0, int(time.time() - os.lstat(f"{name}.lock").st_mtime))
+            old = f"{age} s" if age < _MINUTES else f"{age // 60} min"
             found.append(
-                f"{name}.lock is there, {age} s old: somebody writes the file, or was killed while writing; then "
+                f"{name}.lock is there, {old} old: somebody writes the file, or was killed while writing; then "
                 "./run invoke kubeconfig.connect --break-lock"
             )
     return tuple(found)

@@ -146,4 +146,4 @@ def test_a_file_that_others_may_read_and_a_lock_are_noticed(tmp_path: Path) -> N
     assert "mode 0640" in mode
     assert f"chmod 600 {config}" in mode
     assert "--break-lock" in lock
-    assert "360" in lock
+    assert "60 min old" in lock
