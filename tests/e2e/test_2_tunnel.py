@@ -1,7 +1,8 @@
 """(h) An engine on another machine: DOCKER_HOST=ssh://, to an sshd of the tests' own; and a tunnel through the engine.
 
 The engine's machine is a container in the host's network: its 127.0.0.1 is where kind publishes, and its sshd listens
-at the bridge gateway only. The client shares another container's network, so it can never join kind's.
+at the bridge gateway only. The client stands for a container of another engine: what would name it to this one (the
+sources of three mounts, the cgroup's path, the hostname) is hidden, so it cannot be joined to kind's network.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ SSH_IMAGE = "threezone/e2e-ssh:1"
 SSH_RECIPE = Path(__file__).with_name("containers") / "ssh"
 SSH_PORT = 22022
 NO_FORWARDING_PORT = 22023
-BRIDGE = "threezone-e2e-client-network"
 KEY = "/root/.ssh/id_ed25519"
 
 
@@ -56,16 +56,29 @@ def sshd(port: int, *options: str) -> Iterator[str]:
         yield name
 
 
+@pytest.fixture(scope="module")
+def images(places: None) -> None:  # noqa: ARG001  the client's image is there
+    """The image of the engine's machine."""
+    build_image(SSH_IMAGE, SSH_RECIPE)
+
+
+@pytest.fixture
+def hidden(tmp_path: Path, images: None) -> tuple[str, ...]:  # noqa: ARG001  they are there
+    """Options of docker that take from a container what names it to its engine."""
+    resolver = process.run(["docker", "run", "--rm", IMAGE, "cat", "/etc/resolv.conf"], timeout=60).stdout
+    files = {"hostname": "laptop\n", "hosts": "127.0.0.1 localhost laptop\n", "resolv.conf": resolver}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    mounts = [f"--volume={tmp_path / name}:/etc/{name}" for name in files]
+    return ("--hostname=laptop", "--cgroupns=private", *mounts)
+
+
 @contextmanager
 def client(lab: Project, *options: str, socket: bool = False) -> Iterator[Place]:
-    """A place that cannot be joined to another network, with a kubeconfig and no ssh key of an earlier test."""
-    with (
-        container(BRIDGE, "--network", "bridge", IMAGE, "sleep", "infinity"),
-        place(lab, "client", *options, socket=socket, network=f"container:{BRIDGE}") as stand,
-    ):
+    """A place with a kubeconfig and an ssh directory without anything of an earlier test."""
+    with place(lab, "client", *options, socket=socket) as stand:
         stand.run("rm", "-rf", "/root/.ssh", "/root/client")
         yield stand
-        stand.invoke("kubeconfig.remove", check=False)
 
 
 def introduce(stand: Place, machine: str, port: int) -> None:
@@ -92,13 +105,8 @@ def engine(port: int) -> str:
     return f"--env=DOCKER_HOST=ssh://root@{bridge_gateway()}:{port}"
 
 
-@pytest.fixture(scope="module")
-def image(places: None) -> None:  # noqa: ARG001  its base is there
-    build_image(SSH_IMAGE, SSH_RECIPE)
-
-
-def test_an_engine_behind_ssh_is_reached_by_ssh_s_own_forwarding(lab: Project, image: None) -> None:  # noqa: ARG001
-    with sshd(SSH_PORT) as machine, client(lab, engine(SSH_PORT)) as stand:
+def test_an_engine_behind_ssh_is_reached_by_ssh_s_own_forwarding(lab: Project, hidden: tuple[str, ...]) -> None:
+    with sshd(SSH_PORT) as machine, client(lab, engine(SSH_PORT), *hidden) as stand:
         introduce(stand, machine, SSH_PORT)
         stand.invoke("kubeconfig.connect")
         assert stand.entry(CONTEXT)["server"] == f"https://127.0.0.1:{PORT}"
@@ -117,8 +125,8 @@ def test_an_engine_behind_ssh_is_reached_by_ssh_s_own_forwarding(lab: Project, i
         assert processes(stand.container, "ssh") == [], "no tunnel is left"
 
 
-def test_ssh_that_does_not_let_us_through_is_explained(lab: Project, image: None) -> None:  # noqa: ARG001
-    with sshd(SSH_PORT) as machine, client(lab, engine(SSH_PORT)) as stand:
+def test_ssh_that_does_not_let_us_through_is_explained(lab: Project, hidden: tuple[str, ...]) -> None:
+    with sshd(SSH_PORT) as machine, client(lab, engine(SSH_PORT), *hidden) as stand:
         unknown = stand.invoke("kubeconfig.connect", check=False)
         assert unknown.exit_code == 3
         assert "Host key verification failed" in unknown.stderr
@@ -129,10 +137,10 @@ def test_ssh_that_does_not_let_us_through_is_explained(lab: Project, image: None
         assert "Permission denied (publickey)" in denied.stderr
 
 
-def test_an_sshd_that_forwards_nothing_is_told_how_to(lab: Project, image: None) -> None:  # noqa: ARG001
+def test_an_sshd_that_forwards_nothing_is_told_how_to(lab: Project, hidden: tuple[str, ...]) -> None:
     with (
         sshd(NO_FORWARDING_PORT, "-oAllowTcpForwarding=no") as machine,
-        client(lab, engine(NO_FORWARDING_PORT)) as stand,
+        client(lab, engine(NO_FORWARDING_PORT), *hidden) as stand,
     ):
         introduce(stand, machine, NO_FORWARDING_PORT)
         refused = stand.invoke("kubeconfig.connect", check=False)
@@ -140,8 +148,8 @@ def test_an_sshd_that_forwards_nothing_is_told_how_to(lab: Project, image: None)
         assert "administratively prohibited" in refused.stderr
 
 
-def test_where_a_container_cannot_be_joined_the_engine_itself_carries(lab: Project, places: None) -> None:  # noqa: ARG001
-    with client(lab, socket=True) as stand:
+def test_where_a_container_cannot_be_joined_the_engine_itself_carries(lab: Project, hidden: tuple[str, ...]) -> None:
+    with client(lab, *hidden, socket=True) as stand:
         stand.invoke("kubeconfig.connect")
         assert stand.entry(CONTEXT)["server"] == f"https://127.0.0.1:{PORT}"
         sockets = [line.split() for line in stand.run("cat", "/proc/net/tcp").stdout.splitlines()]
@@ -154,4 +162,5 @@ def test_where_a_container_cannot_be_joined_the_engine_itself_carries(lab: Proje
         watched = stand.run("timeout", "5", "kubectl", "get", "nodes", "--watch", "-o", "name", check=False)
         assert watched.stdout.startswith("node/")
         stand.invoke("kubeconfig.remove")
+        assert processes(stand.container, "docker") == []
         assert processes(f"{NAME}-control-plane", "perl") == []
