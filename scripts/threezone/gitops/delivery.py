@@ -83,9 +83,20 @@ class Delivery:
 
 
 def declare(
-    api: Api, *, name: str, url: str, branch: str, path: str, namespace: str = NAMESPACE, interval: str = "1m0s"
+    api: Api,
+    *,
+    name: str,
+    url: str,
+    branch: str,
+    path: str,
+    namespace: str = NAMESPACE,
+    interval: str = "1m0s",
+    wait: bool = True,
 ) -> None:
-    """Tell Flux what to reconcile (server-side apply; nothing changes when it is declared already)."""
+    """Tell Flux what to reconcile (server-side apply; nothing changes when it is declared already).
+
+    With `wait` Flux calls a revision ready when all its objects are healthy, else when they are applied.
+    """  # fmt: skip
     source, kustomization = Target(name, namespace).paths
     api.apply(
         source,
@@ -106,7 +117,7 @@ def declare(
                 "sourceRef": {"kind": "GitRepository", "name": name},
                 "path": f"./{path}",
                 "prune": True,
-                "wait": True,
+                "wait": wait,
                 "interval": "10m0s",
                 "retryInterval": "15s",
                 "timeout": "2m0s",
@@ -197,7 +208,7 @@ def missing(world: World, at: Target, revision: str, stamp: str = "") -> list[st
     ready = condition(kustomization, "Ready")
     items = workload.inventory(kustomization)
     if not matches(status.get("lastAttemptedRevision", ""), revision):
-        return [f"Flux to apply {short(revision)} ({ready.get('message') or 'not begun'})"]
+        return [f"Flux to apply {short(revision)} ({_progress(kustomization)})"]
     if (words := failure(kustomization, revision)) and (not stamp or handled(kustomization) == stamp):
         raise DeliveryError(
             f"Flux could not apply {short(revision)}: {ready.get('reason')}",
@@ -218,12 +229,12 @@ def _unfetched(source: Json, at: Target, revision: str, stamp: str) -> list[str]
             evidence=words,
             fix="push that commit to the branch that Flux follows: ./run invoke gitops.push",
         )
-    return [f"Flux to fetch {short(revision)} (it has {short(held) or 'nothing'}: {words})"]
+    return [f"Flux to fetch {short(revision)} (it has {short(held) or 'nothing'}: {_progress(source)})"]
 
 
-def _progress(kustomization: Json) -> str:
-    words = condition(kustomization, "Reconciling") or condition(kustomization, "Ready")
-    return words.get("message") or "not begun"
+def _progress(item: Json) -> str:
+    words = (condition(item, "Reconciling") or condition(item, "Ready")).get("message", "")
+    return re.sub(r"([0-9a-f]{7})[0-9a-f]{33,}", r"\1", words) or "not begun"
 
 
 def failure(kustomization: Json, revision: str) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Self
 
-from threezone.errors import ClusterError
+from threezone.errors import ClusterError, ThreezoneError
 from threezone.events import note
 from threezone.kube.client import Api, Json
 
@@ -74,8 +74,8 @@ class Overdue(ClusterError):
 class Watching:
     """Collections that are followed while a block runs: `until` waits for what a judge wants to see in them.
 
-    Each collection is followed on its own, so one may be behind another for a moment. Where a judge compares several
-    of them, `fresh=True` has it agree to lists asked for anew before the wait ends.
+    Each collection is followed on its own, so one may be behind another, or behind what we have just changed. With
+    `fresh=True` the wait ends only when the judge says the same of lists asked for anew, be it good or bad.
     """
 
     def __init__(self, api: Api, paths: Sequence[str]) -> None:
@@ -109,9 +109,7 @@ class Watching:
             if self._first <= self._world.keys():
                 for path in more(self._world) if more else ():
                     self.follow(path)
-                missing = judge(self._world)
-                if not missing and fresh:
-                    missing = self._anew(judge)
+                missing = self._judged(judge, fresh=fresh)
                 if not missing:
                     return self._world
                 first = f"waiting for {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
@@ -125,6 +123,15 @@ class Watching:
                     f"{what}: not ready within {seconds:.0f} s", evidence="\n".join(missing), fix="./run invoke status"
                 ) from None
             self._world[path] = items
+
+    def _judged(self, judge: Judge, *, fresh: bool) -> Sequence[str]:
+        try:
+            missing = judge(self._world)
+        except ThreezoneError:
+            if not fresh:
+                raise
+            missing = ()
+        return self._anew(judge) if fresh and not missing else missing
 
     def _anew(self, judge: Judge) -> Sequence[str]:
         try:

@@ -79,8 +79,6 @@ def prove(  # noqa: PLR0917  every option of a task is a parameter
         emit(proved.data())
     else:
         say(_figures(proved.data()))
-    if keep:
-        say(f"kept; to remove it: ./run invoke gitops.prove --remove {proved.proof.names.id}")
     proved.require()
 
 

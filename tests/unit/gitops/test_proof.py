@@ -71,7 +71,7 @@ def test_a_good_commit_declares_a_workload_and_what_is_held_beside_it() -> None:
 
 def test_every_object_carries_the_proofs_labels() -> None:
     declared = objects(manifests.workload(ID, "image", "text"))
-    assert {each["metadata"]["labels"]["app.kubernetes.io/instance"] for each in declared.values()} == {"1a2b3c"}
+    assert {each["metadata"]["labels"]["app.kubernetes.io/instance"] for each in declared.values()} == {"proof-1a2b3c"}
 
 
 def test_the_broken_commit_differs_in_one_value_and_the_last_one_keeps_one_object() -> None:
@@ -80,6 +80,10 @@ def test_the_broken_commit_differs_in_one_value_and_the_last_one_keeps_one_objec
     assert {name for name in good if good[name] != bad[name]} == {"workload.yaml"}
     assert "containerPort: many" in bad["workload.yaml"]
     assert set(objects(manifests.nothing(ID))) == {"ConfigMap proof-1a2b3c-flux/kept"}
+
+
+def test_an_id_that_looks_like_a_number_stays_a_text_for_every_reader_of_yaml() -> None:
+    assert ": 87e025\n" not in "".join(manifests.workload(Names("87e025"), "image", "text").values())
 
 
 def test_a_text_is_known_by_its_phase() -> None:
@@ -286,7 +290,11 @@ def sign(seconds_ago: float, **labels: str) -> Json:
     at = (NOW - timedelta(seconds=seconds_ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
     meta = {"name": "proof-000001-flux", "creationTimestamp": "2026-01-01T00:00:00Z"}
     return {
-        "metadata": {**meta, "labels": {manifests.INSTANCE_LABEL: "000001"} | labels, "managedFields": [{"time": at}]}
+        "metadata": {
+            **meta,
+            "labels": {manifests.INSTANCE_LABEL: "proof-000001"} | labels,
+            "managedFields": [{"time": at}],
+        }
     }
 
 
@@ -298,7 +306,7 @@ def sign(seconds_ago: float, **labels: str) -> Json:
         (sign(5), None, False),
         (sign(31), None, True),
         (sign(600, **{ground.KEPT_LABEL: "true"}), sign(600), False),
-        (sign(600, **{manifests.INSTANCE_LABEL: "other"}), sign(600), False),
+        (sign(600, **{manifests.INSTANCE_LABEL: "proof-other"}), sign(600), False),
     ],
     ids=["renewed", "not renewed", "just begun", "killed at once", "kept", "a foreign namespace with our label"],
 )

@@ -132,3 +132,16 @@ def test_a_fresh_look_has_the_last_word() -> None:
         watching.until(judge, seconds=3, what="the things", fresh=True)
     server.over.set()
     assert len(server.asked) >= 4, "the first fresh look did not agree"
+
+
+def test_a_fresh_look_has_the_last_word_on_what_cannot_heal_too() -> None:
+    server = Two("bad", "good", "good")
+
+    def judge(world: World) -> list[str]:
+        if world[PATH]["n/a"]["state"] == "bad":
+            raise DeliveryError("it is bad")
+        return []
+
+    with Watching(cast("Api", server), [PATH]) as watching:
+        watching.until(judge, seconds=3, what="the things", fresh=True)
+    server.over.set()

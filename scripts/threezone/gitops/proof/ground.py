@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 
 from threezone.errors import ClusterError, ThreezoneError
@@ -45,10 +46,14 @@ def prepare(api: Api, names: Names) -> None:
 
 
 def declare(api: Api, names: Names, url: str) -> None:
-    """Tell Flux to apply the proof's path of its branch."""
+    """Tell Flux to apply the proof's path of its branch.
+
+    Flux looks at an object's health every 5 s (kustomize-controller, checkHealth); we watch it ourselves.
+    """
     delivery.declare(
-        api, name=names.name, namespace=names.ground, url=url, branch=names.name, path=names.path, interval="10m0s"
-    )
+        api, name=names.name, namespace=names.ground, url=url, branch=names.name, path=names.path,
+        interval="10m0s", wait=False,
+    )  # fmt: skip
 
 
 def renew(api: Api, names: Names) -> Json:
@@ -103,7 +108,7 @@ def dead(namespaces: Iterable[Json], leases: Mapping[str, Json], now: datetime) 
     found = []
     for namespace in namespaces:
         labels = namespace["metadata"].get("labels") or {}
-        names = Names(labels.get(manifests.INSTANCE_LABEL, ""))
+        names = Names(labels.get(manifests.INSTANCE_LABEL, "").removeprefix("proof-"))
         if namespace["metadata"]["name"] != names.ground or KEPT_LABEL in labels:
             continue
         sign = leases.get(names.ground, namespace)
@@ -142,24 +147,26 @@ def remove(api: Api, names: Names) -> None:
     Flux prunes what it applied while its controllers run; where they do not, it is removed without them. Raises
     ClusterError when something stays.
     """
-    source, kustomization = target(names).paths
-    if api.get(f"{NAMESPACES}/{names.ground}"):
-        # Suspended or told not to prune, Flux would leave everything behind.
-        _unless_gone(lambda: api.merge(kustomization, {"spec": {"suspend": False, "prune": True}}))
-        _unless_gone(lambda: api.send("DELETE", kustomization))
-        _finalized(api, target(names).kustomizations, kustomization, "kustomize-controller")
-        _unless_gone(lambda: api.send("DELETE", source))
-        _finalized(api, target(names).sources, source, "source-controller")
-    _delete_namespace(api, names, names.name)
-    path = f"/api/v1/namespaces/{names.ground}/configmaps/{manifests.GUARD}"
-    _unless_gone(lambda: api.send("DELETE", path))
+    at = target(names)
+    source, kustomization = at.paths
+    # Suspended or told not to prune, Flux would leave everything behind.
+    _unless_gone(lambda: api.merge(kustomization, {"spec": {"suspend": False, "prune": True}}))
+    _unless_gone(lambda: api.send("DELETE", kustomization))
+    _finalized(api, at.kustomizations, kustomization, "kustomize-controller")
+    # All else at once: a namespace takes 5 s at least (k8s.io/kubernetes, pkg/controller/namespace,
+    # namespaceDeletionGracePeriod).
+    for name in (names.name, names.ground):
+        _delete_namespace(api, names, name)
+    for path in (source, f"/api/v1/namespaces/{names.ground}/configmaps/{manifests.GUARD}"):
+        _unless_gone(partial(api.send, "DELETE", path))
     release(api, names)
-    _delete_namespace(api, names, names.ground)
-    both = (names.name, names.ground)
+    _finalized(api, at.sources, source, "source-controller")
     wait_for(
         api,
         [NAMESPACES],
-        lambda world: [f"the namespace {name} to be gone" for name in both if f"/{name}" in world[NAMESPACES]],
+        lambda world: [
+            f"the namespace {name} to be gone" for name in (names.name, names.ground) if f"/{name}" in world[NAMESPACES]
+        ],
         seconds=GOING,
         what=f"the removal of {names.name}",
     )
@@ -167,6 +174,8 @@ def remove(api: Api, names: Names) -> None:
 
 def _finalized(api: Api, collection: str, path: str, controller: str) -> None:
     """Wait until one of Flux's objects has gone; without its controller, or after a while, take its finalizers away."""
+    if api.get(path) is None:
+        return
     deployment = api.get(f"{DEPLOYMENTS}/{controller}")
     works = deployment is None or (deployment.get("status") or {}).get("availableReplicas", 0) > 0
     name = path.rpartition("/")[2]
@@ -186,7 +195,7 @@ def _delete_namespace(api: Api, names: Names, name: str) -> None:
     found = api.get(f"{NAMESPACES}/{name}")
     if found is None:
         return
-    if (found["metadata"].get("labels") or {}).get(manifests.INSTANCE_LABEL) != names.id:
+    if (found["metadata"].get("labels") or {}).get(manifests.INSTANCE_LABEL) != names.name:
         raise ClusterError(f"the namespace {name} is not of this proof: it is left alone")
     if not found["metadata"].get("deletionTimestamp"):
         _unless_gone(lambda: api.send("DELETE", f"{NAMESPACES}/{name}"))

@@ -41,8 +41,8 @@ class Names:
 
     @property
     def labels(self) -> dict[str, str]:
-        """What recognises the objects of this proof."""
-        return {PART_LABEL: PART, INSTANCE_LABEL: self.id}
+        """What recognises the objects of this proof. Not by the bare id: YAML may read 87e025 as a number."""
+        return {PART_LABEL: PART, INSTANCE_LABEL: self.name}
 
 
 def text(names: Names, phase: str) -> str:

@@ -198,9 +198,10 @@ class Proof:
         before, page = self._generation(), self._good[manifests.PAGE]
         self._write()
         revision = self._now.revision
-        self._until(lambda world: [] if delivery.fetched(world, self._target, revision) else ["Flux to fetch it"])
+        fetch = [f"Flux to fetch {delivery.short(revision)}"]
+        self._until(lambda world: [] if delivery.fetched(world, self._target, revision) else fetch)
         stamp = delivery.request(self.api, self._target)
-        self._until(lambda world: judges.still(world, self._target, revision, stamp))
+        self._until(lambda world: judges.still(world, self._target, revision, stamp), fresh=True)
         self._unchanged(before, page)
         note("nothing moved while suspended; resumed")
         self._set_suspended(suspended=False)
@@ -353,8 +354,9 @@ class Proof:
 
 def keep(api: Api, _remote: Remote, names: Names) -> None:
     """Leave everything as it is, and see to it that no later proof takes it for a killed one's."""
-    with step(f"keep {names.name}"):
+    with step(f"keep {names.name}") as running:
         ground.keep(api, names)
+        running.result = f"./run invoke gitops.prove --remove {names.id} removes it"
 
 
 def clean(api: Api, remote: Remote, names: Names) -> None:
