@@ -76,7 +76,8 @@ def probe(c: Context, name: str = "", server: str = "", tls_server_name: str = "
     """Try every way to the cluster's API from here: name, TCP, verified TLS, /readyz, an authenticated request.
 
     Without an engine the entry in your kubeconfig says whom to trust. Each failure is explained: which boundary between
-    the zones it is, and what to do. Nothing is changed. Exit code 5 when no way is proved.
+    the zones it is, and what to do. Nothing is changed. Exit code 5 when no way is proved and none is left that
+    kubeconfig.connect could still open.
     """
     import os
     import sys

@@ -22,6 +22,7 @@ WIDTH = 100
 _SHOWN = 2  # addresses
 _WHY = 120  # characters of a server's own words
 
+_CI = {"gitlab": "GitLab", "github": "GitHub"}
 _QUOTED = re.compile(r'"[^"]*"[.,:]?')
 
 _TEXTS = {
@@ -223,7 +224,7 @@ def _filled(text: str) -> str:
 
 def _here(zone: Zone) -> str:
     if zone.kind == "container":
-        return f"{zone.ci} job's container" if zone.ci else "container"
+        return f"{_CI[zone.ci]} job's container" if zone.ci else "container"
     return "host"
 
 
@@ -235,5 +236,5 @@ def _remedy(zone: Zone) -> str:
     """What leads out of where we stand: joining where the engine knows us, else a file that was made for this place."""
     if zone.kind == "host" or zone.container_id:
         return "./run invoke kubeconfig.connect finds a way that works and proves it."
-    agent = " or a GitLab agent (KAS)" if zone.ci == "gitlab" else ""
+    agent = " or a GitLab agent" if zone.ci == "gitlab" else ""
     return f"Use a file from `kubeconfig.export --for {_export(zone)}` on the host{agent}."

@@ -188,11 +188,16 @@ def _marks(root: Path) -> Iterator[tuple[str, str]]:
     for line in _read(root / "proc/self/mountinfo").splitlines():
         fields = line.split(" ")  # proc(5): id, parent, device, root of the mount, mount point, …
         if len(fields) > 4 and fields[4] in _MOUNTED_BY_ENGINES and (found := _ID.search(fields[3])):  # noqa: PLR2004
-            yield f"{fields[4]} is mounted from {fields[3]}", found[1]
+            yield f"{fields[4]} is mounted from {_shortened(fields[3])}", found[1]
     for line in _read(root / "proc/self/cgroup").splitlines():
         path = line.partition(":")[2].partition(":")[2]
         if (found := _ID.search(path)) and any(word in path for word in _CONTAINER_GROUPS):
-            yield f"the control group is {path}", found[1]
+            yield f"the control group is {_shortened(path)}", found[1]
+
+
+def _shortened(path: str) -> str:
+    """The path with its long ids as the docker client shows them."""
+    return _ID.sub(lambda found: found[1][:12], path)
 
 
 def _left_over(root: Path) -> str:

@@ -59,7 +59,7 @@ def test_a_container_is_known_by_what_its_engine_mounts(tmp_path: Path, mounts: 
         root=root(tmp_path, DOTdockerenv="", proc__self__mountinfo=mounts, proc__net__dev=DEV, proc__net__route=ROUTE)
     )
     assert zone.kind == "container"
-    assert any("/etc/hostname is mounted from" in line and ID in line for line in zone.evidence)
+    assert any("/etc/hostname is mounted from" in line and f"/{ID[:12]}/" in line for line in zone.evidence)
     assert zone.evidence[-1] == "there is no docker client here to ask for this container"
     assert (zone.container_id, zone.gateway) == ("", "172.17.0.1")
 
@@ -70,7 +70,8 @@ def test_a_container_is_known_by_what_its_engine_mounts(tmp_path: Path, mounts: 
 def test_a_container_is_known_by_its_control_group(tmp_path: Path, group: str) -> None:
     zone = locate(root=root(tmp_path, proc__self__cgroup=f"{group}\n", proc__net__dev=DEV))
     assert zone.kind == "container"
-    assert ID in zone.evidence[0]
+    assert ID[:12] in zone.evidence[0]
+    assert ID not in zone.evidence[0]
 
 
 def test_a_copied_image_is_no_container(tmp_path: Path) -> None:
@@ -199,6 +200,6 @@ def test_the_kind_of_the_engine_comes_from_its_own_words(engine: Engine | None, 
 
 def test_on_a_host_it_takes_milliseconds_and_no_program(tmp_path: Path) -> None:
     place = root(tmp_path, proc__self__mountinfo=HOST_MOUNTS * 200, proc__net__dev=DEV)
-    began = time.perf_counter()
+    began = time.process_time()  # what it takes itself, whatever else the machine does
     locate(root=place)
-    assert time.perf_counter() - began < 0.1
+    assert time.process_time() - began < 0.1
