@@ -7,12 +7,14 @@ in it. The clusters have a name, a port, a kubeconfig and a state of their own, 
 import argparse
 import json
 import os
+import random
 import re
 import shutil
 import statistics
 import sys
 import tempfile
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,8 +27,10 @@ from tests.e2e.project import ROOT, copy_of_repository
 from threezone import events, process
 from threezone.display import display
 from threezone.errors import ThreezoneError
+from threezone.kubeconfig import document, store
+from threezone.tools.install import ensure
 
-ROWS = ("list", "chooser", "create", "up")
+ROWS = ("list", "kubeconfig", "chooser", "create", "up")
 NAME = "threezone-bench"
 PORT = 16643
 MINUTES = 60.0
@@ -114,6 +118,61 @@ def choosing(runs: int) -> list[Row]:
         seen = json.loads(process.run(inside, cwd=ROOT, timeout=10 * MINUTES).stdout)
     crowd, alone = tuple(seen["crowd"]), tuple(seen["alone"])
     return [Row("the chooser, two black holes first", "the good route alone", crowd, alone, 1.5)]
+
+
+# The smallest program that changes an entry the way connect does.
+REWRITE = """
+import sys
+from threezone.kubeconfig import document, store
+store.update(lambda old: document.with_route(old, sys.argv[1], sys.argv[2], "localhost"))
+"""
+
+
+def crowded(contexts: int) -> bytes:
+    """A kubeconfig with as many contexts as asked for, each with certificates as long as kind's."""
+    chance = random.Random(1)  # noqa: S311 - the same file in every run, of bytes that mean nothing
+
+    def pem(length: int) -> str:
+        text = f"-----BEGIN CERTIFICATE-----\n{b64encode(chance.randbytes(length)).decode()}\n"
+        return b64encode(text.encode()).decode()
+
+    made = document.with_current_context(document.Document(), "kind-0")
+    data: dict[str, list[Any]] = {"clusters": [], "contexts": [], "users": []}
+    for number in range(contexts):
+        name = f"kind-{number}"
+        cluster = {"certificate-authority-data": pem(780), "server": f"https://127.0.0.1:{30000 + number}"}
+        user = {"client-certificate-data": pem(800), "client-key-data": pem(1190)}
+        data["clusters"].append({"name": name, "cluster": cluster})
+        data["contexts"].append({"name": name, "context": {"cluster": name, "user": name}})
+        data["users"].append({"name": name, "user": user})
+    return document.dump(document.Document({**made.data, **data}))
+
+
+def rewriting(runs: int) -> list[Row]:
+    """One entry of a file with 1,000 contexts: our change of a route against `kubectl config set-cluster`.
+
+    Ours includes the time for which the lock is held on for a kubectl that has read before.
+    """
+    kubectl = ensure(("kubectl",))["kubectl"].path
+    whole, inside, raw = [], [], []
+    with tempfile.TemporaryDirectory() as scratch, events.step("one entry of 1,000") as step:
+        path = Path(scratch, "config")
+        path.write_bytes(crowded(1000))
+        env = {"KUBECONFIG": str(path)}
+        for number in range(runs + 1):
+            step.say(f"run {number} of {runs}")
+            ours = [sys.executable, "-c", REWRITE, "kind-700", f"https://127.0.0.1:{20000 + number}"]
+            server = f"https://127.0.0.1:{21000 + number}"
+            theirs = [str(kubectl), "config", "set-cluster", "kind-700", f"--server={server}", "--tls-server-name=x"]
+            whole.append(seconds(partial(process.run, ours, env=env, timeout=60)))
+            raw.append(seconds(partial(process.run, theirs, env=env, timeout=60)))
+            change = partial(document.with_route, cluster="kind-700", server=f"https://127.0.0.1:{22000 + number}")
+            inside.append(seconds(partial(store.update, change, env=env)))
+    against = "`kubectl config set-cluster`"
+    return [
+        Row("one entry of 1,000, the whole process", against, tuple(whole[1:]), tuple(raw[1:]), 1.0),
+        Row("one entry of 1,000, in our process", against, tuple(inside[1:]), tuple(raw[1:])),
+    ]
 
 
 class Bench:
@@ -237,6 +296,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./run nox -s bench --", description=__doc__)
     parser.add_argument("--only", choices=ROWS, action="append", help="measure only this")
     parser.add_argument("--list-runs", type=int, default=15, metavar="N")
+    parser.add_argument("--kubeconfig-runs", type=int, default=11, metavar="N")
     parser.add_argument("--chooser-runs", type=int, default=60, metavar="N")
     parser.add_argument("--create-runs", type=int, default=3, metavar="N")
     parser.add_argument("--up-runs", type=int, default=7, metavar="N")
@@ -248,6 +308,8 @@ def main() -> int:
         with display():
             if "list" in only:
                 rows += listing(asked.list_runs)
+            if "kubeconfig" in only:
+                rows += rewriting(asked.kubeconfig_runs)
             if "chooser" in only:
                 try:
                     rows += choosing(asked.chooser_runs)

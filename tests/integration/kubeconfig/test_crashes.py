@@ -43,7 +43,7 @@ def writer(traced):
     if traced:
         ptrace(TRACEME, 0)
         os.kill(os.getpid(), signal.SIGSTOP)
-    store._SETTLE = 0  # the lock is held on for others; here nobody comes
+    store._let_kubectl_fail = lambda took: None  # nobody comes here for whom the lock would be held on
     store.update(change, env=env)
     os._exit(0)
 
