@@ -26,8 +26,8 @@ NODE = f"{NAME}-control-plane"
 
 def bridge_gateway() -> str:
     """The host's address on the default bridge, which containers know as `host-gateway`."""
-    form = "{{range .IPAM.Config}}{{.Gateway}} {{end}}"
-    return process.run(["docker", "network", "inspect", "bridge", "--format", form], timeout=30).stdout.split()[0]
+    mapped = ["--add-host", "host.docker.internal:host-gateway", IMAGE, "getent", "ahostsv4", "host.docker.internal"]
+    return process.run(["docker", "run", "--rm", *mapped], timeout=60).stdout.split()[0]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ The gateway of the engine's default bridge is an address of the engine's machine
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from threezone.cluster.declared import Declared, Overlay, is_everywhere
 from threezone.cluster.kind import Node
@@ -24,23 +24,27 @@ _OPENS = (
     "this opens the port to every container of the engine, and to neighbours on its network segment who route to the "
     "bridge through its machine; credentials are needed as before"
 )
-_CANNOT: dict[EngineKind, tuple[str, str]] = {
-    "desktop": (
-        "the engine runs in a virtual machine, and its bridge's address is not one of this machine",
-        f"{_BACK}: there, containers reach what is published on 127.0.0.1 by the name host.docker.internal",
-    ),
-    "rootless": (
-        "the engine is rootless, and its bridge is in a network namespace of its own, where nothing can be published",
-        f"{_BACK}, and attach containers to kind's network: docker network connect kind CONTAINER",
-    ),
-}
+# A team shares one invoke.yaml: where a virtual machine does by itself what the setting is for, nothing is refused.
+DESKTOP = Overlay(
+    f"the API stays on 127.0.0.1 though {SETTING} is gateway: this engine is in a virtual machine, whose bridge is no "
+    "address of this machine, and its containers reach 127.0.0.1 of it by the name host.docker.internal anyway"
+)
 
 
-def require(kind: EngineKind) -> None:
-    """Raise EngineError where the API cannot be published on the bridge's gateway."""
-    if kind in _CANNOT:
-        why, fix = _CANNOT[kind]
-        raise EngineError(f"{SETTING} is gateway, but {why}", fix=fix)
+def for_engine(kind: EngineKind, declared: Declared, gateway: Callable[[], str]) -> Overlay:
+    """What the setting comes to on an engine of this kind; `gateway` asks the engine for its bridge's.
+
+    Raises EngineError where nothing can be published there, UsageError when the file says otherwise.
+    """
+    if kind == "desktop":
+        return DESKTOP
+    if kind == "rootless":
+        raise EngineError(
+            f"{SETTING} is gateway, but the engine is rootless, and its bridge is in a network namespace of its own, "
+            "where nothing can be published",
+            fix=f"{_BACK}, and attach containers to kind's network: docker network connect kind CONTAINER",
+        )
+    return on_gateway(declared, gateway(), remote=kind == "remote")
 
 
 def on_gateway(declared: Declared, gateway: str, *, remote: bool = False) -> Overlay:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from threezone import process
-from threezone.errors import EngineError
+from threezone.errors import CommandFailed, EngineError
 
 # kind 0.31 asks for nothing newer; 20.10 (December 2020) is the oldest engine that we have run.
 OLDEST = (20, 10)
+
+PATIENCE = 30.0  # seconds; an engine that is busy pulling answers late, a dropped address never
 
 State = Literal["ok", "missing", "stopped", "forbidden", "too-old", "old-client", "unreachable", "broken"]
 
@@ -86,7 +88,10 @@ def observe() -> Engine:
     where = endpoint()
     if process.find("docker") is None:
         return Engine("missing", where, "the program docker is not on PATH")
-    seen = process.run(["docker", "info", "--format", "{{json .}}"], timeout=30, check=False)
+    try:
+        seen = process.run(["docker", "info", "--format", "{{json .}}"], timeout=PATIENCE, check=False)
+    except CommandFailed as overdue:  # an address that swallows everything
+        return Engine("unreachable", where, overdue.message)
     try:
         info: dict[str, Any] = json.loads(seen.stdout)
     except ValueError:

@@ -91,8 +91,7 @@ class Session:
         kind = engine_kind(self.engine)
         if sys.platform != "linux" and self.engine.local:
             kind = "desktop"  # whatever it calls itself: a Linux engine on another system is in a virtual machine
-        publish.require(kind)
-        return (publish.on_gateway(self.declared, gateway(), remote=kind == "remote"),)
+        return (publish.for_engine(kind, self.declared, gateway),)
 
     @functools.cached_property
     def api(self) -> Api:

@@ -9,6 +9,7 @@ from threezone import paths, process
 from threezone.errors import UsageError
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.document import Document
+from threezone.zones.export import TARGETS
 
 _PRIVATE = 0o600
 _GIT = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set in hooks; they would hide the work tree that is asked about
@@ -17,6 +18,14 @@ _GIT = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set in hooks; they woul
 def default(name: str, target: str) -> Path:
     """The file for an export of the cluster `name`, below the state directory."""
     return paths.state_dir() / "kubeconfig" / f"{name}-{target}.yaml"
+
+
+def forget(name: str) -> None:
+    """Remove what was exported for the cluster `name` to the default place: its keys are dead when the cluster is."""
+    for target in (*TARGETS, "any"):
+        file = default(name, target)
+        for left in (file, file.with_name(f"{file.stem}-pick.sh")):
+            left.unlink(missing_ok=True)
 
 
 def guard(path: Path, context: str) -> Path:

@@ -8,7 +8,7 @@ from threezone.cluster import ports
 from threezone.cluster.declared import parse, published, with_overlays
 from threezone.cluster.kind import Node
 from threezone.cluster.lifecycle import Observed, plan
-from threezone.cluster.publish import elsewhere, on_gateway, require
+from threezone.cluster.publish import elsewhere, for_engine, on_gateway
 from threezone.engine.observe import bridge_address
 from threezone.errors import EngineError, UsageError
 from threezone.zones.locate import EngineKind
@@ -78,25 +78,29 @@ def test_every_address_at_once_is_refused_in_any_spelling(address: str) -> None:
         on_gateway(DECLARED, address.strip("'"))
 
 
-@pytest.mark.parametrize(
-    ("kind", "why", "fix"),
-    [
-        ("desktop", "virtual machine", "host.docker.internal"),
-        ("rootless", "network namespace of its own", "docker network connect kind"),
-    ],
-)
-def test_an_engine_whose_bridge_is_not_here_is_refused_with_what_works_there(
-    kind: EngineKind, why: str, fix: str
-) -> None:
-    with pytest.raises(EngineError, match=why) as caught:
-        require(kind)
+def unasked() -> str:
+    pytest.fail("the bridge of this engine is of no use")
+
+
+def test_a_rootless_engine_is_refused_with_what_works_there() -> None:
+    with pytest.raises(EngineError, match="network namespace of its own") as caught:
+        for_engine("rootless", DECLARED, unasked)
     assert "threezone.cluster.api: loopback" in caught.value.fix
-    assert fix in caught.value.fix
+    assert "docker network connect kind" in caught.value.fix
+
+
+def test_in_a_virtual_machine_the_api_stays_on_loopback_and_that_is_said() -> None:
+    overlay = for_engine("desktop", DECLARED, unasked)
+    assert (overlay.api_address, overlay.patch) == ("", "")
+    assert "virtual machine" in overlay.sentence
+    assert "host.docker.internal" in overlay.sentence
 
 
 @pytest.mark.parametrize("kind", ["native", "remote", "unknown"])
-def test_other_engines_are_not_refused(kind: EngineKind) -> None:
-    require(kind)
+def test_other_engines_publish_there(kind: EngineKind) -> None:
+    overlay = for_engine(kind, DECLARED, lambda: GATEWAY)
+    assert overlay.api_address == GATEWAY
+    assert ("the way is a tunnel" in overlay.sentence) == (kind == "remote")
 
 
 @pytest.mark.parametrize(
