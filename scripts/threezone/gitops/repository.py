@@ -17,6 +17,10 @@ from threezone.events import note, step
 FOREVER = 365 * 86400.0  # seconds: as long as the user lets it stand
 
 
+class Rejected(DeliveryError):
+    """The Git server's branch has commits that the pushed one does not follow from: git pushes only what does."""
+
+
 @dataclass(frozen=True)
 class Commit:
     """The committed state of a project: HEAD's full SHA, and the delivered path as that commit spells it.
@@ -28,14 +32,14 @@ class Commit:
     path: str
 
 
-def head(root: Path, path: str) -> Commit:
-    """HEAD of the repository at `root`. Raises UsageError when there is no commit, or `path` is not in it."""
-    wanted = ("HEAD^{commit}", "--show-prefix", f"HEAD:./{path}")
+def head(root: Path, path: str, name: str = "HEAD") -> Commit:
+    """The commit `name` of the repository at `root`. Raises UsageError when there is none, or `path` is not in it."""
+    wanted = (f"{name}^{{commit}}", "--show-prefix", f"{name}:./{path}")
     asked = process.run(["git", "-C", root, "rev-parse", *wanted], timeout=60, check=False)
     if asked.exit_code == 0:
         sha, prefix, _tree = asked.stdout.splitlines()
         return Commit(sha, f"{prefix}{path}")
-    seen = process.run(["git", "-C", root, "rev-parse", "--verify", "HEAD^{commit}"], timeout=60, check=False)
+    seen = process.run(["git", "-C", root, "rev-parse", "--verify", f"{name}^{{commit}}"], timeout=60, check=False)
     if seen.exit_code != 0:
         raise UsageError(
             f"{root} has no commit to deliver",
@@ -152,7 +156,7 @@ def push(
             return
         words = process.redact(done.stdout + done.stderr).strip()
         if "[rejected]" in words:
-            raise DeliveryError(
+            raise Rejected(
                 f"the lab's branch {branch} has commits that {commit.sha[:7]} does not follow from",
                 evidence=words,
                 fix="./run invoke gitops.push --force replaces what the lab holds by your commit",

@@ -11,6 +11,7 @@ from threezone.cluster import kind, lifecycle
 from threezone.errors import Declined
 from threezone.events import note, step
 from threezone.gitops import delivery, flux, flux_installation, flux_manifests, repository, server
+from threezone.gitops.repository import Commit
 from threezone.images import build
 from threezone.images.docker import Image
 from threezone.images.load import cluster_image, load
@@ -22,6 +23,7 @@ from threezone.lab.session import Session
 from threezone.plan import Action
 from threezone.tools import install
 from threezone.zones import connect as zone
+from threezone.zones import place
 
 ALL_PODS = "/api/v1/pods"
 APP_IMAGE = "threezone/hello:lab"  # as local/gitops/apps/hello names it
@@ -146,10 +148,18 @@ def serve(session: Session) -> None:
 
 def deliver(session: Session, *, force: bool = False) -> str:
     """Push HEAD, have Flux reconcile it, and wait for exactly that revision. Returns the revision."""
+    commit = repository.head(session.lab.root, session.lab.settings.gitops.path)
+    push(session, commit, force=force)
+    return reconcile(session, commit)
+
+
+def push(session: Session, commit: Commit, *, force: bool = False) -> None:
+    """Push a commit to the branch that Flux follows. Raises DeliveryError without Flux or a Git server that takes it.
+
+    Nothing is left behind by a push that failed: it may be tried again.
+    """
     gitops = session.lab.settings.gitops
     flux.require(flux.observe(session.api))
-    commit = repository.head(session.lab.root, gitops.path)
-    revision = f"{gitops.branch}@sha1:{commit.sha}"
     secret = server.password(session.api, session.lab.name)
     with repository.forwarded(
         session.tools["kubectl"], session.lab.context, server.NAMESPACE, f"service/{server.NAME}", 80
@@ -158,6 +168,11 @@ def deliver(session: Session, *, force: bool = False) -> str:
             session.lab.root, commit, f"http://{forward.address}/{gitops.repository}.git", gitops.branch,
             path=gitops.path, user=server.USER, password=secret, force=force,
         )  # fmt: skip
+
+
+def reconcile(session: Session, commit: Commit) -> str:
+    """Have Flux fetch and apply a pushed commit and wait for exactly that revision, which is returned."""
+    gitops = session.lab.settings.gitops
     delivery.declare(
         session.api,
         name=gitops.repository,
@@ -166,8 +181,8 @@ def deliver(session: Session, *, force: bool = False) -> str:
         path=commit.path,
     )
     at = delivery.Target(gitops.repository)
-    delivery.wait_applied(session.api, at, revision, delivery.request(session.api, at), gitops.timeout)
-    return revision
+    revision = f"{gitops.branch}@sha1:{commit.sha}"
+    return delivery.wait_applied(session.api, at, revision, delivery.request(session.api, at), gitops.timeout)
 
 
 def unsettled(world: World) -> list[str]:
@@ -240,6 +255,8 @@ def down(session: Session, *, ours: bool) -> None:
         running.result = "" if zone.disconnect(session.lab.name) else "there was none"
     forget_images(session)
     shutil.rmtree(server.password_file(session.lab.name).parent, ignore_errors=True)
+    if ours:
+        place.forget(session.lab.name)
 
 
 def forget_images(session: Session) -> None:
