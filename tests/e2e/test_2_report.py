@@ -82,20 +82,21 @@ def colours(picture: str) -> int:
     return len(set(zlib.decompress(pixels)))
 
 
-@pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
-def test_the_page_renders_quietly_in_light_and_dark_wide_and_narrow(
-    project: Project, look: Look, sample: Callable[[], dict[str, Any]], tmp_path: Path
-) -> None:
-    source, page = tmp_path / "proof.json", tmp_path / "proof.html"
-    source.write_text(json.dumps(sample()))
+def draw(project: Project, data: dict[str, Any], folder: Path) -> str:
+    """The page of a proof's data, by the front door."""
+    source, page = folder / "proof.json", folder / "proof.html"
+    source.write_text(json.dumps(data))
     project.invoke("report.show", str(source), "--html", str(page))
-    for view, seen in zip(VIEWS, look(page.read_text()), strict=True):
+    return page.read_text()
+
+
+def holds(html: str, data: dict[str, Any], look: Look) -> None:
+    """In light and dark, wide and narrow: it renders, is quiet, asks for nothing, and its figures are the data's."""
+    for view, seen in zip(VIEWS, look(html), strict=True):
         assert seen["log"] == [], view
         assert len(seen["requests"]) == 1, "the page itself, and nothing else"
         value = seen["value"]
-        assert {name.removeprefix("figure-"): float(number) for name, number, _ in value["figures"]} == figures(
-            sample()
-        )
+        assert {name.removeprefix("figure-"): float(number) for name, number, _ in value["figures"]} == figures(data)
         assert all(text == f"{float(number):.2f}" for _, number, text in value["figures"])
         assert value["scrolls"] == view["width"], "nothing is wider than the window"
         assert (value["ground"] > 0.5) == (view["scheme"] == "light")
@@ -103,6 +104,19 @@ def test_the_page_renders_quietly_in_light_and_dark_wide_and_narrow(
         assert value["faint"] == [], view
         assert sum(value["bars"]) > 100, "the bars have a width on the screen"
         assert colours(seen["picture"]) > 100
+
+
+@pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
+def test_the_page_renders_quietly_in_light_and_dark_wide_and_narrow(
+    project: Project, look: Look, sample: Callable[[], dict[str, Any]], tmp_path: Path
+) -> None:
+    holds(draw(project, sample(), tmp_path), sample(), look)
+
+
+def test_the_page_of_a_real_proof_is_as_good(lab: Project, look: Look, tmp_path: Path) -> None:
+    data = json.loads(lab.invoke("gitops.prove", "--json", "--phases", "create,destroy").stdout)
+    assert data["ok"] is True
+    holds(draw(lab, data, tmp_path), data, look)
 
 
 def test_what_a_page_should_not_do_is_noticed(look: Look) -> None:
@@ -117,13 +131,10 @@ def test_what_a_page_should_not_do_is_noticed(look: Look) -> None:
 
 
 def test_the_page_s_own_policy_stops_what_somebody_else_may_put_into_it(
-    look: Look, project: Project, tmp_path: Path
+    project: Project, look: Look, tmp_path: Path
 ) -> None:
-    source, page = tmp_path / "proof.json", tmp_path / "proof.html"
-    source.write_text(json.dumps(passed()))
-    project.invoke("report.show", str(source), "--html", str(page))
     bad = '<script>document.body.textContent = ""</script><img src="http://127.0.0.1:9/picture.png">'
-    for seen in look(page.read_text().replace("</body>", f"{bad}</body>")):
+    for seen in look(draw(project, passed(), tmp_path).replace("</body>", f"{bad}</body>")):
         assert sum("Content Security Policy" in line for line in seen["log"]) == 2
         assert len(seen["value"]["figures"]) == len(figures(passed()))
         assert "http://127.0.0.1:9/picture.png" not in seen["requests"]
