@@ -22,6 +22,7 @@ Json = dict[str, Any]
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0
 BUSY_TRIES, BUSY_SECONDS = 10, 1.0  # how often a busy server is asked again, and the longest pause before it
+RETRY = 0.2  # seconds between tries while the API server is away
 MANAGER = "threezone"  # our field manager in server-side apply
 
 
@@ -46,10 +47,17 @@ class Access:
 class Api:
     """A connection to one API server. Paths are API paths such as `/api/v1/nodes`. Nothing is sent until asked."""
 
-    def __init__(self, base: str, pool: Any, headers: Callable[[str, str], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        base: str,
+        pool: Any,
+        headers: Callable[[str, str], Mapping[str, str]],
+        deadline: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._base = base.rstrip("/")
         self._pool = pool
         self._headers = headers
+        self._deadline = deadline
 
     @staticmethod
     def by_access(access: Access) -> Api:
@@ -75,6 +83,13 @@ class Api:
             return filled
 
         return Api(client.configuration.host, client.rest_client.pool_manager, headers)
+
+    def patient(self, deadline: Callable[[], float]) -> Api:
+        """The same connection, on which a request is sent again while the API server is away or not up yet.
+
+        `deadline` says until when, by the monotonic clock. Meant for requests that may be sent twice.
+        """
+        return Api(self._base, self._pool, self._headers, deadline)
 
     def _open(
         self,
@@ -107,18 +122,39 @@ class Api:
                 answer.drain_conn()
                 time.sleep(min(float(pause), BUSY_SECONDS))
         except urllib3.exceptions.HTTPError as error:
-            raise ClusterError(
-                f"the API server at {self._base} does not answer",
-                evidence=str(error),
-                fix="./run invoke kubeconfig.connect",
-            ) from None
+            raise self._silent(error) from None
         if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise Refused(answer.status, _message(answer.read() or b""))
+            raise Refused(answer.status, _message(self._whole(answer).encode()))
         return answer
+
+    def _whole(self, answer: Any) -> str:
+        """The answer's body. Raises ClusterError when the server goes away in the middle of it."""
+        import urllib3
+
+        try:
+            return bytes(answer.read() or b"").decode(errors="replace")
+        except urllib3.exceptions.HTTPError as error:
+            raise self._silent(error) from None
+
+    def _silent(self, error: Exception) -> ClusterError:
+        return ClusterError(
+            f"the API server at {self._base} does not answer",
+            evidence=str(error),
+            fix="./run invoke kubeconfig.connect",
+        )
 
     def send(self, method: str, path: str, body: Any = None, content: str = "application/json", **query: Any) -> Json:
         """One request and its JSON answer. Raises Refused with the server's words, ClusterError when out of reach."""
-        return dict(json.loads(self._open(method, path, query, body=body, content=content).read() or b"{}"))
+        while True:
+            try:
+                return dict(
+                    json.loads(self._whole(self._open(method, path, query, body=body, content=content)) or "{}")
+                )
+            except ClusterError as error:
+                answered = isinstance(error, Refused) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+                if answered or time.monotonic() >= self._deadline():
+                    raise
+                time.sleep(RETRY)  # there is nothing to watch while nobody answers
 
     def get(self, path: str, **query: Any) -> Json | None:
         """The object or list at `path`, or None when it (or its API) does not exist."""
@@ -131,7 +167,7 @@ class Api:
 
     def text(self, path: str) -> str:
         """The body at `path` as text, for the API server's proxy paths."""
-        return bytes(self._open("GET", path, {}).read() or b"").decode(errors="replace")
+        return self._whole(self._open("GET", path, {}))
 
     def apply(self, path: str, wanted: Json) -> Json:
         """Server-side apply of one object to its own path; fields that we do not name are left alone."""

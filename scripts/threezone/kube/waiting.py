@@ -10,7 +10,7 @@ from typing import Self
 
 from threezone.errors import ClusterError, ThreezoneError
 from threezone.events import note
-from threezone.kube.client import Api, Json
+from threezone.kube.client import RETRY, Api, Json
 
 # What is seen: API path → (namespace/name → object).
 World = dict[str, dict[str, Json]]
@@ -20,7 +20,6 @@ Judge = Callable[[World], Sequence[str]]
 Paths = Callable[[World], Iterable[str]]
 
 NAMESPACES = "/api/v1/namespaces"
-RETRY = 0.2  # seconds between tries while the API server is away
 
 
 def key_of(item: Json) -> str:

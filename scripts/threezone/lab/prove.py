@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from threezone.kube.waiting import NAMESPACES
 from threezone.lab.session import Session
 from threezone.lab.steps import APP_IMAGE
 
-TRIES = 2  # a forward ends with the Git server's pod, and is seen to have ended when it is used
+FINAL = ("[rejected]", "[remote rejected]", "Authentication failed", "403", "not found")  # no trying again heals it
 
 
 class LabRemote:
@@ -50,7 +50,7 @@ class LabRemote:
 
     def push(self, work: Worktree) -> None:
         """Push the branch of `work`. Raises DeliveryError when the Git server does not serve or refuses it."""
-        self._try(work, [f"HEAD:refs/heads/{work.branch}"])
+        self._send(work, f"HEAD:refs/heads/{work.branch}")
 
     def drop(self, branch: str) -> None:
         """Delete a branch; one that is not there is no error. Raises DeliveryError."""
@@ -58,48 +58,63 @@ class LabRemote:
             with tempfile.TemporaryDirectory() as empty:
                 work = Worktree(Path(empty), branch, "")
                 work.begin()
-                self._try(work, [f":refs/heads/{branch}"])
+                self._send(work, f":refs/heads/{branch}")
 
     def branches(self) -> list[str]:
         """The branches there are. Raises DeliveryError when the Git server does not serve."""
         with tempfile.TemporaryDirectory() as home:
             env = {**isolated(Path(home)), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-            for attempt in range(TRIES):
-                argv = ["git", "ls-remote", "--heads", self._address(again=attempt > 0)]
-                done = process.run(argv, env=env, timeout=60, check=False)
-                if done.exit_code == 0:
-                    return [line.split("refs/heads/")[1] for line in done.stdout.splitlines()]
-        raise DeliveryError(
-            "the Git server does not answer", evidence=done.stderr.strip(), fix="./run invoke gitops.serve"
+            done = self._try(
+                lambda address: process.run(["git", "ls-remote", "--heads", address], env=env, timeout=60, check=False)
+            )
+        return [line.split("refs/heads/")[1] for line in done.stdout.splitlines()]
+
+    def _send(self, work: Worktree, refspec: str) -> None:
+        self._try(
+            lambda address: repository.send(
+                work.root, address, [refspec], user=server.USER, password=self._password, env=work.env
+            )
         )
 
-    def _try(self, work: Worktree, refspecs: Sequence[str]) -> None:
-        for attempt in range(TRIES):
-            address = self._address(again=attempt > 0)
-            done = repository.send(
-                work.root, address, refspecs, user=server.USER, password=self._password, env=work.env
-            )
+    def _try(self, ask: Callable[[str], process.Completed]) -> process.Completed:
+        """Ask git, given the repository's address, and again while the way there or the server is being restarted."""
+        deadline = time.monotonic() + self._seconds
+        again = False
+        while True:
+            done = ask(self._address(deadline, again=again))
             if done.exit_code == 0:
-                return
-        words = process.redact(done.stdout + done.stderr).strip()
-        raise DeliveryError("the push to the lab's Git server failed", evidence=words, fix="./run invoke gitops.serve")
+                return done
+            words = process.redact(done.stdout + done.stderr).strip()
+            if time.monotonic() > deadline or any(word in words for word in FINAL):
+                raise DeliveryError(
+                    "the lab's Git server does not do what it is asked", evidence=words, fix="./run invoke gitops.serve"
+                )
+            again = True
 
-    def _address(self, *, again: bool) -> str:
-        if self._forward is None or again or not self._forward.kubectl.alive:
+    def _address(self, deadline: float, *, again: bool) -> str:
+        """The repository's address here; `again` opens a forward anew that seems to work and does not."""
+        while self._forward is None or again or not self._forward.kubectl.alive:
             self._opened.close()
             self._forward = None
-            self._serving()
-            self._forward = self._opened.enter_context(
-                repository.forwarded(
-                    self._session.tools["kubectl"], self._session.lab.context, server.NAMESPACE,
-                    f"service/{server.NAME}", 80,
-                )
-            )  # fmt: skip
+            self._serving(deadline)
+            try:
+                self._forward = self._opened.enter_context(
+                    repository.forwarded(
+                        self._session.tools["kubectl"], self._session.lab.context, server.NAMESPACE,
+                        f"service/{server.NAME}", 80,
+                    )
+                )  # fmt: skip
+            except DeliveryError:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                break
         return f"http://{self._forward.address}/{self._repository}.git"
 
-    def _serving(self) -> None:
+    def _serving(self, deadline: float) -> None:
         """Wait for the Git server; one that is not meant to run is told at once."""
-        deployment = self._session.api.get(f"{server.DEPLOYMENTS}/{server.NAME}")
+        api = self._session.api.patient(lambda: deadline)
+        deployment = api.get(f"{server.DEPLOYMENTS}/{server.NAME}")
         if deployment is None or not deployment["spec"].get("replicas", 1):
             raise DeliveryError(
                 "the lab's Git server does not run: there is nowhere to push to",
@@ -107,7 +122,7 @@ class LabRemote:
                 fix="./run invoke gitops.serve",
             )
         if not (deployment.get("status") or {}).get("availableReplicas"):
-            server.wait_ready(self._session.api, self._seconds)
+            server.wait_ready(api, max(0.0, deadline - time.monotonic()))
 
 
 @contextmanager

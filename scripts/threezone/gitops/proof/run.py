@@ -18,8 +18,8 @@ from threezone.gitops.proof.commands import commands
 from threezone.gitops.proof.manifests import Files, Names
 from threezone.gitops.proof.phases import Phase
 from threezone.gitops.proof.worktree import Worktree
-from threezone.kube.client import Api, Json
-from threezone.kube.waiting import NAMESPACES, RETRY, Judge, Overdue, Watching, World, look
+from threezone.kube.client import RETRY, Api, Json
+from threezone.kube.waiting import NAMESPACES, Judge, Overdue, Watching, World, look
 
 HAND = "somebody-by-hand"  # the field manager of the drift
 BY_HAND = "Changed by hand.\n"
@@ -105,6 +105,7 @@ class Proof:
         self._target = ground.target(self.names)
         self._paths = judges.Paths(self.names)
         self._deadline = 0.0
+        self._api = self.api.patient(lambda: self._deadline)
         self._now = Outcome(Phase("", ""))
         self._good: Files = {}
         self._inventory: list[workload.Item] = []
@@ -162,7 +163,7 @@ class Proof:
     def _create(self) -> None:
         self._good = manifests.workload(self.names, self.image, manifests.text(self.names, "create"))
         self._push(self.work.commit(self._good, self._message()))
-        ground.declare(self.api, self.names, self.remote.url)
+        ground.declare(self._api, self.names, self.remote.url)
         self._settled()
 
     def _update(self) -> None:
@@ -170,7 +171,7 @@ class Proof:
         self._settled()
 
     def _drift(self) -> None:
-        world = look(self.api, self._all)
+        world = look(self._api, self._all)
         page, replicas = judges.page_of(world, self._paths), {"spec": {"replicas": 2}}
         self._by_hand(f"{self._paths.deployments}/{manifests.APP}", replicas)
         self._by_hand(f"{self._paths.configmaps}/{page['metadata']['name']}", {"data": {manifests.PAGE: BY_HAND}})
@@ -200,7 +201,7 @@ class Proof:
         revision = self._now.revision
         fetch = [f"Flux to fetch {delivery.short(revision)}"]
         self._until(lambda world: [] if delivery.fetched(world, self._target, revision) else fetch)
-        stamp = delivery.request(self.api, self._target)
+        stamp = delivery.request(self._api, self._target)
         self._until(lambda world: judges.still(world, self._target, revision, stamp), fresh=True)
         self._unchanged(before, page)
         note("nothing moved while suspended; resumed")
@@ -211,7 +212,7 @@ class Proof:
         self._commit(manifests.nothing(self.names))
         revision = self._now.revision
         world = self._until(lambda world: delivery.missing(world, self._target, revision), fresh=True)
-        if stayed := judges.unpruned(look(self.api, self._all), self._paths, self._inventory):
+        if stayed := judges.unpruned(look(self._api, self._all), self._paths, self._inventory):
             _, kustomization = self._target.find(world)
             off = kustomization is not None and not kustomization["spec"].get("prune")
             raise DeliveryError(
@@ -221,13 +222,13 @@ class Proof:
                 fix=f"kubectl -n {self.names.ground} get kustomization {self.names.name} -o yaml (spec.prune)",
             )
         self._until(lambda world: judges.gone(world, self._paths))
-        held = judges.guarded(look(self.api, [self._paths.beside]), self._paths)
+        held = judges.guarded(look(self._api, [self._paths.beside]), self._paths)
         if held is None or not held["metadata"].get("deletionTimestamp"):
             raise DeliveryError(
                 f"the ConfigMap {self.names.ground}/{manifests.GUARD} did not wait for its finalizer",
                 evidence="it is gone" if held is None else "nobody has asked it to go",
             )
-        ground.release(self.api, self.names)
+        ground.release(self._api, self.names)
         self._until(lambda world: ["the finalizer"] if judges.guarded(world, self._paths) else [])
         self._not_found()
 
@@ -253,7 +254,7 @@ class Proof:
         self._now.moments.pushed = time.monotonic()
 
     def _request(self) -> None:
-        delivery.request(self.api, self._target, source_only=True)
+        delivery.request(self._api, self._target, source_only=True)
 
     def _until(self, judge: Judge, *, fresh: bool = False) -> World:
         """Wait in this phase's time, and note when the commit gets where."""
@@ -286,7 +287,7 @@ class Proof:
         path = f"/api/v1/namespaces/{self.names.name}/services/{manifests.APP}:{manifests.PORT}/proxy/"
         while True:
             try:
-                answer = self.api.text(path)
+                answer = self._api.text(path)
             except ClusterError as error:
                 answer = error.message
             if answer == page:
@@ -301,7 +302,7 @@ class Proof:
 
     def _owned(self) -> None:
         """Nobody but Flux owns a field of what the commit declares, beside Kubernetes in its status."""
-        world = look(self.api, self._all)
+        world = look(self._api, self._all)
         _, kustomization = self._target.find(world)
         found = judges.declared(world, self._paths, kustomization or {})
         self._inventory = list(found)
@@ -317,7 +318,7 @@ class Proof:
 
     def _generation(self) -> Json:
         """The Deployment as it is now: what a commit that moves nothing leaves alone."""
-        found = self.api.get(f"{self._paths.deployments}/{manifests.APP}")
+        found = self._api.get(f"{self._paths.deployments}/{manifests.APP}")
         if found is None:
             raise DeliveryError(f"the deployment {manifests.APP} is gone")
         return {"uid": found["metadata"]["uid"], "generation": found["metadata"]["generation"]}
@@ -331,14 +332,14 @@ class Proof:
         self._owned()
 
     def _by_hand(self, path: str, change: Json) -> None:
-        self.api.send("PATCH", path, change, content="application/merge-patch+json", fieldManager=HAND)
+        self._api.send("PATCH", path, change, content="application/merge-patch+json", fieldManager=HAND)
 
     def _set_suspended(self, *, suspended: bool) -> None:
-        self.api.merge(self._target.paths[1], {"spec": {"suspend": suspended}})
+        self._api.merge(self._target.paths[1], {"spec": {"suspend": suspended}})
 
     def _not_found(self) -> None:
         """Ask for each object of the former inventory: none but the kept one is there."""
-        world = look(self.api, self._all)
+        world = look(self._api, self._all)
         paths = self._paths
         stayed = [
             str(item)
