@@ -6,8 +6,9 @@ know is kept. A `Document` is never changed in place: every function returns a n
 
 from __future__ import annotations
 
+import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -31,16 +32,50 @@ _FILE_CREDENTIALS = (
 )
 _CA = ("certificate-authority", "certificate-authority-data")
 
-# The fields that kubectl decodes into a string or a bool; a value of another type makes it refuse the whole file.
-_STRINGS: dict[Section, frozenset[str]] = {
-    "clusters": frozenset(["server", "tls-server-name", "proxy-url", *_CA]),
-    "contexts": frozenset(["cluster", "user", "namespace"]),
-    "users": frozenset(["as", "as-uid", "username", "password", *_FILE_CREDENTIALS]),
+# What kubectl decodes each field into (client-go `tools/clientcmd/api/v1/types.go`); a value of another type makes it
+# refuse the whole file. A shape is "string", "bool", "bytes" (base64) or "any", a list of one shape, a mapping from any
+# key ("*") to one, or a struct: its fields, and under "" its name in Go.
+_PYTHON = {"string": str, "bytes": str, "bool": bool}
+_EXTENSIONS = [{"": "v1.NamedExtension", "name": "string", "extension": "any"}]
+_CONFIG: dict[str, Any] = {
+    "": "Config",
+    "current-context": "string",
+    "preferences": {"": "v1.Preferences", "colors": "bool", "extensions": _EXTENSIONS},
+    "extensions": _EXTENSIONS,
 }
-_BOOLS: dict[Section, frozenset[str]] = {
-    "clusters": frozenset(["insecure-skip-tls-verify", "disable-compression"]),
-    "contexts": frozenset(),
-    "users": frozenset(),
+_SHAPES: dict[Section, dict[str, Any]] = {
+    "clusters": {
+        "": "v1.Cluster",
+        **dict.fromkeys(("server", "tls-server-name", "proxy-url", "certificate-authority"), "string"),
+        "certificate-authority-data": "bytes",
+        "insecure-skip-tls-verify": "bool",
+        "disable-compression": "bool",
+        "extensions": _EXTENSIONS,
+    },
+    "contexts": {
+        "": "v1.Context",
+        **dict.fromkeys(("cluster", "user", "namespace"), "string"),
+        "extensions": _EXTENSIONS,
+    },
+    "users": {
+        "": "v1.AuthInfo",
+        **dict.fromkeys(("client-certificate", "client-key", "token", "tokenFile", "username", "password"), "string"),
+        "client-certificate-data": "bytes",
+        "client-key-data": "bytes",
+        "as": "string",
+        "as-uid": "string",
+        "as-groups": ["string"],
+        "as-user-extra": {"*": ["string"]},
+        "auth-provider": {"": "v1.AuthProviderConfig", "name": "string", "config": {"*": "string"}},
+        "exec": {
+            "": "v1.ExecConfig",
+            **dict.fromkeys(("command", "apiVersion", "installHint", "interactiveMode"), "string"),
+            "args": ["string"],
+            "env": [{"": "v1.ExecEnvVar", "name": "string", "value": "string"}],
+            "provideClusterInfo": "bool",
+        },
+        "extensions": _EXTENSIONS,
+    },
 }
 
 # What a new entry of the same name replaces; everything else in the entry (a namespace, extensions, unknown keys) is
@@ -95,8 +130,9 @@ def parse(text: bytes, where: str = "kubeconfig") -> Document:
     if data.get("apiVersion") not in (None, "", "v1") or data.get("kind") not in (None, "", "Config"):
         kind, version = data.get("kind") or "Config", data.get("apiVersion") or "v1"
         raise _broken(where, f'no kind "{kind}" is registered for version "{version}"', 1)
-    if not isinstance(data.get("current-context"), str | None):
-        raise _broken(where, _mismatch(data["current-context"], "Config.current-context", "string"), 1)
+    wrong = _wrong(data, _CONFIG, "Config", "")
+    if wrong:
+        raise _broken(where, wrong, 1)
     for section in BODY:
         _check(data.get(section), section, lines, where)
     return Document(data, cut)
@@ -118,24 +154,67 @@ def _check(listed: Any, section: Section, lines: dict[int, int], where: str) -> 
             raise _broken(where, _mismatch(name, f"{place}.name", "string"), line)
         if not isinstance(content, dict | None):
             raise _broken(where, _mismatch(content, f"{place}.{BODY[section]}", f"v1.{kind}"), line)
-        wrong = _wrong_field(content or {}, section)
+        wrong = _wrong(content, _SHAPES[section], kind, f"{section}.{BODY[section]}")
         if wrong:
-            key, wanted = wrong
-            problem = _mismatch((content or {})[key], f"{kind}.{section}.{BODY[section]}.{key}", wanted)
-            raise _broken(where, problem, lines.get(id(content), line))
+            raise _broken(where, wrong, lines.get(id(content), line))
         if (name or "") in seen:
             raise _broken(where, f'duplicate name "{name or ""}" in list ({section})', line)
         seen.add(name or "")
 
 
-def _wrong_field(content: Item, section: Section) -> tuple[str, str] | None:
-    """The first field whose value has the wrong type, and the type that it should have."""
-    for key, value in content.items():
-        if key in _STRINGS[section] and not isinstance(value, str | None):
-            return key, "string"
-        if key in _BOOLS[section] and not isinstance(value, bool | None):
-            return key, "bool"
-    return None
+def _wrong(value: Any, shape: Any, owner: str, place: str) -> str:
+    """Why kubectl cannot decode `value` into `shape`, with nothing of its content; "" when it can, as it can with null.
+
+    `owner` is the struct in Go, `place` the way to the value from the top.
+    """
+    if value is None or shape == "any":
+        return ""
+    fitting: Any = _PYTHON[shape] if isinstance(shape, str) else type(shape)
+    if not isinstance(value, fitting):
+        return _mismatch(value, f"{owner}.{place}", _go_name(shape))
+    if shape == "bytes" and not _is_base64(value):
+        return f"illegal base64 data in {place}"
+    problems: Iterator[str] = iter(())
+    if isinstance(shape, list):
+        problems = (_wrong(item, shape[0], owner, place) for item in value)
+    elif isinstance(shape, dict) and "*" in shape:
+        problems = (_wrong(item, shape["*"], owner, place) for item in value.values())
+    elif isinstance(shape, dict):
+        inner = shape[""].removeprefix("v1.")
+        known = ((key, item) for key, item in value.items() if key in shape and key)
+        problems = (_wrong(item, shape[key], inner, f"{place}.{key}" if place else key) for key, item in known)
+    twice = _twice(value) if shape is _EXTENSIONS else ""
+    return next(filter(None, problems), twice and f"{twice} ({place})")
+
+
+def _twice(extensions: list[Item | None]) -> str:
+    """What kubectl says of a name that is there twice; an extension without content does not count for it."""
+    seen: set[str] = set()
+    for item in extensions:
+        name, content = (item or {}).get("name") or "", (item or {}).get("extension")
+        if name in seen:
+            return f'duplicate name "{name}" in list'
+        if content is not None:
+            seen.add(name)
+    return ""
+
+
+def _go_name(shape: Any) -> str:
+    """The shape as Go writes it."""
+    if isinstance(shape, str):
+        return "[]uint8" if shape == "bytes" else shape
+    if isinstance(shape, list):
+        return f"[]{_go_name(shape[0])}"
+    return str(shape.get("") or f"map[string]{_go_name(shape['*'])}")
+
+
+def _is_base64(text: str) -> bool:
+    """Whether Go's encoding/base64 takes it: line breaks count for nothing, padding has to be there."""
+    try:
+        base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _mismatch(value: Any, place: str, wanted: str) -> str:
@@ -318,7 +397,7 @@ def adopt(document: Document, source: Document, context: str) -> Document:
     made = body(document, "contexts", context) or {}
     # The name may have been current already, left over from a context that somebody deleted by hand.
     note = {"name": _EXTENSION, "extension": {"previous-context": "" if before == context else before}}
-    kept = [other for other in made.get("extensions") or [] if other.get("name") != _EXTENSION]
+    kept = [other for other in made.get("extensions") or [] if (other or {}).get("name") != _EXTENSION]
     document = put(document, "contexts", context, {**made, "extensions": [*kept, note]})
     return with_current_context(document, context)
 

@@ -323,7 +323,7 @@ def _write(name: str, text: bytes) -> None:
     sibling = real.with_name(f".{real.name}.threezone")
     try:
         real.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if real.exists() and not os.access(real, os.W_OK):  # a rename would not ask, but somebody meant it
+        if real.exists() and not os.access(real, os.W_OK, effective_ids=True):  # a rename would not ask
             raise PermissionError(errno.EACCES, "", str(real))
         with suppress(FileNotFoundError):
             sibling.unlink()

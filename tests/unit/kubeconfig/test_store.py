@@ -1,9 +1,10 @@
+import ctypes
 import errno
 import os
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,27 @@ def environment(*paths: Path | str) -> dict[str, str]:
 
 def leftovers(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir() if path.name.endswith((".lock", ".threezone"))]
+
+
+class Capabilities(ctypes.Structure):
+    """The header and the two data words of capset(2), version 3."""
+
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int), ("data", ctypes.c_uint32 * 6))
+
+
+@pytest.fixture
+def permissions() -> Iterator[None]:
+    """Modes hold for root too: the capabilities that override them are laid down, in this thread, for the test."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    capabilities = Capabilities(0x20080522, 0)
+    data = ctypes.byref(capabilities, Capabilities.data.offset)
+    assert libc.capget(ctypes.byref(capabilities), data) == 0
+    effective = capabilities.data[0]
+    capabilities.data[0] = effective & ~(1 << 1 | 1 << 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    assert libc.capset(ctypes.byref(capabilities), data) == 0
+    yield
+    capabilities.data[0] = effective
+    assert libc.capset(ctypes.byref(capabilities), data) == 0
 
 
 def test_the_files_are_those_that_kubectl_would_name() -> None:
@@ -115,6 +137,57 @@ def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.usefixtures("permissions")
+def test_a_link_to_what_may_not_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir()
+    target = write(tmp_path / "dir" / "real", "a")
+    target.chmod(0)
+    link = tmp_path / "config"
+    link.symlink_to("dir/real")
+    with pytest.raises(UsageError, match=rf"{link} cannot be read: Permission denied") as refused:
+        store.update(add("b"), env=environment(link))
+    assert refused.value.fix == f"ls -ld {link}"
+    assert link.is_symlink()
+    assert leftovers(tmp_path) == leftovers(target.parent) == []
+
+
+def test_a_read_only_file_is_not_replaced(tmp_path: Path, permissions: None) -> None:  # noqa: ARG001 - for its effect
+    path = write(tmp_path / "config", "a")
+    path.chmod(0o400)
+    with pytest.raises(UsageError, match=rf"{path} cannot be written: Permission denied") as refused:
+        store.update(add("b"), env=environment(path))
+    assert str(path) in refused.value.fix
+    assert contexts(path) == ["a"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.usefixtures("permissions")
+def test_a_read_only_directory_is_named_and_harmless_where_nothing_changes(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir()
+    closed, ours = write(tmp_path / "closed" / "config", "a"), write(tmp_path / "config", "b")
+    closed.parent.chmod(0o500)
+    assert store.update(add("c"), env=environment(ours, closed))
+    assert contexts(ours) == ["b", "c"]
+    assert contexts(closed) == ["a"]
+    for listed in (environment(closed), environment(closed, ours)):
+        with pytest.raises(UsageError, match=rf"{closed} cannot be written: no lock file can be made in") as refused:
+            store.update(add("d"), env=listed)
+        assert f"ls -ld {closed.parent}" in refused.value.fix
+    assert contexts(ours) == ["b", "c"]
+    assert leftovers(tmp_path) == leftovers(closed.parent) == []
+    closed.parent.chmod(0o700)
+
+
+def test_another_hard_link_keeps_the_old_content(tmp_path: Path) -> None:
+    path = write(tmp_path / "config", "a")
+    other = tmp_path / "other"
+    other.hardlink_to(path)
+    store.update(add("b"), env=environment(path))
+    assert contexts(path) == ["a", "b"]
+    assert contexts(other) == ["a"]
+
+
 def test_a_directory_reached_through_a_link_is_locked_once(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "alias").symlink_to("real")
@@ -182,6 +255,56 @@ def test_a_held_lock_is_named_with_its_age_and_never_broken(tmp_path: Path) -> N
     assert contexts(path) == ["a"]
 
 
+def test_locks_that_were_left_behind_are_removed_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "real").touch()
+    link, two, three = tmp_path / "link", tmp_path / "two", tmp_path / "three"
+    link.symlink_to("real")
+    env = environment(link, two, three)
+    assert store.break_lock(env) == ()
+    locks = [tmp_path / name for name in ("link.lock", "two.lock", "real.lock")]
+    for lock in locks:
+        lock.touch()
+        os.utime(lock, (time.time() - 4000, time.time() - 4000))
+    assert store.break_lock(env) == tuple(f"removed {lock}, 1 h old" for lock in locks)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_lock_that_was_made_just_now_is_not_removed_and_neither_are_others(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.lock", tmp_path / "two.lock"
+    one.touch()
+    os.utime(one, (time.time() - 4000, time.time() - 4000))
+    two.touch()
+    with pytest.raises(UsageError, match=rf"{two} was made less than 1 s ago"):
+        store.break_lock(environment(tmp_path / "one", tmp_path / "two"))
+    assert one.exists()
+    assert two.exists()
+
+
+def test_a_lock_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
+    lock = tmp_path / "config.lock"
+    lock.mkdir()
+    os.utime(lock, (time.time() - 4000, time.time() - 4000))
+    with pytest.raises(UsageError, match=rf"{lock} cannot be removed"):
+        store.break_lock(environment(tmp_path / "config"))
+
+
+def test_a_kubectl_that_read_before_our_write_meets_our_lock_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "config", "a")
+    released: list[float] = []
+
+    def release(lock: str) -> None:
+        released.append(time.time())
+        Path(lock).unlink()
+
+    monkeypatch.setattr(store, "_release", release)
+    store.update(add("b"), env=environment(path))
+    assert released[0] - path.stat().st_ctime > 0.04  # of 0.05; the file system's clock may be some milliseconds late
+    store.update(nothing, env=environment(path))
+    assert len(released) == 1, "where nothing is written nothing is locked"
+
+
 def test_a_lock_that_goes_away_is_waited_for(tmp_path: Path) -> None:
     path = write(tmp_path / "config", "a")
     lock = tmp_path / "config.lock"
@@ -212,6 +335,46 @@ def test_readers_wait_for_a_file_that_is_being_written(tmp_path: Path) -> None:
         timer.start()
         assert list(document.items(store.read(environment(path)).document, "contexts")) == ["a"]
         timer.join()
+
+
+def test_a_file_that_was_written_while_it_was_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer may take and leave its lock between our two looks for one; then the file itself tells."""
+    path = write(tmp_path / "config", "a")
+    whole = path.read_bytes()
+    path.write_bytes(b"")
+    original = Path.stat
+
+    def late(self: Path, **options: bool) -> os.stat_result:
+        if self == path and path.read_bytes() == b"":
+            path.write_bytes(whole)
+        return original(self, **options)
+
+    monkeypatch.setattr(Path, "stat", late)
+    assert list(document.items(store.read(environment(path)).document, "contexts")) == ["a"]
+
+
+def test_a_lock_left_behind_hardly_delays_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "config", "a")
+    (tmp_path / "config.lock").touch()
+    monkeypatch.setattr(store, "_TORN", 60)  # the patience with a file that changes or is broken
+    began = time.monotonic()
+    assert list(document.items(store.read(environment(path)).document, "contexts")) == ["a"]
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("with_lock", [False, True])
+def test_a_pipe_of_the_shell_s_is_read_once(tmp_path: Path, with_lock: bool) -> None:
+    whole = write(tmp_path / "config", "a").read_bytes()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if with_lock:
+        (tmp_path / "pipe.lock").touch()
+    writer = threading.Thread(target=pipe.write_bytes, args=(whole,))
+    writer.start()
+    assert list(document.items(store.read(environment(pipe)).document, "contexts")) == ["a"]
+    writer.join()
 
 
 def test_a_broken_file_is_one_sentence_with_its_line_and_is_not_written(tmp_path: Path) -> None:
