@@ -6,9 +6,11 @@ directory of its own. Running these tests as root is consent to installing and s
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,17 @@ from tests.e2e.project import (
 )
 
 from threezone import process
+
+
+@pytest.fixture(scope="session")
+def alone() -> Iterator[None]:
+    """These tests' clusters have fixed names: a second run beside this one would take them away from it."""
+    with Path(tempfile.gettempdir(), "threezone-e2e.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.exit(f"another run of these tests is at work on this machine ({lock.name} is locked)", returncode=1)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +69,7 @@ def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int
 
 
 @pytest.fixture(scope="session")
-def project(make_project: Callable[[str, int], Project]) -> Iterator[Project]:
+def project(alone: None, make_project: Callable[[str, int], Project]) -> Iterator[Project]:  # noqa: ARG001
     """The project of these tests, on a working engine, with nothing of an earlier run left."""
     made = make_project(NAME, PORT)
     made.invoke("engine.start", "--yes", timeout=900)

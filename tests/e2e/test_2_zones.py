@@ -88,6 +88,31 @@ def test_on_the_host_the_published_port_is_proved_and_verified(lab: Project) -> 
     assert [name for name, stage in stages.items() if stage["ok"]] == ["dns", "tcp", "tls", "readyz", "auth"]
 
 
+def test_the_network_s_own_file_works_on_that_network_only(lab: Project) -> None:
+    lab.invoke("zones.probe")
+    written = lab.invoke("kubeconfig.export", "--for", "network").stdout
+    file = Path(written.splitlines()[0])
+    try:
+        assert f"network: https://{NODE}:6443 proved" in written
+        run = ["docker", "run", "--rm", "--interactive", "--entrypoint", "kubectl"]
+        asked = ["--kubeconfig=/dev/stdin", "get", "nodes", "--request-timeout=5s"]
+        image = process.run(["docker", "inspect", NODE, "--format", "{{.Config.Image}}"], timeout=30).stdout.strip()
+        there = process.run([*run, "--network=kind", image, *asked], timeout=60, stdin=file.read_text())
+        assert " Ready " in there.stdout
+        elsewhere = process.run([*run, image, *asked], timeout=60, stdin=file.read_text(), check=False)
+        assert elsewhere.exit_code != 0
+    finally:
+        file.unlink()
+
+
+def test_an_export_that_would_not_work_is_refused_and_says_what_would(lab: Project, tmp_path: Path) -> None:
+    file = tmp_path / "ci.yaml"
+    refused = lab.invoke("kubeconfig.export", "--for", "ci", "--output", str(file), check=False)
+    assert refused.exit_code == 5
+    assert "threezone.cluster.api: gateway" in refused.stderr
+    assert not file.exists()
+
+
 def test_the_entry_is_checked_without_touching_it(lab: Project) -> None:
     before = lab.kubeconfig.read_bytes()
     assert lab.invoke("kubeconfig.check").exit_code == 0
