@@ -89,7 +89,7 @@ def missing(world: World, kind: Kind, keys: Sequence[str], stamp: str) -> list[s
         if item is None:
             raise DeliveryError(f"{kind.kind} {key} was deleted meanwhile", fix="./run invoke flux.status")
         ready = condition(item, "Ready")
-        words = f"{ready.get('reason', '')}: {ready.get('message', '')}".strip(": ")
+        words = "" if is_ready(item) else f"{ready.get('reason', '')}: {ready.get('message', '')}".strip(": ")
         if (item.get("status") or {}).get("lastHandledReconcileAt") != stamp:
             lines.append(f"{kind.kind} {key} to be reconciled" + (f" ({words})" if words else ""))
         elif final(kind.kind, ready.get("status", ""), ready.get("reason", ""), ready.get("message", "")):
