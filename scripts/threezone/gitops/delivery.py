@@ -12,7 +12,7 @@ from threezone.events import step
 from threezone.gitops import workload
 from threezone.gitops.flux import DEPLOYMENTS, NAMESPACE
 from threezone.kube.client import Api, Json
-from threezone.kube.waiting import Overdue, World, condition, wait_for
+from threezone.kube.waiting import Overdue, World, condition, key_of, wait_for
 
 SOURCE = "/apis/source.toolkit.fluxcd.io/v1/namespaces/{namespace}/{plural}"
 KUSTOMIZATION = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{namespace}/kustomizations"
@@ -123,6 +123,29 @@ def declare(
                 "timeout": "2m0s",
             },
         },
+    )
+
+
+def forget(api: Api, at: Target, seconds: float) -> None:
+    """Take back what `declare` told Flux: the Kustomization, with what it applied, and then its source."""
+    source, kustomization = at.paths
+    _delete(api, at.kustomizations, kustomization, seconds)
+    _delete(api, at.sources, source, seconds)
+
+
+def _delete(api: Api, collection: str, path: str, seconds: float) -> None:
+    """Delete an object and wait until its finalizers are done."""
+    found = api.get(path)
+    if found is None:
+        return
+    api.send("DELETE", path)
+    what = f"the end of {found['kind']} {key_of(found)}"
+    wait_for(
+        api,
+        [collection],
+        lambda world: [what] if key_of(found) in world[collection] else [],
+        seconds=seconds,
+        what=what,
     )
 
 

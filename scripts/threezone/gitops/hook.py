@@ -96,7 +96,7 @@ def ours(file: Path) -> bool:
 
 
 def install(root: Path, branch: str, options: Sequence[str], command: str) -> Path:
-    """Write the hook; ours is replaced, another one kept. Returns its file. Raises UsageError for one of the commits."""
+    """Write the hook; ours is replaced, another one kept. Returns its file. Raises UsageError for a tracked one."""
     at = place(root)
     made = not at.hooks.exists()
     at.hooks.mkdir(parents=True, exist_ok=True)
@@ -113,8 +113,7 @@ def install(root: Path, branch: str, options: Sequence[str], command: str) -> Pa
 
 
 def _movable(at: Place) -> None:
-    listed = ["git", "-C", at.top, "ls-files", "--error-unmatch", "--", at.hook]
-    if process.run(listed, timeout=60, check=False).exit_code == 0:
+    if process.run(["git", "-C", at.top, "ls-files", "--", at.hook], timeout=60, check=False).stdout:
         raise UsageError(
             f"{at.hook} belongs to the repository's commits: it is not replaced", fix="./run invoke gitops.watch"
         )

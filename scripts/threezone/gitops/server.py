@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import secrets
+from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 
 from threezone import paths, process
+from threezone.errors import UsageError
 from threezone.events import step
 from threezone.kube import pods
-from threezone.kube.client import Api, Json
-from threezone.kube.waiting import World, namespace_usable, wait_for
+from threezone.kube.client import Api, Json, Refused
+from threezone.kube.waiting import NAMESPACES, World, namespace_usable, wait_for
 
 NAMESPACE = "threezone"
 NAME = "git"
@@ -55,7 +59,22 @@ def keep(path: Path, value: str) -> None:
     temporary.replace(path)
 
 
-def objects(image: str, repository: str, secret: str) -> list[tuple[str, Json]]:
+def repository_name(name: str) -> str:
+    """A valid name for a repository: it names Flux's objects too (RFC 1123). Raises UsageError."""
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
+        raise UsageError(
+            f"{name!r} is no repository name: lower-case letters, digits and dashes, at most 63 of them",
+            fix="choose another name",
+        )
+    return name
+
+
+def served(deployment: Json | None) -> tuple[str, ...]:
+    """The repositories of a Git server that is there, without `.git`. Pure."""
+    return tuple(deployment["spec"]["template"]["spec"]["containers"][0].get("args") or ()) if deployment else ()
+
+
+def objects(image: str, repositories: Sequence[str], secret: str) -> list[tuple[str, Json]]:
     """The server's objects with their API paths, in order of creation. Pure."""
     core = f"/api/v1/namespaces/{NAMESPACE}"
     meta: Json = {"name": NAME, "namespace": NAMESPACE, "labels": LABELS}
@@ -63,7 +82,7 @@ def objects(image: str, repository: str, secret: str) -> list[tuple[str, Json]]:
         "name": NAME,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "args": [repository],
+        "args": list(repositories),
         "ports": [{"name": "http", "containerPort": PORT}],
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
@@ -138,12 +157,40 @@ def objects(image: str, repository: str, secret: str) -> list[tuple[str, Json]]:
     ]
 
 
-def serve(api: Api, *, image: str, repository: str, secret: str) -> None:
-    """Apply the server's objects (server-side; nothing changes when they are there already)."""
+def serve(api: Api, *, image: str, repository: str, secret: str) -> tuple[str, ...]:
+    """Apply the server's objects (server-side; nothing changes when they are there already).
+
+    `repository` comes to those that are served. Returns all of them. The pod starts anew for a new one.
+    """
     with step("serve Git in the cluster"):
         namespace_usable(api, NAMESPACE)
-        for path, wanted in objects(image, repository, secret):
+        before = served(api.get(f"{DEPLOYMENTS}/{NAME}"))
+        repositories = tuple(dict.fromkeys((*before, repository)))
+        for path, wanted in objects(image, repositories, secret):
             api.apply(path, wanted)
+    return repositories
+
+
+def is_here(api: Api) -> bool:
+    """Whether the Git server's namespace is there, and ours."""
+    seen = api.get(f"{NAMESPACES}/{NAMESPACE}") or {"metadata": {}}
+    return bool((seen["metadata"].get("labels") or {}).get("app.kubernetes.io/part-of") == "threezone")
+
+
+def remove(api: Api, seconds: float) -> None:
+    """Delete the Git server's namespace with everything in it, and wait until it is gone."""
+    try:
+        api.send("DELETE", f"{NAMESPACES}/{NAMESPACE}")
+    except Refused as refused:
+        if refused.status != HTTPStatus.NOT_FOUND:
+            raise
+    wait_for(
+        api,
+        [NAMESPACES],
+        lambda world: [f"the end of the namespace {NAMESPACE}"] if f"/{NAMESPACE}" in world[NAMESPACES] else [],
+        seconds=seconds,
+        what=f"the namespace {NAMESPACE}",
+    )
 
 
 def missing(world: World) -> list[str]:

@@ -30,7 +30,7 @@ class Tip:
         self._root = root
         self.ref = f"refs/heads/{branch}"
         # A ref is a file of its own, or a line of packed-refs, or stands in git's newer storage (reftable).
-        asked = ["git", "-C", root, "rev-parse", "--path-format=absolute"]
+        asked: list[str | Path] = ["git", "-C", root, "rev-parse", "--path-format=absolute"]
         for name in (self.ref, "packed-refs", "reftable/tables.list"):
             asked += ["--git-path", name]
         seen = process.run(asked, timeout=60, check=False)
@@ -41,8 +41,9 @@ class Tip:
     @property
     def sha(self) -> str:
         """The branch's commit now; "" when there is none (yet)."""
-        argv = ["git", "-C", self._root, "rev-parse", "--quiet", "--verify", f"{self.ref}^{{commit}}"]
-        return process.run(argv, timeout=60, check=False).stdout.strip()
+        wanted = f"{self.ref}^{{commit}}"
+        seen = process.run(["git", "-C", self._root, "rev-parse", "-q", "--verify", wanted], timeout=60, check=False)
+        return seen.stdout.strip()
 
     def other(self, than: str, seconds: float) -> str:
         """Wait until the branch's commit is another one than `than`, for at most `seconds`; returns what it is then."""

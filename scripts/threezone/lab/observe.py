@@ -10,7 +10,7 @@ from pathlib import Path
 from threezone.cluster import kind
 from threezone.cluster.lifecycle import NODES, kubelet
 from threezone.errors import DeliveryError, ThreezoneError, UsageError
-from threezone.gitops import delivery, flux, repository, server
+from threezone.gitops import delivery, flux, forward, repository, server
 from threezone.gitops.delivery import Delivery
 from threezone.gitops.flux import Flux
 from threezone.gitops.repository import Commit
@@ -28,16 +28,27 @@ NO_FLUX = Flux("", ())
 
 @dataclass(frozen=True)
 class Lab:
-    """Which lab: the project's root, its settings, the cluster's name."""
+    """Which lab: the project's root, its settings, the cluster's name; or a context of a cluster that is not ours."""
 
     root: Path
     settings: Settings
     name: str
+    foreign: str = ""
 
     @property
     def context(self) -> str:
-        """The kubeconfig context of the cluster, as kind names it."""
-        return f"kind-{self.name}"
+        """The kubeconfig context of the cluster, as kind names it, or the foreign one."""
+        return self.foreign or f"kind-{self.name}"
+
+    @property
+    def key(self) -> str:
+        """What names this cluster in our state."""
+        return f"context-{forward.slug(self.foreign)}" if self.foreign else self.name
+
+    @property
+    def delivery(self) -> delivery.Target:
+        """Where Flux is told what to reconcile; beside a Flux that may be somebody else's, in a namespace of ours."""
+        return delivery.Target(self.settings.gitops.repository, server.NAMESPACE if self.foreign else flux.NAMESPACE)
 
     @property
     def cluster_file(self) -> Path:

@@ -35,7 +35,7 @@ class LabRemote:
         self._opened = opened
         self._seconds = seconds
         self._repository = session.lab.settings.gitops.repository
-        self._password = server.password(session.api, session.lab.name)
+        self._password = server.password(session.api, session.lab.key)
         self._forward: repository.Forward | None = None
 
     @property

@@ -13,9 +13,13 @@ from threezone.engine.observe import Engine
 from threezone.errors import ClusterError
 from threezone.events import step
 from threezone.kube.client import Api
+from threezone.kubeconfig import document
 from threezone.lab.observe import Lab, api_of
 from threezone.settings import Channel
-from threezone.zones.connect import current as entry_of
+from threezone.zones import certificate
+from threezone.zones.connect import Current
+from threezone.zones.connect import find as entry_of
+from threezone.zones.trust import material
 
 MADE: tuple[Literal["release", "source"], ...] = ("release", "source")
 # Where the node image, and in the cluster Flux's images, are pulled from; without credentials they answer 401.
@@ -96,9 +100,39 @@ class Session:
     @functools.cached_property
     def api(self) -> Api:
         """The API server by the proved route."""
-        entry = entry_of(self.lab.name)
+        entry = entry_of(self.lab.context)
         if entry is None:
             raise ClusterError(
-                f"there is no kubeconfig entry {self.lab.context}", fix="./run invoke kubeconfig.connect"
+                f"there is no kubeconfig entry {self.lab.context}",
+                fix="kubectl config get-contexts" if self.lab.foreign else "./run invoke kubeconfig.connect",
             )
         return api_of(entry)
+
+    @functools.cached_property
+    def kind_cluster(self) -> str:
+        """The kind cluster whose nodes the engine here has, and can be given images; "" when it has none of them.
+
+        A foreign context is one of kind's when it is named so and has the CA that kind has for that cluster.
+        """
+        if not self.lab.foreign:
+            return self.lab.name
+        from threezone.cluster.known import look
+
+        name = self.lab.foreign.removeprefix("kind-")
+        if name == self.lab.foreign:
+            return ""
+        known = look(name)
+        entry = entry_of(self.lab.foreign)
+        return name if entry and known.kubeconfig and same_authority(entry, known.kubeconfig) else ""
+
+
+def same_authority(entry: Current, kubeconfig: str) -> bool:
+    """Whether a kubeconfig's text trusts the entry's CA for the entry's context: then it is the same cluster."""
+    fresh = document.entry(document.parse(kubeconfig.encode(), "kind's kubeconfig"), entry.context)
+    if fresh is None:
+        return False
+    ours, theirs = (
+        certificate.fingerprint(material(each, "certificate-authority", Path(), entry.context))
+        for each in (entry.entry.cluster, fresh.cluster)
+    )
+    return ours is not None and ours == theirs

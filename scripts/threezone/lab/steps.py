@@ -8,9 +8,9 @@ from typing import NoReturn
 
 from threezone import labels, process
 from threezone.cluster import kind, lifecycle
-from threezone.errors import Declined
+from threezone.errors import Declined, UsageError
 from threezone.events import note, step
-from threezone.gitops import delivery, flux, flux_installation, flux_manifests, repository, server
+from threezone.gitops import delivery, flux, flux_installation, flux_manifests, forward, repository, server
 from threezone.gitops.repository import Commit
 from threezone.images import build
 from threezone.images.docker import Image
@@ -96,9 +96,18 @@ def ready(session: Session) -> None:
 
 
 def load_images(session: Session, wanted: Sequence[Image]) -> None:
-    """Put images into every node that lacks them."""
-    nodes = [n.name for n in kind.nodes(session.lab.name) if n.role in ("control-plane", "worker")]
-    load(session.tools["kind"], session.lab.name, nodes, wanted)
+    """Put images into every node that lacks them. Raises UsageError where the nodes are not the engine's here."""
+    cluster = session.kind_cluster
+    if not cluster:
+        names = ", ".join(image.reference for image in wanted)
+        raise UsageError(
+            f"the nodes of {session.lab.context} are no nodes of kind's on the engine here: they get no image from it",
+            evidence=f"needed there: {names}",
+            fix="push the image to a registry of that cluster and name it with --image, "
+            "or set threezone.gitops.url in invoke.yaml to a repository that the cluster reaches",
+        )
+    nodes = [n.name for n in kind.nodes(cluster) if n.role in ("control-plane", "worker")]
+    load(session.tools["kind"], cluster, nodes, wanted)
 
 
 def plan_flux(session: Session, asked: Sequence[str] = ()) -> tuple[flux_installation.Plan, list[Json]]:
@@ -134,16 +143,48 @@ def apply_flux(session: Session, actions: Sequence[Action], objects: list[Json])
             flux.wait_ready(session.api, components, GENTLE_SECONDS)
 
 
-def serve(session: Session) -> None:
-    """Serve Git in the cluster. The sample app's image comes along, so that a commit finds it in the node."""
-    made = build.ensure_all(("git-server", "hello"), session.channel)
-    (git,), (hello,) = made["git-server"], made["hello"]
-    # Built images are named by their content; what stands in a commit needs a name that lasts.
-    process.run(["docker", "tag", hello.reference, APP_IMAGE], timeout=30)
-    load_images(session, (git, replace(hello, reference=APP_IMAGE)))
-    secret = server.password(session.api, session.lab.name)
-    server.serve(session.api, image=git.reference, repository=session.lab.settings.gitops.repository, secret=secret)
+def serve(session: Session, repository: str = "", image: str = "") -> tuple[str, ...]:
+    """Serve Git in the cluster, with `repository` beside those that are served. Returns all of them.
+
+    The sample app's image comes along, so that a commit finds it in the node. `image` names a Git server's image that
+    the cluster pulls itself: then nothing is loaded.
+    """
+    name = server.repository_name(repository or session.lab.settings.gitops.repository)
+    if not image:
+        made = build.ensure_all(("git-server", "hello"), session.channel)
+        (git,), (hello,) = made["git-server"], made["hello"]
+        # Built images are named by their content; what stands in a commit needs a name that lasts.
+        process.run(["docker", "tag", hello.reference, APP_IMAGE], timeout=30)
+        load_images(session, (git, replace(hello, reference=APP_IMAGE)))
+        image = git.reference
+    secret = server.password(session.api, session.lab.key)
+    repositories = server.serve(session.api, image=image, repository=name, secret=secret)
     server.wait_ready(session.api, GENTLE_SECONDS)
+    return repositories
+
+
+def plan_remove(session: Session) -> tuple[Action, ...]:
+    """What removes the Git server; a question, for the commits in it may be nowhere else."""
+    if not server.is_here(session.api):
+        return ()
+    held = ", ".join(server.served(session.api.get(f"{server.DEPLOYMENTS}/{server.NAME}"))) or "none"
+    sentence = f"remove the Git server of {session.lab.context} with its repositories ({held}) and what they delivered"
+    return (Action("git", sentence, f"kubectl delete namespace {server.NAMESPACE}", asks=True),)
+
+
+def remove(session: Session) -> bool:
+    """Remove the Git server, and what Flux applied from it; False when there is none of ours."""
+    import shutil
+
+    forward.close(session.lab.context)
+    shutil.rmtree(server.password_file(session.lab.key).parent, ignore_errors=True)
+    if not server.is_here(session.api):
+        return False
+    with step("remove the Git server and what it delivered"):
+        # The Kustomization first: it takes what it applied with it, as long as its source and Flux are there.
+        delivery.forget(session.api, session.lab.delivery, GENTLE_SECONDS)
+        server.remove(session.api, GENTLE_SECONDS)
+    return True
 
 
 def deliver(session: Session, *, force: bool = False) -> str:
@@ -160,7 +201,7 @@ def push(session: Session, commit: Commit, *, force: bool = False) -> None:
     """
     gitops = session.lab.settings.gitops
     flux.require(flux.observe(session.api))
-    secret = server.password(session.api, session.lab.name)
+    secret = server.password(session.api, session.lab.key)
     with repository.forwarded(
         session.tools["kubectl"], session.lab.context, server.NAMESPACE, f"service/{server.NAME}", 80
     ) as forward:
@@ -172,15 +213,15 @@ def push(session: Session, commit: Commit, *, force: bool = False) -> None:
 
 def reconcile(session: Session, commit: Commit) -> str:
     """Have Flux fetch and apply a pushed commit and wait for exactly that revision, which is returned."""
-    gitops = session.lab.settings.gitops
+    gitops, at = session.lab.settings.gitops, session.lab.delivery
     delivery.declare(
         session.api,
         name=gitops.repository,
         url=server.url(gitops.repository),
         branch=gitops.branch,
         path=commit.path,
+        namespace=at.namespace,
     )
-    at = delivery.Target(gitops.repository)
     revision = f"{gitops.branch}@sha1:{commit.sha}"
     return delivery.wait_applied(session.api, at, revision, delivery.request(session.api, at), gitops.timeout)
 
@@ -254,7 +295,8 @@ def down(session: Session, *, ours: bool) -> None:
     with step(f"remove the context {session.lab.context}") as running:
         running.result = "" if zone.disconnect(session.lab.name) else "there was none"
     forget_images(session)
-    shutil.rmtree(server.password_file(session.lab.name).parent, ignore_errors=True)
+    forward.close(session.lab.context)
+    shutil.rmtree(server.password_file(session.lab.key).parent, ignore_errors=True)
     if ours:
         place.forget(session.lab.name)
 

@@ -16,7 +16,8 @@ def wait(session: Session, revision: str, kustomization: str = "", seconds: floa
     gitops = session.lab.settings.gitops
     wanted = revision if delivery.is_revision(revision) else repository.resolve(session.lab.root, revision)
     flux.require(flux.observe(session.api))
-    namespace, _, name = (kustomization or gitops.repository).rpartition("/")
+    ours = session.lab.delivery
+    namespace, _, name = (kustomization or f"{ours.namespace}/{ours.name}").rpartition("/")
     at = delivery.target(session.api, name, namespace or flux.NAMESPACE)
     stamp = delivery.request(session.api, at)
     return delivery.wait_applied(session.api, at, wanted, stamp, seconds or gitops.timeout)

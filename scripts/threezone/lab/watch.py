@@ -81,7 +81,7 @@ def once(session: Session, branch: str, *, force: bool = False) -> Attempt | Non
     """
     from filelock import FileLock, Timeout
 
-    directory = server.password_file(session.lab.name).parent
+    directory = server.password_file(session.lab.key).parent
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     waiting = FileLock(directory / "watch-next.lock", mode=0o600)
     try:

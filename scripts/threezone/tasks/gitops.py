@@ -7,27 +7,74 @@ from typing import Any
 
 from invoke import Context
 
-from threezone.tasks.edge import emit, say, table, task
-from threezone.tasks.lab import CHANNEL, NAME, session
+from threezone.tasks.edge import consent, emit, say, table, task
+from threezone.tasks.lab import CHANNEL, CONTEXT, NAME, YES, ask, session
 
 
-@task(help={"name": NAME, "channel": CHANNEL})
-def serve(c: Context, name: str = "", channel: str = "") -> None:
+@task(
+    help={
+        "repository": "one more repository (default: threezone.gitops.repository in invoke.yaml); none is taken away",
+        "forward": "keep it open on a loopback port of this machine, through whatever restarts",
+        "port": "that port (default: 8418, or a free one)",
+        "stop-forward": "end that, and do nothing else",
+        "image": "the Git server's image, where the cluster has to pull it from a registry",
+        "remove": "remove the Git server with all its repositories and what was delivered from it",
+        "yes": YES,
+        "name": NAME,
+        "channel": CHANNEL,
+        "context": CONTEXT,
+    }
+)
+def serve(  # noqa: PLR0917  every option of a task is a parameter
+    c: Context,
+    repository: str = "",
+    forward: bool = False,
+    port: int = 0,
+    stop_forward: bool = False,
+    image: str = "",
+    remove: bool = False,
+    yes: bool = False,
+    name: str = "",
+    channel: str = "",
+    context: str = "",
+) -> None:
     """Serve Git inside the cluster: Flux reads without a password, pushing needs a generated one."""
+    from threezone.gitops import forward as forwards
     from threezone.gitops import server
     from threezone.lab import steps
 
-    at = session(name, channel)
-    steps.serve(at)
-    say(f"{server.url(at.lab.settings.gitops.repository)} serves; password: {server.password_file(at.lab.name)}")
+    at = session(name, channel, context)
+    if stop_forward:
+        say("the forward is closed" if forwards.close(at.lab.context) else "there is no forward")
+        return
+    if remove:
+        consent(steps.plan_remove(at), yes=yes)
+        say("the Git server is gone" if steps.remove(at) else "there is no Git server of threezone")
+        return
+    ask(at, f"the Git server, in the namespace {server.NAMESPACE}", yes=yes)
+    repositories = steps.serve(at, repository, image)
+    password = server.password_file(at.lab.key)
+    say("\n".join(f"{server.url(each)} serves" for each in repositories) + f"; password: {password}")
+    if forward or port:
+        opened = forwards.open_forward(at.tools["kubectl"], at.lab.context, port=port)
+        say("\n".join(f"git clone {opened.url(each)}" for each in repositories))
+        say(f"to push, tell git where the password is:\n{opened.helper(password)}")
 
 
-@task(help={"name": NAME, "force": "replace what the lab's branch holds by your commit"})
-def push(c: Context, name: str = "", force: bool = False) -> None:
+@task(
+    help={
+        "name": NAME,
+        "force": "replace what the lab's branch holds by your commit",
+        "yes": YES,
+        "context": CONTEXT,
+    }
+)
+def push(c: Context, name: str = "", force: bool = False, yes: bool = False, context: str = "") -> None:
     """Deliver HEAD: push it to the lab's Git server and wait until Flux has applied exactly that commit."""
     from threezone.lab import steps
 
-    at = session(name)
+    at = session(name, context=context)
+    ask(at, "what the commit says, delivered by Flux", yes=yes)
     revision = steps.deliver(at, force=force)
     say(f"applied {revision}")
 
@@ -38,13 +85,16 @@ def push(c: Context, name: str = "", force: bool = False) -> None:
         "kustomization": "Flux's Kustomization, as NAME or NAMESPACE/NAME (default: the lab's)",
         "timeout": "seconds (default: threezone.gitops.timeout in invoke.yaml)",
         "name": NAME,
+        "context": CONTEXT,
     }
 )
-def wait(c: Context, revision: str, kustomization: str = "", timeout: int = 0, name: str = "") -> None:
+def wait(  # noqa: PLR0917  every option of a task is a parameter
+    c: Context, revision: str, kustomization: str = "", timeout: int = 0, name: str = "", context: str = ""
+) -> None:
     """Wait until Flux has applied exactly that revision; why it cannot be is told as soon as it is known. Exit 6."""
     from threezone.lab import wait as room
 
-    say(f"applied {room.wait(session(name), revision, kustomization, float(timeout))}")
+    say(f"applied {room.wait(session(name, context=context), revision, kustomization, float(timeout))}")
 
 
 @task(
@@ -56,7 +106,9 @@ def wait(c: Context, revision: str, kustomization: str = "", timeout: int = 0, n
         "json": "print the evidence as JSON",
         "junit": "write the evidence as JUnit XML to this file",
         "report": "write the evidence as one HTML page to this file",
+        "yes": YES,
         "name": NAME,
+        "context": CONTEXT,
     }
 )
 def prove(  # noqa: PLR0917  every option of a task is a parameter
@@ -68,7 +120,9 @@ def prove(  # noqa: PLR0917  every option of a task is a parameter
     json: bool = False,
     junit: str = "",
     report: str = "",
+    yes: bool = False,
     name: str = "",
+    context: str = "",
 ) -> None:
     """Prove that a commit alone creates, updates and destroys a workload, with evidence. Cleans up. Exit 6 when not."""
     from pathlib import Path
@@ -76,7 +130,7 @@ def prove(  # noqa: PLR0917  every option of a task is a parameter
     from threezone.errors import UsageError
     from threezone.lab import prove as room
 
-    at = session(name)
+    at = session(name, context=context)
     for file in filter(None, (junit, report)):  # told before a minute of work, not after it
         if not Path(file).absolute().parent.is_dir():
             raise UsageError(f"{file} cannot be written: its directory is not there", fix="name another file")
@@ -84,6 +138,7 @@ def prove(  # noqa: PLR0917  every option of a task is a parameter
         room.remove(at, remove)
         say(f"removed {remove}")
         return
+    ask(at, "a namespace and objects of Flux for the proof, all removed at its end", yes=yes)
     asked = [word.strip() for word in phases.split(",") if word.strip()]
     proved = room.prove(at, asked, keep=keep, seconds=float(timeout))
     data = proved.data()
@@ -120,7 +175,9 @@ def _figures(proof: dict[str, Any]) -> str:
         "once": "deliver the branch's commit and end, as the hook does",
         "install-hook": "have git deliver each commit of the branch by itself, with a post-commit hook",
         "uninstall-hook": "take that hook away again, and put back the one that was there before",
+        "yes": YES,
         "name": NAME,
+        "context": CONTEXT,
     }
 )
 def watch(  # noqa: PLR0917  every option of a task is a parameter
@@ -130,21 +187,27 @@ def watch(  # noqa: PLR0917  every option of a task is a parameter
     once: bool = False,
     install_hook: bool = False,
     uninstall_hook: bool = False,
+    yes: bool = False,
     name: str = "",
+    context: str = "",
 ) -> None:
     """Deliver each new commit of a branch, until Ctrl-C: a line for each, with its times or with what went wrong."""
     from threezone.gitops import hook
     from threezone.gitops.watch import branch_of
     from threezone.lab import watch as room
 
-    at = session(name)
+    at = session(name, context=context)
     root = at.lab.root
     if uninstall_hook:
         say("the hook is gone" if hook.uninstall(root) else "there is no hook of threezone")
         return
     branch = branch or branch_of(root)
+    ask(at, "what the commits say, delivered by Flux", yes=yes)
     if install_hook:
-        options = [*(["--name", name] if name else []), *(["--force"] if force else [])]
+        options = [
+            each for option, value in (("--name", name), ("--context", context)) if value for each in (option, value)
+        ]
+        options += ["--force"] if force else []
         say(f"{hook.install(root, branch, options, _command(root))} delivers each commit on {branch}")
     elif once:
         made = room.once(at, branch, force=force)

@@ -10,10 +10,12 @@ from threezone.tasks.edge import as_started, consent, emit, say, table, task
 
 CHANNEL = "where tools and images come from: auto (by reachability), release, source"
 NAME = "the cluster's name (default: threezone.cluster.name in invoke.yaml)"
+CONTEXT = "instead of a lab: the kubeconfig context of any cluster; asks before its first change"
+YES = "answer yes to the question"
 
 
-def session(name: str = "", channel: str = "") -> Any:
-    """The session that tasks work in, from settings and options."""
+def session(name: str = "", channel: str = "", context: str = "") -> Any:
+    """The session that tasks work in, from settings and options; `context` is one of a cluster that is not ours."""
     from typing import cast, get_args
 
     from threezone import settings
@@ -25,8 +27,19 @@ def session(name: str = "", channel: str = "") -> Any:
     chosen = settings.load(root)
     if channel and channel not in get_args(settings.Channel):
         raise UsageError(f"unknown channel {channel!r}; expected one of {', '.join(get_args(settings.Channel))}")
-    lab = Lab(root, chosen, settings.cluster_name(name or chosen.cluster.name))
+    if name and context:
+        raise UsageError("a cluster is named by --name or by --context, not by both", fix="leave one of them out")
+    lab = Lab(root, chosen, settings.cluster_name(name or chosen.cluster.name), context)
     return Session(lab, cast("settings.Channel", channel) if channel else chosen.channel)
+
+
+def ask(at: Any, what: str, *, yes: bool) -> None:
+    """Before a cluster that we did not make is changed: ask, unless our namespace is there by an earlier yes."""
+    from threezone.gitops import server
+    from threezone.plan import Action
+
+    if at.lab.foreign and not server.is_here(at.api):
+        consent([Action("foreign", f"change the cluster of the context {at.lab.foreign}: {what}", asks=True)], yes=yes)
 
 
 @task(

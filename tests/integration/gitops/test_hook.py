@@ -158,7 +158,8 @@ def test_the_users_hook_is_called_and_put_back_byte_for_byte(project: Path, call
     assert hook.uninstall(project) is False
 
 
-def test_uninstalling_leaves_no_trace(project: Path, called: Path) -> None:
+@pytest.mark.usefixtures("called")
+def test_uninstalling_leaves_no_trace(project: Path) -> None:
     git_directory = project.parent / ".git"
     for file in (git_directory / "hooks").iterdir():
         file.unlink()

@@ -25,7 +25,12 @@ SIDEWAYS = {(room, beside) for room in ("cluster", "gitops") for beside in ("zon
 RUNNERS = {"sh", "subprocess", "pty", "multiprocessing", "webbrowser"}
 # The runner; the OCI runtime wrapper, a script that the engine runs and that turns into the real runtime; and the
 # tunnel's forwarder, a daemon that stands alone and starts a program for every connection.
-MAY_START = {"threezone.process", "threezone.engine.bounded_runtime", "threezone.zones.forwarder"}
+MAY_START = {
+    "threezone.process",
+    "threezone.engine.bounded_runtime",
+    "threezone.zones.forwarder",
+    "threezone.gitops.carrier",
+}
 STARTERS = {"system", "popen", "fork", "forkpty", "posix_spawn", "posix_spawnp"}
 HEAVY = {"sh", "kubernetes", "yaml", "msgspec", "filelock", "rich", "requests", "urllib3", "http.client", "subprocess"}
 

@@ -1,11 +1,14 @@
 import base64
 from pathlib import Path
 
+import pytest
+
+from threezone.errors import UsageError
 from threezone.gitops import server
 
 
 def test_the_password_is_in_the_secret_and_nowhere_else() -> None:
-    objects = server.objects("threezone/git-server:1", "lab", "s3cret-Password")
+    objects = server.objects("threezone/git-server:1", ["lab"], "s3cret-Password")
     holders = [path for path, wanted in objects if "s3cret-Password" in str(wanted)]
     encoded = base64.b64encode(b"s3cret-Password").decode()
     assert holders == []
@@ -15,7 +18,7 @@ def test_the_password_is_in_the_secret_and_nowhere_else() -> None:
 
 
 def test_each_object_goes_to_its_own_path() -> None:
-    for path, wanted in server.objects("image", "lab", "x"):
+    for path, wanted in server.objects("image", ["lab"], "x"):
         assert path.endswith("/" + wanted["metadata"]["name"])
 
 
@@ -29,3 +32,15 @@ def test_a_secret_file_is_for_its_owner_only_and_written_once(tmp_path: Path) ->
     file.chmod(0o644)
     server.keep(file, "one")
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_served_is_what_the_deployment_was_told() -> None:
+    deployment = dict(server.objects("image", ["lab", "team-a"], "x"))[f"{server.DEPLOYMENTS}/{server.NAME}"]
+    assert server.served(deployment) == ("lab", "team-a")
+    assert server.served(None) == ()
+
+
+@pytest.mark.parametrize("name", ["", "Lab", "../etc", "a/b", "-a", "a-", "lab.git", "a" * 64, "--help"])
+def test_a_name_that_cannot_be_a_directory_and_an_object_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="is no repository name"):
+        server.repository_name(name)
