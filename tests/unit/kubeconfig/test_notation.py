@@ -111,7 +111,7 @@ def test_a_very_long_key_is_written_so_that_it_can_be_read() -> None:
     assert yaml.safe_load(notation.dump(long)) == long
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(trees)
 def test_what_is_written_is_read_back_the_same(tree: Any) -> None:
     written = notation.dump(tree)
@@ -119,7 +119,7 @@ def test_what_is_written_is_read_back_the_same(tree: Any) -> None:
     assert notation.dump(notation.load(written)[0]) == written
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(trees)
 def test_pyyaml_which_the_python_client_uses_reads_the_same(tree: Any) -> None:
     assert identical(yaml.safe_load(notation.dump(tree)), tree)

@@ -280,6 +280,19 @@ def test_a_lock_that_was_made_just_now_is_not_removed_and_neither_are_others(tmp
     assert two.exists()
 
 
+def test_a_link_s_target_is_locked_as_well(tmp_path: Path) -> None:
+    """Somebody may know the file by that name, and would lock that one."""
+    target, link = write(tmp_path / "real", "a"), tmp_path / "config"
+    link.symlink_to("real")
+    for lock in (tmp_path / "config.lock", tmp_path / "real.lock"):
+        lock.touch()
+        with pytest.raises(UsageError, match=f"{lock} is there"):
+            store.update(add("b"), env=environment(link), timeout=0.05)
+        lock.unlink()
+    assert contexts(target) == ["a"]
+    assert leftovers(tmp_path) == []
+
+
 def test_a_lock_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
     lock = tmp_path / "config.lock"
     lock.mkdir()
