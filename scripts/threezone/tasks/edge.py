@@ -19,6 +19,7 @@ from threezone.plan import Action, describe
 
 Body = TypeVar("Body", bound=Callable[..., Any])
 
+_HELP = "--help"
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
@@ -31,6 +32,8 @@ def task(**options: Any) -> Callable[[Body], Body]:
             # A job that is cancelled (SIGTERM) tidies up as one that is interrupted.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             try:
+                if _HELP in kwargs.values():
+                    return _help()
                 return _told(body, *args, **kwargs)
             except BrokenPipeError:
                 end_unheard()
@@ -40,6 +43,14 @@ def task(**options: Any) -> Callable[[Body], Body]:
         return made
 
     return decorate
+
+
+def _help() -> None:
+    """Print the help of the task before `--help`: invoke takes the option for the argument that the task requires."""
+    from invoke.program import Program
+
+    Program().run(["invoke", _HELP, sys.argv[sys.argv.index(_HELP) - 1]], exit=False)
+    sys.exit(0)
 
 
 def _told(body: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -1,5 +1,6 @@
 """invoke and nox as a person starts them: what they say when something is wrong."""
 
+import json
 import os
 import shutil
 import signal
@@ -33,6 +34,18 @@ def test_another_repository_gets_all_the_tasks_from_one_import(project: Path) ->
     assert theirs.exit_code == 0
     assert theirs.stdout == ours
     assert "cluster.create" in ours
+
+
+def test_every_task_has_help_those_that_require_an_argument_too() -> None:
+    asked = run([sys.executable, "-m", "invoke", "--list", "--list-format=json"], cwd=ROOT, timeout=60)
+    listed = json.loads(asked.stdout)
+    names = [task["name"] for task in listed["tasks"]]
+    names += [f"{room['name']}.{task['name']}" for room in listed["collections"] for task in room["tasks"]]
+    assert {"up", "kubeconfig.export", "image.build"} <= set(names)
+    for name in names:
+        asked = run([sys.executable, "-m", "invoke", name, "--help"], cwd=ROOT, timeout=60)
+        assert f"{name} [--options]" in asked.stdout, asked.stdout
+        assert "Docstring:\n  none" not in asked.stdout, name
 
 
 @pytest.mark.parametrize(
