@@ -29,6 +29,10 @@ ALL_PODS = "/api/v1/pods"
 APP_IMAGE = "threezone/hello:lab"  # as local/gitops/apps/hello names it
 HOW = {"release": "released files and images, by checksum", "source": "built from Go modules and Debian packages"}
 GENTLE_SECONDS = 300.0
+PULLED = (
+    "push the image to a registry of that cluster and name it with --image, "
+    "or set threezone.gitops.url in invoke.yaml to a repository that the cluster reaches"
+)
 CONNECT_PATIENCE = 60.0  # a started node's API server needs a few seconds; a dead one shall not hold us for long
 
 
@@ -95,7 +99,7 @@ def ready(session: Session) -> None:
     lifecycle.finish(session.lab.name)
 
 
-def load_images(session: Session, wanted: Sequence[Image]) -> None:
+def load_images(session: Session, wanted: Sequence[Image], fix: str = PULLED) -> None:
     """Put images into every node that lacks them. Raises UsageError where the nodes are not the engine's here."""
     cluster = session.kind_cluster
     if not cluster:
@@ -103,8 +107,7 @@ def load_images(session: Session, wanted: Sequence[Image]) -> None:
         raise UsageError(
             f"the nodes of {session.lab.context} are no nodes of kind's on the engine here: they get no image from it",
             evidence=f"needed there: {names}",
-            fix="push the image to a registry of that cluster and name it with --image, "
-            "or set threezone.gitops.url in invoke.yaml to a repository that the cluster reaches",
+            fix=fix,
         )
     nodes = [n.name for n in kind.nodes(cluster) if n.role in ("control-plane", "worker")]
     load(session.tools["kind"], cluster, nodes, wanted)
@@ -132,7 +135,7 @@ def apply_flux(session: Session, actions: Sequence[Action], objects: list[Json])
     """Carry a plan of `plan_flux` out."""
     components = flux_manifests.components(objects)
     if actions and session.channel == "source":
-        load_images(session, build.ensure("flux", session.channel))
+        load_images(session, build.ensure("flux", session.channel), "./run invoke flux.install --channel release")
     for action in actions:
         if action.key == "flux.apply":
             with step("install Flux") as running:

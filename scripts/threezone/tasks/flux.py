@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from invoke import Context
 
 from threezone.tasks.edge import as_started, consent, emit, say, table, task
-from threezone.tasks.lab import CHANNEL, NAME, session
+from threezone.tasks.lab import CHANNEL, CONTEXT, NAME, YES, ask, elsewhere, session
 
 if TYPE_CHECKING:
     from threezone.gitops.flux_objects import Found
@@ -28,6 +28,7 @@ DRY_RUN = "print the plan and change nothing"
         "yes": "answer yes: replace a Flux that somebody else installed, or a newer one",
         "name": NAME,
         "channel": CHANNEL,
+        "context": CONTEXT,
     }
 )
 def install(  # noqa: PLR0917  every option of a task is a parameter
@@ -39,6 +40,7 @@ def install(  # noqa: PLR0917  every option of a task is a parameter
     yes: bool = False,
     name: str = "",
     channel: str = "",
+    context: str = "",
 ) -> None:
     """Install or upgrade Flux in place and wait for it; a pod that cannot start is told at once. Safe to repeat.
 
@@ -49,7 +51,7 @@ def install(  # noqa: PLR0917  every option of a task is a parameter
     from threezone.lab import steps
     from threezone.plan import describe
 
-    at = session(name, channel)
+    at = session(name, channel, context)
     flux_installation.require_version(flux_version, pins.tools(at.lab.root).flux.version, at.channel)
     asked = [each.strip() for each in components.split(",") if each.strip()]
     if export:
@@ -60,20 +62,20 @@ def install(  # noqa: PLR0917  every option of a task is a parameter
     if dry_run:
         say(as_started("\n".join(filter(None, (describe(plan.actions), plan.notice)))))
         return
-    consent(plan.actions, yes=yes)
+    consent(elsewhere(at, plan.actions), yes=yes)
     steps.apply_flux(at, plan.actions, objects)
     seen = flux_installation.observe(at.api)
     ready = f"Flux {seen.version} is ready: {', '.join(seen.names)}" if seen else ""
     say(as_started("\n".join(filter(None, (ready + ("" if plan.actions else "; nothing to do"), plan.notice)))))
 
 
-@task(help={"name": NAME, "json": "print the checks as JSON"})
-def check(c: Context, name: str = "", json: bool = False) -> None:
+@task(help={"name": NAME, "json": "print the checks as JSON", "context": CONTEXT})
+def check(c: Context, name: str = "", json: bool = False, context: str = "") -> None:
     """Check what Flux stands on, its definitions, controllers and sources. Exit 6 with the first reason."""
     from threezone.gitops import flux_check
     from threezone.tools import install as tools
 
-    at = session(name)
+    at = session(name, context=context)
     tool = tools.find("flux", at.asked, at.lab.root)
     made = flux_check.checks(flux_check.observe(at.api, tool.version if tool else ""))
     if json:
@@ -86,15 +88,15 @@ def check(c: Context, name: str = "", json: bool = False) -> None:
     flux_check.require(made)
 
 
-@task(help={"name": NAME, "json": "print the observation as JSON"})
-def status(c: Context, name: str = "", json: bool = False) -> None:
+@task(help={"name": NAME, "json": "print the observation as JSON", "context": CONTEXT})
+def status(c: Context, name: str = "", json: bool = False, context: str = "") -> None:
     """Show Flux's controllers and objects: ready, revision, message, age. Exit 6 when something is not as it should be.
 
     A suspended object is as it should be. The age is that of its present state.
     """
     from threezone.gitops import flux, flux_installation, flux_objects
 
-    at = session(name)
+    at = session(name, context=context)
     seen = flux_installation.observe(at.api)
     states = [flux_objects.state(each) for each in flux_objects.observe(at.api)]
     looked = flux.Flux(seen.version, seen.components) if seen else flux.Flux("", ())
@@ -125,7 +127,9 @@ def status(c: Context, name: str = "", json: bool = False) -> None:
         "namespace": NAMESPACE,
         "with-source": "reconcile what the objects read from first",
         "timeout": TIMEOUT,
+        "yes": YES,
         "name": NAME,
+        "context": CONTEXT,
     },
 )
 def reconcile(  # noqa: PLR0917  every option of a task is a parameter
@@ -134,13 +138,16 @@ def reconcile(  # noqa: PLR0917  every option of a task is a parameter
     namespace: str = "",
     with_source: bool = False,
     timeout: int = 0,
+    yes: bool = False,
     name: str = "",
+    context: str = "",
 ) -> None:
     """Have Flux reconcile now, and watch until it has: done, or the failure in Flux's words."""
     from threezone.errors import UsageError
     from threezone.gitops import flux_objects, flux_reconcile
 
-    at = session(name)
+    at = session(name, context=context)
+    ask(at, "Flux reconciles now", yes=yes)
     found, chosen = _chosen(at, object, namespace)
     if suspended := [each.what for each in chosen if each.suspended]:
         raise UsageError(f"{', '.join(suspended)} is suspended", fix="./run invoke flux.resume --object …")
@@ -153,19 +160,29 @@ def reconcile(  # noqa: PLR0917  every option of a task is a parameter
 
 @task(
     iterable=["object"],
-    help={"object": OBJECT, "all": "all that Flux reconciles", "namespace": NAMESPACE, "name": NAME},
+    help={
+        "object": OBJECT,
+        "all": "all that Flux reconciles",
+        "namespace": NAMESPACE,
+        "yes": YES,
+        "name": NAME,
+        "context": CONTEXT,
+    },
 )
-def suspend(
+def suspend(  # noqa: PLR0917  every option of a task is a parameter
     c: Context,
     object: list[str],  # noqa: A002  the option's name
     all: bool = False,  # noqa: A002  the option's name
     namespace: str = "",
+    yes: bool = False,
     name: str = "",
+    context: str = "",
 ) -> None:
     """Suspend objects of Flux: commits move nothing, and manual changes stay, until flux.resume."""
     from threezone.gitops import flux_reconcile
 
-    at = session(name)
+    at = session(name, context=context)
+    ask(at, "objects of Flux are suspended", yes=yes)
     found, chosen = _chosen(at, object, namespace, every=all)
     # A HelmRelease makes its HelmChart anew as it likes it: to suspend that one says nothing.
     wanted = chosen or tuple(each for each in found if not each.static and each.kind.kind != "HelmChart")
@@ -176,7 +193,15 @@ def suspend(
 
 @task(
     iterable=["object"],
-    help={"object": OBJECT, "all": "all that is suspended", "namespace": NAMESPACE, "timeout": TIMEOUT, "name": NAME},
+    help={
+        "object": OBJECT,
+        "all": "all that is suspended",
+        "namespace": NAMESPACE,
+        "timeout": TIMEOUT,
+        "yes": YES,
+        "name": NAME,
+        "context": CONTEXT,
+    },
 )
 def resume(  # noqa: PLR0917  every option of a task is a parameter
     c: Context,
@@ -184,12 +209,15 @@ def resume(  # noqa: PLR0917  every option of a task is a parameter
     all: bool = False,  # noqa: A002  the option's name
     namespace: str = "",
     timeout: int = 0,
+    yes: bool = False,
     name: str = "",
+    context: str = "",
 ) -> None:
     """Resume suspended objects and watch until Flux has reconciled them: done, or the failure in Flux's words."""
     from threezone.gitops import flux_reconcile
 
-    at = session(name)
+    at = session(name, context=context)
+    ask(at, "objects of Flux are resumed", yes=yes)
     found, chosen = _chosen(at, object, namespace, every=all)
     targets = tuple(each for each in chosen or found if each.suspended)
     if not targets:
@@ -206,6 +234,7 @@ def resume(  # noqa: PLR0917  every option of a task is a parameter
         "yes": "answer yes to the question",
         "timeout": TIMEOUT,
         "name": NAME,
+        "context": CONTEXT,
     }
 )
 def uninstall(  # noqa: PLR0917  every option of a task is a parameter
@@ -216,6 +245,7 @@ def uninstall(  # noqa: PLR0917  every option of a task is a parameter
     yes: bool = False,
     timeout: int = 0,
     name: str = "",
+    context: str = "",
 ) -> None:
     """Remove Flux and its objects, in the order in which nothing hangs. What Flux applied stays, unless --prune.
 
@@ -224,13 +254,13 @@ def uninstall(  # noqa: PLR0917  every option of a task is a parameter
     from threezone.gitops import flux_uninstall
     from threezone.plan import describe
 
-    at = session(name)
+    at = session(name, context=context)
     seen = flux_uninstall.observe(at.api)
     plan = flux_uninstall.plan(seen, prune=prune, keep_namespace=keep_namespace)
     if dry_run or not plan.actions:
         say(as_started("\n".join((describe(plan.actions), *plan.notices))))
         return
-    consent(plan.actions, yes=yes)
+    consent(elsewhere(at, plan.actions), yes=yes)
     seconds = timeout or at.lab.settings.gitops.timeout
     flux_uninstall.apply(at.api, seen, plan.actions, prune=prune, seconds=seconds)
     workloads = "what it applied is gone too" if prune else "what it applied runs on"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke import Context
 
 from threezone.tasks.edge import as_started, consent, emit, say, table, task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from threezone.plan import Action
 
 CHANNEL = "where tools and images come from: auto (by reachability), release, source"
 NAME = "the cluster's name (default: threezone.cluster.name in invoke.yaml)"
@@ -31,6 +36,15 @@ def session(name: str = "", channel: str = "", context: str = "") -> Any:
         raise UsageError("a cluster is named by --name or by --context, not by both", fix="leave one of them out")
     lab = Lab(root, chosen, settings.cluster_name(name or chosen.cluster.name), context)
     return Session(lab, cast("settings.Channel", channel) if channel else chosen.channel)
+
+
+def elsewhere(at: Any, actions: Sequence[Action]) -> Sequence[Action]:
+    """The same plan; on a cluster that we did not make, each of its actions needs a yes."""
+    from dataclasses import replace
+
+    if not at.lab.foreign:
+        return actions
+    return [replace(each, sentence=f"{each.sentence} (on {at.lab.foreign})", asks=True) for each in actions]
 
 
 def ask(at: Any, what: str, *, yes: bool) -> None:
