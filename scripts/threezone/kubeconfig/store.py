@@ -31,9 +31,11 @@ _NO_LOCK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 # kubectl reads the files, then locks, reads again and removes whatever it had not seen the first time (client-go
 # v0.35.0, tools/clientcmd/config.go, ModifyConfig): one that read just before our rename would silently take our entry
 # away. So the lock is held on for longer than kubectl needs from its reading to its lock, and such a kubectl fails with
-# "file exists" instead. Measured: 1 ms for a small file, 60 to 120 ms for each MB of a large one.
-_SETTLE = 0.05  # seconds
-_SETTLE_PER_BYTE = 0.12e-6  # seconds
+# "file exists" instead. It needs 1 ms for a small file and 60 to 120 ms for each MB of a large one, on an idle machine;
+# on a busy one as many times more as our own work under the lock, which is why that is the measure.
+_SETTLE = 0.05  # seconds, at least
+_SETTLE_TIMES = 6  # the time that we had the lock until the rename
+_SETTLE_MOST = 1.0  # seconds
 
 
 Parse = Callable[[bytes, str], Document]
@@ -96,9 +98,9 @@ def update(
     if _same(change(view.document), view.document) and not any(map(_is_locked, names)):
         return False
     with _locked(names, timeout) as writable:
+        locked = time.monotonic()
         view, parts = _read(names, locked=True, parse=parse)
         changed = _distribute(view, parts, change(view.document))
-        settle = 0.0
         for name in changed:
             if name not in writable:
                 raise _unwritable(name)
@@ -108,11 +110,15 @@ def update(
                     f"{name} holds more than one YAML document; kubectl reads only the first, and so does threezone",
                     fix=f"remove everything after the first document in {name}",
                 )
-            text = document.dump(content)
-            _write(name, text)
-            settle = max(settle, _SETTLE + len(text) * _SETTLE_PER_BYTE)
-        time.sleep(settle)
+            _write(name, document.dump(content))
+        if changed:
+            _let_kubectl_fail(time.monotonic() - locked)
     return bool(changed)
+
+
+def _let_kubectl_fail(took: float) -> None:
+    """Keep the lock for as long as a kubectl that read before our write may need to come to it."""
+    time.sleep(min(max(_SETTLE, _SETTLE_TIMES * took), _SETTLE_MOST))
 
 
 def break_lock(env: Mapping[str, str] | None = None) -> tuple[str, ...]:

@@ -450,7 +450,9 @@ def test_writers_in_threads_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "config"
     env = environment(path)
     names = [f"c{number}" for number in range(24)]
-    threads = [threading.Thread(target=store.update, args=(add(name),), kwargs={"env": env}) for name in names]
+    threads = [
+        threading.Thread(target=store.update, args=(add(name),), kwargs={"env": env, "timeout": 120}) for name in names
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
