@@ -33,11 +33,18 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class GitOps(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What Flux reconciles: `path` in the commit, on `branch` of `repository` in the lab's Git server."""
+    """What Flux reconciles: `path` in the commit, on `branch` of `repository` in the lab's Git server, or of `url`.
+
+    `credentials` is a file with what Flux reads `url` with, `known_hosts` has that host's SSH keys; both may begin
+    with `~`, and are relative to the project's root.
+    """
 
     path: str = "local/gitops/clusters/local"
     branch: str = "main"
     repository: str = "lab"
+    url: str = ""
+    credentials: str = ""
+    known_hosts: str = "~/.ssh/known_hosts"
     timeout: Seconds = 180
 
 

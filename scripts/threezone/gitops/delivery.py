@@ -92,10 +92,12 @@ def declare(
     namespace: str = NAMESPACE,
     interval: str = "1m0s",
     wait: bool = True,
+    secret: str = "",
 ) -> None:
     """Tell Flux what to reconcile (server-side apply; nothing changes when it is declared already).
 
-    With `wait` Flux calls a revision ready when all its objects are healthy, else when they are applied.
+    With `wait` Flux calls a revision ready when all its objects are healthy, else when they are applied. `secret` is
+    the name of the Secret that it reads the source with.
     """  # fmt: skip
     source, kustomization = Target(name, namespace).paths
     api.apply(
@@ -104,7 +106,8 @@ def declare(
             "apiVersion": "source.toolkit.fluxcd.io/v1",
             "kind": "GitRepository",
             "metadata": {"name": name, "namespace": namespace},
-            "spec": {"url": url, "ref": {"branch": branch}, "interval": interval, "timeout": "60s"},
+            "spec": {"url": url, "ref": {"branch": branch}, "interval": interval, "timeout": "60s"}
+            | ({"secretRef": {"name": secret}} if secret else {}),
         },
     )
     api.apply(
@@ -200,6 +203,10 @@ def handled(item: Json) -> str:
 FINAL = {"BuildFailed", "ReconciliationFailed", "HealthCheckFailed", "PruneFailed"}
 
 
+# How go-git and the SSH library below it say that credentials or host keys are wrong; trying again does not heal that.
+REFUSED = r"authenticat|authorization failed|knownhosts: |secret '?[^ ]+'? not found"
+
+
 class Unhealthy(DeliveryError):
     """A delivered object that cannot become healthy, and the pod (namespace/name) that holds it back."""
 
@@ -251,6 +258,12 @@ def _unfetched(source: Json, at: Target, revision: str, stamp: str) -> list[str]
             f"the source {source['metadata']['name']} does not hold {short(revision)}: it holds {short(held)}",
             evidence=words,
             fix="push that commit to the branch that Flux follows: ./run invoke gitops.push",
+        )
+    if stamp and handled(source) == stamp and re.search(REFUSED, words):
+        raise DeliveryError(
+            f"Flux is not let into {source['spec']['url']}",
+            evidence=words,
+            fix="correct the credentials (threezone.gitops in invoke.yaml), and ./run invoke gitops.push",
         )
     return [f"Flux to fetch {short(revision)} (it has {short(held) or 'nothing'}: {_progress(source)})"]
 

@@ -26,6 +26,7 @@ PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 PRIVATE = 0o600
 LABELS = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "threezone"}
+OURS: Json = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}}
 
 
 def url(repository: str) -> str:
@@ -108,10 +109,7 @@ def objects(image: str, repositories: Sequence[str], secret: str) -> list[tuple[
         ],
     }
     return [
-        (
-            f"/api/v1/namespaces/{NAMESPACE}",
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}},
-        ),
+        (f"{NAMESPACES}/{NAMESPACE}", OURS),
         (
             f"{core}/secrets/{SECRET}",
             {
@@ -169,6 +167,12 @@ def serve(api: Api, *, image: str, repository: str, secret: str) -> tuple[str, .
         for path, wanted in objects(image, repositories, secret):
             api.apply(path, wanted)
     return repositories
+
+
+def make_namespace(api: Api) -> None:
+    """Have the namespace alone, for what stands in it without a Git server."""
+    namespace_usable(api, NAMESPACE)
+    api.apply(f"{NAMESPACES}/{NAMESPACE}", OURS)
 
 
 def is_here(api: Api) -> bool:

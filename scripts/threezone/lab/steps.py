@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NoReturn
 
 from threezone import labels, process
 from threezone.cluster import kind, lifecycle
 from threezone.errors import Declined, UsageError
 from threezone.events import note, step
-from threezone.gitops import delivery, flux, flux_installation, flux_manifests, forward, repository, server
+from threezone.gitops import delivery, flux, flux_installation, flux_manifests, forward, remote, repository, server
 from threezone.gitops.repository import Commit
 from threezone.images import build
 from threezone.images.docker import Image
@@ -204,6 +206,9 @@ def push(session: Session, commit: Commit, *, force: bool = False) -> None:
     """
     gitops = session.lab.settings.gitops
     flux.require(flux.observe(session.api))
+    if gitops.url:
+        remote.push(session.lab.root, commit, remote.check(gitops.url), gitops.branch, force=force)
+        return
     secret = server.password(session.api, session.lab.key)
     with repository.forwarded(
         session.tools["kubectl"], session.lab.context, server.NAMESPACE, f"service/{server.NAME}", 80
@@ -217,16 +222,36 @@ def push(session: Session, commit: Commit, *, force: bool = False) -> None:
 def reconcile(session: Session, commit: Commit) -> str:
     """Have Flux fetch and apply a pushed commit and wait for exactly that revision, which is returned."""
     gitops, at = session.lab.settings.gitops, session.lab.delivery
+    if gitops.url and session.lab.foreign:
+        server.make_namespace(session.api)
     delivery.declare(
         session.api,
         name=gitops.repository,
-        url=server.url(gitops.repository),
+        url=gitops.url or server.url(gitops.repository),
         branch=gitops.branch,
         path=commit.path,
         namespace=at.namespace,
+        secret=give_credentials(session, at) if gitops.url else "",
     )
     revision = f"{gitops.branch}@sha1:{commit.sha}"
     return delivery.wait_applied(session.api, at, revision, delivery.request(session.api, at), gitops.timeout)
+
+
+def give_credentials(session: Session, at: delivery.Target) -> str:
+    """Bring what Flux reads the remote source with into a Secret; without any, what is there already stays.
+
+    Returns the Secret's name, "" when there is none: the repository is public then.
+    """
+    gitops, name = session.lab.settings.gitops, f"{at.name}-git"
+    path = f"/api/v1/namespaces/{at.namespace}/secrets/{name}"
+    file, known_hosts = (
+        session.lab.root / Path(each).expanduser() for each in (gitops.credentials, gitops.known_hosts)
+    )
+    found = remote.credentials(gitops.url, file if gitops.credentials else None, known_hosts, os.environ)
+    if found is None:
+        return name if session.api.get(path) else ""
+    session.api.apply(path, remote.secret(name, at.namespace, found))
+    return name
 
 
 def unsettled(world: World) -> list[str]:
