@@ -124,8 +124,10 @@ def push(root: Path, commit: Commit, url: str, branch: str, *, force: bool = Fal
         if seen.exit_code == 0 and seen.stdout.split("\t")[0] == commit.sha:
             running.result = "already there"
             return
-        argv = ["git", "-C", root, "push", "--porcelain", *(["--force"] if force else []), url, f"{commit.sha}:{ref}"]
-        done = process.run(argv, env=env, timeout=300, check=False)
+        options = ["--porcelain", *(["--force"] if force else [])]
+        done = process.run(
+            ["git", "-C", root, "push", *options, url, f"{commit.sha}:{ref}"], env=env, timeout=300, check=False
+        )
         if done.exit_code == 0:
             return
         words = process.redact(done.stdout + done.stderr).strip()
