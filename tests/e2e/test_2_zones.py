@@ -246,8 +246,7 @@ def test_the_gitlab_job_is_told_why_and_the_export_works(gateway: Project, tmp_p
         assert f"Could not resolve host: {name}" in trapped["why"]
         told = job.invoke("kubeconfig.check", "--name", GATEWAY, check=False)
         assert told.exit_code == 5
-        assert name in told.stderr
-        assert "Docker Desktop" in told.stderr
+        assert "Only Docker Desktop knows that name" in " ".join(told.stderr.replace("|", " ").split())
         job.run("install", "-D", "--mode=600", "/root/ci.yaml", "/root/gitlab/config")
         holds(job, AT_GATEWAY)
 
