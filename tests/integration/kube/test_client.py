@@ -9,9 +9,9 @@ import urllib3
 from threezone.kube import client
 from threezone.kube.client import Api, Refused
 
-BUSY = (429, {"Retry-After": "1"}, '{"message": "storage is (re)initializing"}')
-WELL = (200, {}, '{"items": []}')
 Answer = tuple[int, dict[str, str], str]
+BUSY: Answer = (429, {"Retry-After": "1"}, '{"message": "storage is (re)initializing"}')
+WELL: Answer = (200, {}, '{"items": []}')
 
 
 @contextmanager
