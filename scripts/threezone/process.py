@@ -321,7 +321,7 @@ def paste(argv: Sequence[str | Path]) -> str:
 
 
 def browse(url: str) -> bool:
-    """Open a page in the user's browser; False where there is none. The standard library knows $BROWSER and desktops."""
+    """Open a page in the browser; False where there is none. The standard library knows $BROWSER and desktops."""
     import webbrowser
 
     return webbrowser.open(url)
