@@ -44,14 +44,14 @@ class Server:
     def git(self, *argv: str | Path, check: bool = True, env: dict[str, str] | None = None) -> Completed:
         return self.lab.run("git", *argv, check=check, env={**self.env, **(env or {})})
 
-    def clone(self, name: str) -> Path:
-        self.git("clone", "--quiet", self.url, self.home / name)
+    def clone(self, name: str, *options: str) -> Path:
+        self.git("clone", "--quiet", *options, self.url, self.home / name)
         return self.home / name
 
     def commit(self, work: Path, text: str) -> str:
         (work / "file").write_text(text)
         self.git("-C", work, "add", "--all")
-        self.git("-C", work, "commit", "--quiet", "--message", text)
+        self.git("-C", work, "commit", "--quiet", "--allow-empty", "--message", text)
         return self.git("-C", work, "rev-parse", "HEAD").stdout.strip()
 
     def refs(self) -> dict[str, str]:
@@ -63,7 +63,7 @@ class Server:
 def server(lab: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made = Server(lab, tmp_path_factory.mktemp("git"))
     work = made.clone("first")
-    made.git("-C", work, "switch", "--quiet", "--create", "main")
+    made.git("-C", work, "switch", "--quiet", "--force-create", "main")
     made.commit(work, "first")
     made.git("-C", work, "push", "--quiet", "origin", "main")
     yield made
@@ -92,10 +92,14 @@ def test_the_repositories_do_not_know_each_other(server: Server) -> None:
 
 def test_a_big_pack_goes_there_and_comes_back(server: Server) -> None:
     work = server.home / "first"
+    server.git("-C", work, "switch", "--quiet", "--create", "big")
     (work / "big").write_bytes(os.urandom(BIG))
     server.commit(work, "big")
-    server.git("-C", work, "push", "--quiet", "origin", "main")
-    assert (server.clone("second") / "big").read_bytes() == (work / "big").read_bytes()
+    server.git("-C", work, "push", "--quiet", "origin", "big")
+    back = server.clone("second", "--branch", "big")
+    assert (back / "big").read_bytes() == (work / "big").read_bytes()
+    server.git("-C", work, "push", "--quiet", "origin", "--delete", "big")  # the next clones are small again
+    server.git("-C", work, "switch", "--quiet", "main")
 
 
 def test_a_commit_that_does_not_follow_is_rejected(server: Server) -> None:

@@ -1,0 +1,93 @@
+"""`--context`: a cluster that threezone did not make is delivered to, and left as it was found."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.e2e.project import BY_HAND, Project
+
+pytestmark = pytest.mark.timeout(3600)
+
+CONTEXT = f"kind-{BY_HAND}"
+AT = ("--context", CONTEXT)
+KINDS = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,persistentvolumes"
+
+
+def everything(project: Project) -> set[str]:
+    """What can be left behind in a cluster outside of a namespace, and the namespaces themselves."""
+    listed = project.json("get", KINDS, context=CONTEXT)["items"]
+    return {f"{each['kind']} {each['metadata']['name']} {each['metadata']['uid']}" for each in listed}
+
+
+def status(project: Project) -> Any:
+    return json.loads(project.invoke("flux.status", "--json", *AT, check=False).stdout)
+
+
+@pytest.fixture
+def foreign(lab: Project, by_hand: str) -> Project:  # noqa: ARG001  made by hand, before the lab
+    """The project whose kubeconfig has the cluster made by hand, too."""
+    return lab
+
+
+def test_a_cluster_made_by_hand_is_delivered_to_and_left_as_it_was(foreign: Project) -> None:
+    before, ours = everything(foreign), foreign.json("get", "namespaces")["items"]
+    try:
+        for task in ("flux.install", "gitops.serve", "gitops.push"):
+            refused = foreign.invoke(task, *AT, check=False)
+            assert refused.exit_code == 8, refused.stderr
+            assert CONTEXT in refused.stderr
+        assert everything(foreign) == before, "nothing is changed before the yes"
+
+        foreign.invoke("flux.install", *AT, "--yes", timeout=1200)
+        foreign.invoke("gitops.serve", *AT, "--yes", timeout=1200)
+        sha = foreign.run("git", "rev-parse", "HEAD").stdout.strip()
+        assert f"@sha1:{sha}" in foreign.invoke("gitops.push", *AT).stdout, "the yes is for what is ours there"
+        assert sha in foreign.invoke("gitops.wait", "--revision", "HEAD", *AT).stdout
+        seen = status(foreign)
+        assert [(each["kind"], each["namespace"], each["name"], each["ready"]) for each in seen["objects"]] == [
+            ("GitRepository", "threezone", "lab", True),
+            ("Kustomization", "threezone", "lab", True),
+        ]
+        foreign.invoke("flux.suspend", "--all", *AT)
+        foreign.invoke("flux.resume", "--all", *AT)
+        proved = json.loads(foreign.invoke("gitops.prove", "--json", *AT, timeout=1200).stdout)
+        assert (proved["ok"], proved["context"], len(proved["phases"])) == (True, CONTEXT, 7)
+    finally:
+        foreign.invoke("gitops.serve", "--remove", "--yes", *AT, check=False)
+        foreign.invoke("flux.uninstall", "--yes", *AT, check=False)
+    assert everything(foreign) == before
+    assert not list(foreign.state.glob("context-*"))
+    assert foreign.json("get", "namespaces")["items"] == ours, "the lab is another cluster"
+
+
+def test_a_flux_that_is_there_is_used_as_it_is(foreign: Project) -> None:
+    before = everything(foreign)
+    flux = foreign.tool("flux")
+    foreign.invoke("flux.install", *AT, "--yes", timeout=1200)  # the images are in the nodes, and then:
+    manifests = foreign.run(flux, "install", "--export", "--components=source-controller,kustomize-controller").stdout
+    file = foreign.root.parent / "flux.yaml"
+    file.write_text(manifests)
+    try:
+        # Somebody else's hand has put it there.
+        foreign.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=somebody", "-f", str(file),
+                        context=CONTEXT)  # fmt: skip
+        foreign.invoke("gitops.serve", *AT, "--yes", timeout=1200)
+        versions = foreign.json("get", "deployments", "--namespace", "flux-system", context=CONTEXT)["items"]
+        foreign.invoke("gitops.push", *AT)
+        after = foreign.json("get", "deployments", "--namespace", "flux-system", context=CONTEXT)["items"]
+        assert [each["spec"] for each in after] == [each["spec"] for each in versions]
+        in_its_namespace = [each for each in status(foreign)["objects"] if each["namespace"] == "flux-system"]
+        assert in_its_namespace == []
+    finally:
+        foreign.invoke("gitops.serve", "--remove", "--yes", *AT, check=False)
+        foreign.invoke("flux.uninstall", "--yes", *AT, check=False)
+    assert everything(foreign) == before
+
+
+def test_an_unknown_context_and_two_names_are_refused(foreign: Project) -> None:
+    unknown = foreign.invoke("flux.status", "--context", "nowhere", check=False)
+    assert (unknown.exit_code, "there is no kubeconfig entry nowhere" in unknown.stderr) == (4, True)
+    both = foreign.invoke("flux.status", "--context", CONTEXT, "--name", "kind", check=False)
+    assert both.exit_code == 2
