@@ -15,6 +15,7 @@ from tests.e2e.project import Project
 from tests.unit.report.samples import SAMPLES, figures, passed
 
 from threezone import process
+from threezone.gitops.proof.phases import NAMES
 
 IMAGE = "threezone/e2e-browser:1"
 RECIPE = Path(__file__).with_name("containers") / "browser"
@@ -117,6 +118,16 @@ def test_the_page_of_a_real_proof_is_as_good(lab: Project, look: Look, tmp_path:
     data = json.loads(lab.invoke("gitops.prove", "--json", "--phases", "create,destroy").stdout)
     assert data["ok"] is True
     holds(draw(lab, data, tmp_path), data, look)
+
+
+def test_the_readme_s_command_proves_and_leaves_the_page(lab: Project) -> None:
+    lab.invoke("gitops.prove", "--report", "proof.html")
+    page = lab.root / "proof.html"
+    try:
+        text = page.read_text()
+        assert [phase for phase in NAMES if f">{phase}<" not in text] == []
+    finally:
+        page.unlink()
 
 
 def test_what_a_page_should_not_do_is_noticed(look: Look) -> None:
