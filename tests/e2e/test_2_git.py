@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from tests.e2e.places import Place
+from tests.e2e.places import place
 from tests.e2e.project import NAME, Project
 
 from threezone import process
@@ -160,11 +160,14 @@ def test_a_port_can_be_chosen_and_is_closed_again(server: Server) -> None:
     assert server.lab.invoke("gitops.serve", "--stop-forward").stdout == "there is no forward\n"
 
 
-def test_a_container_reaches_it_by_the_same_command(zone1: Place) -> None:
-    said = zone1.invoke("gitops.serve", "--forward").stdout
-    url = next(line.split()[-1] for line in said.splitlines() if line.startswith("git clone"))
-    assert "refs/heads/main" in zone1.run("git", "ls-remote", url).stdout
-    assert "is closed" in zone1.invoke("gitops.serve", "--stop-forward").stdout
+@pytest.mark.usefixtures("places")
+def test_a_container_reaches_it_by_the_same_command(lab: Project) -> None:
+    with place(lab, "git") as stand:
+        stand.invoke("kubeconfig.connect")
+        said = stand.invoke("gitops.serve", "--forward").stdout
+        url = next(line.split()[-1] for line in said.splitlines() if line.startswith("git clone"))
+        assert "refs/heads/main" in stand.run("git", "ls-remote", url).stdout
+        assert "is closed" in stand.invoke("gitops.serve", "--stop-forward").stdout
 
 
 # A commit is delivered without another command
