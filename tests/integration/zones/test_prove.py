@@ -366,7 +366,7 @@ def test_the_client_s_key_leaves_no_file_behind(pki: Pki, tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("user", "words"),
     [
-        ("{client-certificate-data: '*', client-key-data: YQ==}", "illegal base64 data in users.user.client-certificate-data"),
+        ("{client-certificate-data: '*', client-key-data: YQ==}", "illegal base64 data in users.user.client-cert"),
         ("{client-certificate-data: YQ==, client-key-data: YQ==}", "of the context kind-kind cannot be used"),
         ("{client-certificate: missing.crt, client-key-data: YQ==}", "missing.crt, which the context kind-kind names"),
         ("{tokenFile: missing}", "missing, which the context kind-kind names, cannot be read"),
