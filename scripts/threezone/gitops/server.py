@@ -13,7 +13,7 @@ from pathlib import Path
 from threezone import paths, process
 from threezone.errors import UsageError
 from threezone.events import step
-from threezone.kube import pods
+from threezone.kube import pods, proxy
 from threezone.kube.client import Api, Json, Refused
 from threezone.kube.waiting import NAMESPACES, World, namespace_usable, wait_for
 
@@ -24,6 +24,8 @@ PORT = 8080
 SECRET = "git-password"  # noqa: S105  the object's name
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
+SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
+_OF_SERVICE = "kubernetes.io/service-name"  # discovery/v1: LabelServiceName
 PRIVATE = 0o600
 LABELS = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "threezone"}
 OURS: Json = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}}
@@ -208,7 +210,22 @@ def missing(world: World) -> list[str]:
     return lines
 
 
+def unrouted(world: World) -> list[str]:
+    """The judge of the Service's address: whether it has a pod to lead to. Pure."""
+    slices = [s for s in world[SLICES].values() if s["metadata"].get("labels", {}).get(_OF_SERVICE) == NAME]
+    endpoints = [endpoint for one in slices for endpoint in one.get("endpoints") or []]
+    ready = any((endpoint.get("conditions") or {}).get("ready") for endpoint in endpoints)
+    return [] if ready else ["the Git server's endpoint"]
+
+
 def wait_ready(api: Api, seconds: float) -> None:
-    """Watch until the Git server answers."""
+    """Watch until the Git server answers at its Service's address."""
     with step("wait for the Git server"):
-        wait_for(api, [PODS, DEPLOYMENTS], missing, seconds=seconds, what="the Git server")
+        wait_for(
+            api,
+            [PODS, DEPLOYMENTS, SLICES],
+            lambda world: [*missing(world), *unrouted(world)],
+            seconds=seconds,
+            what="the Git server",
+        )
+        proxy.settled(api)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import urllib3
 
-from threezone.kube import client
+from threezone.kube import client, proxy
 from threezone.kube.client import Api, Refused
 
 Answer = tuple[int, dict[str, str], str]
@@ -62,3 +62,20 @@ def test_a_refusal_that_names_no_time_is_final() -> None:
     with serving((429, {}, '{"message": "no"}'), WELL) as (api, asked), pytest.raises(Refused, match="429: no"):
         api.get("/apis/things")
     assert len(asked) == 1
+
+
+def test_kube_proxy_is_waited_for_while_it_has_changes_to_write() -> None:
+    nodes: Answer = (200, {}, '{"items": [{"metadata": {"name": "one"}}]}')
+    moments = [f"2026-11-21T13:58:0{second}Z" for second in (1, 2)]
+    waits: Answer = (200, {}, f'{{"lastUpdated": "{moments[0]}", "currentTime": "{moments[1]}"}}')
+    done: Answer = (200, {}, f'{{"lastUpdated": "{moments[1]}", "currentTime": "{moments[1]}"}}')
+    with serving(nodes, waits, waits, done) as (api, asked):
+        proxy.settled(api)
+        assert asked == ["/api/v1/nodes", *["/api/v1/nodes/one:10256/proxy/healthz"] * 3]
+
+
+def test_where_kube_proxy_does_not_answer_nothing_is_waited_for() -> None:
+    nodes: Answer = (200, {}, '{"items": [{"metadata": {"name": "one"}}]}')
+    with serving(nodes, (503, {}, '{"message": "no kube-proxy"}')) as (api, asked):
+        proxy.settled(api)
+        assert len(asked) == 2
