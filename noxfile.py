@@ -1,4 +1,4 @@
-"""The checks of this project: `./run nox` runs all but bench and campaign, `./run nox -s tests -- -k kubeconfig` some.
+"""The checks of this project: `./run nox` runs all that CI runs, `./run nox -s tests -- -k kubeconfig` some.
 
 Sessions run in the environment that ./run made from requirements.lock instead of one each: the hashes of one lock file
 hold for everything that runs here, nothing is installed twice, and all of it works without a network.
@@ -53,10 +53,20 @@ def tests(session: nox.Session) -> None:
     pytest(session, "tests/unit", "tests/integration")
 
 
+# Half an hour of Flux, whole: every way in which a proof, a source or an installation may fail.
+DELIVERY = [f"tests/e2e/test_{name}.py" for name in ("2_proof", "2_remote", "3_context", "3_flux")]
+
+
 @nox.session
 def e2e(session: nox.Session) -> None:
     """The promises on a real engine, kind and Flux. As root, running this is consent to install the engine."""
-    pytest(session, "tests/e2e", options=["--timeout=3600"])
+    pytest(session, "tests/e2e", options=["--timeout=3600", *(f"--ignore={path}" for path in DELIVERY)])
+
+
+@nox.session(default=False)
+def delivery(session: nox.Session) -> None:
+    """Flux and the proof in every way in which they may fail: half an hour of it. Not part of CI."""
+    pytest(session, *DELIVERY, options=["--timeout=3600"])
 
 
 @nox.session(default=False)
