@@ -12,7 +12,7 @@ pytestmark = pytest.mark.timeout(3600)
 
 def test_eight_writers_of_ours_and_four_of_kubectl_s_lose_nothing_in_two_hundred_rounds(tmp_path: Path) -> None:
     kubectl = ensure(("kubectl",))["kubectl"].path
-    outcome = race(tmp_path, kubectl, ours=8, theirs=4, rounds=200, pause=0.8)
+    outcome = race(tmp_path, kubectl, ours=8, theirs=4, rounds=200, pause=1.5)
     print(outcome)  # noqa: T201 - `pytest -s` shows the figures
     assert outcome.missing == ()
     assert outcome.entries == 12 * 200

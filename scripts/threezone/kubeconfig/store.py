@@ -31,10 +31,10 @@ _NO_LOCK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 # kubectl reads the files, then locks, reads again and removes whatever it had not seen the first time (client-go
 # v0.35.0, tools/clientcmd/config.go, ModifyConfig): one that read just before our rename would silently take our entry
 # away. So the lock is held on for longer than kubectl needs from its reading to its lock, and such a kubectl fails with
-# "file exists" instead. It needs 1 ms for a small file and 60 to 120 ms for each MB of a large one, on an idle machine;
-# on a busy one as many times more as our own work under the lock, which is why that is the measure.
+# "file exists" instead. Between the two kubectl does little more than parse: for 1 ms where the file is small, for 300 to
+# 600 ms where it has 5 MB. Our own parsing takes a third of that, and longer on a busy machine, as kubectl's does.
 _SETTLE = 0.05  # seconds, at least
-_SETTLE_TIMES = 6  # the time that we had the lock until the rename
+_SETTLE_TIMES = 5  # our own parsing
 _SETTLE_MOST = 1.0  # seconds
 
 
@@ -93,12 +93,20 @@ def update(
     Raises UsageError: a file that cannot be read or written, or a lock that others hold for `timeout` seconds.
     """
     names = files(env)
-    parse = functools.cache(document.parse)  # most often nothing was written between the two looks
+    parsing = 0.0
+
+    @functools.cache  # most often nothing was written between the two looks
+    def parse(text: bytes, name: str) -> Document:
+        nonlocal parsing
+        began = time.monotonic()
+        parsed = document.parse(text, name)
+        parsing = time.monotonic() - began
+        return parsed
+
     view, _ = _read(names, locked=False, parse=parse)
     if _same(change(view.document), view.document) and not any(map(_is_locked, names)):
         return False
     with _locked(names, timeout) as writable:
-        locked = time.monotonic()
         view, parts = _read(names, locked=True, parse=parse)
         changed = _distribute(view, parts, change(view.document))
         for name in changed:
@@ -112,13 +120,13 @@ def update(
                 )
             _write(name, document.dump(content))
         if changed:
-            _let_kubectl_fail(time.monotonic() - locked)
+            _let_kubectl_fail(parsing)
     return bool(changed)
 
 
-def _let_kubectl_fail(took: float) -> None:
+def _let_kubectl_fail(parsing: float) -> None:
     """Keep the lock for as long as a kubectl that read before our write may need to come to it."""
-    time.sleep(min(max(_SETTLE, _SETTLE_TIMES * took), _SETTLE_MOST))
+    time.sleep(min(max(_SETTLE, _SETTLE_TIMES * parsing), _SETTLE_MOST))
 
 
 def break_lock(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
