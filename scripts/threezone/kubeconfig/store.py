@@ -31,8 +31,8 @@ _NO_LOCK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 # kubectl reads the files, then locks, reads again and removes whatever it had not seen the first time (client-go
 # v0.35.0, tools/clientcmd/config.go, ModifyConfig): one that read just before our rename would silently take our entry
 # away. So the lock is held on for longer than kubectl needs from its reading to its lock, and such a kubectl fails with
-# "file exists" instead. Between the two kubectl does little more than parse: for 1 ms where the file is small, for 300 to
-# 600 ms where it has 5 MB. Our own parsing takes a third of that, and longer on a busy machine, as kubectl's does.
+# "file exists" instead. Between the two kubectl does little more than parse: for 1 ms where the file is small, for 300
+# to 600 ms where it has 5 MB. Our own parsing takes a third of that, and longer on a busy machine, as kubectl's does.
 _SETTLE = 0.05  # seconds, at least
 _SETTLE_TIMES = 5  # our own parsing
 _SETTLE_MOST = 1.0  # seconds
