@@ -253,7 +253,7 @@ def missing(world: World, at: Target, revision: str, stamp: str = "") -> list[st
 def _unfetched(source: Json, at: Target, revision: str, stamp: str) -> list[str]:
     held, words = _fetched(source), str(condition(source, "Ready").get("message", ""))
     _movable(source, at.source_kind)
-    if stamp and handled(source) == stamp and _ready(source):
+    if stamp and handled(source) == stamp and _ready(source) and not _arriving(source, revision):
         raise DeliveryError(
             f"the source {source['metadata']['name']} does not hold {short(revision)}: it holds {short(held)}",
             evidence=words,
@@ -266,6 +266,16 @@ def _unfetched(source: Json, at: Target, revision: str, stamp: str) -> list[str]
             fix="correct the credentials (threezone.gitops in invoke.yaml), and ./run invoke gitops.push",
         )
     return [f"Flux to fetch {short(revision)} (it has {short(held) or 'nothing'}: {_progress(source)})"]
+
+
+def _arriving(source: Json, revision: str) -> bool:
+    """Whether the revision is fetched, or something still is: conditions are written before the artifact is.
+
+    fluxcd/pkg, runtime/patch: Helper.Patch sends the conditions first and the rest of the status in another request.
+    """
+    words = condition(source, "Ready").get("message", "")
+    named = any(matches(found, revision) for found in re.findall(r"[^\s'\"]+:[0-9a-f]{40,64}", words))
+    return named or condition(source, "Reconciling").get("status") == "True"
 
 
 def _progress(item: Json) -> str:

@@ -126,6 +126,22 @@ def test_a_source_that_holds_something_else_after_our_request_cannot_deliver() -
     assert delivery.missing(world(asked, kustomization(OLD)), LAB, NEW, "later"), "not asked yet"
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"type": "Ready", "status": "True", "message": f"stored artifact for revision '{NEW}'"},
+        {"type": "Reconciling", "status": "True", "message": "building artifact"},
+    ],
+)
+def test_conditions_that_are_ahead_of_the_artifact_are_waited_for(condition: Json) -> None:
+    early = source(OLD)
+    early["status"]["lastHandledReconcileAt"] = "now"
+    early["status"]["conditions"].insert(0, condition)
+    if condition["type"] == "Ready":
+        del early["status"]["conditions"][1]
+    assert delivery.missing(world(early, kustomization(OLD)), LAB, NEW, "now")
+
+
 def test_what_is_suspended_is_told_at_once_with_the_command_that_resumes_it() -> None:
     for suspended, kind in ((source(OLD), "GitRepository"), (kustomization(OLD), "Kustomization")):
         suspended["spec"]["suspend"] = True
