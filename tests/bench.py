@@ -30,7 +30,7 @@ from threezone.errors import ThreezoneError
 from threezone.kubeconfig import document, store
 from threezone.tools.install import ensure
 
-ROWS = ("list", "kubeconfig", "chooser", "create", "up")
+ROWS = ("list", "kubeconfig", "chooser", "create", "up", "deliver")
 NAME = "threezone-bench"
 PORT = 16643
 MINUTES = 60.0
@@ -275,6 +275,54 @@ def repeating(bench: Bench, runs: int) -> list[Row]:
     return [Row("`up` with nothing to do", against, tuple(ours), tuple(raw), 1.5)]
 
 
+# The sample app once more, in a namespace of its own that no Flux looks at.
+BY_HAND = """
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namespace: by-hand
+resources: [../local/gitops/apps/hello]
+"""
+
+
+def delivering(bench: Bench, runs: int) -> list[Row]:
+    """A committed text until every pod shows it: through Git and Flux, against the same manifests applied by hand.
+
+    The stages are those of the proof's phase `update`, which changes a text in the same way. Last, a reconcile that
+    finds nothing new.
+    """
+    context, by_hand = f"--context=kind-{NAME}", bench.root / "by-hand"
+    raw_commands = (
+        ("kubectl", context, "apply", f"--kustomize={by_hand}"),
+        ("kubectl", context, "--namespace=by-hand", "rollout", "status", "deployment/hello", "--timeout=180s"),
+    )
+    nothing_new = ("flux", context, "reconcile", "kustomization", "lab", "--with-source")
+    ours, raw, idle, raw_idle = [], [], [], []
+    stages: dict[str, list[float]] = {stage: [] for stage in ("push", "fetch", "apply", "settle")}
+    with events.step("commit to applied") as step:
+        step.say("bringing the lab up")
+        bench.invoke("up", "--yes", timeout=FIRST)
+        by_hand.mkdir()
+        (by_hand / "kustomization.yaml").write_text(BY_HAND)
+        for number in range(runs + 1):
+            step.say(f"run {number} of {runs}")
+            (bench.root / "local/gitops/apps/hello/index.html").write_text(f"run {number}\n")
+            bench.run("git", "commit", "--quiet", "--all", "--message", f"Run {number}")
+            raw.append(seconds(partial(bench.each, raw_commands)))
+            ours.append(seconds(lambda: bench.invoke("gitops.push")))
+            idle.append(seconds(lambda: bench.invoke("flux.reconcile")))
+            raw_idle.append(seconds(partial(bench.each, [nothing_new])))
+            proof = json.loads(bench.invoke("gitops.prove", "--phases", "create,update", "--json").stdout)
+            for stage, seen in stages.items():
+                seen.append(proof["phases"][1]["seconds"][stage])
+    hand, by_hand_seconds = "`kubectl apply`, `kubectl rollout status`", tuple(raw[1:])
+    # The first run of each makes the namespaces.
+    return [
+        Row("commit to applied, `gitops.push`", hand, tuple(ours[1:]), by_hand_seconds, 2.0),
+        *(Row(f"of a proof's update: {name}", hand, tuple(seen[1:]), by_hand_seconds) for name, seen in stages.items()),
+        Row("`flux.reconcile`, nothing new", "`flux reconcile kustomization`", tuple(idle[1:]), tuple(raw_idle[1:])),
+    ]
+
+
 @contextmanager
 def benched() -> Iterator[Bench]:
     """A bench, and nothing left of it afterwards."""
@@ -300,6 +348,7 @@ def main() -> int:
     parser.add_argument("--chooser-runs", type=int, default=60, metavar="N")
     parser.add_argument("--create-runs", type=int, default=3, metavar="N")
     parser.add_argument("--up-runs", type=int, default=7, metavar="N")
+    parser.add_argument("--deliver-runs", type=int, default=5, metavar="N")
     parser.add_argument("--json", action="store_true", help="print JSON with every single measurement")
     asked = parser.parse_args()
     only = asked.only or ROWS
@@ -317,10 +366,11 @@ def main() -> int:
                     if asked.only or error.evidence:
                         raise
                     events.note(error.message)  # a machine that cannot measure this row still measures the others
-            if {"create", "up"} & set(only):
+            if {"create", "up", "deliver"} & set(only):
                 with benched() as bench:
                     rows += creating(bench, asked.create_runs) if "create" in only else []
                     rows += repeating(bench, asked.up_runs) if "up" in only else []
+                    rows += delivering(bench, asked.deliver_runs) if "deliver" in only else []
     except ThreezoneError as error:
         sys.stderr.write(f"error: {error.message}\n{error.evidence}\n")
         return error.exit_code

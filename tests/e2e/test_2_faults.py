@@ -1,0 +1,127 @@
+"""Faults under a delivery: what carries a commit is killed or restarted, and the commit is delivered all the same."""
+
+from __future__ import annotations
+
+import json
+import queue
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from tests.e2e.project import NAME, Project
+
+from threezone import process
+
+pytestmark = pytest.mark.timeout(1200)
+
+NODE = f"{NAME}-control-plane"
+STAMP = "reconcile.fluxcd.io/requestedAt"
+
+
+def signalled(lab: Project, name: str, sign: str) -> None:
+    """Send a signal to a program in the node, by its command line."""
+    lab.run("docker", "exec", NODE, "pkill", f"--signal={sign}", "--full", f"^{name} ")
+
+
+def seen(lab: Project, kind: str) -> Any:
+    return lab.json("--namespace", "flux-system", "get", kind, "lab")
+
+
+def until(what: str, holds: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+@contextmanager
+def running(lab: Project, *task: str) -> Iterator[tuple[process.Running, queue.Queue[str]]]:
+    said: queue.Queue[str] = queue.Queue()
+    argv = [str(lab.root / "run"), "invoke", *task]
+    with process.Running(argv, cwd=lab.root, env=lab.env, on_line=said.put) as started:
+        yield started, said
+
+
+def without_git_server(lab: Project) -> None:
+    """Take the Git server's pod away; another one comes."""
+    lab.kubectl("--namespace", "threezone", "delete", "pod", "--selector=app=git", "--wait=false")
+
+
+def changed(lab: Project, text: str) -> str:
+    """Commit another text of the sample app; returns the commit."""
+    lab.write("local/gitops/apps/hello/index.html", text + "\n")
+    return lab.commit(text)
+
+
+def delivered(lab: Project, pushing: process.Running, sha: str, text: str) -> None:
+    end = pushing.wait(600)
+    assert end.exit_code == 0, end.stderr
+    assert seen(lab, "kustomization")["status"]["lastAppliedRevision"] == f"main@sha1:{sha}"
+    assert lab.invoke("app.open", "--once").stdout.strip() == text
+
+
+def test_source_controller_killed_while_it_fetches(lab: Project) -> None:
+    signalled(lab, "source-controller", "STOP")
+    before = seen(lab, "gitrepository")["metadata"]["annotations"].get(STAMP)
+    sha = changed(lab, "fetched twice")
+    with running(lab, "gitops.push") as (pushing, _):
+        until("asked for", lambda: seen(lab, "gitrepository")["metadata"]["annotations"][STAMP] != before)
+        signalled(lab, "lighttpd", "STOP")  # the fetch begins, and does not end
+        signalled(lab, "source-controller", "CONT")
+        until(
+            "fetching",
+            lambda: any(c["type"] == "Reconciling" for c in seen(lab, "gitrepository")["status"]["conditions"]),
+        )
+        signalled(lab, "source-controller", "KILL")
+        signalled(lab, "lighttpd", "CONT")
+        delivered(lab, pushing, sha, "fetched twice")
+
+
+def test_the_api_server_restarted_while_a_commit_is_applied(lab: Project) -> None:
+    signalled(lab, "kustomize-controller", "STOP")
+    sha = changed(lab, "applied twice")
+    with running(lab, "gitops.push") as (pushing, _):
+        until("fetched", lambda: seen(lab, "gitrepository")["status"]["artifact"]["revision"].endswith(sha))
+        signalled(lab, "kube-apiserver", "KILL")
+        signalled(lab, "kustomize-controller", "CONT")
+        delivered(lab, pushing, sha, "applied twice")
+
+
+def test_the_git_server_restarted_before_flux_has_fetched(lab: Project) -> None:
+    signalled(lab, "source-controller", "STOP")
+    before = seen(lab, "gitrepository")["metadata"]["annotations"].get(STAMP)
+    sha = changed(lab, "served twice")
+    with running(lab, "gitops.push") as (pushing, _):
+        until("asked for", lambda: seen(lab, "gitrepository")["metadata"]["annotations"][STAMP] != before)
+        without_git_server(lab)
+        signalled(lab, "source-controller", "CONT")
+        delivered(lab, pushing, sha, "served twice")
+
+
+def test_a_proof_holds_through_all_of_it(lab: Project) -> None:
+    faults: dict[str, Callable[[], object]] = {
+        "update": lambda: signalled(lab, "source-controller", "KILL"),
+        "drift": lambda: without_git_server(lab),
+        "repair": lambda: signalled(lab, "kube-apiserver", "KILL"),
+    }
+    with running(lab, "gitops.prove", "--json") as (proving, said):
+        while faults:
+            line = said.get(timeout=300)
+            if phase := next((name for name in faults if f"… {name}: " in line), ""):
+                faults.pop(phase)()
+        end = proving.wait(900)
+    assert end.exit_code == 0, end.stderr
+    assert json.loads(end.stdout)["ok"] is True
+
+
+def test_a_node_restarted_under_a_commit_loses_none(lab: Project) -> None:
+    signalled(lab, "kustomize-controller", "STOP")
+    sha = changed(lab, "after a restart")
+    with running(lab, "gitops.push") as (pushing, _):
+        until("fetched", lambda: seen(lab, "gitrepository")["status"]["artifact"]["revision"].endswith(sha))
+        lab.run("docker", "restart", "--time=5", NODE)
+        delivered(lab, pushing, sha, "after a restart")
+    held = lab.run("docker", "exec", NODE, "sh", "-c", "cat /var/local-path-provisioner/*/lab.git/refs/heads/main")
+    assert held.stdout.strip() == sha, "the Git server has every commit that it took"
