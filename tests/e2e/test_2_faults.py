@@ -46,7 +46,7 @@ def running(lab: Project, *task: str) -> Iterator[tuple[process.Running, queue.Q
 
 def without_git_server(lab: Project) -> None:
     """Take the Git server's pod away; another one comes."""
-    lab.kubectl("--namespace", "threezone", "delete", "pod", "--selector=app=git", "--wait=false")
+    lab.kubectl("--namespace", "threezone", "delete", "pod", "--selector=app.kubernetes.io/name=git", "--wait=false")
 
 
 def changed(lab: Project, text: str) -> str:
