@@ -188,7 +188,7 @@ def test_what_is_kept_out_of_fluxs_hands_is_not_put_back(lab: Project) -> None:
     assert end.exit_code == 6
     phase = failed(json.loads(end.stdout) | {"stderr": end.stderr})
     assert phase["name"] == "drift"
-    assert "spec.replicas to be put back to 1 (it is 2)" in phase["evidence"]
+    assert "spec.replicas to be put back to 1 (it is 0)" in phase["evidence"]
     nothing_left(lab)
 
 

@@ -21,7 +21,7 @@ def commands(phase: str, names: Names, context: str, repository: str) -> list[st
     ]
     state = f"{kubectl} --namespace {names.ground} get kustomization {name}"
     rollout = [f"{kubectl} --namespace {name} rollout status {web}", answer]
-    change = '{"spec":{"replicas":2}}'
+    change = '{"spec":{"replicas":0}}'
     hand = f"{kubectl} --namespace {name} patch {web} --type=merge --field-manager=somebody-by-hand -p '{change}'"
     owners = f"{kubectl} --namespace {name} get {web} --show-managed-fields --output yaml"
     release = '--type=merge -p \'{"metadata":{"finalizers":null}}\''
