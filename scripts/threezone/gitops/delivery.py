@@ -73,13 +73,17 @@ def target(api: Api, name: str, namespace: str = NAMESPACE) -> Target:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What Flux says of the lab's source and of what it applied. Revisions are spelled `branch@sha1:commit`."""
+    """What Flux says of the lab's source and of what it applied. Revisions are spelled `branch@sha1:commit`.
+
+    `checking` is the revision that it has applied and whose health it has not seen yet; "" when there is none.
+    """
 
     url: str
     fetched: str
     applied: str
     ready: bool
     message: str
+    checking: str = ""
 
 
 def declare(
@@ -161,12 +165,14 @@ def observe(api: Api, name: str) -> Delivery | None:
 def read(source: Json, kustomization: Json) -> Delivery:
     """The delivery from Flux's two objects. Pure."""
     unready = next((item for item in (source, kustomization) if not _ready(item)), None)
+    attempted = str((kustomization.get("status") or {}).get("lastAttemptedRevision", ""))
     return Delivery(
         url=str(source["spec"]["url"]),
         fetched=_fetched(source),
         applied=str((kustomization.get("status") or {}).get("lastAppliedRevision", "")),
         ready=unready is None,
         message=str(condition(unready or kustomization, "Ready").get("message", "")),
+        checking=attempted if unready is kustomization and _checking(kustomization, attempted) else "",
     )
 
 
@@ -245,8 +251,12 @@ def missing(world: World, at: Target, revision: str, stamp: str = "") -> list[st
             evidence="\n".join([words, *workload.troubles(world, items)]),
             fix="correct the manifests, commit, and ./run invoke gitops.push",
         )
-    if applied(kustomization, revision) and (trouble := workload.stuck(world, items)):
-        raise Unhealthy(revision, trouble)
+    if applied(kustomization, revision):
+        if trouble := workload.stuck(world, items):
+            raise Unhealthy(revision, trouble)
+        # Flux looks every 5 s, and will say the same.
+        if _checking(kustomization, status["lastAttemptedRevision"]) and workload.runs(world, items):
+            return []
     return [f"Flux to apply {short(revision)} ({_progress(kustomization)})", *workload.troubles(world, items)]
 
 
@@ -305,10 +315,15 @@ def applied(kustomization: Json, revision: str) -> bool:
     status = kustomization.get("status") or {}
     if not matches(status.get("lastAttemptedRevision", ""), revision):
         return False
-    checking = f"health checks for revision {status['lastAttemptedRevision']} "
-    return status["lastAttemptedRevision"] == status.get("lastAppliedRevision") or any(
-        checking in condition(kustomization, kind).get("message", "") for kind in ("Healthy", "Reconciling")
-    )
+    attempted = status["lastAttemptedRevision"]
+    return attempted == status.get("lastAppliedRevision") or _checking(kustomization, attempted)
+
+
+def _checking(kustomization: Json, attempted: str) -> bool:
+    generation = kustomization["metadata"].get("generation")
+    said = [condition(kustomization, kind) for kind in ("Healthy", "Reconciling")]
+    now = [each.get("message", "") for each in said if each.get("observedGeneration", generation) == generation]
+    return any(f"health checks for revision {attempted} " in words for words in now)
 
 
 def carried(world: World) -> None:
@@ -373,6 +388,7 @@ def wait_applied(api: Api, at: Target, revision: str, stamp: str, seconds: float
                 seconds=seconds,
                 what=f"the revision {short(revision)}",
                 more=lambda world: followed(world, at),
+                fresh=True,  # the objects may be seen later than what Flux says of them
             )
         except Unhealthy as trouble:
             raise told(api, trouble) from None
@@ -383,7 +399,9 @@ def wait_applied(api: Api, at: Target, revision: str, stamp: str, seconds: float
                 fix="./run invoke flux.status",
             ) from None
     _, kustomization = at.find(world)
-    return str((kustomization or {})["status"]["lastAppliedRevision"])
+    status = (kustomization or {})["status"]
+    applied = str(status.get("lastAppliedRevision", ""))
+    return applied if matches(applied, revision) else str(status["lastAttemptedRevision"])
 
 
 def followed(world: World, at: Target) -> Sequence[str]:

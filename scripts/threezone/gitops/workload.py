@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from threezone.kube import pods
@@ -12,6 +12,13 @@ from threezone.kube.waiting import World, condition, key_of
 APPS = "/apis/apps/v1/namespaces/{namespace}/{plural}"
 PODS = "/api/v1/namespaces/{namespace}/pods"
 PLURALS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
+# Kinds that are as they should be as soon as they are there (fluxcd/cli-utils, pkg/kstatus/status, says the same).
+STILL = {
+    "": {"Namespace", "ConfigMap", "Secret", "Service", "ServiceAccount", "LimitRange", "ResourceQuota"},
+    "rbac.authorization.k8s.io": {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"},
+    "networking.k8s.io": {"NetworkPolicy", "Ingress"},
+    "batch": {"CronJob"},
+}
 REVISION = "deployment.kubernetes.io/revision"  # k8s.io/kubectl, pkg/util/deployment: on Deployment and ReplicaSet
 
 
@@ -76,6 +83,28 @@ def stuck(world: World, items: Iterable[Item]) -> Stuck | None:
         if item.kind == "Deployment" and progress.get("reason") == "ProgressDeadlineExceeded":
             return Stuck(item, str(progress.get("message", "")))
     return None
+
+
+def runs(world: World, items: Sequence[Item]) -> bool:
+    """Whether all of `items` run as they say, as far as `world` shows; False too for kinds that only Flux can judge."""
+    seen = dict(_seen(world, items))
+    return all(
+        item.kind in STILL.get(item.group, ()) or (item in seen and rolled_out(item.kind, seen[item])) for item in items
+    )
+
+
+def rolled_out(kind: str, found: Json) -> bool:
+    """Whether the pods of the present generation are all there, available, and the only ones. Pure.
+
+    The counts are those that `kubectl rollout status` reads (k8s.io/kubectl, pkg/polymorphichelpers/rollout_status.go).
+    """
+    status, wanted = found.get("status") or {}, found["spec"].get("replicas", 1)
+    counts = ["replicas", "updatedReplicas", "availableReplicas"]
+    if kind == "DaemonSet":
+        counts, wanted = ["updatedNumberScheduled", "numberAvailable"], status.get("desiredNumberScheduled", 0)
+    elif kind == "StatefulSet" and status.get("currentRevision") != status.get("updateRevision"):
+        return False
+    return all(status.get(count, 0) == wanted for count in counts)
 
 
 def troubles(world: World, items: Iterable[Item]) -> list[str]:

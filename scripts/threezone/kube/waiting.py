@@ -147,11 +147,18 @@ class Watching:
 
 
 def wait_for(
-    api: Api, paths: Sequence[str], judge: Judge, *, seconds: float, what: str, more: Paths | None = None
+    api: Api,
+    paths: Sequence[str],
+    judge: Judge,
+    *,
+    seconds: float,
+    what: str,
+    more: Paths | None = None,
+    fresh: bool = False,
 ) -> World:
     """Watch `paths` until `judge` finds nothing missing: `Watching` for a single wait."""
     with Watching(api, paths) as watching:
-        return watching.until(judge, seconds=seconds, what=what, more=more)
+        return watching.until(judge, seconds=seconds, what=what, more=more, fresh=fresh)
 
 
 def condition(item: Mapping[str, object], kind: str) -> Mapping[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from threezone.cluster import kind
@@ -167,6 +167,8 @@ def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None)
         for d in deployments
         if condition(d, "Available").get("status") != "True"
     )
+    if delivered and delivered.checking and not waiting:  # Flux looks every 5 s, and will see what is seen here
+        delivered = replace(delivered, ready=True, applied=delivered.checking)
     git = f"{server.NAMESPACE}/{server.NAME}"
     names = [f"{d['metadata']['namespace']}/{d['metadata']['name']}" for d in deployments]
     return {

@@ -223,3 +223,19 @@ def test_a_warning_tells_more_than_a_later_event() -> None:
     assert delivery.last_event([failed, pulled]) == "event Failed: not found"
     assert delivery.last_event([pulled]) == "event Pulling: image"
     assert delivery.last_event([]) == ""
+
+
+def test_a_revision_whose_workload_runs_is_delivered_before_flux_has_looked_again() -> None:
+    checking = kustomization(OLD, attempted=NEW, ready="Unknown", reason="Progressing", message="reconciling")
+    checking["status"]["conditions"].append(
+        {"type": "Reconciling", "status": "True", "message": f"Running health checks for revision {NEW} with a timeout"}
+    )
+    assert delivery.missing(world(source(NEW), checking), LAB, NEW) == [], "nothing in the inventory has a state"
+    entry = {"id": "shop_web_apps_Deployment", "v": "v1"}
+    checking["status"]["inventory"] = {"entries": [entry]}
+    assert delivery.missing(world(source(NEW), checking), LAB, NEW), "the Deployment is not seen"
+    assert delivery.read(source(NEW), checking).checking == NEW
+    assert delivery.read(source(NEW), kustomization(NEW)).checking == ""
+    checking["status"]["inventory"] = {}
+    checking["status"]["conditions"][-1]["observedGeneration"] = 1
+    assert delivery.missing(world(source(NEW), checking), LAB, NEW), "that was said of an older spec"

@@ -107,3 +107,69 @@ def test_a_stateful_sets_pods_count_by_the_revision_they_are_of() -> None:
 def test_each_pod_that_is_not_ready_has_a_line() -> None:
     lines = workload.troubles(world(deployment(), pod("web-2-a", "web-2", "CrashLoopBackOff")), [WEB])
     assert lines == ["pod shop/web-2-a: container web: CrashLoopBackOff: of web:2"]
+
+
+def rolled(**counts: object) -> Json:
+    found = deployment(replicas=2, updatedReplicas=2, availableReplicas=2)
+    found["spec"] = {"replicas": 2}
+    found["status"].update(counts)
+    return found
+
+
+CONFIG = Item("ConfigMap", "", "v1", "shop", "page")
+
+
+def test_what_is_rolled_out_runs_and_what_has_no_state_is_no_obstacle() -> None:
+    assert workload.runs(world(rolled()), [WEB, CONFIG])
+    assert workload.runs(world(rolled()), [])
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        rolled(replicas=3),
+        rolled(updatedReplicas=1),
+        rolled(availableReplicas=1),
+        rolled(observedGeneration=4),
+    ],
+    ids=["an old pod is left", "not all are new", "not all serve", "the controller has not seen it"],
+)
+def test_what_is_not_rolled_out_does_not_run_yet(found: Json) -> None:
+    assert not workload.runs(world(found), [WEB, CONFIG])
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        Item("HelmRelease", "helm.toolkit.fluxcd.io", "v2", "shop", "web"),
+        Item("PersistentVolumeClaim", "", "v1", "shop", "data"),
+        Item("Deployment", "apps", "v1", "shop", "unseen"),
+        Item("Service", "serving.knative.dev", "v1", "shop", "web"),
+    ],
+    ids=str,
+)
+def test_what_only_flux_can_judge_is_left_to_it(item: Item) -> None:
+    assert not workload.runs(world(rolled()), [WEB, item])
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "runs"),
+    [
+        ("DaemonSet", {"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvailable": 2}, True),
+        ("DaemonSet", {"desiredNumberScheduled": 2, "updatedNumberScheduled": 1, "numberAvailable": 2}, False),
+        ("StatefulSet", {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, True),
+        (
+            "StatefulSet",
+            {
+                "replicas": 1,
+                "updatedReplicas": 1,
+                "availableReplicas": 1,
+                "currentRevision": "a",
+                "updateRevision": "b",
+            },
+            False,
+        ),
+    ],
+)
+def test_every_kind_has_counts_of_its_own(kind: str, status: Json, *, runs: bool) -> None:
+    assert workload.rolled_out(kind, {"spec": {}, "status": status}) is runs

@@ -172,8 +172,8 @@ class Proof:
 
     def _drift(self) -> None:
         world = look(self._api, self._all)
-        # To nothing rather than to two: a second pod would be made from the changed text, and may be the one that stays;
-        # it shows the text that was put back only when its kubelet looks again, up to a minute later.
+        # To nothing rather than to two: a second pod would be made from the changed text, and may be the one that
+        # stays; it shows the text that was put back only when its kubelet looks again, up to a minute later.
         page, replicas = judges.page_of(world, self._paths), {"spec": {"replicas": 0}}
         self._by_hand(f"{self._paths.deployments}/{manifests.APP}", replicas)
         self._by_hand(f"{self._paths.configmaps}/{page['metadata']['name']}", {"data": {manifests.PAGE: BY_HAND}})
