@@ -17,11 +17,15 @@ def up(lab: Lab, seen: Seen, cluster: tuple[Action, ...]) -> tuple[Action, ...]:
     fresh = any(action.key == "create" for action in cluster)
     if fresh or not seen.nodes_ready:
         actions.append(Action("connect", f"prove a route to the API server and write the context {lab.context}"))
-        actions.append(Action("ready", "wait until every node is Ready"))
-    if fresh or not seen.flux.ready:
-        actions.append(Action("flux", "install Flux and wait for it", "flux install"))
-    if fresh or not seen.git_serves:
+    # What is applied while the nodes are not Ready yet starts the moment they are.
+    if git := fresh or not seen.git_serves:
         actions.append(Action("git", "serve Git in the cluster"))
+    if flux := fresh or not seen.flux.ready:
+        actions.append(Action("flux", "install Flux", "flux install"))
+    if fresh or not seen.nodes_ready:
+        actions.append(Action("ready", "wait until every node is Ready"))
+    if git or flux:
+        actions.append(Action("carriers", "wait until Flux and the Git server serve"))
     if fresh or seen.delivery is None or not seen.delivery.ready or seen.delivery.applied != revision(lab, seen):
         short = seen.head.sha[:7] if seen.head else "the commit"
         actions.append(

@@ -126,11 +126,17 @@ def plan_flux(session: Session, asked: Sequence[str] = ()) -> tuple[flux_install
 
 
 def install_flux(session: Session) -> None:
-    """Install the components that run or the channel has, and wait for them. Raises Declined for a Flux of others."""
+    """Install the components that run or the channel has; `carriers` waits. Raises Declined for a Flux of others."""
     plan, objects = plan_flux(session)
     if asking := [action for action in plan.actions if action.asks]:
         raise Declined(f"left alone, for it needs a yes: {asking[0].sentence}", fix="./run invoke flux.install --yes")
-    apply_flux(session, plan.actions, objects)
+    apply_flux(session, [action for action in plan.actions if action.key == "flux.apply"], objects)
+
+
+def carriers(session: Session) -> None:
+    """Wait until what carries a commit serves: Flux and the Git server, which start beside each other."""
+    flux.wait_ready(session.api, [part.name for part in flux.observe(session.api).components], GENTLE_SECONDS)
+    server.wait_ready(session.api, GENTLE_SECONDS)
 
 
 def apply_flux(session: Session, actions: Sequence[Action], objects: list[Json]) -> None:
@@ -149,7 +155,14 @@ def apply_flux(session: Session, actions: Sequence[Action], objects: list[Json])
 
 
 def serve(session: Session, repository: str = "", image: str = "") -> tuple[str, ...]:
-    """Serve Git in the cluster, with `repository` beside those that are served. Returns all of them.
+    """Serve Git in the cluster, with `repository` beside those that are served, and wait. Returns all of them."""
+    repositories = start_git(session, repository, image)
+    server.wait_ready(session.api, GENTLE_SECONDS)
+    return repositories
+
+
+def start_git(session: Session, repository: str = "", image: str = "") -> tuple[str, ...]:
+    """Have the Git server in the cluster, without waiting for it. Returns the repositories that it serves.
 
     The sample app's image comes along, so that a commit finds it in the node. `image` names a Git server's image that
     the cluster pulls itself: then nothing is loaded.
@@ -163,9 +176,7 @@ def serve(session: Session, repository: str = "", image: str = "") -> tuple[str,
         load_images(session, (git, replace(hello, reference=APP_IMAGE)))
         image = git.reference
     secret = server.password(session.api, session.lab.key)
-    repositories = server.serve(session.api, image=image, repository=name, secret=secret)
-    server.wait_ready(session.api, GENTLE_SECONDS)
-    return repositories
+    return server.serve(session.api, image=image, repository=name, secret=secret)
 
 
 def plan_remove(session: Session) -> tuple[Action, ...]:
@@ -278,9 +289,10 @@ STEPS: dict[str, Callable[[Session], object]] = {
     "create": create,
     "start": start,
     "connect": connect,
-    "ready": ready,
+    "git": start_git,
     "flux": install_flux,
-    "git": serve,
+    "ready": ready,
+    "carriers": carriers,
     "deliver": deliver,
     "settle": settle,
 }

@@ -35,9 +35,10 @@ def test_a_new_cluster_needs_everything() -> None:
     assert keys(Seen(()), (Action("create", "create it"),)) == [
         "create",
         "connect",
-        "ready",
-        "flux",
         "git",
+        "flux",
+        "ready",
+        "carriers",
         "deliver",
         "settle",
     ]
@@ -45,8 +46,8 @@ def test_a_new_cluster_needs_everything() -> None:
 
 def test_only_what_is_off_is_done() -> None:
     assert keys(replace(WELL, head=Commit("c" * 40, "local/gitops"))) == ["deliver", "settle"]
-    assert keys(replace(WELL, git_serves=False)) == ["git", "settle"]
-    assert keys(replace(WELL, flux=Flux("", ()))) == ["flux", "settle"]
+    assert keys(replace(WELL, git_serves=False)) == ["git", "carriers", "settle"]
+    assert keys(replace(WELL, flux=Flux("", ()))) == ["flux", "carriers", "settle"]
     assert keys(replace(WELL, waiting=("kube-system/coredns",))) == ["settle"]
     assert keys(replace(WELL, nodes=()))[:2] == ["connect", "ready"]
 
