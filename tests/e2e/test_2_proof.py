@@ -245,4 +245,6 @@ def test_an_image_that_cannot_be_pulled_is_not_sat_out(lab: Project) -> None:
     assert time.monotonic() - began < 60, "Flux itself would say so after two minutes"
     lab.write(DEPLOYMENT, good)
     lab.commit("The image that is there")
+    began = time.monotonic()
     lab.invoke("gitops.push")
+    assert time.monotonic() - began < 60, "Flux's look at the broken revision's health lasts two minutes"

@@ -6,6 +6,7 @@ installation is told from somebody else's, and a dry run of the same request say
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from threezone.kube.client import Api, Json, Refused
 
 MANAGER = "threezone-flux"  # our field manager on everything of Flux that we install
 APPLY = "application/apply-patch+yaml"
+GATE, GATE_SINCE = "CancelHealthCheckOnNewRevision", (2, 7)
 # Where the kinds in Flux's manifests live. Flux brings no others (manifests/ of flux2).
 PLACES = {
     "Namespace": "/api/v1/namespaces",
@@ -44,7 +46,27 @@ class Change:
 def export(flux: Path, components: Sequence[str], namespace: str) -> str:
     """The manifests that `flux install` would apply, from the set inside the CLI. Asks no cluster and no network."""
     argv: list[str | Path] = [flux, "install", "--export", f"--components={','.join(components)}"]
-    return process.run([*argv, f"--namespace={namespace}"], timeout=60).stdout
+    return impatient(process.run([*argv, f"--namespace={namespace}"], timeout=60).stdout)
+
+
+def impatient(manifest: str) -> str:
+    """The manifest with a kustomize-controller that leaves a failing revision as soon as there is a newer one. Pure.
+
+    By default it watches the health of the old one until spec.timeout, and the commit that heals it waits so long
+    (kustomize-controller, internal/features: opt-in from v1.7, which is Flux 2.7).
+    """
+    parts = re.split(r"^(---\n)", manifest, flags=re.MULTILINE)
+    return "".join(_impatient(part) for part in parts)
+
+
+def _impatient(part: str) -> str:
+    label = re.search(r"^\s+app\.kubernetes\.io/version: v(\d+)\.(\d+)\.", part, re.MULTILINE)
+    named = re.search(r"^kind: Deployment\nmetadata:\n(  .*\n)*?  name: kustomize-controller$", part, re.MULTILINE)
+    if not (named and label and (int(label[1]), int(label[2])) >= GATE_SINCE):
+        return part
+    return re.sub(
+        r"^( *)- --log-level=.*$", rf"\g<0>\n\1- --feature-gates={GATE}=true", part, count=1, flags=re.MULTILINE
+    )
 
 
 def parse(manifest: str) -> list[Json]:

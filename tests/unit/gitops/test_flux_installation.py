@@ -244,3 +244,43 @@ def test_an_unknown_kind_in_a_manifest_is_refused_and_not_put_somewhere() -> Non
 
 def test_versions_are_compared_as_numbers() -> None:
     assert flux_installation.number("v2.10.0") > flux_installation.number("v2.9.9") > flux_installation.number("")
+
+
+KUSTOMIZE = "kustomize-controller"
+CONTROLLER = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  labels:
+    app.kubernetes.io/version: {version}
+  name: {name}
+  namespace: flux-system
+spec:
+  template:
+    spec:
+      containers:
+      - args:
+        - --log-level=info
+        - --log-encoding=json
+"""
+
+
+def test_kustomize_controller_leaves_a_failing_revision_for_a_newer_one() -> None:
+    both = "---\n".join(CONTROLLER.format(name=name, version="v2.7.3") for name in ("helm-controller", KUSTOMIZE))
+    helm, kustomize = flux_manifests.parse(flux_manifests.impatient(both))
+    assert args(helm) == ["--log-level=info", "--log-encoding=json"]
+    assert args(kustomize) == [
+        "--log-level=info",
+        "--feature-gates=CancelHealthCheckOnNewRevision=true",
+        "--log-encoding=json",
+    ]
+
+
+def test_a_flux_that_does_not_know_the_switch_is_left_as_it_is() -> None:
+    old = CONTROLLER.format(name=KUSTOMIZE, version="v2.6.4")
+    assert flux_manifests.impatient(old) == old
+
+
+def args(deployment: Json) -> list[str]:
+    found: list[str] = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    return found
