@@ -24,10 +24,14 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The declared cluster. `config` is relative to the project's root; `api` says where its API is published."""
+    """The declared cluster. `config` is relative to the project's root; `api` says where its API is published.
+
+    `kubernetes` is its version, such as "1.34" or "1.34.3"; "" is the pinned one.
+    """
 
     name: str = "kind"
     config: str = "local/kubernetes/kind.yaml"
+    kubernetes: str = ""
     api: Published = "loopback"
     ready_timeout: Seconds = 180
 

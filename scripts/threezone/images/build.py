@@ -2,6 +2,7 @@
 
 Two channels. `release`: the node image is pulled by digest, Flux's images come from their registry inside the cluster,
 our own two are built on a public Debian. `source`: everything is built from Debian packages and Go modules.
+`node:1.34` is the node image of another Kubernetes than the project's; `balancer` stands before several control planes.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from threezone import events, paths, pins
 from threezone.errors import ToolError, UsageError
 from threezone.images import base, docker, node, programs
 from threezone.images.docker import Image
-from threezone.images.versions import Images, images
+from threezone.images.versions import Images, NodePin, images, node_for, require_digest, require_parts
 from threezone.tools import cache, golang
 from threezone.tools.golang import Program
 
 Channel = Literal["release", "source"]
 NAMES = ("node", "flux", "git-server", "hello")
 OWN = ("git-server", "hello")
+BALANCER = "balancer"
 COLD_SPACE = 16e9  # bytes that everything from source needs: Go's caches 13, images and scratch 3
 WARM_SPACE = 2e9
 
@@ -45,22 +47,44 @@ class Part:
 def references(name: str, channel: Channel) -> tuple[str, ...]:
     """How the image `name` is asked for; several for Flux, none for Flux in the release channel."""
     pinned = images()
-    if name == "node":
+    if is_node(name):
+        pin = _node_pin(name)
         if channel == "source":
-            return (f"threezone/node:v{pinned.node.version}",)
-        if pinned.node.digest is None:
-            raise UsageError(
-                f"no digest is pinned for {pinned.node.release}:v{pinned.node.version}",
-                fix="add images.node.digest to local/pins.toml, or use --channel source",
-            )
-        return (f"{pinned.node.release}:v{pinned.node.version}@{pinned.node.digest}",)
+            require_parts(pin)
+            return (f"threezone/node:v{pin.version}",)
+        return (f"{pin.release}:v{pin.version}@{require_digest(pin, pins.tools().kind.version)}",)
+    if name == BALANCER:
+        return (pinned.balancer.release,)
     if name == "flux":
         if channel == "release":
             return ()
         return tuple(f"ghcr.io/fluxcd/{p.name}:{p.version}" for p in programs.flux_controllers(pinned.flux))
     if name in OWN:
         return (f"threezone/{name}:{docker.digest('common', name)}",)
-    raise UsageError(f"there is no image {name!r}", fix=f"one of: {', '.join((*NAMES, 'all'))}")
+    raise UsageError(f"there is no image {name!r}", fix=f"one of: {', '.join((*NAMES, BALANCER, 'all'))}")
+
+
+def names_for(kubernetes: str) -> tuple[str, ...]:
+    """The lab's images with the node of the Kubernetes that is asked for ("": the project's own)."""
+    return (f"node:{node_for(kubernetes).version}" if kubernetes else "node", *NAMES[1:])
+
+
+def has_all(names: Sequence[str], channel: Channel) -> bool:
+    """Whether the engine has all of them from this channel; not when the channel cannot have one of them."""
+    try:
+        return len(observe(names, channel)) == len(names)
+    except UsageError:  # no digest, or no parts, of that Kubernetes
+        return False
+
+
+def is_node(name: str) -> bool:
+    """Whether `name` is a node image, of whichever Kubernetes."""
+    return name.partition(":")[0] == "node"
+
+
+def _node_pin(name: str) -> NodePin:
+    """What `node` or `node:VERSION` is."""
+    return node_for(name.partition(":")[2])
 
 
 def ensure(name: str, channel: Channel) -> tuple[Image, ...]:
@@ -100,7 +124,8 @@ def observe(names: Sequence[str], channel: Channel) -> dict[str, tuple[Image, ..
 
     def fits(name: str, reference: str) -> bool:
         image = found.get(reference)
-        return image is not None and (not expected[name] or image.recipe == expected[name])
+        theirs = name == BALANCER and image is not None and not image.recipe  # kind's own image, pulled by the user
+        return image is not None and (not expected[name] or image.recipe == expected[name] or theirs)
 
     return {
         name: tuple(found[reference] for reference in group)
@@ -116,8 +141,10 @@ def made_from(name: str, channel: Channel) -> str:
     pinned = images()
     if name == "flux":
         facts: list[object] = [str(pinned.flux), docker.digest("flux")]
+    elif name == BALANCER:
+        facts = [docker.digest("common", BALANCER)]
     else:
-        facts = [str(pinned.node), pins.tools().kind.version, docker.digest("common", "node", "system", "program")]
+        facts = [str(_node_pin(name)), pins.tools().kind.version, docker.digest("common", "node", "system", "program")]
     return _digest(*facts, base.reference(), golang.architecture())
 
 
@@ -144,16 +171,16 @@ def plan(names: Sequence[str], channel: Channel) -> Plan:
     """What has to be done for the images `names`, without what the caches already hold."""
     pinned = images()
     own = [name for name in OWN if name in names]
+    nodes = [name for name in names if is_node(name)]
+    balancers = [name for name in names if name == BALANCER]
     if channel == "release":
-        pulled = [reference for name in names if name == "node" for reference in references(name, channel)]
+        pulled = [reference for name in (*nodes, *balancers) for reference in references(name, channel)]
         return Plan(
             beside=tuple(Part(f"pull {reference}", 60, partial(docker.pull, reference)) for reference in pulled),
             last=tuple(Part(f"{name} image", 30, partial(_own, name, channel)) for name in own),
         )
     missing = [part for part, group in _programs(names, pinned) if golang.built(*group) is None]
-    last = []
-    if "node" in names:
-        last.append(Part("node image", 80, partial(_node, pinned)))
+    last = [Part(f"{name} image", 80, partial(_node, name)) for name in nodes]
     if "flux" in names:
         last.append(Part("Flux's images", 10, partial(_flux, pinned)))
     return Plan(
@@ -165,6 +192,7 @@ def plan(names: Sequence[str], channel: Channel) -> Plan:
                 else (Part("Debian base", 60, base.ensure),)
             ),
             *(Part(f"{name} image", 30, partial(_own, name, channel)) for name in own),
+            *(Part(f"{name} image", 20, _balancer) for name in balancers),
         ),
         last=tuple(last),
     )
@@ -173,8 +201,7 @@ def plan(names: Sequence[str], channel: Channel) -> Plan:
 def _programs(names: Sequence[str], pinned: Images) -> list[tuple[Part, tuple[Program, ...]]]:
     """Every group of Go programs that the images need. The largest first: the others share what it compiles."""
     groups: list[tuple[str, float, tuple[Program, ...]]] = []
-    if "node" in names:
-        pin = pinned.node
+    for pin in (_node_pin(name) for name in names if is_node(name)):
         groups += [
             (f"Kubernetes {pin.version}", 350, programs.kubernetes_programs(pin)),
             ("containerd", 100, programs.containerd(pin)),
@@ -194,13 +221,22 @@ def _own(name: str, channel: Channel) -> None:
     docker.build(references(name, channel)[0], name, made_from=docker.digest("common", name), base=under)
 
 
-def _node(pinned: Images) -> None:
+def _balancer() -> None:
+    docker.build(
+        references(BALANCER, "source")[0],
+        BALANCER,
+        made_from=made_from(BALANCER, "source"),
+        base=base.ensure(),
+    )
+
+
+def _node(name: str) -> None:
     node.build(
-        references("node", "source")[0],
-        pinned.node,
+        references(name, "source")[0],
+        _node_pin(name),
         kind_version=pins.tools().kind.version,
         base=base.ensure(),
-        made_from=made_from("node", "source"),
+        made_from=made_from(name, "source"),
     )
 
 

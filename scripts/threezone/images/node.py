@@ -14,7 +14,7 @@ from pathlib import Path
 from threezone import events, labels, paths, process
 from threezone.errors import ToolError
 from threezone.images import docker, programs
-from threezone.images.versions import NodePin
+from threezone.images.versions import NodePin, key_of
 from threezone.tools import cache, golang
 
 PRELOAD_SECONDS = 900  # the container ends by itself then, if nobody is left who removes it
@@ -105,7 +105,7 @@ def _pods(node: NodePin, bare: str, sandbox: str) -> list[Pod]:
         if name in own and (wanted is None or wanted.group() != own[name]):
             raise ToolError(
                 f"Kubernetes {node.version} asks for {name} {tag}, and the pins have {own[name]}",
-                fix=f"set images.node.parts.{name} in local/pins.toml",
+                fix=f"set {key_of(node.version)}.{name} in local/pins.toml",
             )
         if name == "kube-proxy":
             pods.append(Pod(image, "system", "kube-proxy", name))

@@ -83,9 +83,14 @@ class Seen:
     head_trouble: UsageError | None = None
 
     @property
+    def stopped(self) -> tuple[str, ...]:
+        """The containers that do not run. The API server calls their nodes Ready for most of a minute after."""
+        return tuple(node.name for node in self.containers if node.state != "running")
+
+    @property
     def nodes_ready(self) -> bool:
-        """Whether the API answers and every node is Ready."""
-        return bool(self.nodes) and all(node.ready for node in self.nodes)
+        """Whether the API answers, every container runs and every node is Ready."""
+        return bool(self.nodes) and not self.stopped and all(node.ready for node in self.nodes)
 
 
 def observe(lab: Lab) -> Seen:

@@ -50,8 +50,9 @@ class Session:
         from threezone.images import build
         from threezone.tools import reach
 
+        names = build.names_for(self.lab.settings.cluster.kubernetes)
         for made in MADE:
-            if len(build.observe(build.NAMES, made)) == len(build.NAMES):
+            if build.has_all(names, made):
                 return made
         return reach.resolve_channel("auto", [*reach.releases(self.lab.root), *REGISTRIES])
 
@@ -73,9 +74,17 @@ class Session:
     @functools.cached_property
     def kubernetes(self) -> str:
         """The Kubernetes version that nodes shall run, such as v1.35.0."""
-        from threezone.images.versions import images
+        from threezone.images.versions import node_for
 
-        return f"v{images().node.version}"
+        return f"v{node_for(self.lab.settings.cluster.kubernetes).version}"
+
+    @functools.cached_property
+    def images(self) -> tuple[str, ...]:
+        """The lab's images, as `images.build` names them; with a balancer where several control planes are declared."""
+        from threezone.images import build
+
+        names = build.names_for(self.lab.settings.cluster.kubernetes)
+        return (*names, build.BALANCER) if self.declared.control_planes > 1 else names
 
     @functools.cached_property
     def overlays(self) -> tuple[Overlay, ...]:

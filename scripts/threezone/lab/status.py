@@ -26,7 +26,9 @@ def collect(lab: Lab) -> dict[str, Any]:
         "cluster": {
             "name": lab.name,
             "kubernetes": next((node.version for node in seen.nodes), None),
-            "nodes": [asdict(node) for node in seen.nodes],
+            "nodes": [asdict(node) | {"ready": node.ready and node.name not in seen.stopped} for node in seen.nodes],
+            "stopped": list(seen.stopped),
+            "answers": bool(seen.nodes),
             "ready": seen.nodes_ready,
             "why": why(seen),
         },
@@ -57,11 +59,22 @@ def why(seen: Seen) -> str | None:
         return seen.engine_trouble.message
     if not seen.containers:
         return "there is no such cluster"
-    if stopped := [node.name for node in seen.containers if node.state != "running"]:
-        return f"not running: {', '.join(stopped)}"
+    if seen.stopped:
+        return f"not running: {', '.join(seen.stopped)}" + _answers(seen)
     if not seen.containers[0].ours:
         return "this cluster was not made by threezone"
     return seen.unreachable or "not Ready: " + ", ".join(node.name for node in seen.nodes if not node.ready)
+
+
+def _answers(seen: Seen) -> str:
+    """What is left of a cluster in which something does not run: whether its API answers all the same."""
+    if not seen.nodes:
+        return ""
+    planes = [node for node in seen.containers if node.role == "control-plane"]
+    left = [node.name for node in planes if node.name not in seen.stopped]
+    if len(left) == len(planes):
+        return "; the API server answers"
+    return f"; the API server answers through {' and '.join(left)}"
 
 
 def rows(status: dict[str, Any]) -> list[list[str]]:
@@ -69,7 +82,9 @@ def rows(status: dict[str, Any]) -> list[list[str]]:
     engine, cluster, kubeconfig, flux, gitops = (
         status[key] for key in ("engine", "cluster", "kubeconfig", "flux", "gitops")
     )
-    nodes = ", ".join(f"{n['name']} {n['version']} {'Ready' if n['ready'] else 'NotReady'}" for n in cluster["nodes"])
+    nodes = ", ".join(f"{n['name']} {n['version']} {_state(n, cluster)}" for n in cluster["nodes"])
+    if nodes and cluster["stopped"]:
+        nodes += f"; {cluster['why']}"
     tls = f" (TLS name {kubeconfig['tlsServerName']})" if kubeconfig["tlsServerName"] else ""
     parts = ", ".join(c["name"] + ("" if c["ready"] else " NOT READY") for c in flux["components"])
     asked = bool(cluster["nodes"])  # without an answer from the API server nobody knows
@@ -84,6 +99,12 @@ def rows(status: dict[str, Any]) -> list[list[str]]:
         ["flux", _yes(flux["ready"]), f"{flux['version'] or absent} {parts}".strip()],
         ["gitops", _yes(gitops["ready"]), f"{gitops['revision'] or nothing}{behind}"],
     ]
+
+
+def _state(node: dict[str, Any], cluster: dict[str, Any]) -> str:
+    if node["name"] in cluster["stopped"]:
+        return "stopped"
+    return "Ready" if node["ready"] else "NotReady"
 
 
 def _yes(ready: bool) -> str:

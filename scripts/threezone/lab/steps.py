@@ -46,18 +46,19 @@ def supplies(session: Session) -> tuple[Action, ...]:
         actions.append(
             Action("tools", f"get {', '.join(programs)} ({HOW[session.channel]})", "./run invoke tools.install")
         )
-    present = build.observe(build.NAMES, session.channel)
-    lacking = [name for name in build.NAMES if name not in present]
+    present = build.observe(session.images, session.channel)
+    lacking = [name for name in session.images if name not in present]
     if lacking:
         minutes = build.plan(lacking, session.channel).seconds / 60
         how = f"{HOW[session.channel]}, about {max(1, round(minutes))} min"
-        actions.append(Action("images", f"get the images {', '.join(lacking)} ({how})", "./run invoke image.build all"))
+        command = f"./run invoke image.build {lacking[0] if len(lacking) == 1 else 'all'}"
+        actions.append(Action("images", f"get the images {', '.join(lacking)} ({how})", command))
     return tuple(actions)
 
 
 def get_images(session: Session) -> None:
     """Get every image at once, so that what can overlap does."""
-    build.ensure_all(build.NAMES, session.channel)
+    build.ensure_all(session.images, session.channel)
 
 
 def delete(session: Session) -> None:
@@ -69,7 +70,8 @@ def create(session: Session) -> None:
     """Get the node image and create the cluster; nothing is asked of the user's kubeconfig here."""
     kind_path = session.tools["kind"]
     lifecycle.preflight(session.declared, session.overlays, session.engine)
-    (node,) = build.ensure("node", session.channel)
+    needed = [name for name in session.images if build.is_node(name) or name == build.BALANCER]
+    (node,) = build.ensure_all(needed, session.channel)[needed[0]]
     image = cluster_image(node.reference, session.lab.name)
     session.fresh = lifecycle.create(
         session.lab.name, session.declared, session.overlays, kind=kind_path, image=image, retain=session.retain

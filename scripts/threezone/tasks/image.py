@@ -8,17 +8,22 @@ from threezone.tasks.edge import emit, say, table, task
 from threezone.tasks.lab import CHANNEL, session
 
 
-@task(help={"name": "node, flux, git-server, hello, or all", "channel": CHANNEL})
+@task(
+    help={
+        "name": "node, node:1.34 (of another Kubernetes), flux, git-server, hello, balancer, or all that the lab needs",
+        "channel": CHANNEL,
+    }
+)
 def build(c: Context, name: str, channel: str = "") -> None:
     """Get an image: pulled by digest, or built on this machine from Debian and Go modules; nothing if it is there.
 
     `release` pulls the node image and builds the small ones on a public Debian. `source` needs package registries
     only, root on Debian or Ubuntu, 16 GB of disk and, the first time, up to 25 minutes on two cores.
     """
-    from threezone.images.build import NAMES, ensure_all
+    from threezone.images.build import ensure_all
 
-    names = NAMES if name == "all" else (name,)
-    images = ensure_all(names, session("", channel).channel)
+    at = session("", channel)
+    images = ensure_all(at.images if name == "all" else (name,), at.channel)
     made = [image for group in images.values() for image in group]
     rows = [(image.reference, image.id.removeprefix("sha256:")[:12], f"{image.size / 1e6:.0f} MB") for image in made]
     say(table([("image", "id", "size"), *rows]))
@@ -27,12 +32,13 @@ def build(c: Context, name: str, channel: str = "") -> None:
 @task(name="list", help={"channel": CHANNEL, "json": "print JSON"})
 def list_(c: Context, channel: str = "", json: bool = False) -> None:
     """The lab's images, and which of them the container engine has."""
-    from threezone.images.build import NAMES, observe, references
+    from threezone.images.build import observe, references
 
-    chosen = session("", channel).channel
-    present = observe(NAMES, chosen)
+    at = session("", channel)
+    chosen = at.channel
+    present = observe(at.images, chosen)
     rows = []
-    for name in NAMES:
+    for name in at.images:
         sizes = {image.reference: image.size for image in present.get(name, ())}
         rows += [
             {"name": name, "reference": reference, "present": reference in sizes, "bytes": sizes.get(reference)}

@@ -15,7 +15,7 @@ from threezone.tools import golang
 
 MODULE = "k8s.io/kubernetes"
 
-# The modules below staging/src/k8s.io in Kubernetes' go.mod (1.35).
+# The modules below staging/src/k8s.io in Kubernetes' go.mod (1.34 and 1.35), and those that came later.
 STAGING = (
     "api",
     "apiextensions-apiserver",
@@ -49,6 +49,7 @@ STAGING = (
     "sample-cli-plugin",
     "sample-controller",
 )
+LATER = {36: ("cri-streaming", "streaming")}
 
 
 def description(name: str, version: str, *, goos: str = "", goarch: str = "") -> golang.Program:
@@ -60,13 +61,14 @@ def description(name: str, version: str, *, goos: str = "", goarch: str = "") ->
     # kubeadm derives image tags and version skew from these (hack/lib/version.sh sets the same in both packages).
     facts = {"gitVersion": f"v{version}", "gitMajor": "1", "gitMinor": minor, "gitTreeState": "archive"}
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    staging = (*STAGING, *(module for since, new in LATER.items() if int(minor) >= since for module in new))
     return golang.Program(
         module=MODULE,
         version=f"v{version}",
         package=f"{MODULE}/cmd/{name}",
         name=name,
         ldflags=tuple(f"-X {package}.{fact}={value}" for package in packages for fact, value in facts.items()),
-        replace=tuple((f"k8s.io/{module}", f"k8s.io/{module}@v0.{minor}.{patch}") for module in STAGING),
+        replace=tuple((f"k8s.io/{module}", f"k8s.io/{module}@v0.{minor}.{patch}") for module in staging),
         goos=goos,
         goarch=goarch,
     )
