@@ -74,6 +74,7 @@ class Seen:
     server: str = ""
     tls_server_name: str = ""
     unreachable: str = ""
+    kubernetes: str = ""  # the API server's own version
     nodes: tuple[NodeState, ...] = ()
     flux: Flux = NO_FLUX
     git_serves: bool = False
@@ -156,12 +157,13 @@ def _head(result: Callable[[], Commit]) -> tuple[Commit | None, UsageError | Non
 
 def _ask(api: Api, lab: Lab) -> dict[str, object]:
     try:
+        kubernetes = str((api.get("/version") or {}).get("gitVersion", ""))
         nodes = (api.get(NODES) or {}).get("items") or []
         deployments = (api.get(ALL_DEPLOYMENTS) or {}).get("items") or []
         delivered = delivery.observe(api, lab.settings.gitops.repository)
     except ThreezoneError as error:
         return {"unreachable": str(getattr(error, "evidence", "") or error)}
-    return {"unreachable": "", **read(nodes, deployments, delivered)}
+    return {"unreachable": "", "kubernetes": kubernetes, **read(nodes, deployments, delivered)}
 
 
 def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None) -> dict[str, object]:

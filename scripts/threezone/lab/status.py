@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from threezone.engine.observe import observe as observe_engine
-from threezone.lab import plan
+from threezone.lab import plan, versions
 from threezone.lab.observe import Lab, Seen, observe
 from threezone.zones.locate import locate
 
@@ -25,12 +25,13 @@ def collect(lab: Lab) -> dict[str, Any]:
         },
         "cluster": {
             "name": lab.name,
-            "kubernetes": next((node.version for node in seen.nodes), None),
+            "kubernetes": seen.kubernetes or None,
             "nodes": [asdict(node) | {"ready": node.ready and node.name not in seen.stopped} for node in seen.nodes],
             "stopped": list(seen.stopped),
             "answers": bool(seen.nodes),
             "ready": seen.nodes_ready,
             "why": why(seen),
+            "skew": list(versions.seen_apart(lab, seen)),
         },
         "kubeconfig": {
             "context": lab.context if seen.server else None,
@@ -72,9 +73,8 @@ def _answers(seen: Seen) -> str:
         return ""
     planes = [node for node in seen.containers if node.role == "control-plane"]
     left = [node.name for node in planes if node.name not in seen.stopped]
-    if len(left) == len(planes):
-        return "; the API server answers"
-    return f"; the API server answers through {' and '.join(left)}"
+    through = f" through {' and '.join(left)}" if 0 < len(left) < len(planes) else ""
+    return f"; the API server answers{through}"
 
 
 def rows(status: dict[str, Any]) -> list[list[str]]:
@@ -98,6 +98,7 @@ def rows(status: dict[str, Any]) -> list[list[str]]:
         ["kubeconfig", _yes(bool(kubeconfig["server"])), f"{kubeconfig['server'] or 'no entry'}{tls}"],
         ["flux", _yes(flux["ready"]), f"{flux['version'] or absent} {parts}".strip()],
         ["gitops", _yes(gitops["ready"]), f"{gitops['revision'] or nothing}{behind}"],
+        *(["notice", "", sentence] for sentence in cluster["skew"]),
     ]
 
 

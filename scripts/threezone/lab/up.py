@@ -10,6 +10,7 @@ from threezone.cluster.declared import Overlay, published
 from threezone.cluster.kind import Node
 from threezone.errors import DeliveryError, EngineError
 from threezone.lab import plan as lab_plan
+from threezone.lab import versions
 from threezone.lab.observe import Seen, app_answer, observe
 from threezone.lab.session import Session
 from threezone.plan import Action
@@ -38,7 +39,8 @@ def plan(session: Session) -> Plan:
         if not repairs:
             raise seen.engine_trouble
     actions = (*_prefixed(repairs), *lab_plan.up(session.lab, seen, _cluster(session, seen, bool(repairs))))
-    return Plan(actions, seen, notice(session, seen.containers))
+    apart = versions.seen_apart(session.lab, seen) if seen.kubernetes else versions.planned_apart(session)
+    return Plan(actions, seen, "\n".join(filter(None, (notice(session, seen.containers), *apart))))
 
 
 def notice(session: Session, nodes: Sequence[Node]) -> str:
@@ -115,6 +117,6 @@ def summary(session: Session, plan: Plan) -> str:
         lines.append(f"app       {app_answer(session.api, session.lab.settings.app)}")
     except DeliveryError as silent:  # a project may have no such app; what there is was waited for
         lines.append(f"app       none: {silent.evidence}")
-    if told := notice(session, seen.containers):
-        lines.append(f"notice    {told}")
+    apart = versions.seen_apart(session.lab, seen)
+    lines += [f"notice    {told}" for told in (notice(session, seen.containers), *apart) if told]
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from threezone.errors import ToolError, UsageError
 from threezone.images import base, build, docker, load
 from threezone.images.build import Part, Plan, work
 from threezone.images.docker import Image
+from threezone.tools import golang
 
 ID = "sha256:" + "1" * 64
 
@@ -32,7 +33,57 @@ def test_flux_images_have_the_names_that_its_manifests_use() -> None:
 def test_an_unknown_image_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match="'nodes'") as caught:
         build.references("nodes", "source")
-    assert "node, flux, git-server, hello" in caught.value.fix
+    assert "node, flux, git-server, hello, balancer" in caught.value.fix
+
+
+def test_the_node_of_another_kubernetes_is_another_image() -> None:
+    assert build.references("node:1.34", "source") == ("threezone/node:v1.34.3",)
+    assert build.references("node:1.36.3", "source") == ("threezone/node:v1.36.3",)
+    (released,) = build.references("node:1.34", "release")
+    assert released.startswith("docker.io/kindest/node:v1.34.3@sha256:")
+    with pytest.raises(UsageError, match=r"no digest is pinned for docker\.io/kindest/node:v1\.36\.3"):
+        build.references("node:1.36", "release")
+    assert not build.has_all(build.names_for("1.36"), "release"), "then the other channel is looked at"
+    with pytest.raises(UsageError, match="the etcd and the coredns"):
+        build.references("node:1.33", "source")
+
+
+def test_names_of_the_lab_with_and_without_a_version() -> None:
+    assert build.names_for("") == build.NAMES
+    assert build.names_for("1.34") == ("node:1.34.3", "flux", "git-server", "hello")
+
+
+BALANCER = "docker.io/kindest/haproxy:v20251211-v0.29.0-alpha-100-g82a92c5d"
+
+
+@pytest.mark.parametrize("channel", ["release", "source"])
+def test_the_balancer_has_the_name_that_kind_asks_the_engine_for(channel: build.Channel) -> None:
+    assert build.references("balancer", channel) == (BALANCER,)
+
+
+@pytest.mark.usefixtures("recipes")
+@pytest.mark.parametrize(("recipe", "kept"), [("", True), ("other", False), ("ours", True)])
+def test_a_balancer_that_the_user_pulled_is_left_and_an_old_one_of_ours_is_not(
+    recipe: str, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = build.made_from("balancer", "source") if recipe == "ours" else recipe
+    monkeypatch.setattr(docker, "inspect", lambda names: {names[0]: Image(names[0], ID, 1, made)})
+    assert bool(build.observe(["balancer"], "source")) is kept
+
+
+@pytest.mark.usefixtures("recipes")
+def test_the_plan_of_another_kubernetes_builds_what_it_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(golang, "built", lambda *_: None)
+    monkeypatch.setattr(docker, "inspect", lambda _: {})
+    todo = build.plan(["node:1.34", "balancer"], "source")
+    assert "Kubernetes 1.34.3" in [part.title for part in todo.programs]
+    assert [part.title for part in todo.beside] == ["Debian base", "balancer image"]
+    assert [part.title for part in todo.last] == ["node:1.34 image"]
+    pulled = build.plan(["node:1.34", "balancer"], "release")
+    assert [part.title.split("@")[0] for part in pulled.beside] == [
+        "pull docker.io/kindest/node:v1.34.3",
+        f"pull {BALANCER}",
+    ]
 
 
 @pytest.fixture
@@ -53,19 +104,21 @@ def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("system/pod-network", {"node"}),
         ("node/files/kind/manifests/default-storage.yaml", {"node"}),
         ("flux/Dockerfile", {"flux"}),
-        ("common/collect", {"node", "git-server", "hello"}),
+        ("balancer/haproxy.cfg", {"balancer"}),
+        ("common/collect", {"node", "git-server", "hello", "balancer"}),
     ],
 )
 def test_a_changed_recipe_makes_another_image_and_no_other_one(recipes: Path, file: str, changed: set[str]) -> None:
     def identity() -> dict[str, object]:
-        return {name: (build.references(name, "source"), build.made_from(name, "source")) for name in build.NAMES}
+        names = (*build.NAMES, build.BALANCER)
+        return {name: (build.references(name, "source"), build.made_from(name, "source")) for name in names}
 
     before = identity()
     assert identity() == before
     with (recipes / file).open("a") as handle:
         handle.write("# changed\n")
     after = identity()
-    assert {name for name in build.NAMES if before[name] != after[name]} == changed
+    assert {name for name in before if before[name] != after[name]} == changed
 
 
 def test_a_script_that_lost_its_mode_is_another_recipe(recipes: Path) -> None:

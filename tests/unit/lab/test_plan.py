@@ -1,7 +1,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from threezone.cluster.kind import Node
+from threezone.engine.observe import Engine
 from threezone.gitops.delivery import Delivery
 from threezone.gitops.flux import REQUIRED, Component, Flux
 from threezone.gitops.repository import Commit
@@ -9,6 +12,8 @@ from threezone.lab import plan, status
 from threezone.lab.observe import Lab, NodeState, Seen
 from threezone.plan import Action
 from threezone.settings import Settings
+from threezone.tools import install
+from threezone.zones.locate import Zone
 
 LAB = Lab(Path("/project"), Settings(), "lab")
 SHA = "b" * 40
@@ -61,5 +66,51 @@ def test_why_a_cluster_is_not_ready() -> None:
     assert status.why(Seen(())) == "there is no such cluster"
     stopped = replace(WELL, nodes=(), containers=(replace(WELL.containers[0], state="exited"),))
     assert status.why(stopped) == "not running: lab-control-plane"
+    answering = replace(stopped, nodes=WELL.nodes)
+    assert not answering.nodes_ready
+    assert status.why(answering) == "not running: lab-control-plane; the API server answers"
     foreign = replace(WELL, nodes=(), containers=(replace(WELL.containers[0], ours=False),))
     assert status.why(foreign) == "this cluster was not made by threezone"
+
+
+def test_a_stopped_control_plane_of_several_is_told_and_the_others_answer() -> None:
+    one, two, three = (replace(WELL.containers[0], name=f"lab-{name}") for name in ("one", "two", "three"))
+    worker = replace(one, name="lab-worker", role="worker", state="exited")
+    nodes = tuple(NodeState(f"lab-{name}", "v1.35.0", ready=True) for name in ("one", "two", "three", "worker"))
+    seen = replace(WELL, containers=(one, replace(two, state="exited"), three), nodes=nodes)
+    assert not seen.nodes_ready, "the API server calls it Ready for a while yet"
+    assert status.why(seen) == "not running: lab-two; the API server answers through lab-one and lab-three"
+    assert status.why(replace(seen, containers=(one, two, three, worker))) == (
+        "not running: lab-worker; the API server answers"
+    )
+    assert keys(seen, (Action("start", "start it"),)) == ["start", "connect", "ready", "settle"]
+
+
+def test_status_shows_what_is_stopped_in_the_clusters_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    two = replace(WELL.containers[0], name="lab-two", state="exited")
+    seen = replace(
+        WELL,
+        kubernetes="v1.38.0",
+        containers=(WELL.containers[0], two),
+        nodes=(*WELL.nodes, NodeState("lab-two", "v1.35.0", ready=True)),
+    )
+    monkeypatch.setattr(install, "find", lambda *_, **__: None)
+    monkeypatch.setattr(status, "observe", lambda _: seen)
+    monkeypatch.setattr(status, "observe_engine", lambda: Engine("ok", "unix:///docker.sock"))
+    monkeypatch.setattr(status, "locate", lambda: Zone("host", ("a test",)))
+    told = status.collect(LAB)
+    assert [(node["name"], node["ready"]) for node in told["cluster"]["nodes"]] == [
+        ("lab-control-plane", True),
+        ("lab-two", False),
+    ]
+    assert (told["cluster"]["ready"], told["cluster"]["answers"], told["cluster"]["stopped"]) == (
+        False,
+        True,
+        ["lab-two"],
+    )
+    rows = {row[0]: row for row in status.rows(told)}
+    assert rows["cluster"][2] == (
+        "lab: lab-control-plane v1.35.0 Ready, lab-two v1.35.0 stopped; "
+        "not running: lab-two; the API server answers through lab-control-plane"
+    )
+    assert "kubectl" in rows["notice"][2] or "kind 0.31.0" in rows["notice"][2]

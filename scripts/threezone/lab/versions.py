@@ -1,0 +1,37 @@
+"""The versions that meet in the lab, held against each other: in the cluster that is there, or is about to be made."""
+
+from __future__ import annotations
+
+from threezone import pins
+from threezone.cluster import skew
+from threezone.gitops.flux_check import KUBERNETES
+from threezone.gitops.flux_installation import number
+from threezone.lab.observe import Lab, Seen
+from threezone.lab.session import Session
+from threezone.tools import install
+
+
+def seen_apart(lab: Lab, seen: Seen) -> tuple[str, ...]:
+    """What does not fit in the cluster that was seen, a sentence each."""
+    kubelets = {node.name: node.version for node in seen.nodes}
+    return _apart(lab, seen.kubernetes, kubelets, seen.flux.version)
+
+
+def planned_apart(session: Session) -> tuple[str, ...]:
+    """What would not fit in the cluster that the settings ask for."""
+    return _apart(session.lab, session.kubernetes, {}, pins.tools(session.lab.root).flux.version)
+
+
+def _apart(lab: Lab, server: str, kubelets: dict[str, str], flux: str) -> tuple[str, ...]:
+    pinned = pins.tools(lab.root)
+    kubectl = install.find("kubectl", root=lab.root)
+    return skew.sentences(
+        skew.Versions(
+            server=server,
+            kubectl=kubectl.version if kubectl else pinned.kubectl.version,
+            kubelets=kubelets,
+            kind=pinned.kind.version,
+            flux=flux,
+            flux_needs=KUBERNETES.get(number(flux)[:2], ()) if flux else (),
+        )
+    )

@@ -1,0 +1,107 @@
+"""Which node image a Kubernetes version means, and what is said where it cannot be had."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from threezone import pins
+from threezone.errors import UsageError
+from threezone.images.versions import Images, images, key_of, node_for, require_digest, require_parts
+from threezone.tools import golang, kubernetes
+
+
+def test_the_projects_own_version_is_meant_by_nothing_by_its_minor_and_by_itself() -> None:
+    own = images().node
+    assert own == node_for("") == node_for("1.35") == node_for("v1.35.0")
+    assert require_digest(own, "0.31.0").startswith("sha256:")
+
+
+def test_a_minor_version_means_its_pinned_patch() -> None:
+    node = node_for("1.34")
+    assert node == node_for("1.34.3") == node_for("v1.34.3")
+    assert (node.version, node.parts.etcd, node.parts.coredns) == ("1.34.3", "3.6.5", "1.12.1")
+    assert node.parts.containerd == images().node.parts.containerd
+    assert require_digest(node, "0.31.0") != images().node.digest
+    require_parts(node)
+
+
+def test_the_newest_of_several_patches_is_meant() -> None:
+    known = images()
+    both: Images = type(known)(
+        node=known.node,
+        kubernetes={"1.34.9": known.kubernetes["1.34.3"], "1.34.10": known.kubernetes["1.34.3"]},
+        balancer=known.balancer,
+        flux=known.flux,
+        base=known.base,
+    )
+    assert node_for("1.34", both).version == "1.34.10"
+
+
+def test_another_patch_is_made_of_what_its_minor_version_is_made_of_and_has_no_digest() -> None:
+    node = node_for("1.34.4")
+    require_parts(node)
+    assert node.parts == node_for("1.34").parts
+    with pytest.raises(
+        UsageError, match=r"no digest is pinned for docker\.io/kindest/node:v1\.34\.4: kind 0\.31\.0's own"
+    ):
+        require_digest(node, "0.31.0")
+    with pytest.raises(UsageError) as caught:
+        require_digest(node_for("1.36"), "0.31.0")
+    assert 'images.kubernetes."1.36.3".digest to local/pins.toml' in caught.value.fix
+    assert "imagetools inspect docker.io/kindest/node:v1.36.3" in (caught.value.evidence or "")
+
+
+def test_a_released_image_whose_parts_are_not_known_is_not_built() -> None:
+    node = node_for("1.33")
+    assert require_digest(node, "0.31.0")
+    with pytest.raises(UsageError, match=r"the etcd and the coredns that Kubernetes 1\.33\.7 asks for") as caught:
+        require_parts(node)
+    assert "--channel release" in caught.value.fix
+
+
+@pytest.mark.parametrize("asked", ["latest", "1", "2.0", "1.34.x", "1.34.3-rc.1", "1.34.3.1"])
+def test_what_is_no_version_is_refused(asked: str) -> None:
+    with pytest.raises(UsageError, match="is no version of Kubernetes"):
+        node_for(asked)
+
+
+def test_a_minor_version_without_a_pin_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(
+        UsageError, match=r"no patch version of Kubernetes 1\.20 is pinned; known are 1\.31\.14, .*1\.36\.3"
+    ):
+        node_for("1.20")
+
+
+def test_a_project_pins_a_version_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "local").mkdir()
+    digest = "sha256:" + "a" * 64
+    (tmp_path / "local/pins.toml").write_text(f'[images.kubernetes."1.36.3"]\ndigest = "{digest}"\n')
+    (tmp_path / "tasks.py").touch()
+    monkeypatch.chdir(tmp_path)
+    assert require_digest(node_for("1.36"), "0.31.0") == digest
+    assert node_for("1.36").parts.etcd == "3.6.8", "what is not given there is kept"
+
+
+def test_where_the_parts_of_a_version_are_changed() -> None:
+    assert key_of("1.35.0") == "images.node.parts"
+    assert key_of("1.34.3") == 'images.kubernetes."1.34.3"'
+
+
+def test_the_balancer_has_the_name_that_the_pinned_kind_asks_for() -> None:
+    assert pins.tools().kind.version == "0.31.0", "look into kind's pkg/cluster/internal/loadbalancer for another"
+    assert re.fullmatch(r"docker\.io/kindest/haproxy:v20251211-\S+", images().balancer.release)
+
+
+@pytest.mark.parametrize("minor", ["1.34", "1.35", "1.36"])
+def test_what_can_be_built_has_its_modules_pinned(minor: str) -> None:
+    node = node_for(minor)
+    require_parts(node)
+    pinned = golang._pinned()
+    program = kubernetes.description("kubelet", node.version)
+    used = [f"{program.module} {program.version}", *(new.replace("@", " ") for _, new in program.replace)]
+    used += [f"go.etcd.io/etcd/server/v3 v{node.parts.etcd}", f"github.com/coredns/coredns v{node.parts.coredns}"]
+    used = [each for each in used if "sample" not in each and "code-generator" not in each]
+    assert [each for each in used if f"{each}/go.mod h1:" not in pinned] == []
