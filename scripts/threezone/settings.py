@@ -21,17 +21,26 @@ Channel = Literal["auto", "release", "source"]
 Published = Literal["loopback", "gateway"]
 Seconds = Annotated[int, msgspec.Meta(ge=1)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+VERSION = r"1\.\d+(\.\d+)?"  # of Kubernetes, as one asks for it
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The declared cluster. `config` is relative to the project's root; `api` says where its API is published.
 
-    `kubernetes` is its version, such as "1.34" or "1.34.3"; "" is the pinned one.
+    `kubernetes` is a version such as 1.35, "" for the pinned one. What follows it is laid upon the file of `config`:
+    `overlay` is a piece of kind's own configuration, counts of 0 leave the nodes of the file, `ports` and `mounts` are
+    written as the flags --port and --mount.
     """
 
     name: str = "kind"
     config: str = "local/kubernetes/kind.yaml"
-    kubernetes: str = ""
+    kubernetes: Annotated[str, msgspec.Meta(pattern=rf"^({VERSION})?$")] = ""
+    control_planes: Count = 0
+    workers: Count = 0
+    ports: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()
+    overlay: dict[str, Any] = {}
     api: Published = "loopback"
     ready_timeout: Seconds = 180
 
@@ -118,12 +127,15 @@ def parse(section: Any, path: Path) -> Settings:
 def _sentence(problem: str, section: Any) -> str:
     """What msgspec found, in the words of the file: the key, what was expected there, and what stands there."""
     found = re.search(r"`\$\.?([^`]*)`$", problem)
-    place = found.group(1).split(".") if found and found.group(1) else []
+    listed = found is not None and "[" in found.group(1)
+    place = [part.partition("[")[0] for part in found.group(1).split(".")] if found and found.group(1) else []
     wanted: Any = msgspec.inspect.type_info(Settings)
     value = section
     for part in place:
         wanted = next(field.type for field in wanted.fields if field.name == part)
         value = value[part]
+    if listed:
+        value = next((each for each in value if not isinstance(each, str)), value)
     unknown = re.match(r"Object contains unknown field `([^`]+)`", problem)
     if unknown:
         known = [field.name for field in wanted.fields]
@@ -134,13 +146,21 @@ def _sentence(problem: str, section: Any) -> str:
 
 
 def _expected(wanted: Any) -> str:
-    if isinstance(wanted, msgspec.inspect.StructType):
-        return f"a section with the keys {', '.join(field.name for field in wanted.fields)}"
-    if isinstance(wanted, msgspec.inspect.LiteralType):
-        return f"one of {', '.join(str(value) for value in wanted.values)}"
-    if isinstance(wanted, msgspec.inspect.IntType):
-        return f"a whole number from {wanted.ge}" + (f" to {wanted.le}" if wanted.le is not None else "")
-    return "text"
+    match wanted:
+        case msgspec.inspect.StructType():
+            return f"a section with the keys {', '.join(field.name for field in wanted.fields)}"
+        case msgspec.inspect.LiteralType():
+            return f"one of {', '.join(str(value) for value in wanted.values)}"
+        case msgspec.inspect.IntType():
+            return f"a whole number from {wanted.ge}" + (f" to {wanted.le}" if wanted.le is not None else "")
+        case msgspec.inspect.DictType():
+            expected = "a mapping"
+        case msgspec.inspect.VarTupleType():
+            expected = "a list of texts"
+        case _:
+            versioned = getattr(wanted, "pattern", None)
+            expected = 'a version in quotes, such as "1.35" or "1.35.0"' if versioned else "text"
+    return expected
 
 
 def _shown(value: Any) -> str:

@@ -1,68 +1,30 @@
-"""The declared cluster: kind's own file, validated before kind sees it, and what this host needs added to it.
+"""The declared cluster: kind's own file, what settings and flags lay upon it, and what this host needs added to it.
 
-The field names are kind's v1alpha4 (kind, pkg/apis/config/v1alpha4/types.go). Everything here is pure, except `read`.
+Everything here is pure, except `declare` and `read`.
 """
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from threezone.cluster import overlay, patches, reading, values
+from threezone.cluster.fields import CONTROL_PLANE, PATCHED
+from threezone.cluster.overlay import Options
+from threezone.cluster.reading import Draft, Place, Spot, shown
+from threezone.cluster.values import is_everywhere
 from threezone.errors import UsageError
 
-API_VERSION = "kind.x-k8s.io/v1alpha4"
 REFUSES_CGROUP_V1 = 35  # the first minor version whose kubelet does, unless told otherwise (KEP-5573)
-
-_PATCH_6902 = {"group": str, "version": str, "kind": str, "patch": str}
-_NODE: dict[str, Any] = {
-    "role": str,
-    "image": str,
-    "labels": dict,
-    "extraMounts": [
-        {
-            "hostPath": str,
-            "containerPath": str,
-            "readOnly": bool,
-            "selinuxRelabel": bool,
-            "propagation": str,
-        }
-    ],
-    "extraPortMappings": [{"containerPort": int, "hostPort": int, "listenAddress": str, "protocol": str}],
-    "kubeadmConfigPatches": [str],
-    "kubeadmConfigPatchesJSON6902": [_PATCH_6902],
-}
-_CLUSTER: dict[str, Any] = {
-    "kind": str,
-    "apiVersion": str,
-    "name": str,
-    "nodes": [_NODE],
-    "networking": {
-        "ipFamily": str,
-        "apiServerPort": int,
-        "apiServerAddress": str,
-        "podSubnet": str,
-        "serviceSubnet": str,
-        "disableDefaultCNI": bool,
-        "kubeProxyMode": str,
-        "dnsSearch": [str],
-    },
-    "featureGates": dict,
-    "runtimeConfig": dict,
-    "kubeadmConfigPatches": [str],
-    "kubeadmConfigPatchesJSON6902": [_PATCH_6902],
-    "containerdConfigPatches": [str],
-    "containerdConfigPatchesJSON6902": [str],
-}
-_WORDS = {str: "a string", int: "a number", bool: "true or false", dict: "a mapping"}
+_TAGGED = re.compile(r":v(\d+\.\d+\.\d+)(?:@|$)")
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """Something added to kind's file: the sentence for the plan, and a kubeadmConfigPatch or an apiServerAddress."""
+    """What the host adds to the file: the plan's sentence, and a kubeadmConfigPatch or an apiServerAddress."""
 
     sentence: str
     patch: str = ""
@@ -71,115 +33,155 @@ class Overlay:
 
 @dataclass(frozen=True)
 class Declared:
-    """A validated cluster file: where it came from, its content as data, and what is often asked of it."""
+    """A validated cluster: the file it came from, its content with settings and flags, and what is often asked of it.
+
+    `said` has a sentence for everything that is not as the file says; `spots` tells where each value stands.
+    """
 
     path: Path
     content: dict[str, Any]
+    said: tuple[str, ...] = ()
+    spots: Spot = field(default_factory=lambda: Spot(Place("")), compare=False, repr=False)
+
+    @property
+    def networking(self) -> dict[str, Any]:
+        """The section `networking`."""
+        return self.content.get("networking") or {}
 
     @property
     def api_port(self) -> int:
-        """The API server's port on the engine's host; 0 when kind shall choose one."""
-        return int((self.content.get("networking") or {}).get("apiServerPort") or 0)
+        """The API server's port on the engine's host; 0 when kind or the engine (-1) shall choose one."""
+        return max(0, int(self.networking.get("apiServerPort") or 0))
 
     @property
     def own_address(self) -> str:
-        """The address that the file itself names for the API, or ""."""
-        return str((self.content.get("networking") or {}).get("apiServerAddress") or "")
+        """The address that is declared for the API, or ""."""
+        return str(self.networking.get("apiServerAddress") or "")
 
     @property
     def api_address(self) -> str:
-        """The address on the engine's host where the API is published (kind's default: v1alpha4/default.go)."""
-        family = (self.content.get("networking") or {}).get("ipFamily")
-        return self.own_address or ("::1" if family == "ipv6" else "127.0.0.1")
+        """The address on the engine's host where the API is published."""
+        return self.own_address or values.loopback(self.content)
 
     @property
     def control_planes(self) -> int:
         """How many control-plane nodes are declared."""
-        return sum(1 for node in self.nodes if node.get("role", "control-plane") == "control-plane")
+        return sum(1 for node in self.nodes if node.get("role", CONTROL_PLANE) == CONTROL_PLANE)
 
     @property
     def nodes(self) -> list[dict[str, Any]]:
         """The declared nodes; kind's default is one control plane."""
-        return list(self.content.get("nodes") or [{"role": "control-plane"}])
+        return list(self.content.get("nodes") or [{"role": CONTROL_PLANE}])
+
+    @property
+    def pod_network(self) -> bool:
+        """Whether kind installs one; without it no node becomes Ready until the user has installed another."""
+        return not self.networking.get("disableDefaultCNI")
+
+    @property
+    def name(self) -> str:
+        """The cluster's name in the file, or ""; settings and --name decide."""
+        return str(self.content.get("name") or "")
+
+    @property
+    def kubernetes(self) -> str:
+        """The Kubernetes version that the nodes' images name, such as 1.34.2; "" when they name none, or several."""
+        found = {_TAGGED.search(str(node.get("image") or "")) for node in self.nodes}
+        versions = {each[1] for each in found if each}
+        return versions.pop() if len(versions) == 1 and None not in found else ""
 
 
 def read(path: Path) -> Declared:
     """Read and validate kind's file at `path`. Raises UsageError with file, line, field and what was expected."""
+    return declare(path)
+
+
+def declare(path: Path, options: Sequence[Options] = (), root: Path | None = None) -> Declared:
+    """Read kind's file and lay upon it what the settings of the project `root` overlay, then `options` in order."""
+    text = _text(path, "name another one under threezone.cluster.config in invoke.yaml, or with --config")
+    over = None
+    if root is not None and (settings := root / "invoke.yaml").is_file():
+        over = overlay.settings_overlay(_text(settings, f"correct {settings}"), settings)
+    return parse(text, path, options, over, root)
+
+
+def _text(path: Path, fix: str) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(
-            f"the cluster file {path} cannot be read: {error.strerror}",
-            fix="name another one under threezone.cluster.config in invoke.yaml",
-        ) from None
-    return parse(text, path)
+        raise UsageError(f"the cluster file {path} cannot be read: {error.strerror}", fix=fix) from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the cluster file {path} is not text: byte {error.start} is no UTF-8", fix=fix) from None
 
 
-def parse(text: str, path: Path) -> Declared:
-    """Validate the text of a cluster file; `path` is the file that errors name."""
-    import yaml
+def parse(
+    text: str, path: Path, options: Sequence[Options] = (), over: Draft | None = None, root: Path | None = None
+) -> Declared:
+    """Validate the text of a cluster file with what is laid upon it; `path` is the file that errors name.
 
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise UsageError(f"{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    if root is None:
-        raise UsageError(f"{path}:1: the file is empty; expected kind: Cluster")
-    _check(root, _CLUSTER, path, "")
-    content: dict[str, Any] = yaml.safe_load(text)
-    if content.get("kind") != "Cluster" or content.get("apiVersion") != API_VERSION:
-        raise UsageError(f"{path}:1: expected kind: Cluster and apiVersion: {API_VERSION}")
-    declared = Declared(path, content)
-    if is_everywhere(declared.api_address):
-        raise UsageError(
-            f"{path}: networking.apiServerAddress {declared.api_address} would open the API server to the network",
-            fix="leave it out; for containers without the socket: threezone.cluster.api: gateway in invoke.yaml",
-        )
-    return declared
+    Mounts' relative paths start from `root`; without it they are left as they are.
+    """
+    draft = reading.read(text, str(path))
+    said = overlay.lay(draft, over) if over else []
+    for each in options:
+        said += overlay.apply(draft, each)
+    values.check(draft)
+    _rooted(draft, root)
+    said += [*_loopback(draft), *_opened(draft), *_unmatched(draft), *_images(draft)]
+    return Declared(path, draft.content, tuple(said), draft.spots)
 
 
-def is_everywhere(address: str) -> bool:
-    """Whether `address` means every address of the machine: 0.0.0.0, ::, in any spelling."""
-    try:
-        return ipaddress.ip_address(address).is_unspecified
-    except ValueError:
-        return False
+def _rooted(draft: Draft, root: Path | None) -> None:
+    """Make the hosts' paths of mounts absolute: for kind they start from wherever it is run."""
+    for node in draft.content.get("nodes") or []:
+        for mount in node.get("extraMounts") or []:
+            if root is not None:
+                mount["hostPath"] = str(root / mount["hostPath"])
 
 
-def _check(node: Any, expected: Any, path: Path, field: str) -> None:  # noqa: C901  one case per kind of value
-    """Hold a composed YAML node against the table above; the first difference is raised with its line."""
-    import yaml
+def _loopback(draft: Draft) -> list[str]:
+    """Publish on loopback what names no address: kind itself would publish it on every address of the machine."""
+    said = []
+    for index, node in enumerate(draft.content.get("nodes") or []):
+        for number, port in enumerate(node.get("extraPortMappings") or []):
+            if not port.get("listenAddress"):
+                port["listenAddress"] = values.loopback(draft.content)
+                keys = ("nodes", index, "extraPortMappings", number)
+                said.append(
+                    f"{shown(*keys)} names no listenAddress ({draft.spots.at(*keys)}): it is published on "
+                    f"{port['listenAddress']}, and not on every address of the machine, as kind would"
+                )
+    return said
 
-    def fail(problem: str) -> None:
-        raise UsageError(f"{path}:{node.start_mark.line + 1}: {field or 'the file'}: {problem}")
 
-    if isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null":
-        return  # null is "not given", as in kind
-    if isinstance(expected, dict):
-        if not isinstance(node, yaml.MappingNode):
-            fail("expected a mapping")
-        for key, value in node.value:
-            below = f"{field}.{key.value}" if field else str(key.value)
-            if key.value not in expected:
-                near = difflib.get_close_matches(str(key.value), expected, 1, 0.5)
-                hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(expected)}"
-                raise UsageError(f"{path}:{key.start_mark.line + 1}: unknown field {below}{hint}")
-            _check(value, expected[key.value], path, below)
-    elif isinstance(expected, list):
-        if not isinstance(node, yaml.SequenceNode):
-            fail("expected a list")
-        for index, item in enumerate(node.value):
-            _check(item, expected[0], path, f"{field}[{index}]")
-    elif expected is dict:
-        if not isinstance(node, yaml.MappingNode):
-            fail("expected a mapping")
-    else:
-        tag = {str: "str", int: "int", bool: "bool"}[expected]
-        if not isinstance(node, yaml.ScalarNode) or node.tag != f"tag:yaml.org,2002:{tag}":
-            seen = node.value if isinstance(node, yaml.ScalarNode) else "a list or mapping"
-            fail(f"expected {_WORDS[expected]}, found {seen!r}")
+def _opened(draft: Draft) -> list[str]:
+    """What the declaration opens to other machines."""
+    return [
+        f"port {port}/{protocol} is open to everybody who reaches this machine: {shown(*keys)} says listenAddress "
+        f"{address} ({draft.spots.at(*keys, 'listenAddress')})"
+        for keys, address, port, protocol in values.ports(draft.content)
+        if is_everywhere(address)
+    ]
+
+
+def _unmatched(draft: Draft) -> list[str]:
+    """Patches for a version of a document that kind does not write: kind drops them without a word."""
+    return [
+        f"{patch.name} is for {patch.version} ({patch.place}): kind writes {patch.kind} as {PATCHED[patch.kind]}, so "
+        "this patch changes nothing; leave its version out, and it is applied to any"
+        for patch in patches.of_kubeadm(draft.content, draft.spots)
+        if patch.version and patch.version != PATCHED[patch.kind]
+    ]
+
+
+def _images(draft: Draft) -> list[str]:
+    """Images of nodes: ours carry the label that makes the cluster ours, so that a version is all that is taken."""
+    return [
+        f"nodes[{index}].image {node['image']} is not used itself ({draft.spots.at('nodes', index, 'image')}): nodes "
+        "run the image that is made here, of the Kubernetes version that is asked for"
+        for index, node in enumerate(draft.content.get("nodes") or [])
+        if node.get("image")
+    ]
 
 
 def overlays(*, cgroup: str, kubernetes_minor: int) -> tuple[Overlay, ...]:
@@ -196,18 +198,18 @@ def overlays(*, cgroup: str, kubernetes_minor: int) -> tuple[Overlay, ...]:
 
 
 def published(declared: Declared, added: Sequence[Overlay]) -> str:
-    """The address where the API is published when `added` is added to the declared file."""
+    """The address where the API is published when `added` is added to the declared cluster."""
     return next((overlay.api_address for overlay in added if overlay.api_address), declared.api_address)
 
 
 def with_overlays(declared: Declared, name: str, added: Sequence[Overlay]) -> str:
-    """The file that kind is given: the declared one, this cluster's name, and the host's overlays. JSON is YAML."""
+    """The file that kind is given: the declared cluster, its name, and the host's overlays. JSON is YAML."""
     import json
 
     content = dict(declared.content)
     content["name"] = name
-    if patches := [overlay.patch for overlay in added if overlay.patch]:
-        content["kubeadmConfigPatches"] = [*(content.get("kubeadmConfigPatches") or []), *patches]
+    if needed := [overlay.patch for overlay in added if overlay.patch]:
+        content[patches.MERGE] = [*(content.get(patches.MERGE) or []), *needed]
     if (address := published(declared, added)) != declared.api_address:
-        content["networking"] = {**(content.get("networking") or {}), "apiServerAddress": address}
+        content["networking"] = {**declared.networking, "apiServerAddress": address}
     return json.dumps(content, indent=2)

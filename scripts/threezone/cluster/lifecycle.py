@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Literal
 
 from threezone import paths, process
 from threezone.cluster import kind as kind_cli
-from threezone.cluster import ports
+from threezone.cluster import kubeadm, ports, values
 from threezone.cluster.declared import Declared, Overlay, published, with_overlays
 from threezone.cluster.kind import Node
 from threezone.engine.observe import Engine
@@ -20,8 +21,10 @@ from threezone.events import step
 from threezone.kube.client import Api, Json
 from threezone.kube.waiting import World, condition, wait_for
 from threezone.plan import Action
+from threezone.zones.locate import locate
 
 NODES = "/api/v1/nodes"
+NAMED = "--name, or threezone.cluster.name in invoke.yaml"
 SPACE_NEEDED = 3 * 1024**3  # bytes: a node's volume with its images, and room for the kubelet not to evict
 
 State = Literal["absent", "foreign", "interrupted", "stopped", "running"]
@@ -72,6 +75,10 @@ def plan(seen: Observed, declared: Declared, added: Sequence[Overlay], image: st
                 f"kind delete cluster --name {seen.name}",
             )
         )
+    if declared.name not in ("", seen.name):
+        sentence = f"the file names the cluster {declared.name}; it is {seen.name} here ({NAMED})"
+        actions.append(Action("overlay", sentence))
+    actions.extend(Action("overlay", sentence) for sentence in declared.said)
     actions.extend(Action("overlay", overlay.sentence) for overlay in added)
     actions.append(
         Action(
@@ -100,12 +107,33 @@ def preflight(declared: Declared, added: Sequence[Overlay], engine: Engine) -> N
             f"port {declared.api_port} on {address} is taken by {ports.holder(declared.api_port)}",
             fix=f"free it, or declare another networking.apiServerPort in {declared.path}",
         )
+    for keys, address, port, protocol in values.ports(declared.content):
+        if keys[0] == "nodes" and protocol == "TCP" and ports.is_taken(address, port):
+            place = declared.spots.at(*keys, "hostPort")
+            raise UsageError(
+                f"{place}: port {port} on {address} is taken by {ports.holder(port)}",
+                fix="free it, or declare another hostPort",
+            )
+    if locate(engine).kind == "host":  # elsewhere the engine's files are not ours to see
+        _mounts_exist(declared)
     root = engine.root
     if root and Path(root).exists() and (free := shutil.disk_usage(root).free) < SPACE_NEEDED:
         raise EngineError(
             f"the disk below {root} is nearly full: {free / 1024**3:.1f} GiB free, {SPACE_NEEDED / 1024**3:.0f} needed",
             fix="docker system prune, or make room",
         )
+
+
+def _mounts_exist(declared: Declared) -> None:
+    """The engine would make a missing directory, empty and root's. Raises UsageError for the first that is missing."""
+    for index, node in enumerate(declared.nodes):
+        for number, mount in enumerate(node.get("extraMounts") or []):
+            if not Path(mount["hostPath"]).exists():
+                place = declared.spots.at("nodes", index, "extraMounts", number, "hostPath")
+                raise UsageError(
+                    f"{place}: there is no {mount['hostPath']} here to mount at {mount['containerPath']}",
+                    fix=f"mkdir -p {shlex.quote(mount['hostPath'])}, or correct hostPath",
+                )
 
 
 def create(
@@ -119,7 +147,7 @@ def create(
         try:
             return kind_cli.create(kind, name, with_overlays(declared, name, added), image, running.say)
         except CommandFailed as error:
-            raise _failed(error, name, kind, retain=retain) from None
+            raise _failed(error, name, kind, declared, retain=retain) from None
         except KeyboardInterrupt:
             if not retain:
                 running.say("interrupted: removing the nodes made so far")
@@ -127,13 +155,18 @@ def create(
             raise
 
 
-def _failed(error: CommandFailed, name: str, kind: Path, *, retain: bool) -> ClusterError:
+def _failed(error: CommandFailed, name: str, kind: Path, declared: Declared, *, retain: bool) -> ClusterError:
     logs = paths.state_dir() / "logs" / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     kind_cli.export_logs(kind, name, logs)
     if not retain:
         kind_cli.delete(kind, name)
     console = "\n".join(path.read_text(errors="replace") for path in sorted(logs.glob("*/serial.log")))
     cause, fix = diagnosed(console)
+    if not cause:
+        kubelet = "\n".join(path.read_text(errors="replace") for path in sorted(logs.glob("*/kubelet.log")))
+        words, place = kubeadm.blamed(error.tail, kubelet, declared)
+        cause = f": {place}: {words}" if place else f": {words}" if words else ""
+        fix = f"correct {place.rpartition(':')[0] or place}" if place else ""
     return ClusterError(
         f"kind could not create the cluster {name}{cause}; its logs are in {logs}"
         + (" and its nodes are kept" if retain else ""),
@@ -179,18 +212,28 @@ def finish(name: str) -> None:
             kind_cli.mark(node)
 
 
-def nodes_missing(world: World, expected: int, version: str) -> list[str]:
-    """The judge of a ready cluster: every declared node Ready, with the wanted kubelet. Pure."""
+def nodes_missing(world: World, expected: int, version: str, *, pod_network: bool = True) -> list[str]:
+    """The judge of a ready cluster: every declared node Ready, with the wanted kubelet. Pure.
+
+    Without a `pod_network` of kind's, a node that lacks nothing else is as ready as it becomes.
+    """
     seen = world[NODES].values()
     lines = [f"{expected - len(seen)} of {expected} nodes to register"] if len(seen) < expected else []
     for node in seen:
         name = node["metadata"]["name"]
         ready = condition(node, "Ready")
-        if ready.get("status") != "True":
+        if ready.get("status") != "True" and (pod_network or not only_lacks_network(node)):
             lines.append(f"node {name} to be Ready ({ready.get('message') or 'no status yet'})"[:400])
         elif version and kubelet(node) != version:
             raise ClusterError(f"node {name} runs {kubelet(node)}, not {version}", fix="./run invoke image.build node")
     return lines
+
+
+def only_lacks_network(node: Json) -> bool:
+    """Whether a node that is not Ready says that it lacks its pod network, and nothing else."""
+    ready = condition(node, "Ready")
+    message = str(ready.get("message"))
+    return ready.get("status") == "False" and "NetworkPluginNotReady" in message and ", " not in message
 
 
 def kubelet(node: Json) -> str:
@@ -198,11 +241,18 @@ def kubelet(node: Json) -> str:
     return str(node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", ""))
 
 
-def wait_ready(api: Api, *, expected: int, version: str, seconds: float) -> World:
-    """Watch until every declared node is Ready. kind's own --wait runs out with exit code 0, so it is not asked."""
+def wait_ready(api: Api, *, expected: int, version: str, seconds: float, pod_network: bool = True) -> World:
+    """Watch until every declared node is Ready, or lacks nothing but a pod network that is not declared.
+
+    kind's own --wait runs out with exit code 0, so it is not asked.
+    """
     with step("wait for the nodes to be Ready") as running:
         world = wait_for(
-            api, [NODES], lambda seen: nodes_missing(seen, expected, version), seconds=seconds, what="the cluster"
+            api,
+            [NODES],
+            lambda seen: nodes_missing(seen, expected, version, pod_network=pod_network),
+            seconds=seconds,
+            what="the cluster",
         )
         running.result = ", ".join(f"{n['metadata']['name']} {kubelet(n)}" for n in world[NODES].values())
     return world

@@ -9,6 +9,7 @@ from typing import Literal
 
 from threezone.cluster import declared as declared_room
 from threezone.cluster.declared import Declared, Overlay
+from threezone.cluster.overlay import Options
 from threezone.engine.observe import Engine
 from threezone.errors import ClusterError
 from threezone.events import step
@@ -29,8 +30,9 @@ REGISTRIES = ("https://registry-1.docker.io/v2/", "https://ghcr.io/v2/")
 class Session:
     """What the steps share while they run: tools, channel and the API connection, each made when first needed."""
 
-    def __init__(self, lab: Lab, channel: Channel) -> None:
+    def __init__(self, lab: Lab, channel: Channel, flags: Options | None = None) -> None:
         self.lab = lab
+        self.flags = flags
         self.asked = channel
         self.fresh = ""  # the kubeconfig that kind has just written, with keys
         self.retain = False  # whether the nodes of a failed create are kept for a look
@@ -50,7 +52,7 @@ class Session:
         from threezone.images import build
         from threezone.tools import reach
 
-        names = build.names_for(self.lab.settings.cluster.kubernetes)
+        names = build.names_for(self.asked_kubernetes)
         for made in MADE:
             if build.has_all(names, made):
                 return made
@@ -68,22 +70,39 @@ class Session:
 
     @functools.cached_property
     def declared(self) -> Declared:
-        """The declared cluster."""
-        return declared_room.read(self.lab.cluster_file)
+        """The declared cluster: the file, and what the settings and then the flags lay upon it."""
+        chosen = self.lab.settings.cluster
+        settings = Options(
+            source="invoke.yaml: threezone.cluster.{}",
+            control_planes=chosen.control_planes,
+            workers=chosen.workers,
+            ports=chosen.ports,
+            mounts=chosen.mounts,
+            base=self.lab.root,
+        )
+        options = [settings, self.flags] if self.flags else [settings]
+        return declared_room.declare(self.lab.cluster_file, options, self.lab.root)
+
+    @property
+    def asked_kubernetes(self) -> str:
+        """The version that --kubernetes or the settings ask for, else the one that the file's images name, else ""."""
+        if self.lab.foreign:  # there is nothing that we would create, and so perhaps no file
+            return ""
+        return self.lab.settings.cluster.kubernetes or self.declared.kubernetes
 
     @functools.cached_property
     def kubernetes(self) -> str:
         """The Kubernetes version that nodes shall run, such as v1.35.0."""
         from threezone.images.versions import node_for
 
-        return f"v{node_for(self.lab.settings.cluster.kubernetes).version}"
+        return f"v{node_for(self.asked_kubernetes).version}"
 
     @functools.cached_property
     def images(self) -> tuple[str, ...]:
         """The lab's images, as `images.build` names them; with a balancer where several control planes are declared."""
         from threezone.images import build
 
-        names = build.names_for(self.lab.settings.cluster.kubernetes)
+        names = build.names_for(self.asked_kubernetes)
         return (*names, build.BALANCER) if self.declared.control_planes > 1 else names
 
     @functools.cached_property

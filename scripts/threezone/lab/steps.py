@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from threezone import labels, process
-from threezone.cluster import kind, lifecycle
-from threezone.errors import Declined, UsageError
+from threezone.cluster import kind, kubeadm, lifecycle
+from threezone.errors import ClusterError, Declined, UsageError
 from threezone.events import note, step
 from threezone.gitops import delivery, flux, flux_installation, flux_manifests, forward, remote, repository, server
 from threezone.gitops.repository import Commit
@@ -72,6 +72,7 @@ def create(session: Session) -> None:
     lifecycle.preflight(session.declared, session.overlays, session.engine)
     needed = [name for name in session.images if build.is_node(name) or name == build.BALANCER]
     (node,) = build.ensure_all(needed, session.channel)[needed[0]]
+    kubeadm.check(session.declared, node.reference, session.kubernetes)
     image = cluster_image(node.reference, session.lab.name)
     session.fresh = lifecycle.create(
         session.lab.name, session.declared, session.overlays, kind=kind_path, image=image, retain=session.retain
@@ -92,15 +93,35 @@ def connect(session: Session) -> None:
     session.__dict__.pop("api", None)
 
 
-def ready(session: Session) -> None:
-    """Wait until every node is Ready, then mark the cluster as created to the end."""
-    lifecycle.wait_ready(
+def ready(session: Session) -> bool:
+    """Wait until every node is Ready, then mark the cluster as created to the end. False: a pod network is lacking.
+
+    It is the user's to install where kind's own is declared off, so that it is not waited for.
+    """
+    world = lifecycle.wait_ready(
         session.api,
         expected=len(session.declared.nodes),
         version=session.kubernetes,
         seconds=session.lab.settings.cluster.ready_timeout,
+        pod_network=session.declared.pod_network,
     )
     lifecycle.finish(session.lab.name)
+    waiting = [
+        node["metadata"]["name"] for node in world[lifecycle.NODES].values() if lifecycle.only_lacks_network(node)
+    ]
+    if waiting:
+        note(f"{', '.join(waiting)}: not Ready until you install a pod network, for disableDefaultCNI is declared")
+    return not waiting
+
+
+def ready_for_pods(session: Session) -> None:
+    """Wait until every node is Ready. Raises ClusterError when a pod network is lacking: nothing can run then."""
+    if not ready(session):
+        raise ClusterError(
+            f"the cluster {session.lab.name} runs, but no pod can: its pod network is yours to install, for "
+            f"disableDefaultCNI is declared ({session.declared.spots.at('networking', 'disableDefaultCNI')})",
+            fix=f"kubectl --context {session.lab.context} apply --filename YOUR-CNI.yaml && ./run invoke up",
+        )
 
 
 def load_images(session: Session, wanted: Sequence[Image], fix: str = PULLED) -> None:
@@ -293,7 +314,7 @@ STEPS: dict[str, Callable[[Session], object]] = {
     "connect": connect,
     "git": start_git,
     "flux": install_flux,
-    "ready": ready,
+    "ready": ready_for_pods,
     "carriers": carriers,
     "deliver": deliver,
     "settle": settle,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from invoke import Context
 
 from threezone.tasks.edge import as_started, consent, emit, say, table, task
-from threezone.tasks.lab import CHANNEL, NAME, session
+from threezone.tasks.lab import CHANNEL, DECLARING, NAME, REPEATED, declaring, session
 
 
 @task(
@@ -14,15 +16,42 @@ from threezone.tasks.lab import CHANNEL, NAME, session
         "channel": CHANNEL,
         "retain": "keep the nodes of a failed create for a look",
         "dry-run": "print the plan and change nothing",
-    }
+        **DECLARING,
+    },
+    iterable=REPEATED,
 )
-def create(c: Context, name: str = "", channel: str = "", retain: bool = False, dry_run: bool = False) -> None:
+def create(
+    c: Context,
+    *,
+    name: str = "",
+    channel: str = "",
+    retain: bool = False,
+    dry_run: bool = False,
+    config: str = "",
+    kubernetes: str = "",
+    control_planes: int = 0,
+    workers: int = 0,
+    port: Any = None,
+    mount: Any = None,
+    feature_gate: Any = None,
+    set_: Any = None,
+) -> None:
     """Create the cluster that local/kubernetes/kind.yaml declares, connect the kubeconfig, wait until it is Ready."""
     from threezone.cluster import kind
     from threezone.lab import steps, up
     from threezone.plan import describe
 
-    at = session(name, channel)
+    options = declaring(
+        config=config,
+        kubernetes=kubernetes,
+        control_planes=control_planes,
+        workers=workers,
+        port=port,
+        mount=mount,
+        feature_gate=feature_gate,
+        set_=set_,
+    )
+    at = session(name, channel, **options)
     at.retain = retain
     actions = up.cluster_plan(at)
     if dry_run:
@@ -30,8 +59,8 @@ def create(c: Context, name: str = "", channel: str = "", retain: bool = False, 
     else:
         steps.apply(at, actions)
         steps.connect(at)
-        steps.ready(at)
-        say(f"the cluster {at.lab.name} is ready" + ("" if actions else "; nothing to do"))
+        state = "is ready" if steps.ready(at) else "runs, and waits for the pod network that is yours to install"
+        say(f"the cluster {at.lab.name} {state}" + ("" if actions else "; nothing to do"))
     if told := up.notice(at, kind.nodes(at.lab.name)):
         say(as_started(told))
 

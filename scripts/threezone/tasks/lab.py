@@ -19,9 +19,56 @@ CONTEXT = "instead of a lab: the kubeconfig context of any cluster; asks before 
 YES = "answer yes to the question"
 
 
-def session(name: str = "", channel: str = "", context: str = "") -> Any:
+DECLARING = {
+    "config": "kind's own file (default: threezone.cluster.config in invoke.yaml)",
+    "kubernetes": "the Kubernetes version of the nodes, such as 1.35 or 1.35.0",
+    "control-planes": "how many control planes; 0: those of the file",
+    "workers": "how many workers; 0: those of the file",
+    "port": "HOST:NODE, published on loopback, such as 8080:30080 or 5353:30053/udp; may be repeated",
+    "mount": "HOST:NODE[:ro], two paths, mounted into every node; may be repeated",
+    "feature-gate": "a feature gate of Kubernetes, such as AllAlpha=true; may be repeated",
+    "set": "any single value of kind's file, such as networking.ipFamily=ipv6; may be repeated",
+}
+REPEATED = ("port", "mount", "feature_gate", "set_")  # for invoke: options that may be given several times
+
+
+def declaring(
+    *,
+    config: str,
+    kubernetes: str,
+    control_planes: int,
+    workers: int,
+    port: Any,
+    mount: Any,
+    feature_gate: Any,
+    set_: Any,
+) -> dict[str, Any]:
+    """The options of DECLARING, for `session`: what they lay upon the declared cluster."""
+    from pathlib import Path
+
+    from threezone.cluster.overlay import Options
+
+    options = Options(
+        control_planes=control_planes,
+        workers=workers,
+        ports=tuple(port or ()),
+        mounts=tuple(mount or ()),
+        feature_gates=tuple(feature_gate or ()),
+        sets=tuple(set_ or ()),
+        base=Path.cwd(),
+    )
+    return {"config": config, "kubernetes": kubernetes, "flags": options}
+
+
+def session(
+    name: str = "", channel: str = "", context: str = "", *, config: str = "", kubernetes: str = "", flags: Any = None
+) -> Any:
     """The session that tasks work in, from settings and options; `context` is one of a cluster that is not ours."""
+    import re
+    from pathlib import Path
     from typing import cast, get_args
+
+    import msgspec
 
     from threezone import settings
     from threezone.errors import UsageError
@@ -34,8 +81,14 @@ def session(name: str = "", channel: str = "", context: str = "") -> Any:
         raise UsageError(f"unknown channel {channel!r}; expected one of {', '.join(get_args(settings.Channel))}")
     if name and context:
         raise UsageError("a cluster is named by --name or by --context, not by both", fix="leave one of them out")
+    if kubernetes and not re.fullmatch(settings.VERSION, kubernetes):
+        raise UsageError(f"--kubernetes {kubernetes}: expected a version such as 1.35 or 1.35.0")
+    changed = {key: value for key, value in (("config", config), ("kubernetes", kubernetes)) if value}
+    if config:
+        changed["config"] = str(Path.cwd() / config)
+    chosen = msgspec.structs.replace(chosen, cluster=msgspec.structs.replace(chosen.cluster, **changed))
     lab = Lab(root, chosen, settings.cluster_name(name or chosen.cluster.name), context)
-    return Session(lab, cast("settings.Channel", channel) if channel else chosen.channel)
+    return Session(lab, cast("settings.Channel", channel) if channel else chosen.channel, flags)
 
 
 def elsewhere(at: Any, actions: Sequence[Action]) -> Sequence[Action]:
@@ -62,14 +115,41 @@ def ask(at: Any, what: str, *, yes: bool) -> None:
         "dry-run": "print the plan and change nothing",
         "name": NAME,
         "channel": CHANNEL,
-    }
+        **DECLARING,
+    },
+    iterable=REPEATED,
 )
-def up(c: Context, yes: bool = False, dry_run: bool = False, name: str = "", channel: str = "") -> None:
+def up(
+    c: Context,
+    *,
+    yes: bool = False,
+    dry_run: bool = False,
+    name: str = "",
+    channel: str = "",
+    config: str = "",
+    kubernetes: str = "",
+    control_planes: int = 0,
+    workers: int = 0,
+    port: Any = None,
+    mount: Any = None,
+    feature_gate: Any = None,
+    set_: Any = None,
+) -> None:
     """Bring the lab up: engine, tools, cluster, kubeconfig, Flux, Git, and the commit delivered. Safe to repeat."""
     from threezone.lab import up as room
     from threezone.plan import describe
 
-    at = session(name, channel)
+    options = declaring(
+        config=config,
+        kubernetes=kubernetes,
+        control_planes=control_planes,
+        workers=workers,
+        port=port,
+        mount=mount,
+        feature_gate=feature_gate,
+        set_=set_,
+    )
+    at = session(name, channel, **options)
     plan = room.plan(at)
     if dry_run:
         say(as_started("\n".join(filter(None, (describe(plan.actions), plan.notice)))))

@@ -1,0 +1,192 @@
+"""Whether kubeadm takes the declared patches: asked in the node image before anything is made, answered in its words.
+
+`kubeadm init` only warns of a field that it does not know, and goes on without it; `kubeadm config validate` refuses.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from threezone import process
+from threezone.cluster import patches
+from threezone.cluster.declared import Declared
+from threezone.cluster.fields import PATCHED
+from threezone.cluster.patches import Patch
+from threezone.cluster.reading import Place
+from threezone.errors import UsageError
+
+SECONDS = 120.0
+_MARK = "@threezone"
+# What kubeadm wants to see before it looks at anything else; the address is one for documentation (RFC 5737).
+_LEAST: dict[str, dict[str, Any]] = {
+    "InitConfiguration": {"localAPIEndpoint": {"advertiseAddress": "192.0.2.1"}},
+    "JoinConfiguration": {
+        "discovery": {
+            "bootstrapToken": {
+                "apiServerEndpoint": "192.0.2.1:6443",
+                "token": "abcdef.0123456789abcdef",
+                "unsafeSkipCAVerification": True,
+            }
+        }
+    },
+}
+_SOCKET = {"nodeRegistration": {"name": "node", "criSocket": "unix:///run/containerd/containerd.sock"}}
+_KUBELET = re.compile(r'"command failed" err="((?:[^"\\]|\\.)*)"')
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something that kubeadm is asked about: its place, what it is called, and the documents that hold it."""
+
+    name: str
+    place: Place
+    documents: tuple[dict[str, Any], ...]
+    fields: tuple[tuple[str, Place], ...] = ()
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """A merge patch applied, as RFC 7386 says. Pure."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def _documents(version: str, patches_: Sequence[Patch] = (), networking: dict[str, Any] | None = None) -> Any:
+    made = []
+    for kind, api_version in PATCHED.items():
+        document = {"apiVersion": api_version, "kind": kind, **_LEAST.get(kind, {})}
+        if kind in ("InitConfiguration", "JoinConfiguration"):
+            document.update(_SOCKET)
+        if kind == "ClusterConfiguration":
+            document.update(kubernetesVersion=version, networking=networking or {})
+        for patch in patches_:
+            if patch.kind == kind and patch.version in ("", api_version) and patch.content is not None:
+                document = merged(document, patch.content)
+        document.pop("metadata", None)  # kind takes it away too
+        made.append(document)
+    return tuple(made)
+
+
+def candidates(declared: Declared, version: str) -> Iterator[Candidate]:
+    """What kubeadm is asked: nothing first, then each patch alone, then the subnets with all patches. Pure."""
+    yield Candidate("", Place(""), _documents(version))
+    found = [each for each in patches.of_kubeadm(declared.content, declared.spots) if each.content is not None]
+    for patch in found:
+        yield Candidate(patch.name, patch.place, _documents(version, [patch]), patch.fields)
+    subnets: dict[str, Any] = {
+        key: declared.networking[key] for key in ("podSubnet", "serviceSubnet") if key in declared.networking
+    }
+    if subnets:
+        places = tuple((key, declared.spots.at("networking", key)) for key in subnets)
+        yield Candidate("networking", places[0][1], _documents(version, found, subnets), places)
+
+
+def script(asked: Sequence[Candidate]) -> str:
+    """What the node image's shell runs: kubeadm for each candidate; its words follow a line with the number. Pure."""
+    lines = ["cd $(mktemp -d)"]
+    for number, candidate in enumerate(asked):
+        text = "\n---\n".join(json.dumps(document) for document in candidate.documents)
+        lines += [f"cat > {number} <<'{_MARK}'", text, _MARK]
+        lines.append(
+            f"kubeadm config validate --config {number} > words 2>&1 || {{ echo {_MARK} {number}; cat words; }}"
+        )
+    return "\n".join([*lines, "exit 0", ""])
+
+
+def check(declared: Declared, image: str, version: str) -> None:
+    """Ask the kubeadm of a node image about every patch. Raises UsageError with the place of one that it refuses."""
+    asked = list(candidates(declared, version))
+    if len(asked) == 1:
+        return
+    argv = ["docker", "run", "--rm", "--interactive", "--network=none", "--entrypoint=bash", image, "-s"]
+    refused = answers(process.run(argv, stdin=script(asked), timeout=SECONDS).stdout)
+    if not refused or refused[0][0] == 0:  # a kubeadm before 1.26 cannot be asked
+        return
+    number, words = refused[0]
+    candidate = asked[number]
+    place, name = _place(words, candidate.fields) or (candidate.place, "")
+    where = f"{candidate.name}.{name}" if candidate.name == "networking" and name else candidate.name
+    raise UsageError(f"{place}: {where}: kubeadm refuses it: {brief(words)}", evidence=words)
+
+
+def answers(output: str) -> list[tuple[int, str]]:
+    """What kubeadm said about which candidate, without its warnings. Pure."""
+    found = []
+    for block in output.split(f"{_MARK} ")[1:]:
+        number, _, words = block.partition("\n")
+        kept = [line for line in words.splitlines() if line and not re.match(r"W\d{4} |To see the stack trace", line)]
+        found.append((int(number), "\n".join(kept)))
+    return found
+
+
+def brief(words: str) -> str:
+    """kubeadm's error in a line, without the description of the document that the place tells already. Pure."""  # noqa: D403
+    told = re.sub(r"^error: ", "", " ".join(words.split()))
+    told = re.sub(r"^error unmarshaling configuration schema\.GroupVersionKind\{[^}]*\}: ", "", told)
+    return told if len(told) <= 300 else told[:299] + "…"  # noqa: PLR2004  a sentence; the evidence has everything
+
+
+def _place(words: str, fields: Sequence[tuple[str, Place]]) -> tuple[Place, str] | None:
+    """The field of a patch that the words name, by its longest name."""
+    best: tuple[int, Place, str] | None = None
+    for name, place in fields:
+        for told in (name, name.rpartition(".")[2], name.rpartition("/")[2]):
+            if (
+                told
+                and re.search(rf"(?<![\w-]){re.escape(told)}(?![\w-])", words)
+                and (not best or len(told) > best[0])
+            ):
+                best = (len(told), place, name)
+    return (best[1], best[2]) if best else None
+
+
+def blamed(output: str, kubelet: str, declared: Declared) -> tuple[str, str]:
+    """What a failed create says of a declared patch, gate or subnet: words and place, or two empty strings. Pure.
+
+    `output` is what kind printed, `kubelet` the log of a node's kubelet.
+    """
+    words = _words(output, kubelet)
+    if not words:
+        return "", ""
+    found = list(patches.of_kubeadm(declared.content, declared.spots))
+    kind = re.search(r'Kind:"(\w+)"', words)
+    json_only = "6902" in words
+    fields = [
+        (name, place)
+        for patch in found
+        if (not kind or patch.kind == kind[1]) and (patch.content is None or not json_only)
+        for name, place in patch.fields
+    ]
+    if not json_only:
+        for section in ("featureGates", "runtimeConfig", "networking"):
+            fields += [(key, declared.spots.at(section, key)) for key in declared.content.get(section) or {}]
+    place = _place(words, fields)
+    if place is None:
+        return (words, str(fields[0][1])) if len(found) == 1 and fields else (words, "")
+    return words, f"{place[0]}: {place[1]}"
+
+
+def _words(output: str, kubelet: str) -> str:
+    """The one line that says why: of kind on a patch, of kubeadm, or of a kubelet that ended."""
+    for pattern in (
+        r"(failed to (?:parse|apply) (?:JSON 6902 )?patch(?:es)?: .*)",
+        r"(failed to patch containerd config: .*)",
+        r"^(?:error: )?(error unmarshaling configuration .*)$",
+        r"^(?:error: |Command Output: error: )?(\S+: Invalid value: .*)$",
+        r"^(?:Command Output: )?error: (.*)$",
+    ):
+        if found := re.search(pattern, output, re.MULTILINE):
+            return found[1].strip()
+    ended = _KUBELET.findall(kubelet)
+    return ended[-1].replace('\\"', '"') if ended else ""
