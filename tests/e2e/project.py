@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import shutil
@@ -82,7 +83,7 @@ class Project:
         return json.loads(self.kubectl(*argv, "-o", "json", context=context).stdout)
 
     def tool(self, name: str) -> Path:
-        return Path(self.invoke("tools.list", "--path").stdout.strip()) / name
+        return _tools(self) / name
 
     def view(self) -> Any:
         """The kubeconfig as kubectl reads it."""
@@ -97,6 +98,12 @@ class Project:
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
+
+
+@functools.cache  # tests look again and again, and some of them have to be quick
+def _tools(project: Project) -> Path:
+    """Where the project's programs are: they stay there."""
+    return Path(project.invoke("tools.list", "--path").stdout.strip())
 
 
 def copy_of_repository(target: Path) -> None:
