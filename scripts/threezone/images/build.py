@@ -26,6 +26,7 @@ Channel = Literal["release", "source"]
 NAMES = ("node", "flux", "git-server", "hello")
 OWN = ("git-server", "hello")
 BALANCER = "balancer"
+APP = "threezone/hello:lab"  # the sample app as a commit names it: built images are named by content, which changes
 COLD_SPACE = 16e9  # bytes that everything from source needs: Go's caches 13, images and scratch 3
 WARM_SPACE = 2e9
 

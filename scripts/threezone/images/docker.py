@@ -67,6 +67,12 @@ def _plain(reference: str) -> str:
     return reference.removeprefix("docker.io/").removeprefix("library/")
 
 
+def full(reference: str) -> str:
+    """A reference as containerd writes it: with its registry."""
+    first, _, rest = reference.partition("/")
+    return reference if rest and ("." in first or ":" in first) else f"docker.io/{reference}"
+
+
 def digest(*names: str) -> str:
     """A digest of whole recipe folders: file names, modes and contents."""
     total = hashlib.sha256()

@@ -10,9 +10,12 @@ from threezone.images import docker
 from threezone.images.docker import Image
 
 
-def cluster_image(base: str, cluster: str) -> str:
-    """The node image `base` with the label that makes its containers ours, as `threezone/node:TAG-labels.OWNER`."""
-    tag = base.partition("@")[0].rsplit(":", 1)[-1]
+def cluster_image(base: str, cluster: str, version: str = "") -> str:
+    """The node image `base` with the label that makes its containers ours, as `threezone/node:TAG-CLUSTER`.
+
+    `version` is the tag; "" means that of `base`.
+    """
+    tag = version or base.partition("@")[0].rsplit(":", 1)[-1]
     return docker.derive(
         base, f"threezone/node:{tag}-{cluster}", {labels.MANAGED: "true", labels.OWNER: cluster}
     ).reference
@@ -50,11 +53,5 @@ def has(store: Mapping[str, str], image: Image) -> bool:
     The engine's id is the digest of the image's configuration, which Kubernetes keeps as a second name of the same
     content; engines with containerd's store use the digest itself.
     """
-    digest = store.get(full(image.reference))
+    digest = store.get(docker.full(image.reference))
     return digest is not None and digest in (image.id, store.get(image.id))
-
-
-def full(reference: str) -> str:
-    """A reference as containerd writes it: with its registry."""
-    first, _, rest = reference.partition("/")
-    return reference if rest and ("." in first or ":" in first) else f"docker.io/{reference}"

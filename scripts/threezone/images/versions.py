@@ -60,6 +60,12 @@ class BalancerPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     release: str
 
 
+class ReleasedPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Public images that a node is preloaded with in the release channel, each as name:version@digest."""
+
+    flux: tuple[Annotated[str, msgspec.Meta(pattern="^[^@]+:[^@/:]+@sha256:[0-9a-f]{64}$")], ...] = ()
+
+
 class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The section `images`."""
 
@@ -68,6 +74,7 @@ class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     balancer: BalancerPin
     flux: FluxPin
     base: BasePin
+    released: ReleasedPin = ReleasedPin()
 
 
 def images() -> Images:

@@ -14,7 +14,7 @@ from threezone.errors import ClusterError, Declined, UsageError
 from threezone.events import note, step
 from threezone.gitops import delivery, flux, flux_installation, flux_manifests, forward, remote, repository, server
 from threezone.gitops.repository import Commit
-from threezone.images import build
+from threezone.images import build, preload
 from threezone.images.docker import Image
 from threezone.images.load import cluster_image, load
 from threezone.kube import pods
@@ -28,7 +28,7 @@ from threezone.zones import connect as zone
 from threezone.zones import place
 
 ALL_PODS = "/api/v1/pods"
-APP_IMAGE = "threezone/hello:lab"  # as local/gitops/apps/hello names it
+APP_IMAGE = build.APP  # as local/gitops/apps/hello names it
 HOW = {"release": "released files and images, by checksum", "source": "built from Go modules and Debian packages"}
 GENTLE_SECONDS = 300.0
 PULLED = (
@@ -53,12 +53,17 @@ def supplies(session: Session) -> tuple[Action, ...]:
         how = f"{HOW[session.channel]}, about {max(1, round(minutes))} min"
         command = f"./run invoke image.build {lacking[0] if len(lacking) == 1 else 'all'}"
         actions.append(Action("images", f"get the images {', '.join(lacking)} ({how})", command))
+    elif not preload.observe(session.images, session.channel, present)[1]:
+        sentence = (
+            f"put Flux, the Git server and the sample app into the node image (once, about {preload.ABOUT_SECONDS} s)"
+        )
+        actions.append(Action("images", sentence, f"./run invoke image.build {preload.NAME}"))
     return tuple(actions)
 
 
 def get_images(session: Session) -> None:
-    """Get every image at once, so that what can overlap does."""
-    build.ensure_all(session.images, session.channel)
+    """Get every image at once, so that what can overlap does, and the node image that holds the others."""
+    preload.ensure(session.images, session.channel)
 
 
 def delete(session: Session) -> None:
@@ -70,10 +75,9 @@ def create(session: Session) -> None:
     """Get the node image and create the cluster; nothing is asked of the user's kubeconfig here."""
     kind_path = session.tools["kind"]
     lifecycle.preflight(session.declared, session.overlays, session.engine)
-    needed = [name for name in session.images if build.is_node(name) or name == build.BALANCER]
-    (node,) = build.ensure_all(needed, session.channel)[needed[0]]
+    node = preload.ensure(session.images, session.channel)
     kubeadm.check(session.declared, node.reference, session.kubernetes)
-    image = cluster_image(node.reference, session.lab.name)
+    image = cluster_image(node.reference, session.lab.name, session.kubernetes)
     session.fresh = lifecycle.create(
         session.lab.name, session.declared, session.overlays, kind=kind_path, image=image, retain=session.retain
     )

@@ -144,7 +144,7 @@ def test_recipes_use_only_what_the_classic_builder_knows() -> None:
     ],
 )
 def test_names_as_containerd_has_them(reference: str, full: str) -> None:
-    assert load.full(reference) == full
+    assert docker.full(reference) == full
 
 
 @pytest.mark.parametrize(
