@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from threezone import paths, process
+from threezone.cluster import inotify, kubeadm, ports, values
 from threezone.cluster import kind as kind_cli
-from threezone.cluster import kubeadm, ports, values
 from threezone.cluster.declared import Declared, Overlay, published, with_overlays
 from threezone.cluster.kind import Node
 from threezone.engine.observe import Engine
@@ -21,10 +21,8 @@ from threezone.events import step
 from threezone.kube.client import Api, Json
 from threezone.kube.waiting import World, condition, wait_for
 from threezone.plan import Action
-from threezone.zones.locate import locate
+from threezone.zones.locate import engine_kind, locate
 
-NODES = "/api/v1/nodes"
-NAMED = "--name, or threezone.cluster.name in invoke.yaml"
 SPACE_NEEDED = 3 * 1024**3  # bytes: a node's volume with its images, and room for the kubelet not to evict
 
 State = Literal["absent", "foreign", "interrupted", "stopped", "running"]
@@ -98,7 +96,7 @@ def _shown(path: Path) -> str:
 
 
 def preflight(declared: Declared, added: Sequence[Overlay], engine: Engine) -> None:
-    """What would make kind fail later, said before: the port, the disk. Raises UsageError or EngineError."""
+    """What would make kind fail later, said before: the port, inotify, the disk. Raises UsageError or EngineError."""
     if not engine.local:
         return  # a remote engine's ports and disks are not ours to see
     address = published(declared, added)
@@ -116,6 +114,13 @@ def preflight(declared: Declared, added: Sequence[Overlay], engine: Engine) -> N
             )
     if locate(engine).kind == "host":  # elsewhere the engine's files are not ours to see
         _mounts_exist(declared)
+    wanted = inotify.needed([str(node.get("role", "control-plane")) for node in declared.nodes])
+    room = inotify.left() if engine_kind(engine) == "native" else None
+    if room is not None and room < wanted:
+        raise EngineError(
+            f"the declared cluster needs about {wanted} inotify instances, and this machine has {room} left for root",
+            fix=MORE_INOTIFY,
+        )
     root = engine.root
     if root and Path(root).exists() and (free := shutil.disk_usage(root).free) < SPACE_NEEDED:
         raise EngineError(
@@ -182,7 +187,7 @@ def diagnosed(console: str) -> tuple[str, str]:
     if "inotify" in console and "Too many open files" in console:
         return (
             ": the engine's host has no inotify instance left for another node",
-            "sudo sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288; or delete a cluster",
+            MORE_INOTIFY,
         )
     return "", ""
 

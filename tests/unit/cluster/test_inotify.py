@@ -1,0 +1,63 @@
+"""The inotify instances that are left: from a /proc of our own."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from threezone.cluster import inotify, lifecycle
+from threezone.cluster.declared import Declared, parse
+from threezone.engine.observe import Engine
+from threezone.errors import EngineError
+
+ENGINE = Engine("ok", "unix:///var/run/docker.sock", version="28.0.0", system="Debian GNU/Linux 12", cgroup="2")
+
+
+def declared(*roles: str) -> Declared:
+    nodes = "".join(f"- role: {role}\n" for role in roles)
+    return parse(f"kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n{nodes}", Path("kind.yaml"))
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    for process, links in {
+        "1": ["anon_inode:inotify", "/dev/null", "anon_inode:inotify"],
+        "22": [],
+        "self": ["x"],
+    }.items():
+        directory = tmp_path / process / "fd"
+        directory.mkdir(parents=True)
+        for number, link in enumerate(links):
+            (directory / str(number)).symlink_to(link)
+    (tmp_path / "limit").write_text("128\n")
+    return tmp_path
+
+
+def test_what_root_holds_is_taken_from_the_limit(proc: Path) -> None:
+    left = inotify.left(proc, proc / "limit")
+    assert left == (126 if os.geteuid() == 0 else 128), "what others hold does not count"
+
+
+def test_where_there_is_no_such_limit_nothing_is_claimed(tmp_path: Path) -> None:
+    assert inotify.left(tmp_path, tmp_path / "limit") is None
+
+
+@pytest.mark.parametrize(("room", "refused"), [(10, True), (67, True), (200, False), (None, False)])
+def test_too_little_room_is_told_before_kind_fails(
+    room: int | None, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inotify, "left", lambda: room)
+    three = declared("control-plane", "control-plane", "control-plane", "worker")
+    if not refused:
+        lifecycle.preflight(three, (), ENGINE)
+        return
+    with pytest.raises(
+        EngineError, match=rf"needs about 80 inotify instances, and this machine has {room} left"
+    ) as caught:
+        lifecycle.preflight(three, (), ENGINE)
+    assert "sysctl fs.inotify.max_user_instances=512" in caught.value.fix
+
+
+def test_what_another_machine_has_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inotify, "left", lambda: 0)
+    lifecycle.preflight(declared("control-plane"), (), Engine("ok", "ssh://somewhere", cgroup="2"))
