@@ -53,8 +53,9 @@ def tests(session: nox.Session) -> None:
     pytest(session, "tests/unit", "tests/integration")
 
 
-# Half an hour of Flux, whole: every way in which a proof, a source or an installation may fail.
-DELIVERY = [f"tests/e2e/test_{name}.py" for name in ("2_proof", "2_remote", "3_context", "3_flux")]
+# Half an hour of Flux, whole: every way in which a proof, a source or an installation may fail. And other versions of
+# Kubernetes, each of which is compiled for six minutes where its image cannot be pulled.
+DELIVERY = [f"tests/e2e/test_{name}.py" for name in ("2_proof", "2_remote", "3_context", "3_flux", "3_versions")]
 
 
 @nox.session
