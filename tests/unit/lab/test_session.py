@@ -1,5 +1,7 @@
 """What the settings and the engine add to the declared cluster."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,12 @@ from threezone.cluster.declared import Declared, parse
 from threezone.cluster.kind import Node
 from threezone.engine.observe import Engine
 from threezone.errors import EngineError
-from threezone.lab import up
+from threezone.images import build
+from threezone.lab import steps, up
 from threezone.lab.observe import Lab
 from threezone.lab.session import Session
 from threezone.settings import Cluster, Published, Settings
+from threezone.tools import install
 
 LOCAL = "unix:///var/run/docker.sock"
 NATIVE = Engine("ok", LOCAL, version="28.0.0", system="Debian GNU/Linux 12 (bookworm)", cgroup="2")
@@ -49,3 +53,41 @@ def test_a_cluster_of_ours_that_is_published_elsewhere_gets_a_notice(ports: str,
     assert bool(up.notice(session("loopback", NATIVE), [ours])) is told
     assert up.notice(session("loopback", NATIVE), [theirs]) == ""
     assert up.notice(session("loopback", NATIVE), []) == ""
+
+
+THREE = parse(
+    "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n" + "- role: control-plane\n" * 3, Path("ha.yaml")
+)
+
+
+def test_the_balancer_is_an_image_of_several_control_planes_only() -> None:
+    assert session("loopback", NATIVE).images == ("node", "flux", "git-server", "hello")
+    assert session("loopback", NATIVE, THREE).images == ("node", "flux", "git-server", "hello", "balancer")
+
+
+def test_the_kubernetes_of_the_settings_decides_the_node() -> None:
+    made = Session(Lab(Path("/project"), Settings(cluster=Cluster(kubernetes="1.34")), "lab"), "release")
+    made.__dict__.update(engine=replace(NATIVE, cgroup="1"), declared=DECLARED)
+    assert (made.kubernetes, made.images[0]) == ("v1.34.3", "node:1.34.3")
+    assert made.overlays == (), "Kubernetes before 1.35 takes cgroup v1 as it is"
+
+
+def test_what_only_several_control_planes_need_is_supplied_for_them_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "find", lambda *_, **__: object())
+    monkeypatch.setattr(build, "observe", lambda names, _: {name: () for name in names if name != "balancer"})
+    assert steps.supplies(session("loopback", NATIVE)) == ()
+    (action,) = steps.supplies(session("loopback", NATIVE, THREE))
+    assert action.sentence.startswith("get the images balancer (")
+    assert action.command == "./run invoke image.build balancer"
+
+
+def test_a_channel_without_that_kubernetes_is_not_the_one_that_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def observe(names: Sequence[str], channel: build.Channel) -> dict[str, tuple[()]]:
+        for name in names:
+            build.references(name, channel)
+        return dict.fromkeys(names, ())
+
+    monkeypatch.setattr(build, "observe", observe)
+    made = Session(Lab(Path("/project"), Settings(cluster=Cluster(kubernetes="1.36")), "lab"), "auto")
+    assert made.channel == "source"
+    assert Session(Lab(Path("/project"), Settings(), "lab"), "auto").channel == "release"
