@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from threezone import labels, process
+from threezone.cluster import planes
 from threezone.engine.observe import explain
 from threezone.errors import ClusterError, CommandFailed
 
@@ -67,6 +68,8 @@ def nodes(cluster: str | None = None) -> tuple[Node, ...]:
 def kubeconfig(cluster: str, kind: str | Path | None = None) -> str:
     """The kubeconfig that kind has for a cluster, as text with private keys: never log it."""
     seen = process.run([kind or _kind(), "get", "kubeconfig", "--name", cluster], timeout=60, check=False)
+    if seen.exit_code != 0 and (other := planes.kubeconfig(nodes(cluster))):
+        return other
     if seen.exit_code != 0:
         raise ClusterError(
             f"kind has no kubeconfig for the cluster {cluster}",
