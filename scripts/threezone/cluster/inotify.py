@@ -9,6 +9,7 @@ from pathlib import Path
 # come up, or its pods do not.
 PER_NODE = {"control-plane": 22, "worker": 14}
 LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
+MORE = "sudo sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288; or delete a cluster"
 LINK = "anon_inode:inotify"  # what /proc shows of one (proc(5))
 
 

@@ -23,6 +23,8 @@ from threezone.kube.waiting import World, condition, wait_for
 from threezone.plan import Action
 from threezone.zones.locate import engine_kind, locate
 
+NODES = "/api/v1/nodes"
+NAMED = "--name, or threezone.cluster.name in invoke.yaml"
 SPACE_NEEDED = 3 * 1024**3  # bytes: a node's volume with its images, and room for the kubelet not to evict
 
 State = Literal["absent", "foreign", "interrupted", "stopped", "running"]
@@ -119,7 +121,7 @@ def preflight(declared: Declared, added: Sequence[Overlay], engine: Engine) -> N
     if room is not None and room < wanted:
         raise EngineError(
             f"the declared cluster needs about {wanted} inotify instances, and this machine has {room} left for root",
-            fix=MORE_INOTIFY,
+            fix=inotify.MORE,
         )
     root = engine.root
     if root and Path(root).exists() and (free := shutil.disk_usage(root).free) < SPACE_NEEDED:
@@ -187,7 +189,7 @@ def diagnosed(console: str) -> tuple[str, str]:
     if "inotify" in console and "Too many open files" in console:
         return (
             ": the engine's host has no inotify instance left for another node",
-            MORE_INOTIFY,
+            inotify.MORE,
         )
     return "", ""
 

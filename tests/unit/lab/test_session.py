@@ -11,7 +11,7 @@ from threezone.cluster.declared import Declared, parse
 from threezone.cluster.kind import Node
 from threezone.engine.observe import Engine
 from threezone.errors import EngineError
-from threezone.images import build
+from threezone.images import build, preload
 from threezone.lab import steps, up
 from threezone.lab.observe import Lab
 from threezone.lab.session import Session
@@ -75,6 +75,7 @@ def test_the_kubernetes_of_the_settings_decides_the_node() -> None:
 def test_what_only_several_control_planes_need_is_supplied_for_them_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "find", lambda *_, **__: object())
     monkeypatch.setattr(build, "observe", lambda names, _: {name: () for name in names if name != "balancer"})
+    monkeypatch.setattr(preload, "observe", lambda *_: (None, True))
     assert steps.supplies(session("loopback", NATIVE)) == ()
     (action,) = steps.supplies(session("loopback", NATIVE, THREE))
     assert action.sentence.startswith("get the images balancer (")
@@ -89,5 +90,6 @@ def test_a_channel_without_that_kubernetes_is_not_the_one_that_has_all(monkeypat
 
     monkeypatch.setattr(build, "observe", observe)
     made = Session(Lab(Path("/project"), Settings(cluster=Cluster(kubernetes="1.36")), "lab"), "auto")
-    assert made.channel == "source"
-    assert Session(Lab(Path("/project"), Settings(), "lab"), "auto").channel == "release"
+    own = Session(Lab(Path("/project"), Settings(), "lab"), "auto")
+    own.__dict__.update(declared=DECLARED)
+    assert (made.channel, own.channel) == ("source", "release")
