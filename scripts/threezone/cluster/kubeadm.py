@@ -1,6 +1,7 @@
-"""Whether kubeadm takes the declared patches: asked in the node image before anything is made, answered in its words.
+"""Whether kubeadm and the kubelet take what is declared: asked in the node image before anything is made.
 
 `kubeadm init` only warns of a field that it does not know, and goes on without it; `kubeadm config validate` refuses.
+A kubelet that refuses its configuration costs kubeadm four minutes of waiting; asked here, it ends at once.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from threezone.errors import UsageError
 
 SECONDS = 120.0
 _MARK = "@threezone"
+_KUBELET = "KubeletConfiguration"
 # What kubeadm wants to see before it looks at anything else; the address is one for documentation (RFC 5737).
 _LEAST: dict[str, dict[str, Any]] = {
     "InitConfiguration": {"localAPIEndpoint": {"advertiseAddress": "192.0.2.1"}},
@@ -36,16 +38,22 @@ _LEAST: dict[str, dict[str, Any]] = {
     },
 }
 _SOCKET = {"nodeRegistration": {"name": "node", "criSocket": "unix:///run/containerd/containerd.sock"}}
-_KUBELET = re.compile(r'"command failed" err="((?:[^"\\]|\\.)*)"')
+_ENDED = re.compile(r'"command failed" err="((?:[^"\\]|\\.)*)"|^panic: (.*)$', re.MULTILINE)
+# A value that no kubelet takes: with it, one that finds no other fault ends too, and never begins its work.
+_STOP = {"registryBurst": -1}
+_INVALID = re.compile(
+    r"invalid configuration: (.*?)(?=, invalid configuration: |, kubelet is configured|\]?, path: |$)"
+)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something that kubeadm is asked about: its place, what it is called, and the documents that hold it."""
+    """Something that is asked: its place, what it is called, the documents for kubeadm, and the kubelet's alone."""
 
     name: str
     place: Place
-    documents: tuple[dict[str, Any], ...]
+    documents: tuple[dict[str, Any], ...] = ()
+    kubelet: dict[str, Any] | None = None
     fields: tuple[tuple[str, Place], ...] = ()
 
 
@@ -83,24 +91,34 @@ def candidates(declared: Declared, version: str) -> Iterator[Candidate]:
     yield Candidate("", Place(""), _documents(version))
     found = [each for each in patches.of_kubeadm(declared.content, declared.spots) if each.content is not None]
     for patch in found:
-        yield Candidate(patch.name, patch.place, _documents(version, [patch]), patch.fields)
+        documents = _documents(version, [patch])
+        kubelet = next(each for each in documents if each["kind"] == _KUBELET)
+        asked = {**kubelet, **_STOP} if patch.kind == _KUBELET else None
+        yield Candidate(patch.name, patch.place, documents, asked, patch.fields)
+    if gates := declared.content.get("featureGates"):
+        gate_places = tuple((key, declared.spots.at("featureGates", key)) for key in gates)
+        kubelet = {"apiVersion": PATCHED[_KUBELET], "kind": _KUBELET, "featureGates": gates, **_STOP}
+        yield Candidate("featureGates", gate_places[0][1], (), kubelet, gate_places)
     subnets: dict[str, Any] = {
         key: declared.networking[key] for key in ("podSubnet", "serviceSubnet") if key in declared.networking
     }
     if subnets:
         places = tuple((key, declared.spots.at("networking", key)) for key in subnets)
-        yield Candidate("networking", places[0][1], _documents(version, found, subnets), places)
+        yield Candidate("networking", places[0][1], _documents(version, found, subnets), None, places)
 
 
 def script(asked: Sequence[Candidate]) -> str:
-    """What the node image's shell runs: kubeadm for each candidate; its words follow a line with the number. Pure."""
+    """What the node image's shell runs for each candidate; a program's words follow a line with its number. Pure."""
     lines = ["cd $(mktemp -d)"]
     for number, candidate in enumerate(asked):
-        text = "\n---\n".join(json.dumps(document) for document in candidate.documents)
-        lines += [f"cat > {number} <<'{_MARK}'", text, _MARK]
-        lines.append(
-            f"kubeadm config validate --config {number} > words 2>&1 || {{ echo {_MARK} {number}; cat words; }}"
-        )
+        for command, documents in (
+            ("kubeadm config validate", candidate.documents),
+            ("timeout 20 kubelet", (candidate.kubelet,) if candidate.kubelet else ()),
+        ):
+            if documents:
+                text = "\n---\n".join(json.dumps(document) for document in documents)
+                lines += [f"cat > config <<'{_MARK}'", text, _MARK]
+                lines.append(f"{command} --config config > words 2>&1 || {{ echo {_MARK} {number}; cat words; }}")
     return "\n".join([*lines, "exit 0", ""])
 
 
@@ -116,18 +134,32 @@ def check(declared: Declared, image: str, version: str) -> None:
     number, words = refused[0]
     candidate = asked[number]
     place, name = _place(words, candidate.fields) or (candidate.place, "")
-    where = f"{candidate.name}.{name}" if candidate.name == "networking" and name else candidate.name
-    raise UsageError(f"{place}: {where}: kubeadm refuses it: {brief(words)}", evidence=words)
+    where = f"{candidate.name}.{name}" if name and not candidate.name.endswith("]") else candidate.name
+    raise UsageError(f"{place}: {where}: Kubernetes {version} refuses it: {brief(words)}", evidence=words)
 
 
 def answers(output: str) -> list[tuple[int, str]]:
-    """What kubeadm said about which candidate, without its warnings. Pure."""
+    """What was refused of which candidate: kubeadm's words without its warnings, or the kubelet's. Pure."""
     found = []
     for block in output.split(f"{_MARK} ")[1:]:
         number, _, words = block.partition("\n")
-        kept = [line for line in words.splitlines() if line and not re.match(r"W\d{4} |To see the stack trace", line)]
-        found.append((int(number), "\n".join(kept)))
+        if (told := kubelet_words(words)) is None:
+            kept = (line for line in words.splitlines() if not re.match(r"[IW]\d{4} |To see the stack trace|$", line))
+            told = "\n".join(kept)
+        if told:
+            found.append((int(number), told))
     return found
+
+
+def kubelet_words(log: str) -> str | None:
+    """Why a kubelet ended, without what we made it end by; None when this is no kubelet's log. Pure."""
+    ended: list[str] = [first or second for first, second in _ENDED.findall(log)]
+    if not ended:
+        return None
+    words = ended[-1].replace('\\"', '"')
+    if "validate kubelet configuration" not in words:
+        return words
+    return "; ".join(each for each in _INVALID.findall(words) if not any(key in each for key in _STOP))
 
 
 def brief(words: str) -> str:
@@ -188,5 +220,4 @@ def _words(output: str, kubelet: str) -> str:
     ):
         if found := re.search(pattern, output, re.MULTILINE):
             return found[1].strip()
-    ended = _KUBELET.findall(kubelet)
-    return ended[-1].replace('\\"', '"') if ended else ""
+    return kubelet_words(kubelet) or ""
