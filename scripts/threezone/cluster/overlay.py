@@ -101,7 +101,10 @@ def _brief(value: object) -> str:
     """A value in a line of the plan."""
     if isinstance(value, bool):
         return str(value).lower()
-    text = yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False).removesuffix("...\n").strip()
+    told = (
+        value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False)
+    )
+    text = " ".join(told.removesuffix("...\n").split())
     return text if len(text) <= 80 else text[:77] + "…"  # noqa: PLR2004  what fits into a line beside its place
 
 

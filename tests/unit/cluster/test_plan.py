@@ -4,8 +4,8 @@ import pytest
 
 from threezone.cluster.declared import Overlay, parse
 from threezone.cluster.kind import Node
-from threezone.cluster.lifecycle import NODES, Observed, State, nodes_missing, plan
-from threezone.errors import ClusterError
+from threezone.cluster.lifecycle import NODES, Observed, State, _mounts_exist, nodes_missing, plan
+from threezone.errors import ClusterError, UsageError
 from threezone.kube.client import Json
 
 DECLARED = parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n", Path("kind.yaml"))
@@ -62,6 +62,40 @@ def test_nodes_are_missing_until_all_are_ready() -> None:
         "node a to be Ready (cni plugin not initialized)",
     ]
     assert judge(api_node("a", "True"), api_node("b", "True")) == []
+
+
+LACKING = (
+    "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin "
+    "returns error: cni plugin not initialized"
+)
+
+
+def unready(message: str, version: str = "v1.35.0") -> Json:
+    node = api_node("a", "False", version)
+    node["status"]["conditions"][0]["message"] = message
+    return node
+
+
+def test_a_pod_network_that_is_declared_off_is_not_waited_for() -> None:
+    def judge(node: Json, *, pod_network: bool) -> list[str]:
+        return nodes_missing({NODES: {"a": node}}, 1, "v1.35.0", pod_network=pod_network)
+
+    assert judge(unready(LACKING), pod_network=False) == []
+    assert judge(unready(LACKING), pod_network=True) == [f"node a to be Ready ({LACKING})"]
+    both = f"[{LACKING}, PLEG is not healthy]"
+    assert judge(unready(both), pod_network=False) == [f"node a to be Ready ({both})"]
+    with pytest.raises(ClusterError, match="not v1"):
+        judge(unready(LACKING, "v1.34.1"), pod_network=False)
+
+
+def test_a_mount_that_is_not_there_is_told_with_its_line(tmp_path: Path) -> None:
+    text = f"nodes:\n- extraMounts:\n  - containerPath: /data\n    hostPath: {tmp_path}/da ta\n"
+    declared = parse(f"kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n{text}", Path("kind.yaml"))
+    with pytest.raises(UsageError, match=r"kind\.yaml:6: there is no .*/da ta here to mount at /data") as caught:
+        _mounts_exist(declared)
+    assert caught.value.fix.startswith(f"mkdir -p '{tmp_path}/da ta'")
+    (tmp_path / "da ta").mkdir()
+    _mounts_exist(declared)
 
 
 def test_a_wrong_version_is_not_waited_for() -> None:

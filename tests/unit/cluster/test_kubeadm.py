@@ -1,0 +1,186 @@
+"""What kubeadm and the kubelet say of what is declared, and the line that they mean. Their words are recorded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from threezone.cluster import kubeadm
+from threezone.cluster.declared import Declared, parse
+from threezone.errors import UsageError
+from threezone.process import Completed
+
+TEXT = """\
+kind: Cluster
+apiVersion: kind.x-k8s.io/v1alpha4
+featureGates:
+  AllAlpha: false
+  Nonsense: true
+networking:
+  podSubnet: 10.244.0.0/25
+kubeadmConfigPatches:
+- |
+  kind: KubeletConfiguration
+  maxPods: 50
+- |
+  kind: ClusterConfiguration
+  apiServer:
+    extraArgz:
+      v: "2"
+nodes:
+- role: control-plane
+  kubeadmConfigPatches:
+  - |
+    kind: InitConfiguration
+    nodeRegistration:
+      taints: nothing
+  kubeadmConfigPatchesJSON6902:
+  - group: kubeadm.k8s.io
+    version: v1beta3
+    kind: ClusterConfiguration
+    patch: |
+      - op: add
+        path: /apiServer/certSANs/-
+        value: lab.example.com
+      - op: replace
+        path: /apiServer/timeoutForControlPlain
+        value: 5m
+"""
+DECLARED = parse(TEXT, Path("kind.yaml"))
+# kubeadm 1.35.0
+UNKNOWN = (
+    'error: error unmarshaling configuration schema.GroupVersionKind{Group:"kubeadm.k8s.io", Version:"v1beta3", '
+    'Kind:"ClusterConfiguration"}: strict decoding error: unknown field "apiServer.extraArgz"\n'
+)
+WARNED = (
+    'W1121 15:19:15.645306   21823 common.go:100] your configuration file uses a deprecated API spec: "v1beta3"\n'
+    f"{UNKNOWN}To see the stack trace of this error execute with --v=5 or higher\n"
+)
+SUBNET = (
+    'error: networking.podSubnet: Invalid value: "10.244.0.0/25": the size of pod subnet with mask 25 is smaller than '
+    "the size of node subnet with mask 24\n"
+)
+# kubelet 1.35.0
+PODS = (
+    'E1121 15:36:23.207275   11858 run.go:72] "command failed" err="failed to validate kubelet configuration, error: '
+    "[invalid configuration: maxPods (--max-pods) -3 must not be a negative number, invalid configuration: "
+    "registryBurst (--registry-burst) -1 must not be a negative number, kubelet is configured to not run on a host using cgroup v1. "
+    'cgroup v1 support is unsupported and will be removed in a future release], path: &TypeMeta{Kind:,APIVersion:,}"\n'
+)
+STOPPED = (
+    'E1121 15:36:24.224952   11915 run.go:72] "command failed" err="failed to validate kubelet configuration, error: '
+    'invalid configuration: registryBurst (--registry-burst) -1 must not be a negative number, path: &TypeMeta{}"\n'
+)
+GATE = (
+    "panic: failed to merge global and in-flight KubeletConfiguration while setting defaults, error: unrecognized "
+    "feature gate: Nonsense\n\ngoroutine 1 [running]:\n"
+)
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, *answers: str, declared: Declared = DECLARED) -> list[str]:
+    """Ask, in a container that answers so; returns what was run."""
+    ran: list[str] = []
+
+    def run(argv: list[str], *, stdin: str, timeout: float) -> Completed:
+        assert timeout > 0
+        ran.extend([" ".join(argv), stdin])
+        return Completed(tuple(argv), 0, "".join(answers), "", 0.1)
+
+    monkeypatch.setattr("threezone.process.run", run)
+    kubeadm.check(declared, "node:1", "v1.35.0")
+    return ran
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (
+            f"@threezone 2\n{WARNED}",
+            "kind.yaml:15: kubeadmConfigPatches[1]: Kubernetes v1.35.0 refuses it: strict decoding error: unknown field",
+        ),
+        (
+            f"@threezone 1\n{PODS}",
+            "kind.yaml:11: kubeadmConfigPatches[0]: Kubernetes v1.35.0 refuses it: maxPods (--max",
+        ),
+        (f"@threezone 4\n{GATE}", "kind.yaml:5: featureGates.Nonsense: Kubernetes v1.35.0 refuses it: failed to merge"),
+        (f"@threezone 5\n{SUBNET}", "kind.yaml:7: networking.podSubnet: Kubernetes v1.35.0 refuses it: networking.pod"),
+        ("@threezone 3\nwhat nobody has seen\n", "kind.yaml:21: nodes[0].kubeadmConfigPatches[0]: Kubernetes v1.35.0"),
+    ],
+)
+def test_what_is_refused_is_told_with_its_line(monkeypatch: pytest.MonkeyPatch, answer: str, sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        asked(monkeypatch, answer)
+    assert caught.value.message.startswith(sentence)
+    assert "\n" not in caught.value.message
+    assert "W1121" not in caught.value.evidence
+    assert "registryBurst" not in caught.value.evidence
+
+
+def test_a_kubelet_that_ends_only_by_what_we_gave_it_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(asked(monkeypatch, f"@threezone 1\n{STOPPED}", f"@threezone 4\n{STOPPED}")) == 2
+
+
+def test_a_kubeadm_that_cannot_be_asked_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = (f"@threezone {number}\nerror: unknown command\n" for number in range(6))
+    assert len(asked(monkeypatch, *every)) == 2
+
+
+def test_nothing_is_run_for_a_file_without_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n", Path("kind.yaml"))
+    assert asked(monkeypatch, declared=plain) == []
+
+
+def test_the_container_has_no_network_and_is_given_every_patch_as_a_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    argv, script = asked(monkeypatch)
+    assert argv == "docker run --rm --interactive --network=none --entrypoint=bash node:1 -s"
+    documents = [json.loads(line) for line in script.splitlines() if line.startswith("{")]
+    assert script.count("kubeadm config validate") == 5
+    assert script.count("timeout 20 kubelet") == 2
+    assert any(each.get("apiServer") == {"extraArgz": {"v": "2"}} for each in documents)
+    assert all(each["maxPods"] == 50 for each in documents if "registryBurst" in each and "maxPods" in each)
+
+
+def test_a_patch_for_a_version_that_kind_does_not_write_is_not_asked_about() -> None:
+    text = TEXT.replace(
+        "kind: ClusterConfiguration\n  apiServer", "kind: ClusterConfiguration\n  apiVersion: old/v1\n  a"
+    )
+    for candidate in kubeadm.candidates(parse(text, Path("kind.yaml")), "v1.35.0"):
+        assert "extraArgz" not in json.dumps(candidate.documents)
+
+
+@pytest.mark.parametrize(
+    ("target", "patch", "result"),
+    [
+        ({"a": 1, "b": {"c": 1, "d": 2}}, {"b": {"c": None, "e": 3}}, {"a": 1, "b": {"d": 2, "e": 3}}),
+        ({"a": [1]}, {"a": [2]}, {"a": [2]}),
+        ({"a": "b"}, {"a": {"c": None}}, {"a": {}}),
+        ({}, {"a": {"b": {"c": None}}}, {"a": {"b": {}}}),
+    ],
+)
+def test_merge_patches_are_applied_as_the_rfc_says(target: object, patch: object, result: object) -> None:
+    assert kubeadm.merged(target, patch) == result
+
+
+# As kind 0.31 printed them when a create failed.
+FAILED_6902 = (
+    "ERROR: failed to create cluster: failed to generate kubeadm config content: failed to apply JSON 6902 patch: "
+    "replace operation does not apply: doc is missing key: /apiServer/timeoutForControlPlain: missing value\n"
+)
+
+
+def test_a_json_patch_that_does_not_apply_is_told_with_its_operation() -> None:
+    words, place = kubeadm.blamed(FAILED_6902, "", DECLARED)
+    assert words.startswith("failed to apply JSON 6902 patch: replace operation does not apply")
+    assert place == "kind.yaml:32: /apiServer/timeoutForControlPlain"
+
+
+def test_what_a_kubelet_says_of_a_gate_is_told_with_its_line() -> None:
+    words, place = kubeadm.blamed("ERROR: failed to init node with kubeadm", GATE, DECLARED)
+    assert "unrecognized feature gate: Nonsense" in words
+    assert place == "kind.yaml:5: Nonsense"
+
+
+def test_a_failure_that_has_nothing_to_do_with_what_is_declared_blames_nothing() -> None:
+    assert kubeadm.blamed("ERROR: failed to create cluster: docker run failed", "", DECLARED) == ("", "")
