@@ -203,6 +203,8 @@ def blamed(output: str, kubelet: str, declared: Declared) -> tuple[str, str]:
     if not json_only:
         for section in ("featureGates", "runtimeConfig", "networking"):
             fields += [(key, declared.spots.at(section, key)) for key in declared.content.get(section) or {}]
+    if "containerd" in words:
+        fields = list(patches.of_containerd(declared.content, declared.spots))
     place = _place(words, fields)
     if place is None:
         return (words, str(fields[0][1])) if len(found) == 1 and fields else (words, "")

@@ -86,6 +86,12 @@ def of_kubeadm(content: dict[str, Any], spots: Spot) -> Iterator[Patch]:
             yield Patch(spots.at(*keys), name, kind, version, None, fields)
 
 
+def of_containerd(content: dict[str, Any], spots: Spot) -> Iterator[tuple[str, Place]]:
+    """The paths of containerd's JSON patches with their lines."""
+    for index, text in enumerate(content.get(TOML_JSON) or []):
+        yield from _operations(text, f"{TOML_JSON}[{index}]", spots.at(TOML_JSON, index))
+
+
 def _known(kind: str, where: str) -> None:
     if kind in PATCHED:
         return

@@ -5,7 +5,25 @@ from __future__ import annotations
 from invoke import Context
 
 from threezone.tasks.edge import say, task
-from threezone.tasks.lab import NAME, session
+from threezone.tasks.lab import CHANNEL, NAME, session
+
+
+@task(
+    help={
+        "name": NAME,
+        "path": "the kustomization to apply (default: the sample app, local/gitops/apps/hello)",
+        "channel": CHANNEL,
+    }
+)
+def deploy(c: Context, name: str = "", path: str = "", channel: str = "") -> None:
+    """Put the sample app into the cluster by hand, without Flux and Git; app.open then shows it. Safe to repeat."""
+    from pathlib import Path
+
+    from threezone.lab import sample, steps
+
+    at = session(name, channel)
+    sample.deploy(at, Path(path) if path else at.lab.root / sample.PATH)
+    say(steps.answer(at))
 
 
 @task(

@@ -66,7 +66,8 @@ SUBNET = (
 PODS = (
     'E1121 15:36:23.207275   11858 run.go:72] "command failed" err="failed to validate kubelet configuration, error: '
     "[invalid configuration: maxPods (--max-pods) -3 must not be a negative number, invalid configuration: "
-    "registryBurst (--registry-burst) -1 must not be a negative number, kubelet is configured to not run on a host using cgroup v1. "
+    "registryBurst (--registry-burst) -1 must not be a negative number, kubelet is configured to not run on a host "
+    "using cgroup v1. "
     'cgroup v1 support is unsupported and will be removed in a future release], path: &TypeMeta{Kind:,APIVersion:,}"\n'
 )
 STOPPED = (
@@ -98,7 +99,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, *answers: str, declared: Declared = D
     [
         (
             f"@threezone 2\n{WARNED}",
-            "kind.yaml:15: kubeadmConfigPatches[1]: Kubernetes v1.35.0 refuses it: strict decoding error: unknown field",
+            "kind.yaml:15: kubeadmConfigPatches[1]: Kubernetes v1.35.0 refuses it: strict decoding error: unknown",
         ),
         (
             f"@threezone 1\n{PODS}",

@@ -1,0 +1,53 @@
+"""The sample workload put into a cluster by hand, without Flux and Git: for a look at a cluster that has neither."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from threezone import process
+from threezone.errors import CommandFailed, UsageError
+from threezone.events import step
+from threezone.images import build
+from threezone.kube import pods
+from threezone.kube.waiting import World, condition, wait_for
+from threezone.lab import steps
+from threezone.lab.session import Session
+
+PATH = "local/gitops/apps/hello"
+
+
+def deploy(session: Session, path: Path) -> None:
+    """Load the sample app's image, apply the kustomization at `path`, and wait until its Deployments are available.
+
+    Raises UsageError with kubectl's words when it cannot be applied. Flux takes the objects over when it delivers them.
+    """
+    if not session.lab.foreign:
+        (hello,) = build.ensure("hello", session.channel)
+        process.run(["docker", "tag", hello.reference, build.APP], timeout=30)
+        steps.load_images(session, (replace(hello, reference=build.APP),))
+    kubectl: list[str | Path] = [session.tools["kubectl"], "--context", session.lab.context]
+    with step(f"apply {path}") as running:
+        try:
+            argv = [*kubectl, "apply", "--server-side", "--force-conflicts", "--kustomize", path]
+            done = process.run(argv, timeout=60)
+        except CommandFailed as error:
+            raise UsageError(f"{path} could not be applied", evidence=error.tail, fix="correct it") from None
+        running.result = f"{len(done.stdout.splitlines())} objects"
+    app = session.lab.settings.app
+    deployments = f"/apis/apps/v1/namespaces/{app.namespace}/deployments"
+    running_pods = f"/api/v1/namespaces/{app.namespace}/pods"
+
+    def missing(world: World) -> list[str]:
+        broken = pods.missing(world[running_pods].values())
+        late = [key for key, item in world[deployments].items() if condition(item, "Available").get("status") != "True"]
+        return [f"deployment {key}" for key in late] + broken
+
+    with step("wait until it is available"):
+        wait_for(
+            session.api,
+            [deployments, running_pods],
+            missing,
+            seconds=session.lab.settings.gitops.timeout,
+            what=app.service,
+        )
