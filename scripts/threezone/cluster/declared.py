@@ -86,9 +86,9 @@ class Declared:
     @property
     def kubernetes(self) -> str:
         """The Kubernetes version that the nodes' images name, such as 1.34.2; "" when they name none, or several."""
-        found = {_TAGGED.search(str(node.get("image") or "")) for node in self.nodes}
-        versions = {each[1] for each in found if each}
-        return versions.pop() if len(versions) == 1 and None not in found else ""
+        found = [_TAGGED.search(str(node["image"])) for node in self.nodes if node.get("image")]
+        versions = {each[1] if each else "" for each in found}
+        return versions.pop() if len(versions) == 1 else ""
 
 
 def read(path: Path) -> Declared:

@@ -81,11 +81,10 @@ def session(
         raise UsageError(f"unknown channel {channel!r}; expected one of {', '.join(get_args(settings.Channel))}")
     if name and context:
         raise UsageError("a cluster is named by --name or by --context, not by both", fix="leave one of them out")
-    if kubernetes and not re.fullmatch(settings.VERSION, kubernetes):
+    if kubernetes and not re.fullmatch(f"v?({settings.VERSION})", kubernetes):
         raise UsageError(f"--kubernetes {kubernetes}: expected a version such as 1.35 or 1.35.0")
-    changed = {key: value for key, value in (("config", config), ("kubernetes", kubernetes)) if value}
-    if config:
-        changed["config"] = str(Path.cwd() / config)
+    wanted = (("config", config and str(Path.cwd() / config)), ("kubernetes", kubernetes.removeprefix("v")))
+    changed = {key: value for key, value in wanted if value}
     chosen = msgspec.structs.replace(chosen, cluster=msgspec.structs.replace(chosen.cluster, **changed))
     lab = Lab(root, chosen, settings.cluster_name(name or chosen.cluster.name), context)
     return Session(lab, cast("settings.Channel", channel) if channel else chosen.channel, flags)

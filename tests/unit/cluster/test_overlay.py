@@ -225,7 +225,8 @@ def test_the_plan_has_a_line_for_everything_and_the_hosts_needs_last() -> None:
         (["kindest/node:v1.34.0", "kindest/node:v1.34.0"], "1.34.0"),
         (["kindest/node:v1.34.0", "kindest/node:v1.33.1"], ""),
         (["kindest/node:latest"], ""),
-        (["kindest/node:v1.34.0", ""], ""),
+        (["kindest/node:v1.34.0", ""], "1.34.0"),
+        (["kindest/node:v1.34.0", "kindest/node:latest"], ""),
         ([""], ""),
     ],
 )

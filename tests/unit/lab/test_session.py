@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,12 +11,13 @@ from threezone.cluster import publish
 from threezone.cluster.declared import Declared, parse
 from threezone.cluster.kind import Node
 from threezone.engine.observe import Engine
-from threezone.errors import EngineError
+from threezone.errors import EngineError, UsageError
 from threezone.images import build, preload
 from threezone.lab import steps, up
 from threezone.lab.observe import Lab
 from threezone.lab.session import Session
 from threezone.settings import Cluster, Published, Settings
+from threezone.tasks import lab as tasks
 from threezone.tools import install
 
 LOCAL = "unix:///var/run/docker.sock"
@@ -93,3 +95,61 @@ def test_a_channel_without_that_kubernetes_is_not_the_one_that_has_all(monkeypat
     own = Session(Lab(Path("/project"), Settings(), "lab"), "auto")
     own.__dict__.update(declared=DECLARED)
     assert (made.channel, own.channel) == ("source", "release")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with settings of its own, and a place below it to stand at."""
+    (tmp_path / "tasks.py").write_text("")
+    (tmp_path / "kind.yaml").write_text("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/two.yaml").write_text(
+        "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n- image: kindest/node:v1.35.0\n- role: worker\n"
+        "  image: kindest/node:v1.35.0\n"
+    )
+    (tmp_path / "invoke.yaml").write_text(
+        "threezone: {cluster: {config: kind.yaml, workers: 2, mounts: ['data:/data'], overlay: "
+        "{networking: {ipFamily: ipv6}}}}\n"
+    )
+    monkeypatch.chdir(tmp_path / "other")
+    return tmp_path
+
+
+def test_the_declared_cluster_is_the_file_then_the_settings_then_the_flags(project: Path) -> None:
+    seen: Declared = tasks.session(
+        **declaring(workers=1, port=["8080:80"], set_=["networking.podSubnet=fd00::/56"])
+    ).declared
+    assert seen.path == project / "kind.yaml"
+    assert seen.networking == {"ipFamily": "ipv6", "podSubnet": "fd00::/56"}
+    assert [node["role"] for node in seen.nodes] == ["control-plane", "worker"]
+    assert seen.nodes[1]["extraMounts"] == [{"hostPath": str(project / "data"), "containerPath": "/data"}]
+    assert seen.nodes[0]["extraPortMappings"][0]["listenAddress"] == "::1"
+    assert [sentence.rpartition("(")[2] for sentence in seen.said] == [
+        f"{project / 'invoke.yaml'}:1)",
+        "invoke.yaml: threezone.cluster.workers 2)",
+        "invoke.yaml: threezone.cluster.mounts data:/data)",
+        "--workers 1)",
+        "--set networking.podSubnet=fd00::/56)",
+        "--port 8080:80)",
+    ]
+
+
+def test_a_file_that_is_named_on_the_command_line_starts_from_where_one_stands(project: Path) -> None:
+    at = tasks.session(**declaring(config="two.yaml", mount=["data:/more:ro"]))
+    assert at.declared.path == project / "other" / "two.yaml"
+    assert at.declared.nodes[0]["extraMounts"][1]["hostPath"] == str(project / "other" / "data")
+    assert at.asked_kubernetes == "1.35.0"
+    assert tasks.session(**declaring(config="two.yaml", kubernetes="v1.34")).asked_kubernetes == "1.34"
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("version", ["latest", "2.0", "1.35.0.1", "1.35\n"])
+def test_what_is_no_version_is_refused(version: str) -> None:
+    with pytest.raises(UsageError, match="expected a version such as"):
+        tasks.session(**declaring(kubernetes=version))
+
+
+def declaring(**options: Any) -> dict[str, Any]:
+    """The options of `up` and `cluster.create` as invoke hands them over."""
+    nothing = {"config": "", "kubernetes": "", "control_planes": 0, "workers": 0}
+    return tasks.declaring(**{**nothing, "port": [], "mount": [], "feature_gate": [], "set_": [], **options})
