@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +101,13 @@ def declare(path: Path, options: Sequence[Options] = (), root: Path | None = Non
     text = _text(path, "name another one under threezone.cluster.config in invoke.yaml, or with --config")
     over = None
     if root is not None and (settings := root / "invoke.yaml").is_file():
-        over = overlay.settings_overlay(_text(settings, f"correct {settings}"), settings)
-    return parse(text, path, options, over, root)
+        over = overlay.settings_overlay(_text(settings, f"correct {settings}"), as_typed(settings))
+    return replace(parse(text, as_typed(path), options, over, root), path=path)
+
+
+def as_typed(path: Path) -> Path:
+    """A path as one types it here: below the working directory without it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _text(path: Path, fix: str) -> str:

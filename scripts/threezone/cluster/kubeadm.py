@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from threezone import process
-from threezone.cluster import patches
+from threezone.cluster import kind, patches
 from threezone.cluster.declared import Declared
 from threezone.cluster.fields import PATCHED
 from threezone.cluster.patches import Patch
@@ -72,14 +72,14 @@ def merged(target: Any, patch: Any) -> Any:
 
 def _documents(version: str, patches_: Sequence[Patch] = (), networking: dict[str, Any] | None = None) -> Any:
     made = []
-    for kind, api_version in PATCHED.items():
-        document = {"apiVersion": api_version, "kind": kind, **_LEAST.get(kind, {})}
-        if kind in ("InitConfiguration", "JoinConfiguration"):
+    for name, api_version in PATCHED.items():
+        document = {"apiVersion": api_version, "kind": name, **_LEAST.get(name, {})}
+        if name in ("InitConfiguration", "JoinConfiguration"):
             document.update(_SOCKET)
-        if kind == "ClusterConfiguration":
+        if name == "ClusterConfiguration":
             document.update(kubernetesVersion=version, networking=networking or {})
         for patch in patches_:
-            if patch.kind == kind and patch.version in ("", api_version) and patch.content is not None:
+            if patch.kind == name and patch.version in ("", api_version) and patch.content is not None:
                 document = merged(document, patch.content)
         document.pop("metadata", None)  # kind takes it away too
         made.append(document)
@@ -138,6 +138,22 @@ def check(declared: Declared, image: str, version: str) -> None:
     raise UsageError(f"{place}: {where}: Kubernetes {version} refuses it: {brief(words)}", evidence=words)
 
 
+def check_made(declared: Declared, cluster: str) -> str:
+    """What kubeadm does not know in what kind has made of JSON 6902 patches, with its place; "" when all is well.
+
+    Only in the nodes can it be asked: such a patch needs what kind has generated.
+    """
+    found = [each for each in patches.of_kubeadm(declared.content, declared.spots) if each.content is None]
+    for node in kind.nodes(cluster) if found else ():
+        argv = ["docker", "exec", node.container, "kubeadm", "config", "validate", "--config", "/kind/kubeadm.conf"]
+        done = process.run(argv, timeout=SECONDS, check=False)
+        for _, words in answers(f"{_MARK} 0\n{done.stderr}") if done.exit_code else ():
+            place = _place(words, [field for patch in found for field in patch.fields])
+            if place and "unknown field" in words:
+                return f"{place[0]}: {place[1]}: kubeadm goes on without it: {brief(words)}"
+    return ""
+
+
 def answers(output: str) -> list[tuple[int, str]]:
     """What was refused of which candidate: kubeadm's words without its warnings, or the kubelet's. Pure."""
     found = []
@@ -192,12 +208,12 @@ def blamed(output: str, kubelet: str, declared: Declared) -> tuple[str, str]:
     if not words:
         return "", ""
     found = list(patches.of_kubeadm(declared.content, declared.spots))
-    kind = re.search(r'Kind:"(\w+)"', words)
+    of = re.search(r'Kind:"(\w+)"', words)
     json_only = "6902" in words
     fields = [
         (name, place)
         for patch in found
-        if (not kind or patch.kind == kind[1]) and (patch.content is None or not json_only)
+        if (not of or patch.kind == of[1]) and (patch.content is None or not json_only)
         for name, place in patch.fields
     ]
     if not json_only:

@@ -13,7 +13,7 @@ from typing import Literal
 from threezone import paths, process
 from threezone.cluster import inotify, kubeadm, ports, values
 from threezone.cluster import kind as kind_cli
-from threezone.cluster.declared import Declared, Overlay, published, with_overlays
+from threezone.cluster.declared import Declared, Overlay, as_typed, published, with_overlays
 from threezone.cluster.kind import Node
 from threezone.engine.observe import Engine
 from threezone.errors import ClusterError, CommandFailed, EngineError, UsageError
@@ -83,18 +83,13 @@ def plan(seen: Observed, declared: Declared, added: Sequence[Overlay], image: st
     actions.append(
         Action(
             "create",
-            f"create the cluster {seen.name} from {_shown(declared.path)} "
+            f"create the cluster {seen.name} from {as_typed(declared.path)} "
             f"({len(declared.nodes)} node{'s' if len(declared.nodes) > 1 else ''}, API on "
             f"{published(declared, added)}:{declared.api_port or 'a free port'})",
-            f"kind create cluster --name {seen.name} --config {_shown(declared.path)} --image {image}",
+            f"kind create cluster --name {seen.name} --config {as_typed(declared.path)} --image {image}",
         )
     )
     return tuple(actions)
-
-
-def _shown(path: Path) -> str:
-    """A path as one types it here."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def preflight(declared: Declared, added: Sequence[Overlay], engine: Engine) -> None:

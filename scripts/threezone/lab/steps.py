@@ -81,6 +81,8 @@ def create(session: Session) -> None:
     session.fresh = lifecycle.create(
         session.lab.name, session.declared, session.overlays, kind=kind_path, image=image, retain=session.retain
     )
+    if told := kubeadm.check_made(session.declared, session.lab.name):
+        note(told)
 
 
 def start(session: Session) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from threezone.cluster import kubeadm
 from threezone.cluster.declared import Declared, parse
+from threezone.cluster.kind import Node
 from threezone.errors import UsageError
 from threezone.process import Completed
 
@@ -185,3 +186,18 @@ def test_what_a_kubelet_says_of_a_gate_is_told_with_its_line() -> None:
 
 def test_a_failure_that_has_nothing_to_do_with_what_is_declared_blames_nothing() -> None:
     assert kubeadm.blamed("ERROR: failed to create cluster: docker run failed", "", DECLARED) == ("", "")
+
+
+def test_a_json_patch_with_a_field_that_kubeadm_does_not_know_is_told_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = WARNED.replace("apiServer.extraArgz", "apiServer.timeoutForControlPlain")
+    monkeypatch.setattr("threezone.process.run", lambda argv, **_: Completed(tuple(argv), 1, "", words, 0.1))
+    node = Node("0", "lab-control-plane", "lab", "control-plane", "running", "image", ours=True)
+    monkeypatch.setattr("threezone.cluster.kind.nodes", lambda _: (node,))
+    told = kubeadm.check_made(DECLARED, "lab")
+    assert told.startswith(
+        "kind.yaml:32: /apiServer/timeoutForControlPlain: kubeadm goes on without it: strict decoding"
+    )
+    plain = parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n", Path("kind.yaml"))
+    assert kubeadm.check_made(plain, "lab") == ""
