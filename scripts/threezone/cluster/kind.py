@@ -14,6 +14,11 @@ from threezone.errors import ClusterError, CommandFailed
 
 SHOWN = (labels.KIND_CLUSTER, labels.KIND_ROLE, labels.OWNER)
 MARK = "/kind/threezone-created"  # in the node: written last, so that an interrupted create has none
+IMAGES = "/kind/threezone-images"  # in the node: the names of the images that it came with
+_MARK = (
+    f"[ -e {IMAGES} ] || ctr --namespace k8s.io images list --quiet >{IMAGES}; cat >{MARK}.new && mv {MARK}.new {MARK}"
+)
+_MARK_AGAIN = f"[ -e {MARK} ] || mv {MARK}.was {MARK} 2>/dev/null || touch {MARK}"
 
 CREATE_SECONDS = 600.0
 
@@ -122,9 +127,18 @@ def is_marked(node: Node) -> bool:
     return process.run(["docker", "cp", f"{node.container}:{MARK}", "-"], timeout=30, check=False).exit_code == 0
 
 
-def mark(node: Node) -> None:
-    """Note in the node itself that its cluster was created to the end."""
+def unmark(node: Node) -> None:
+    """Take the mark away again: what is left of the cluster from now on counts as interrupted, and `up` removes it."""
+    process.run(["docker", "exec", node.container, "mv", "--force", MARK, f"{MARK}.was"], timeout=30)
+
+
+def mark(node: Node, record: str = "") -> None:
+    """Note in the node itself that its cluster was created to the end, and from what; without it an earlier one stays.
+
+    The first one comes with the names of the images that the node has: what is loaded later is the user's.
+    """
+    script = _MARK if record else _MARK_AGAIN
     try:
-        process.run(["docker", "exec", node.container, "touch", MARK], timeout=30)
+        process.run(["docker", "exec", "--interactive", node.container, "sh", "-c", script], stdin=record, timeout=30)
     except CommandFailed as error:
         raise ClusterError(f"the node {node.name} does not run", evidence=error.tail) from None

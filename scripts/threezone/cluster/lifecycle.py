@@ -92,18 +92,26 @@ def plan(seen: Observed, declared: Declared, added: Sequence[Overlay], image: st
     return tuple(actions)
 
 
-def preflight(declared: Declared, added: Sequence[Overlay], engine: Engine) -> None:
-    """What would make kind fail later, said before: the port, inotify, the disk. Raises UsageError or EngineError."""
+def preflight(declared: Declared, added: Sequence[Overlay], engine: Engine, going: Sequence[Node] = ()) -> None:
+    """What would make kind fail later, said before: the port, inotify, the disk. Raises UsageError or EngineError.
+
+    What the nodes that are `going` publish is free as soon as they are gone.
+    """
     if not engine.local:
         return  # a remote engine's ports and disks are not ours to see
+
+    def is_taken(address: str, port: int) -> bool:
+        own = any(f"{address}:{port}->" in node.ports.replace("[", "").replace("]", "") for node in going)
+        return not own and ports.is_taken(address, port)
+
     address = published(declared, added)
-    if declared.api_port and ports.is_taken(address, declared.api_port):
+    if declared.api_port and is_taken(address, declared.api_port):
         raise UsageError(
             f"port {declared.api_port} on {address} is taken by {ports.holder(declared.api_port)}",
             fix=f"free it, or declare another networking.apiServerPort in {declared.path}",
         )
     for keys, address, port, protocol in values.ports(declared.content):
-        if keys[0] == "nodes" and protocol == "TCP" and ports.is_taken(address, port):
+        if keys[0] == "nodes" and protocol == "TCP" and is_taken(address, port):
             place = declared.spots.at(*keys, "hostPort")
             raise UsageError(
                 f"{place}: port {port} on {address} is taken by {ports.holder(port)}",
@@ -207,11 +215,11 @@ def delete(name: str, kind: Path) -> None:
             )
 
 
-def finish(name: str) -> None:
-    """Mark the cluster as created to the end."""
+def finish(name: str, record: str = "") -> None:
+    """Mark the cluster as created to the end; `record` is what it was just made from (cluster/record.py)."""
     for node in kind_cli.nodes(name):
         if node.role == "control-plane":
-            kind_cli.mark(node)
+            kind_cli.mark(node, record)
 
 
 def nodes_missing(world: World, expected: int, version: str, *, pod_network: bool = True) -> list[str]:

@@ -157,15 +157,16 @@ def objects(image: str, repositories: Sequence[str], secret: str) -> list[tuple[
     ]
 
 
-def serve(api: Api, *, image: str, repository: str, secret: str) -> tuple[str, ...]:
+def serve(api: Api, *, image: str, repository: str, secret: str, more: Sequence[str] = ()) -> tuple[str, ...]:
     """Apply the server's objects (server-side; nothing changes when they are there already).
 
-    `repository` comes to those that are served. Returns all of them. The pod starts anew for a new one.
+    `repository`, and `more` of them, come to those that are served. Returns all of them. For a new one the pod starts
+    anew.
     """
     with step("serve Git in the cluster"):
         namespace_usable(api, NAMESPACE)
         before = served(api.get(f"{DEPLOYMENTS}/{NAME}"))
-        repositories = tuple(dict.fromkeys((*before, repository)))
+        repositories = tuple(dict.fromkeys((*before, repository, *more)))
         for path, wanted in objects(image, repositories, secret):
             api.apply(path, wanted)
     return repositories

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from threezone.cluster import kind
+from threezone.cluster import kind, record
 from threezone.cluster.lifecycle import NODES, kubelet
 from threezone.errors import DeliveryError, ThreezoneError, UsageError
 from threezone.gitops import delivery, flux, forward, repository, server
@@ -82,6 +82,8 @@ class Seen:
     waiting: tuple[str, ...] = ()
     head: Commit | None = None
     head_trouble: UsageError | None = None
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # of the nodes
+    made_from: str = ""  # the digest of what the control planes were made from, as they have it
 
     @property
     def stopped(self) -> tuple[str, ...]:
@@ -186,6 +188,8 @@ def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None)
         "git_serves": git in names and git not in waiting,
         "delivery": delivered,
         "waiting": waiting,
+        "labels": {n["metadata"]["name"]: n["metadata"].get("labels") or {} for n in nodes},
+        "made_from": record.noted(nodes),
     }
 
 

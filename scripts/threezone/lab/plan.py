@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from threezone.lab.observe import Lab, Seen
 from threezone.plan import Action
 
@@ -11,14 +13,18 @@ def revision(lab: Lab, seen: Seen) -> str:
     return f"{lab.settings.gitops.branch}@sha1:{seen.head.sha}" if seen.head else ""
 
 
-def up(lab: Lab, seen: Seen, cluster: tuple[Action, ...]) -> tuple[Action, ...]:
-    """What brings the lab up, given the cluster's own plan. Empty when everything is as it should be."""
+def up(lab: Lab, seen: Seen, cluster: tuple[Action, ...], rescued: Sequence[str] = ()) -> tuple[Action, ...]:
+    """What brings the lab up, given the cluster's own plan. Empty when everything is as it should be.
+
+    `rescued` are the repositories that are kept for the Git server, from a cluster before this one.
+    """
     actions = list(cluster)
+    rescuing = bool(rescued) or any(action.key == "rescue" for action in cluster)
     fresh = any(action.key == "create" for action in cluster)
     if fresh or not seen.nodes_ready:
         actions.append(Action("connect", f"prove a route to the API server and write the context {lab.context}"))
     # What is applied while the nodes are not Ready yet starts the moment they are.
-    if git := fresh or not seen.git_serves:
+    if git := fresh or rescuing or not seen.git_serves:
         actions.append(Action("git", "serve Git in the cluster"))
     if flux := fresh or not seen.flux.ready:
         actions.append(Action("flux", "install Flux", "flux install"))
@@ -26,6 +32,9 @@ def up(lab: Lab, seen: Seen, cluster: tuple[Action, ...]) -> tuple[Action, ...]:
         actions.append(Action("ready", "wait until every node is Ready"))
     if git or flux:
         actions.append(Action("carriers", "wait until Flux and the Git server serve"))
+    if rescuing:  # before Flux is sent there: the branch that it follows has to be what it was
+        named = f" ({', '.join(rescued)})" if rescued else ""
+        actions.append(Action("restore", f"put back what the Git server held{named}"))
     if fresh or seen.delivery is None or not seen.delivery.ready or seen.delivery.applied != revision(lab, seen):
         short = seen.head.sha[:7] if seen.head else "the commit"
         actions.append(

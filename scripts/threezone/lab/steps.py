@@ -20,6 +20,7 @@ from threezone.images.load import cluster_image, load
 from threezone.kube import pods
 from threezone.kube.client import Json
 from threezone.kube.waiting import World, condition, namespace_usable, wait_for
+from threezone.lab import rescue, standing
 from threezone.lab.observe import ALL_DEPLOYMENTS, app_answer
 from threezone.lab.session import Session
 from threezone.plan import Action
@@ -85,6 +86,16 @@ def create(session: Session) -> None:
         note(told)
 
 
+def recreate(session: Session) -> None:
+    """Delete a cluster that is to be made anew. From here on it counts as interrupted: any later `up` makes it anew."""
+    found = kind.nodes(session.lab.name)
+    lifecycle.preflight(session.declared, session.overlays, session.engine, going=found)
+    for node in found:
+        if node.role == "control-plane" and node.state == "running":
+            kind.unmark(node)
+    delete(session)
+
+
 def start(session: Session) -> None:
     """Start the cluster's stopped nodes."""
     lifecycle.start(lifecycle.observe(session.lab.name))
@@ -111,7 +122,9 @@ def ready(session: Session) -> bool:
         seconds=session.lab.settings.cluster.ready_timeout,
         pod_network=session.declared.pod_network,
     )
-    lifecycle.finish(session.lab.name)
+    lifecycle.finish(session.lab.name, standing.mark(session) if session.fresh else "")
+    if session.fresh:
+        standing.annotate(session)
     waiting = [
         node["metadata"]["name"] for node in world[lifecycle.NODES].values() if lifecycle.only_lacks_network(node)
     ]
@@ -205,7 +218,8 @@ def start_git(session: Session, repository: str = "", image: str = "") -> tuple[
         load_images(session, (git, replace(hello, reference=APP_IMAGE)))
         image = git.reference
     secret = server.password(session.api, session.lab.key)
-    return server.serve(session.api, image=image, repository=name, secret=secret)
+    more = rescue.names(session.lab.key)
+    return server.serve(session.api, image=image, repository=name, secret=secret, more=more)
 
 
 def plan_remove(session: Session) -> tuple[Action, ...]:
@@ -315,6 +329,9 @@ STEPS: dict[str, Callable[[Session], object]] = {
     "tools": lambda session: session.tools,
     "images": get_images,
     "delete": delete,
+    "labels": standing.relabel,
+    "rescue": rescue.take,
+    "recreate": recreate,
     "create": create,
     "start": start,
     "connect": connect,
@@ -322,6 +339,7 @@ STEPS: dict[str, Callable[[Session], object]] = {
     "flux": install_flux,
     "ready": ready_for_pods,
     "carriers": carriers,
+    "restore": rescue.put_back,
     "deliver": deliver,
     "settle": settle,
 }

@@ -10,9 +10,10 @@ from threezone.cluster.declared import Overlay, published
 from threezone.cluster.kind import Node
 from threezone.errors import DeliveryError, EngineError
 from threezone.lab import plan as lab_plan
-from threezone.lab import versions
+from threezone.lab import rescue, standing, versions
 from threezone.lab.observe import Seen, app_answer, observe
 from threezone.lab.session import Session
+from threezone.lab.standing import Standing
 from threezone.plan import Action
 
 
@@ -25,8 +26,11 @@ class Plan:
     notice: str = ""
 
 
-def plan(session: Session) -> Plan:
-    """Look, and plan. Raises what no plan can mend (a foreign cluster, no commit, an engine beyond our reach)."""
+def plan(session: Session, *, recreate: bool = False) -> Plan:
+    """Look, and plan. Raises what no plan can mend (a foreign cluster, no commit, an engine beyond our reach).
+
+    With `recreate` a cluster that is not as it is declared is made anew where it takes that.
+    """
     _ = session.declared  # a broken cluster file is told even where nothing else is to be done
     seen = observe(session.lab)
     if seen.head_trouble is not None:
@@ -38,9 +42,24 @@ def plan(session: Session) -> Plan:
         _, repairs = repair.diagnose()
         if not repairs:
             raise seen.engine_trouble
-    actions = (*_prefixed(repairs), *lab_plan.up(session.lab, seen, _cluster(session, seen, bool(repairs))))
+    stands = _stands(session, seen)
+    cluster = _cluster(session, seen, bool(repairs), stands, recreate=recreate)
+    actions = (*_prefixed(repairs), *lab_plan.up(session.lab, seen, cluster, rescue.names(session.lab.key)))
+    if any(action.key == "recreate" for action in actions):
+        return Plan(actions, seen, "\n".join(versions.planned_apart(session)))
     apart = versions.seen_apart(session.lab, seen) if seen.kubernetes else versions.planned_apart(session)
-    return Plan(actions, seen, "\n".join(filter(None, (notice(session, seen.containers), *apart))))
+    return Plan(actions, seen, "\n".join(filter(None, (_told(session, seen, stands), *apart))))
+
+
+def _stands(session: Session, seen: Seen) -> Standing | None:
+    """The comparison with what is declared, of a healthy cluster of ours; None where a cheap look says enough."""
+    if not (seen.nodes_ready and seen.containers and seen.containers[0].ours):
+        return None
+    return None if standing.is_as_declared(session, seen) else standing.look(session, seen.containers, seen.labels)
+
+
+def _told(session: Session, seen: Seen, stands: Standing | None) -> str:
+    return (stands.notice if stands else "") or notice(session, seen.containers)
 
 
 def notice(session: Session, nodes: Sequence[Node]) -> str:
@@ -59,15 +78,17 @@ def _prefixed(repairs: tuple[Action, ...]) -> tuple[Action, ...]:
     return tuple(Action(f"engine.{a.key}", a.sentence, a.command, a.asks) for a in repairs)
 
 
-def _cluster(session: Session, seen: Seen, engine_first: bool) -> tuple[Action, ...]:
+def _cluster(
+    session: Session, seen: Seen, engine_first: bool, stands: Standing | None, *, recreate: bool = False
+) -> tuple[Action, ...]:
     """The cluster's part. A healthy API answers for its nodes, so that the nodes need not be asked."""
     if seen.nodes_ready and seen.containers and seen.containers[0].ours:
-        return ()
+        return changes(session, stands, recreate=recreate) if stands else ()
     if engine_first:  # nothing can be seen yet: neither images nor the engine's cgroup version
         images = Action("images", "get the tools and images that are missing")
         absent = lifecycle.Observed(session.lab.name, "absent")
         return (images, *lifecycle.plan(absent, session.declared, _foreseen(session), "…"))
-    return cluster_plan(session)
+    return cluster_plan(session, recreate=recreate)
 
 
 def _foreseen(session: Session) -> tuple[Overlay, ...]:
@@ -79,16 +100,49 @@ def _foreseen(session: Session) -> tuple[Overlay, ...]:
     return (publish.on_gateway(session.declared, ""),)
 
 
-def cluster_plan(session: Session) -> tuple[Action, ...]:
+def cluster_plan(session: Session, *, recreate: bool = False) -> tuple[Action, ...]:
     """What makes the declared cluster run, with what has to be fetched or built for it."""
     from threezone.lab import steps
 
     declared = session.declared  # first: a broken file is told even where there is no engine
     observed = lifecycle.observe(session.lab.name)
+    if observed.state == "running":
+        return changes(session, standing.look(session, observed.nodes), recreate=recreate)
     overlays = session.overlays if observed.state in ("absent", "interrupted") else ()
     image = f"threezone/node:{session.kubernetes}-{session.lab.name}"
     actions = lifecycle.plan(observed, declared, overlays, image)
     return (*steps.supplies(session), *actions) if any(action.key == "create" for action in actions) else actions
+
+
+def changes(session: Session, stands: Standing, *, recreate: bool) -> tuple[Action, ...]:
+    """What makes a running cluster what is declared: in place, or with `recreate` a new one where that is needed.
+
+    Raises ClusterError when a new one is asked for, and what would be lost with the old one cannot be seen.
+    """
+    if not (recreate and stands.blocking):
+        return stands.actions
+    from threezone.lab import losses, steps
+
+    lost = losses.look(session)
+    name = session.lab.name
+    fields = ", ".join(row.field for row in stands.blocking)
+    return (
+        *steps.supplies(session),
+        *lost.rescued,
+        *lost.actions,
+        Action(
+            "recreate",
+            f"delete the cluster {name} with everything in it, to make it anew with {fields} as declared",
+            f"kind delete cluster --name {name}",
+            asks=True,
+        ),
+        *lifecycle.plan(
+            lifecycle.Observed(name, "absent"),
+            session.declared,
+            session.overlays,
+            f"threezone/node:{session.kubernetes}-{name}",
+        ),
+    )
 
 
 def apply(session: Session, plan: Plan) -> None:
@@ -100,7 +154,9 @@ def apply(session: Session, plan: Plan) -> None:
     actions = plan.actions
     if repairs:
         repair.apply(repairs)
-        actions = lab_plan.up(session.lab, again := observe(session.lab), _cluster(session, again, engine_first=False))
+        again = observe(session.lab)
+        cluster = _cluster(session, again, engine_first=False, stands=_stands(session, again))
+        actions = lab_plan.up(session.lab, again, cluster, rescue.names(session.lab.key))
     steps.apply(session, actions)
 
 
@@ -117,6 +173,9 @@ def summary(session: Session, plan: Plan) -> str:
         lines.append(f"app       {app_answer(session.api, session.lab.settings.app)}")
     except DeliveryError as silent:  # a project may have no such app; what there is was waited for
         lines.append(f"app       none: {silent.evidence}")
-    apart = versions.seen_apart(session.lab, seen)
-    lines += [f"notice    {told}" for told in (notice(session, seen.containers), *apart) if told]
+    told = plan.notice
+    if plan.actions:  # the world has changed since
+        apart = versions.seen_apart(session.lab, seen)
+        told = "\n".join(filter(None, (_told(session, seen, _stands(session, seen)), *apart)))
+    lines += [f"notice    {line}" for line in told.splitlines()]
     return "\n".join(lines)

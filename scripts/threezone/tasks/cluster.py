@@ -7,7 +7,7 @@ from typing import Any
 from invoke import Context
 
 from threezone.tasks.edge import as_started, consent, emit, say, table, task
-from threezone.tasks.lab import CHANNEL, DECLARING, NAME, REPEATED, declaring, session
+from threezone.tasks.lab import CHANNEL, DECLARING, NAME, RECREATE, REPEATED, YES, declaring, session
 
 
 @task(
@@ -16,6 +16,8 @@ from threezone.tasks.lab import CHANNEL, DECLARING, NAME, REPEATED, declaring, s
         "channel": CHANNEL,
         "retain": "keep the nodes of a failed create for a look",
         "dry-run": "print the plan and change nothing",
+        "recreate": RECREATE,
+        "yes": YES,
         **DECLARING,
     },
     iterable=REPEATED,
@@ -27,6 +29,8 @@ def create(
     channel: str = "",
     retain: bool = False,
     dry_run: bool = False,
+    recreate: bool = False,
+    yes: bool = False,
     config: str = "",
     kubernetes: str = "",
     control_planes: int = 0,
@@ -38,7 +42,7 @@ def create(
 ) -> None:
     """Create the cluster that local/kubernetes/kind.yaml declares, connect the kubeconfig, wait until it is Ready."""
     from threezone.cluster import kind
-    from threezone.lab import steps, up
+    from threezone.lab import rescue, standing, steps, up
     from threezone.plan import describe
 
     options = declaring(
@@ -53,16 +57,41 @@ def create(
     )
     at = session(name, channel, **options)
     at.retain = retain
-    actions = up.cluster_plan(at)
+    actions = up.cluster_plan(at, recreate=recreate)
     if dry_run:
         say(as_started(describe(actions)))
     else:
+        consent(actions, yes=yes)
         steps.apply(at, actions)
         steps.connect(at)
         state = "is ready" if steps.ready(at) else "runs, and waits for the pod network that is yours to install"
         say(f"the cluster {at.lab.name} {state}" + ("" if actions else "; nothing to do"))
-    if told := up.notice(at, kind.nodes(at.lab.name)):
+        if kept := rescue.sentence(at.lab.key):
+            say(as_started(kept))
+    again = dry_run and any(action.key == "recreate" for action in actions)
+    nodes = () if again else kind.nodes(at.lab.name)
+    if told := (standing.notice(at, nodes) or up.notice(at, nodes)):
         say(as_started(told))
+
+
+@task(help={"name": NAME, "json": "print the comparison as JSON"})
+def plan(c: Context, name: str = "", json: bool = False) -> None:
+    """Compare the running cluster with what is declared, field by field. Changes nothing; exit 4 where they differ.
+
+    Each field is the same, can be changed in place (up does it), or needs a new cluster (up --recreate does it): then
+    what would be lost is listed. What older clusters have not written down, and cannot be seen, is unknown.
+    """
+    from threezone.lab.comparison import report
+
+    seen = report(session(name))
+    if json:
+        emit(seen.data)
+    else:
+        if seen.rows:
+            say(table([["FIELD", "DECLARED", "RUNNING", "", "WHY"], *seen.rows]))
+        say(as_started(seen.words))
+    if seen.trouble is not None:
+        raise seen.trouble
 
 
 @task(help={"name": NAME, "yes": "answer yes to the question"})

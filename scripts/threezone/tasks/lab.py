@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 CHANNEL = "where tools and images come from: auto (by reachability), release, source"
 NAME = "the cluster's name (default: threezone.cluster.name in invoke.yaml)"
 CONTEXT = "instead of a lab: the kubeconfig context of any cluster; asks before its first change"
+RECREATE = "make a new cluster where what is declared takes one: what would be lost is listed, and asked about"
 YES = "answer yes to the question"
 
 
@@ -112,6 +113,7 @@ def ask(at: Any, what: str, *, yes: bool) -> None:
     help={
         "yes": "answer yes to every question of the plan",
         "dry-run": "print the plan and change nothing",
+        "recreate": RECREATE,
         "name": NAME,
         "channel": CHANNEL,
         **DECLARING,
@@ -123,6 +125,7 @@ def up(
     *,
     yes: bool = False,
     dry_run: bool = False,
+    recreate: bool = False,
     name: str = "",
     channel: str = "",
     config: str = "",
@@ -149,7 +152,7 @@ def up(
         set_=set_,
     )
     at = session(name, channel, **options)
-    plan = room.plan(at)
+    plan = room.plan(at, recreate=recreate)
     if dry_run:
         say(as_started("\n".join(filter(None, (describe(plan.actions), plan.notice)))))
         return
@@ -165,6 +168,7 @@ def up(
 def down(c: Context, yes: bool = False, dry_run: bool = False, name: str = "") -> None:
     """Remove everything that up made (cluster, kubeconfig entry, network attachment, password) and nothing else."""
     from threezone.lab import down as room
+    from threezone.lab import rescue
     from threezone.plan import describe
 
     at = session(name)
@@ -175,6 +179,8 @@ def down(c: Context, yes: bool = False, dry_run: bool = False, name: str = "") -
     consent(actions, yes=yes)
     room.apply(at, actions)
     say(f"the lab {at.lab.name} is gone; tools and images stay cached")
+    if kept := rescue.sentence(at.lab.key):
+        say(as_started(kept))
 
 
 @task(help={"json": "print the observation as JSON", "name": NAME})
