@@ -83,5 +83,5 @@ def elsewhere(nodes: Sequence[Node], wanted: str) -> str:
         return ""
     return (
         f"the API is published on {found[0]}, not on {wanted} as it is declared now; a published port cannot be moved, "
-        "so that takes a new cluster: ./run invoke down && ./run invoke up"
+        "so that takes a new cluster: ./run invoke up --recreate"
     )

@@ -121,7 +121,7 @@ def test_the_bridges_address_is_what_the_engine_says(config: list[dict[str, str]
 def test_a_cluster_that_is_published_elsewhere_is_told_with_the_way_to_a_new_one() -> None:
     told = elsewhere([node("127.0.0.1:6443->6443/tcp")], GATEWAY)
     assert "published on 127.0.0.1, not on 172.17.0.1" in told
-    assert "./run invoke down && ./run invoke up" in told
+    assert "./run invoke up --recreate" in told
 
 
 @pytest.mark.parametrize(
