@@ -74,8 +74,21 @@ def create(
         say(as_started(told))
 
 
-@task(help={"name": NAME, "json": "print the comparison as JSON"})
-def plan(c: Context, name: str = "", json: bool = False) -> None:
+@task(help={"name": NAME, "json": "print the comparison as JSON", **DECLARING}, iterable=REPEATED)
+def plan(
+    c: Context,
+    *,
+    name: str = "",
+    json: bool = False,
+    config: str = "",
+    kubernetes: str = "",
+    control_planes: int = 0,
+    workers: int = 0,
+    port: Any = None,
+    mount: Any = None,
+    feature_gate: Any = None,
+    set_: Any = None,
+) -> None:
     """Compare the running cluster with what is declared, field by field. Changes nothing; exit 4 where they differ.
 
     Each field is the same, can be changed in place (up does it), or needs a new cluster (up --recreate does it): then
@@ -83,7 +96,17 @@ def plan(c: Context, name: str = "", json: bool = False) -> None:
     """
     from threezone.lab.comparison import report
 
-    seen = report(session(name))
+    options = declaring(
+        config=config,
+        kubernetes=kubernetes,
+        control_planes=control_planes,
+        workers=workers,
+        port=port,
+        mount=mount,
+        feature_gate=feature_gate,
+        set_=set_,
+    )
+    seen = report(session(name, **options))
     if json:
         emit(seen.data)
     else:
