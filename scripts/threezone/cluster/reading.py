@@ -132,7 +132,8 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode) and node.tag == _NULL:
             return None, spot  # "not given", as in kind
         if isinstance(expected, Scalar):
-            return _scalar(node, expected, shown(*keys), spot.place), spot
+            value = _scalar(node, expected, shown(*keys), spot.place)
+            return (None if expected.choices and not value else value), spot  # where kind knows a few words, "" is none
         if isinstance(expected, list):
             return self.items(node, expected[0], keys, spot)
         return self.mapping(node, expected, keys, spot)

@@ -43,8 +43,8 @@ def test_values_become_what_kinds_decoder_makes_of_them() -> None:
     assert content["runtimeConfig"] == {"api/alpha": "false", "batch/v2alpha1": "false"}
     assert content["networking"]["apiServerPort"] == 6443
     assert content["networking"]["disableDefaultCNI"] is True
-    plane, worker, empty = content["nodes"]
+    plane, worker, nothing, empty = content["nodes"]
     assert plane["labels"] == {"tier": "1", "topology.kubernetes.io/zone": "here", "node.kubernetes.io/pool": ""}
     assert (worker["role"], worker["labels"], worker["image"]) == ("worker", plane["labels"], plane["image"])
     assert worker["extraPortMappings"][2]["protocol"] == "UDP"
-    assert empty == {}
+    assert (nothing, empty) == ({}, {})
