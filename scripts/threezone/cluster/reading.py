@@ -18,9 +18,11 @@ from threezone.errors import UsageError
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = "tag:yaml.org,2002:null"
+_STRING = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
 _TRUE, _FALSE = frozenset(("y", "yes", "on")), frozenset(("n", "no", "off"))
 _MAX_INT32 = 2**31
+_RESOLVER: Any = yaml.resolver.Resolver()
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def scalar(text: str, expected: Scalar, name: str, place: Place) -> Any:
 def _scalar(node: Any, expected: Scalar, name: str, place: Place, text: str = "") -> Any:
     """A scalar node's value; without a node `text` itself."""
     if node is None:
-        node = yaml.ScalarNode("tag:yaml.org,2002:str", text)
+        node = yaml.ScalarNode(_STRING, text)
     found = repr(node.value) if isinstance(node, yaml.ScalarNode) else "a list or mapping"
     value: Any = None
     if isinstance(node, yaml.ScalarNode):
@@ -222,9 +224,10 @@ def _text(node: Any) -> str:
 
 
 def _number(node: Any) -> int | None:
-    """A number as Go's decoder takes it for an int32: plain, in any base, also a float without a fraction."""
+    """A number as Go's decoder takes it for an int32: in any base, or a float without a fraction; never text."""
     text = node.value.replace("_", "")
-    if node.style in ("'", '"', "|", ">"):
+    implicit = _RESOLVER.resolve(yaml.ScalarNode, node.value, (True, False))
+    if node.tag == _STRING and (node.style or implicit != _STRING):
         return None
     if re.fullmatch(r"[-+]?0[0-7]+", text):
         number: float = int(text, 8)

@@ -48,3 +48,18 @@ def test_values_become_what_kinds_decoder_makes_of_them() -> None:
     assert (worker["role"], worker["labels"], worker["image"]) == ("worker", plane["labels"], plane["image"])
     assert worker["extraPortMappings"][2]["protocol"] == "UDP"
     assert (nothing, empty) == ({}, {})
+
+
+NUMBERS = {"0o17": 15, "017": 15, "1_000": 1000, "0x10": 16, "0b11": 3, "1e3": 1000, "1.0": 1, "+5": 5, "08": 8}
+
+
+@pytest.mark.parametrize(("text", "number"), [*NUMBERS.items(), ('!!int "5"', 5)])
+def test_a_number_is_read_in_every_spelling_that_kind_takes(text: str, number: int) -> None:
+    head = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnetworking:\n  apiServerPort: "
+    assert declared.parse(f"{head}{text}\n", Path("kind.yaml")).api_port == number
+
+
+@pytest.mark.parametrize("text", ["'5'", "!!str 5", "1.5", ".inf", "1:30", "port", "[5]"])
+def test_what_is_no_number_is_none(text: str) -> None:
+    with pytest.raises(UsageError, match=r"kind\.yaml:4: networking\.apiServerPort: expected a number, found "):
+        test_a_number_is_read_in_every_spelling_that_kind_takes(text, 0)
