@@ -5,4 +5,5 @@ KIND_CLUSTER = "io.x-k8s.kind.cluster"
 KIND_ROLE = "io.x-k8s.kind.role"
 
 MANAGED = "io.threezone.managed"  # on every image that we built, unnamed intermediate ones too
+REGISTRY = "io.threezone.registry"  # on the local registry and its mirrors: registry/port/upstream
 OWNER = "io.threezone.cluster"  # on the node image that cluster.create derives; containers inherit it

@@ -61,6 +61,14 @@ class GitOps(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     timeout: Seconds = 180
 
 
+class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The local registry: its container, its port on 127.0.0.1, the public registries that are mirrored for nodes."""
+
+    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]{0,40}$")] = "threezone-registry"
+    port: Port = 5001
+    mirrors: tuple[Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9.-]+\.[a-z]+(:[0-9]+)?$")], ...] = ()
+
+
 class App(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The sample workload that `app.open` shows: a Service and its port in a namespace."""
 
@@ -76,6 +84,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     cluster: Cluster = msgspec.field(default_factory=Cluster)
     gitops: GitOps = msgspec.field(default_factory=GitOps)
     app: App = msgspec.field(default_factory=App)
+    registry: Registry = msgspec.field(default_factory=Registry)
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -156,10 +165,13 @@ def _expected(wanted: Any) -> str:
         case msgspec.inspect.DictType():
             expected = "a mapping"
         case msgspec.inspect.VarTupleType():
-            expected = "a list of texts"
+            hosts = getattr(wanted.item_type, "pattern", None)
+            expected = "a list of host names, such as [docker.io]" if hosts else "a list of texts"
         case _:
-            versioned = getattr(wanted, "pattern", None)
-            expected = 'a version in quotes, such as "1.35" or "1.35.0"' if versioned else "text"
+            pattern = getattr(wanted, "pattern", None) or ""
+            expected = f"text like {pattern}" if pattern else "text"
+            if "." in pattern:
+                expected = 'a version in quotes, such as "1.35" or "1.35.0"'
     return expected
 
 

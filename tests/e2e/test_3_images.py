@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import signal
 import subprocess
+import tarfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.e2e.project import Project
 
 from threezone import labels, process
+from threezone.cluster import kind
 from threezone.images import build, docker
-from threezone.images.load import cluster_image, load
-from threezone.tools import reach
+from threezone.images.load import cluster_image, has, held, load
+from threezone.tools import golang, reach
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -161,7 +166,7 @@ def test_a_clusters_own_node_image_is_derived_once(images: dict[str, docker.Imag
     assert again["Id"] == shown["Id"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def two_nodes(project: Project, images: dict[str, docker.Image]) -> Iterator[Callable[..., process.Completed]]:
     """kubectl on a cluster of a control plane and a worker."""
     kind, kubectl = project.tool("kind"), project.tool("kubectl")
@@ -230,6 +235,71 @@ def test_pods_of_two_nodes_reach_each_other_and_a_claim_is_bound(
     client = json.loads(kubectl("get", "pod", "client", "--output=json").stdout)["status"]["podIP"]
     assert f"{client}]:" in log, f"the server sees the client's own address, not a node's: {log}"
     kubectl("wait", "--for=condition=Ready", "pod", "--all", "--all-namespaces", "--timeout=120s")
+
+
+def for_another_machine(archive: Path) -> Path:
+    """A copy of an archive of `docker save` whose image says that it is made for another architecture."""
+    other = "amd64" if golang.architecture() == "arm64" else "arm64"
+    copy = archive.with_name("other.tar")
+    with tarfile.open(archive) as source, tarfile.open(copy, "w") as target:
+        (entry,) = json.load(source.extractfile("manifest.json"))  # type: ignore[arg-type]
+        config = json.load(source.extractfile(entry["Config"]))  # type: ignore[arg-type]
+        data = json.dumps({**config, "architecture": other}).encode()
+        name = f"{hashlib.sha256(data).hexdigest()}.json"
+        manifest = json.dumps([{**entry, "Config": name, "RepoTags": ["by-hand/other:1"]}]).encode()
+        for path, content in ((name, data), ("manifest.json", manifest)):
+            member = tarfile.TarInfo(path)
+            member.size = len(content)
+            target.addfile(member, io.BytesIO(content))
+        for layer in entry["Layers"]:
+            target.addfile(source.getmember(layer), source.extractfile(layer))
+    return copy
+
+
+def test_images_and_archives_are_loaded_once_and_for_the_right_machine_only(
+    project: Project, two_nodes: Callable[..., process.Completed], images: dict[str, docker.Image], tmp_path: Path
+) -> None:
+    assert two_nodes("get", "nodes").exit_code == 0
+    archive = tmp_path / "app.tar"
+    process.run(["docker", "tag", images["hello"].reference, "by-hand/app:1"], timeout=30)
+    process.run(["docker", "save", "--output", archive, "by-hand/app:1"], timeout=60)
+    argv = ("image.load", f"git-server,{images['hello'].reference}", "--archive", str(archive), "--name", TWO)
+    try:
+        loaded = project.invoke(*argv).stdout
+        assert images["git-server"].reference in loaded
+        assert "by-hand/app:1" in loaded
+        assert images["hello"].reference not in loaded, "the nodes had it"
+        assert "nothing to do" in project.invoke(*argv).stdout
+        for node in (f"{TWO}-control-plane", f"{TWO}-worker"):
+            assert has(held(node), replace(images["hello"], reference="by-hand/app:1"))
+        other = for_another_machine(archive)
+        process.run(["docker", "load", "--input", other], timeout=60)
+        for what in (("by-hand/other:1",), ("--archive", str(other))):
+            refused = project.invoke("image.load", *what, "--name", TWO, check=False)
+            assert refused.exit_code == 2
+            assert "by-hand/other:1 is made for a" in refused.stderr
+        assert "docker.io/by-hand/other:1" not in held(f"{TWO}-worker")
+    finally:
+        process.run(["docker", "image", "rm", "by-hand/app:1", "by-hand/other:1"], timeout=60, check=False)
+
+
+def test_what_nobody_needs_is_removed_and_nothing_of_others(
+    project: Project, images: dict[str, docker.Image], by_hand: str
+) -> None:
+    stale, theirs = "threezone/hello:of-another-day", "by-hand/on-ours:1"  # the second inherits our label
+    for name in (stale, theirs):
+        process.run(["docker", "tag", images["hello"].reference, name], timeout=30)
+    used = {node.image for node in kind.nodes(by_hand)}
+    try:
+        plan = project.invoke("image.prune", "--dry-run").stdout
+        assert f"docker image rm {stale}" in plan
+        assert theirs not in plan
+        assert project.invoke("image.prune", check=False).exit_code == 8, "it asks"
+        project.invoke("image.prune", "--yes")
+        present = docker.inspect([stale, theirs, *used, *(image.reference for image in images.values())])
+        assert set(present) == {theirs, *used, *(image.reference for image in images.values())}
+    finally:
+        process.run(["docker", "image", "rm", stale, theirs], timeout=30, check=False)
 
 
 def test_a_killed_build_is_finished_by_the_next(project: Project, images: dict[str, docker.Image]) -> None:

@@ -27,12 +27,13 @@ PROXIES = {"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY",
 
 @dataclass(frozen=True)
 class Image:
-    """An image in the engine: how to ask for it, the engine's content id, bytes on disk, and what it was made from."""
+    """An image in the engine: its name, the engine's content id, bytes on disk, what it was made from, and for what."""
 
     reference: str
     id: str
     size: int
     recipe: str = ""
+    architectures: tuple[str, ...] = ()
 
 
 def inspect(references: Sequence[str]) -> dict[str, Image]:
@@ -58,7 +59,10 @@ def inspect(references: Sequence[str]) -> dict[str, Image]:
             name, _, digest = reference.partition("@")
             wanted = f"{name.rsplit(':', 1)[0]}@{digest}" if digest else name
             if _plain(wanted) in names:
-                found[reference] = Image(reference, document["Id"], int(document["Size"]), labels.get(RECIPE, ""))
+                made_for = (str(document["Architecture"]),) if document.get("Architecture") else ()
+                found[reference] = Image(
+                    reference, document["Id"], int(document["Size"]), labels.get(RECIPE, ""), made_for
+                )
     return found
 
 

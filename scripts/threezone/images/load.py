@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 from threezone import events, labels, process
-from threezone.images import docker
+from threezone.errors import CommandFailed, UsageError
+from threezone.images import archive, docker
 from threezone.images.docker import Image
+from threezone.tools.golang import ARCHITECTURES
+
+LOAD_SECONDS = 900.0
 
 
 def cluster_image(base: str, cluster: str, version: str = "") -> str:
@@ -21,23 +27,57 @@ def cluster_image(base: str, cluster: str, version: str = "") -> str:
     ).reference
 
 
-def load(kind: Path, cluster: str, nodes: Sequence[str], images: Sequence[Image]) -> tuple[Image, ...]:
+def load(
+    kind: Path, cluster: str, nodes: Sequence[str], images: Sequence[Image], archives: Sequence[Path] = ()
+) -> tuple[Image, ...]:
     """Load into all `nodes` (container names) of the kind cluster what any of them lacks; returns what was loaded.
 
-    One archive for everything. `kind` is the program's path.
+    One archive for all images of the engine, beside the given `archives`; every node at once. `kind` is the program's
+    path. Raises UsageError, before anything is copied, for an archive that is none and for another architecture.
     """
-    stores = [held(node) for node in nodes]
-    missing = tuple(image for image in images if not all(has(store, image) for store in stores))
-    if not missing:
+    packed = {path: archive.read(path) for path in archives}
+    with ThreadPoolExecutor(8) as pool:
+        stores = dict(zip(nodes, pool.map(held, nodes), strict=True))
+    missing = [image for image in images if not all(has(store, image) for store in stores.values())]
+    needed = {
+        path: inside
+        for path, inside in packed.items()
+        if not all(has(store, image) for store in stores.values() for image in inside)
+    }
+    everything = (*missing, *(image for inside in needed.values() for image in inside))
+    if not everything:
         return ()
-    size = sum(image.size for image in missing)
-    with events.step(f"load {len(missing)} images into {cluster}") as step, docker.scratch(f"load-{cluster}") as place:
-        archive = place / "images.tar"
-        process.run(["docker", "save", "--output", archive, *(image.reference for image in missing)], timeout=600)
-        argv: list[str | Path] = [kind, "load", "image-archive", archive, "--name", cluster, "--nodes", ",".join(nodes)]
-        process.run(argv, timeout=900)
-        step.result = f"{size / 1e6:.0f} MB"
-    return missing
+    lacking = [name for name, store in stores.items() if not all(has(store, image) for image in everything)]
+    require_architecture(everything, {name: architecture(name) for name in lacking})
+    count = f"{len(everything)} image{'s' if len(everything) > 1 else ''}"
+    with events.step(f"load {count} into {cluster}") as step, docker.scratch(f"load-{cluster}") as place:
+        files = [archive.plain(path, place) for path in needed]
+        if missing:
+            files.append(place / "images.tar")
+            process.run(["docker", "save", "--output", files[-1], *(image.reference for image in missing)], timeout=600)
+        size = f"{sum(file.stat().st_size for file in files) / 1e6:.0f} MB"
+        if len(lacking) > 1:
+            step.say(f"{size} to each of {len(lacking)} nodes")
+        _into(kind, cluster, lacking, files, step)
+        step.result = size
+    return everything
+
+
+def _into(kind: Path, cluster: str, nodes: Sequence[str], files: Sequence[Path], step: events.Step) -> None:
+    """Have kind load the archives into every node at once, and tell of each that has them."""
+    with ExitStack() as running:
+        loads = {
+            node: running.enter_context(
+                process.Running([kind, "load", "image-archive", *files, "--name", cluster, "--nodes", node])
+            )
+            for node in nodes
+        }
+        for number, (node, load_) in enumerate(loads.items(), start=1):
+            done = load_.wait(LOAD_SECONDS)
+            if done.exit_code != 0:
+                raise CommandFailed(load_.argv, done.exit_code, load_.tail, seconds=done.seconds)
+            if len(nodes) > 1:
+                step.say(f"{node} has them ({number} of {len(nodes)})")
 
 
 def held(node: str) -> dict[str, str]:
@@ -55,3 +95,21 @@ def has(store: Mapping[str, str], image: Image) -> bool:
     """
     digest = store.get(docker.full(image.reference))
     return digest is not None and digest in (image.id, store.get(image.id))
+
+
+def architecture(node: str) -> str:
+    """What a node's programs are made for, in Go's words; "" for what has none."""
+    machine = process.run(["docker", "exec", node, "uname", "-m"], timeout=30).stdout.strip()
+    return ARCHITECTURES.get(machine, "")
+
+
+def require_architecture(images: Sequence[Image], nodes: Mapping[str, str]) -> None:
+    """Raise UsageError when a node cannot run an image: its pods would end with `exec format error`. Pure."""
+    for image in images:
+        for node, wanted in nodes.items():
+            if wanted and image.architectures and wanted not in image.architectures:
+                raise UsageError(
+                    f"{image.reference} is made for {', '.join(image.architectures)}, and the node {node} is {wanted}",
+                    evidence="its pods would end with: exec format error",
+                    fix=f"docker pull --platform linux/{wanted} {image.reference}, or build it for linux/{wanted}",
+                )

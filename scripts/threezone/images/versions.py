@@ -60,6 +60,14 @@ class BalancerPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     release: str
 
 
+class RegistryPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The registry's version; its public image and that one's digest, or built from its module in that version."""
+
+    version: pins.Version
+    release: str
+    digest: Digest | None = None
+
+
 class ReleasedPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Public images that a node is preloaded with in the release channel, each as name:version@digest."""
 
@@ -74,6 +82,7 @@ class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     balancer: BalancerPin
     flux: FluxPin
     base: BasePin
+    registry: RegistryPin
     released: ReleasedPin = ReleasedPin()
 
 

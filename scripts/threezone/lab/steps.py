@@ -20,7 +20,7 @@ from threezone.images.load import cluster_image, load
 from threezone.kube import pods
 from threezone.kube.client import Json
 from threezone.kube.waiting import World, condition, namespace_usable, wait_for
-from threezone.lab import rescue, standing
+from threezone.lab import registry, rescue, standing
 from threezone.lab.observe import ALL_DEPLOYMENTS, app_answer
 from threezone.lab.session import Session
 from threezone.plan import Action
@@ -125,6 +125,7 @@ def ready(session: Session) -> bool:
     lifecycle.finish(session.lab.name, standing.mark(session) if session.fresh else "")
     if session.fresh:
         standing.annotate(session)
+    registry.tell(session)
     waiting = [
         node["metadata"]["name"] for node in world[lifecycle.NODES].values() if lifecycle.only_lacks_network(node)
     ]

@@ -8,7 +8,19 @@ from importlib import import_module
 
 from invoke import Collection
 
-NAMESPACES = ("app", "cluster", "engine", "flux", "gitops", "image", "kubeconfig", "report", "tools", "zones")
+NAMESPACES = (
+    "app",
+    "cluster",
+    "engine",
+    "flux",
+    "gitops",
+    "image",
+    "kubeconfig",
+    "registry",
+    "report",
+    "tools",
+    "zones",
+)
 
 
 def collection() -> Collection:

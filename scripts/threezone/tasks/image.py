@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from invoke import Context
 
-from threezone.tasks.edge import emit, say, table, task
-from threezone.tasks.lab import CHANNEL, session
+from threezone.tasks.edge import consent, emit, say, table, task
+from threezone.tasks.lab import CHANNEL, NAME, session
 
 
 @task(
@@ -33,6 +35,56 @@ def build(c: Context, name: str, channel: str = "") -> None:
         made.append(preload.ensure(at.images, at.channel))
     rows = [(image.reference, image.id.removeprefix("sha256:")[:12], f"{image.size / 1e6:.0f} MB") for image in made]
     say(table([("image", "id", "size"), *rows]))
+
+
+@task(
+    positional=["images"],
+    iterable=["archive"],
+    help={
+        "images": "comma-separated: flux, git-server, hello, or any image of the engine by its name",
+        "archive": "a file that `docker save` or an OCI tool wrote; repeatable",
+        "name": NAME,
+        "channel": CHANNEL,
+    },
+)
+def load(c: Context, archive: list[str], images: str = "", name: str = "", channel: str = "") -> None:
+    """Load images into every node of a cluster at once: only what a node lacks, compared by digest.
+
+    An image for another architecture than the nodes' is refused before anything is copied.
+    """
+    from threezone.errors import UsageError
+    from threezone.lab import images as room
+
+    wanted = [each.strip() for each in images.split(",") if each.strip()]
+    if not wanted and not archive:
+        raise UsageError("no image is named", fix="./run invoke image.load hello,IMAGE:TAG --archive FILE")
+    at = session(name, channel)
+    loaded = room.into_nodes(at, wanted, [Path(file) for file in archive])
+    names = ", ".join(image.reference for image in loaded)
+    say(f"loaded into {at.lab.name}: {names}" if loaded else f"nothing to do: every node of {at.lab.name} has them")
+
+
+@task(
+    help={
+        "all": "also what the lab here would make or fetch again, and what is only needed to compile again",
+        "dry-run": "print the plan and change nothing",
+        "yes": "answer yes to the question",
+        "channel": CHANNEL,
+    }
+)
+def prune(c: Context, all: bool = False, dry_run: bool = False, yes: bool = False, channel: str = "") -> None:  # noqa: A002
+    """Remove images of ours that no cluster and no lab here uses, and what interrupted runs left; nothing of others."""
+    from threezone.images import prune as images
+    from threezone.lab import images as room
+    from threezone.plan import describe
+
+    actions = room.plan_prune(session("", channel), everything=all)
+    if dry_run or not actions:
+        say(describe(actions))
+        return
+    consent(actions, yes=yes)
+    images.apply(actions)
+    say(f"removed: {len(actions)}")
 
 
 @task(name="list", help={"channel": CHANNEL, "json": "print JSON"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from threezone import pins
@@ -30,13 +31,8 @@ def test_a_minor_version_means_its_pinned_patch() -> None:
 
 def test_the_newest_of_several_patches_is_meant() -> None:
     known = images()
-    both: Images = type(known)(
-        node=known.node,
-        kubernetes={"1.34.9": known.kubernetes["1.34.3"], "1.34.10": known.kubernetes["1.34.3"]},
-        balancer=known.balancer,
-        flux=known.flux,
-        base=known.base,
-    )
+    patches = {"1.34.9": known.kubernetes["1.34.3"], "1.34.10": known.kubernetes["1.34.3"]}
+    both: Images = msgspec.structs.replace(known, kubernetes=patches)
     assert node_for("1.34", both).version == "1.34.10"
 
 

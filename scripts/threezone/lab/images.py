@@ -1,0 +1,84 @@
+"""Images that are named by a user: into the nodes, and out of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from threezone import process
+from threezone.cluster import kind
+from threezone.errors import ClusterError, UsageError
+from threezone.images import base, build, docker, load, preload, prune, registry
+from threezone.images.docker import Image
+from threezone.lab.session import Session
+from threezone.plan import Action
+
+
+def chosen(session: Session, names: Sequence[str]) -> list[Image]:
+    """The images that are meant: the lab's own by their short names, got if need be; any of the engine's by theirs.
+
+    Raises UsageError for what the engine does not have.
+    """
+    short = [name for name in names if name in build.NAMES or build.is_node(name) or name == build.BALANCER]
+    if no := [name for name in short if name not in build.NAMES[1:]]:
+        raise UsageError(f"{no[0]} is what nodes are made from; it is not loaded into them", fix="leave it out")
+    made = build.ensure_all(short, session.channel) if short else {}
+    images = [
+        image for name, group in made.items() for image in (*group, *(_lasting(group) if name == "hello" else ()))
+    ]
+    given = {name: _tagged(name) for name in names if name not in short}
+    found = docker.inspect(list(given.values()))
+    for name, reference in given.items():
+        if reference not in found:
+            raise UsageError(
+                f"the engine has no image {name}", fix=f"docker pull {name}, or build it, or --archive FILE"
+            )
+    return [*images, *found.values()]
+
+
+def _lasting(group: Sequence[Image]) -> tuple[Image, ...]:
+    """The sample app under the name that commits have for it."""
+    process.run(["docker", "tag", group[0].reference, build.APP], timeout=30)
+    return (replace(group[0], reference=build.APP),)
+
+
+def _tagged(name: str) -> str:
+    """A name as the engine shows it, with its tag. Raises UsageError for a digest, which no node keeps as a name."""
+    if "@" in name:
+        raise UsageError(
+            f"{name}: an image that is named by its digest loses that name in an archive",
+            fix=f"docker tag {name} {name.partition('@')[0].partition(':')[0]}:TAG, and load that",
+        )
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+def into_nodes(session: Session, names: Sequence[str], archives: Sequence[Path]) -> tuple[Image, ...]:
+    """Load them into every node of the session's cluster that lacks any. Returns what was loaded."""
+    cluster = session.lab.name
+    nodes = [node for node in kind.nodes(cluster) if node.role in ("control-plane", "worker")]
+    if not nodes:
+        raise ClusterError(f"there is no cluster named {cluster}", fix=f"./run invoke cluster.create --name {cluster}")
+    if still := [node.name for node in nodes if node.state != "running"]:
+        raise ClusterError(f"the node {still[0]} does not run", fix=f"./run invoke up --name {cluster}")
+    images = chosen(session, names)
+    return load.load(session.tools["kind"], cluster, [node.name for node in nodes], images, archives)
+
+
+def plan_prune(session: Session, *, everything: bool) -> tuple[Action, ...]:
+    """What nobody needs: our images that are neither the lab's nor a cluster's, and what killed runs left."""
+    clusters = {node.cluster for node in kind.nodes()}
+    stale = prune.stale(prune.observe(), _current(session), prune.used(), clusters, everything=everything)
+    return prune.plan(stale, prune.leftovers(everything=everything))
+
+
+def _current(session: Session) -> set[str]:
+    """The names of what the lab here uses now."""
+    present = build.observe(session.images, session.channel)
+    names = {reference for name in session.images for reference in build.references(name, session.channel)}
+    combination, _ = preload.observe(session.images, session.channel, present)
+    if combination is not None:
+        names.add(combination.reference)
+    if session.channel == "source":
+        names.add(base.reference())
+    return names | {build.APP, registry.reference(session.channel)}

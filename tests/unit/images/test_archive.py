@@ -1,0 +1,123 @@
+"""Image archives, read without an engine: names, digests, architectures, and what is no archive."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threezone.errors import UsageError
+from threezone.images import archive, load
+from threezone.images.docker import Image
+
+
+def packed(path: Path, files: dict[str, Any]) -> Path:
+    """A tar of JSON files."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            data = content if isinstance(content, bytes) else json.dumps(content).encode()
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return path
+
+
+def blob(content: Any) -> tuple[str, str, bytes]:
+    data = json.dumps(content).encode()
+    digest = hashlib.sha256(data).hexdigest()
+    return f"sha256:{digest}", f"blobs/sha256/{digest}", data
+
+
+CONFIG, CONFIG_PATH, CONFIG_DATA = blob({"architecture": "arm64", "os": "linux"})
+
+
+@pytest.mark.parametrize("config", [f"{CONFIG.partition(':')[2]}.json", CONFIG_PATH])  # before and since Docker 25
+def test_what_docker_saves(tmp_path: Path, config: str) -> None:
+    manifest = [{"Config": config, "RepoTags": ["app:1", "team/app:2"], "Layers": []}]
+    path = packed(tmp_path / "a.tar", {"manifest.json": manifest, config: CONFIG_DATA})
+    found = archive.read(path)
+    assert [(image.reference, image.id, image.architectures) for image in found] == [
+        ("app:1", CONFIG, ("arm64",)),
+        ("team/app:2", CONFIG, ("arm64",)),
+    ]
+
+
+def layout(tmp_path: Path, name: str = "docker.io/library/app:1") -> Path:
+    """An image for two architectures in the OCI's layout, with an attestation."""
+    manifest, manifest_path, manifest_data = blob({"config": {"digest": CONFIG}, "layers": []})
+    below = [
+        {"digest": manifest},
+        {"digest": "sha256:0", "platform": {"architecture": "amd64", "os": "linux"}},
+        {"digest": "sha256:1", "platform": {"architecture": "unknown", "os": "unknown"}},
+    ]
+    index, index_path, index_data = blob({"manifests": below})
+    marks = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": "1"}
+    files = {
+        "oci-layout": {"imageLayoutVersion": "1.0.0"},
+        "index.json": {"manifests": [{"digest": index, "annotations": marks}]},
+        CONFIG_PATH: CONFIG_DATA,
+        manifest_path: manifest_data,
+        index_path: index_data,
+    }
+    return packed(tmp_path / "oci.tar", files)
+
+
+def test_an_oci_layout_with_several_architectures(tmp_path: Path) -> None:
+    (image,) = archive.read(layout(tmp_path))
+    assert (image.reference, image.architectures) == ("docker.io/library/app:1", ("amd64", "arm64"))
+    load.require_architecture([image], {"node": "amd64"})
+
+
+def test_a_compressed_archive_is_read_as_it_is_and_unpacked_for_containerd(tmp_path: Path) -> None:
+    plain = layout(tmp_path)
+    small = tmp_path / "oci.tar.gz"
+    small.write_bytes(gzip.compress(plain.read_bytes()))
+    assert [image.reference for image in archive.read(small)] == ["docker.io/library/app:1"]
+    assert archive.plain(plain, tmp_path) == plain
+    assert archive.plain(small, tmp_path).read_bytes() == plain.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({"index.html": {}}, "is no image archive"),
+        ({"manifest.json": [{"Config": "gone.json"}]}, "is no whole image archive"),
+        ({"manifest.json": {"not": "a list"}}, "is no whole image archive"),
+        ({"manifest.json": []}, "without a name"),
+        ({"manifest.json": [{"Config": "c.json", "RepoTags": None}], "c.json": {}}, "without a name"),
+        ({"manifest.json": b"{"}, "is no whole image archive"),
+    ],
+)
+def test_what_is_no_archive_is_refused_with_its_name(tmp_path: Path, files: dict[str, Any], sentence: str) -> None:
+    path = packed(tmp_path / "odd.tar", files)
+    with pytest.raises(UsageError, match=sentence) as caught:
+        archive.read(path)
+    assert str(path) in caught.value.message
+    assert "docker save" in caught.value.fix
+
+
+def test_a_file_that_is_no_tar_or_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no tar")
+    with pytest.raises(UsageError, match="no whole image archive"):
+        archive.read(tmp_path / "text")
+    with pytest.raises(UsageError, match="No such file"):
+        archive.read(tmp_path / "missing.tar")
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes(layout(tmp_path).read_bytes()[:700])
+    with pytest.raises(UsageError, match="no whole image archive"):
+        archive.read(cut)
+
+
+def test_another_architecture_is_refused_with_the_pull_that_mends_it() -> None:
+    image = Image("app:1", "sha256:1", 1, architectures=("arm64",))
+    with pytest.raises(UsageError, match="app:1 is made for arm64, and the node two-worker is amd64") as caught:
+        load.require_architecture([image], {"two-control-plane": "arm64", "two-worker": "amd64"})
+    assert "docker pull --platform linux/amd64 app:1" in caught.value.fix
+    load.require_architecture([image], {"of-an-unknown-machine": ""})
+    load.require_architecture([Image("app:1", "sha256:1", 1)], {"node": "amd64"})

@@ -1,0 +1,69 @@
+"""What may be removed: ours by label and by name, unused, and not what the lab has now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from threezone import paths
+from threezone.images import prune
+from threezone.images.prune import Left, Named
+from threezone.tools import cache
+
+NODE = Named("threezone/node", "v1.35.0", "1", 936)
+OTHER = Named("threezone/node", "v1.34.3", "2", 936)
+LIVING = Named("threezone/node", "v1.35.0-kind", "3", 936, "kind")
+GONE = Named("threezone/node", "v1.35.0-gone", "4", 936, "gone")
+NOW = Named("threezone/hello", "abc", "5", 2)
+OLD = Named("threezone/hello", "before", "6", 2)
+LASTING = Named("threezone/hello", "lab", "5", 2)
+PRELOADED = Named("threezone/preloaded", "v1.35.0-old", "7", 1213)
+# Built on ours, so they have inherited our label.
+THEIRS = Named("team/app", "1", "8", 5)
+NEAR = Named("threezone/e2e-place", "1", "9", 5)
+ALL = (NODE, OTHER, LIVING, GONE, NOW, OLD, LASTING, PRELOADED, THEIRS, NEAR)
+CURRENT = {NODE.reference, NOW.reference, LASTING.reference}
+
+
+def stale(in_use: set[str], *, everything: bool = False) -> list[Named]:
+    return [each for each, _ in prune.stale(ALL, CURRENT, in_use, {"kind"}, everything=everything)]
+
+
+def test_what_no_cluster_and_no_lab_uses_goes() -> None:
+    assert stale({"3"}) == [GONE, OLD, PRELOADED]
+
+
+def test_what_a_container_uses_stays_whatever_is_asked() -> None:
+    assert stale({"4", "6", "7"}) == []
+    assert OLD not in stale({"6"}, everything=True)
+
+
+def test_everything_is_what_can_be_made_again_and_never_what_others_built_on_ours() -> None:
+    left = set(ALL) - set(stale({"3"}, everything=True))
+    assert left == {LIVING, THEIRS, NEAR}
+
+
+def test_a_stopped_clusters_image_stays_though_no_container_is_seen() -> None:
+    assert LIVING not in stale(set(), everything=True)
+
+
+def test_every_removal_asks_and_says_why() -> None:
+    left = Left(Path("/cache/tmp/x"), "of an interrupted run", 5_000_000)
+    actions = prune.plan([(GONE, "the cluster gone is gone")], [left])
+    assert all(action.asks for action in actions)
+    assert "the cluster gone is gone" in actions[0].sentence
+    assert actions[1].command == "rm -r /cache/tmp/x"
+
+
+@pytest.mark.real_program
+def test_only_what_nobody_holds_is_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "cache_dir", lambda: tmp_path)
+    for name in ("tmp/dead", "tmp/alive", "built/.kind-1.x7", "built/kind-1"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_text("content")
+    (tmp_path / "go").mkdir()
+    with cache.exclusive("alive"):
+        found = {left.path.name for left in prune.leftovers(everything=False)}
+    assert found == {"dead", ".kind-1.x7"}
+    assert "go" in {left.path.name for left in prune.leftovers(everything=True)}

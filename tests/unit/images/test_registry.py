@@ -1,0 +1,107 @@
+"""The local registry as data: what is started, where it listens, when it is started anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from threezone import labels, settings
+from threezone.errors import CommandFailed, UsageError
+from threezone.images import registry
+from threezone.images.registry import Seen, Wanted
+
+NAME = "threezone-registry"
+(ONE,) = registry.instances(NAME, 5001)
+IMAGE = "threezone/registry:3.1.2-abc"
+
+
+def seen(wanted: Wanted = ONE, state: str = "running", network: str = "kind") -> Seen:
+    made_from = registry.recipe(wanted, IMAGE, network)
+    return Seen(wanted.name, state, IMAGE, made_from, wanted.port, wanted.upstream)
+
+
+def keys(wanted: tuple[Wanted, ...], now: dict[str, Seen], network: str = "kind") -> list[str]:
+    return [action.key for action in registry.plan(wanted, now, IMAGE, network)]
+
+
+def test_it_is_published_on_loopback_only_and_may_do_nothing_else() -> None:
+    argv = registry.command(ONE, IMAGE, "kind")
+    assert [each for each in argv if each.startswith("--publish")] == ["--publish=127.0.0.1:5001:5001"]
+    assert {"--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"} <= set(argv)
+    assert argv[argv.index("--network") + 1] == "kind"
+    assert f"{NAME}:/var/lib/registry" in argv
+    assert f"--label={labels.REGISTRY}={NAME}/5001/" in argv
+
+
+def test_a_mirror_is_published_nowhere_and_fetches_from_its_registry() -> None:
+    _, mirror = registry.instances(NAME, 5001, ["docker.io"])
+    argv = registry.command(mirror, IMAGE, "kind")
+    assert not [each for each in argv if each.startswith("--publish")]
+    assert "--env=REGISTRY_PROXY_REMOTEURL=https://registry-1.docker.io" in argv
+    assert mirror.name == "threezone-registry-docker-io"
+
+
+def test_nothing_is_done_when_it_runs_as_it_shall() -> None:
+    assert keys((ONE,), {NAME: seen()}) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "network"),
+    [
+        ({}, "kind"),
+        ({NAME: seen(state="exited")}, "kind"),
+        ({NAME: seen(network="bridge")}, "kind"),
+        ({NAME: seen(Wanted(NAME, 5002, of=NAME))}, "kind"),
+    ],
+)
+def test_it_is_started_when_it_is_missing_stopped_elsewhere_or_on_another_port(
+    now: dict[str, Seen], network: str
+) -> None:
+    assert keys((ONE,), now, network) == [NAME]
+
+
+def test_a_mirror_that_is_wanted_no_more_is_stopped() -> None:
+    both = registry.instances(NAME, 5001, ["docker.io"])
+    now = {each.name: seen(each) for each in both}
+    assert keys(both, now) == []
+    assert keys((ONE,), now) == ["-threezone-registry-docker-io"]
+
+
+def test_what_the_engine_shows_is_read() -> None:
+    document = {
+        "Name": f"/{NAME}",
+        "State": {"Status": "running"},
+        "Config": {"Image": IMAGE, "Labels": {labels.REGISTRY: f"{NAME}/5001/docker.io", "io.threezone.recipe": "r"}},
+    }
+    assert registry._read(document) == (NAME, Seen(NAME, "running", IMAGE, "r", 5001, "docker.io"))
+
+
+def test_its_images_are_pinned_in_both_channels() -> None:
+    assert registry.reference("release").startswith("docker.io/library/registry:3.1.2@sha256:")
+    assert registry.reference("source").startswith("threezone/registry:3.1.2-")
+    assert registry.program().version == "v3.1.2"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("Bind for 127.0.0.1:5001 failed: port is already allocated", "port 5001 on 127.0.0.1 is taken"),
+        ("listen tcp4 127.0.0.1:5001: bind: address already in use", "port 5001 on 127.0.0.1 is taken"),
+        ('The container name "/threezone-registry" is already in use by container "1"', "did not make"),
+    ],
+)
+def test_why_it_does_not_start_is_told_with_what_mends_it(words: str, sentence: str) -> None:
+    error = registry._explained(CommandFailed(["docker", "run"], 125, words), ONE)
+    assert isinstance(error, UsageError)
+    assert sentence in error.message
+    assert error.fix
+
+
+def test_a_mirror_that_is_no_host_is_refused_with_its_key() -> None:
+    path = Path("invoke.yaml")
+    chosen = settings.parse({"registry": {"port": 5002, "mirrors": ["docker.io", "ghcr.io"]}}, path).registry
+    assert (chosen.port, chosen.mirrors) == (5002, ("docker.io", "ghcr.io"))
+    for wrong in (["https://docker.io"], "docker.io", [1]):
+        with pytest.raises(UsageError, match=r"threezone\.registry\.mirrors.*: expected a list of host names"):
+            settings.parse({"registry": {"mirrors": wrong}}, path)
