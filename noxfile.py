@@ -55,13 +55,17 @@ def tests(session: nox.Session) -> None:
 
 # Half an hour of Flux, whole: every way in which a proof, a source or an installation may fail. And other versions of
 # Kubernetes, each of which is compiled for six minutes where its image cannot be pulled.
-DELIVERY = [f"tests/e2e/test_{name}.py" for name in ("2_proof", "2_remote", "3_context", "3_flux", "3_versions")]
+DELIVERY = [
+    f"tests/e2e/test_{name}.py" for name in ("2_faults", "2_proof", "2_remote", "3_context", "3_flux", "3_versions")
+]
 
 
 @nox.session
 def e2e(session: nox.Session) -> None:
     """The promises on a real engine, kind and Flux. As root, running this is consent to install the engine."""
-    pytest(session, "tests/e2e", options=["--timeout=3600", *(f"--ignore={path}" for path in DELIVERY)])
+    pytest(
+        session, "tests/e2e", options=["--timeout=3600", "--durations=15", *(f"--ignore={path}" for path in DELIVERY)]
+    )
 
 
 @nox.session(default=False)
