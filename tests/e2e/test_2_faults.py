@@ -58,7 +58,7 @@ def changed(lab: Project, text: str) -> str:
 def delivered(lab: Project, pushing: process.Running, sha: str, text: str) -> None:
     end = pushing.wait(600)
     assert end.exit_code == 0, end.stderr
-    assert seen(lab, "kustomization")["status"]["lastAppliedRevision"] == f"main@sha1:{sha}"
+    assert seen(lab, "kustomization")["status"]["lastAttemptedRevision"] == f"main@sha1:{sha}"
     assert lab.invoke("app.open", "--once").stdout.strip() == text
 
 

@@ -81,7 +81,7 @@ def workload(lab: Project) -> str:
 
 def applied(lab: Project) -> str:
     found = lab.json("--namespace", "flux-system", "get", "kustomization", "lab")
-    return f"{found['metadata']['generation']} {found['status']['lastAppliedRevision']}"
+    return f"{found['metadata']['generation']} {found['status']['lastAttemptedRevision']}"
 
 
 def test_a_commit_alone_creates_updates_and_destroys(lab: Project) -> None:
