@@ -11,10 +11,10 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from threezone import process
-from threezone.cluster import kind, patches
+from threezone.cluster import kind, patches, values
 from threezone.cluster.declared import Declared
 from threezone.cluster.fields import PATCHED
 from threezone.cluster.patches import Patch
@@ -23,21 +23,21 @@ from threezone.errors import UsageError
 
 SECONDS = 120.0
 _MARK = "@threezone"
-_KUBELET = "KubeletConfiguration"
-# What kubeadm wants to see before it looks at anything else; the address is one for documentation (RFC 5737).
-_LEAST: dict[str, dict[str, Any]] = {
-    "InitConfiguration": {"localAPIEndpoint": {"advertiseAddress": "192.0.2.1"}},
-    "JoinConfiguration": {
-        "discovery": {
-            "bootstrapToken": {
-                "apiServerEndpoint": "192.0.2.1:6443",
-                "token": "abcdef.0123456789abcdef",
-                "unsafeSkipCAVerification": True,
-            }
-        }
-    },
+_CLUSTER, _JOIN, _KUBELET = "ClusterConfiguration", "JoinConfiguration", "KubeletConfiguration"
+_DECODED = "error unmarshaling configuration"
+# What kubeadm wants to see before it looks at anything else, at addresses that are for documentation (RFC 5737, 3849).
+_HERE = {"ipv4": "192.0.2.1", "dual": "192.0.2.1", "ipv6": "2001:db8::1"}
+_NODE = {"name": "node", "criSocket": "unix:///run/containerd/containerd.sock"}
+_TOKEN = {"apiServerEndpoint": "lab:6443", "token": "abcdef.0123456789abcdef", "unsafeSkipCAVerification": True}
+# What kind writes for every kubelet (pkg/cluster/internal/kubeadm/config.go), and what the hosts' overlays add.
+_OF_KIND = {
+    "cgroupDriver": "systemd",
+    "cgroupRoot": "/kubelet",
+    "failSwapOn": False,
+    "failCgroupV1": False,
+    "imageGCHighThresholdPercent": 100,
+    "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
 }
-_SOCKET = {"nodeRegistration": {"name": "node", "criSocket": "unix:///run/containerd/containerd.sock"}}
 _ENDED = re.compile(r'"command failed" err="((?:[^"\\]|\\.)*)"|^panic: (.*)$', re.MULTILINE)
 # A value that no kubelet takes: with it, one that finds no other fault ends too, and never begins its work.
 _STOP = {"registryBurst": -1}
@@ -48,13 +48,17 @@ _INVALID = re.compile(
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something that is asked: its place, what it is called, the documents for kubeadm, and the kubelet's alone."""
+    """Something that is asked: what it is called, the documents for kubeadm or a kubelet, and the places in it.
+
+    Of a patch `alone` only what kubeadm cannot read counts: what it lacks may be in another one.
+    """
 
     name: str
+    documents: tuple[dict[str, Any], ...]
     place: Place
-    documents: tuple[dict[str, Any], ...] = ()
-    kubelet: dict[str, Any] | None = None
     fields: tuple[tuple[str, Place], ...] = ()
+    program: Literal["kubeadm config validate", "timeout 20 kubelet"] = "kubeadm config validate"
+    alone: bool = False
 
 
 def merged(target: Any, patch: Any) -> Any:
@@ -70,72 +74,86 @@ def merged(target: Any, patch: Any) -> Any:
     return result
 
 
-def _documents(version: str, patches_: Sequence[Patch] = (), networking: dict[str, Any] | None = None) -> Any:
-    made = []
-    for name, api_version in PATCHED.items():
-        document = {"apiVersion": api_version, "kind": name, **_LEAST.get(name, {})}
-        if name in ("InitConfiguration", "JoinConfiguration"):
-            document.update(_SOCKET)
-        if name == "ClusterConfiguration":
-            document.update(kubernetesVersion=version, networking=networking or {})
-        for patch in patches_:
-            if patch.kind == name and patch.version in ("", api_version) and patch.content is not None:
-                document = merged(document, patch.content)
-        document.pop("metadata", None)  # kind takes it away too
-        made.append(document)
-    return tuple(made)
+def _documents(declared: Declared, version: str, found: Sequence[Patch] = (), *, own: bool = False) -> Any:
+    """The least that kubeadm reads as a whole, with these patches, and with the declared subnets where they are `own`.
+
+    It leaves out how a node joins when it reads how one begins, so that a patch for that is read by itself.
+    """
+    if any(patch.kind == _JOIN for patch in found) and len(found) == 1:
+        return (_patched(_JOIN, {"discovery": {"bootstrapToken": _TOKEN}, "nodeRegistration": _NODE}, found),)
+    family = values.family(declared.content)
+    networking = values.subnets(declared.networking if own else {}, family)
+    least: dict[str, dict[str, Any]] = {
+        _CLUSTER: {"kubernetesVersion": version, "networking": networking},
+        "InitConfiguration": {"localAPIEndpoint": {"advertiseAddress": _HERE[family]}, "nodeRegistration": _NODE},
+    }
+    return tuple(_patched(name, least.get(name, {}), found) for name in PATCHED if name != _JOIN)
+
+
+def _patched(name: str, document: dict[str, Any], found: Sequence[Patch]) -> dict[str, Any]:
+    made: dict[str, Any] = {"apiVersion": PATCHED[name], "kind": name, **document}
+    for patch in found:
+        if patch.kind == name and patch.version in ("", PATCHED[name]) and patch.content is not None:
+            made = merged(made, patch.content)
+    return {key: value for key, value in made.items() if key != "metadata"}  # kind takes it away too
 
 
 def candidates(declared: Declared, version: str) -> Iterator[Candidate]:
-    """What kubeadm is asked: nothing first, then each patch alone, then the subnets with all patches. Pure."""
-    yield Candidate("", Place(""), _documents(version))
-    found = [each for each in patches.of_kubeadm(declared.content, declared.spots) if each.content is not None]
+    """What is asked: nothing first, then each patch alone, the subnets with all patches, each sort of kubelet. Pure."""
+    yield Candidate("", _documents(declared, version), Place(""))
+    found = list(patches.of_kubeadm(declared.content, declared.spots))
+    by_json = {patch.kind for patch in found if patch.content is None}  # applied by kind alone, to what it generates
     for patch in found:
-        documents = _documents(version, [patch])
-        kubelet = next(each for each in documents if each["kind"] == _KUBELET)
-        asked = {**kubelet, **_STOP} if patch.kind == _KUBELET else None
-        yield Candidate(patch.name, patch.place, documents, asked, patch.fields)
-    if gates := declared.content.get("featureGates"):
-        gate_places = tuple((key, declared.spots.at("featureGates", key)) for key in gates)
-        kubelet = {"apiVersion": PATCHED[_KUBELET], "kind": _KUBELET, "featureGates": gates, **_STOP}
-        yield Candidate("featureGates", gate_places[0][1], (), kubelet, gate_places)
-    subnets: dict[str, Any] = {
-        key: declared.networking[key] for key in ("podSubnet", "serviceSubnet") if key in declared.networking
-    }
-    if subnets:
-        places = tuple((key, declared.spots.at("networking", key)) for key in subnets)
-        yield Candidate("networking", places[0][1], _documents(version, found, subnets), None, places)
+        if patch.content is not None:
+            yield Candidate(patch.name, _documents(declared, version, [patch]), patch.place, patch.fields, alone=True)
+    common = [patch for patch in found if patch.node < 0]
+    subnets = tuple((f"networking.{key}", declared.spots.at("networking", key)) for key in declared.networking)
+    named = tuple((f"{patch.name}: {name}", place) for patch in common for name, place in patch.fields)
+    if (named or subnets) and not by_json & {_CLUSTER, "InitConfiguration"}:
+        yield Candidate(
+            "", _documents(declared, version, common, own=True), (subnets or named)[0][1], (*subnets, *named)
+        )
+    yield from _kubelets(declared, [patch for patch in found if patch.kind == _KUBELET and _KUBELET not in by_json])
+
+
+def _kubelets(declared: Declared, found: Sequence[Patch]) -> Iterator[Candidate]:
+    """The kubelets that are declared: those of all nodes, and those of nodes with patches of their own."""
+    gates = declared.content.get("featureGates") or {}
+    of_gates = [(f"featureGates.{key}", declared.spots.at("featureGates", key)) for key in gates]
+    for node in sorted({patch.node for patch in found} | ({-1} if gates else set())):
+        mine = [patch for patch in found if patch.node in (-1, node)]
+        named = [(f"{patch.name}: {name}", place) for patch in reversed(mine) for name, place in patch.fields]
+        document = _patched(_KUBELET, {**_OF_KIND, "featureGates": gates}, mine)
+        fields = (*of_gates, *named)
+        yield Candidate("", ({**document, **_STOP},), fields[0][1], fields, "timeout 20 kubelet")
 
 
 def script(asked: Sequence[Candidate]) -> str:
     """What the node image's shell runs for each candidate; a program's words follow a line with its number. Pure."""
     lines = ["cd $(mktemp -d)"]
     for number, candidate in enumerate(asked):
-        for command, documents in (
-            ("kubeadm config validate", candidate.documents),
-            ("timeout 20 kubelet", (candidate.kubelet,) if candidate.kubelet else ()),
-        ):
-            if documents:
-                text = "\n---\n".join(json.dumps(document) for document in documents)
-                lines += [f"cat > config <<'{_MARK}'", text, _MARK]
-                lines.append(f"{command} --config config > words 2>&1 || {{ echo {_MARK} {number}; cat words; }}")
+        text = "\n---\n".join(json.dumps(document) for document in candidate.documents)
+        lines += [f"cat > config <<'{_MARK}'", text, _MARK]
+        lines.append(f"{candidate.program} --config config > words 2>&1 || {{ echo {_MARK} {number}; cat words; }}")
     return "\n".join([*lines, "exit 0", ""])
 
 
 def check(declared: Declared, image: str, version: str) -> None:
-    """Ask the kubeadm of a node image about every patch. Raises UsageError with the place of one that it refuses."""
+    """Ask the programs of a node image about what is declared. Raises UsageError with the place of what is refused."""
     asked = list(candidates(declared, version))
     if len(asked) == 1:
         return
     argv = ["docker", "run", "--rm", "--interactive", "--network=none", "--entrypoint=bash", image, "-s"]
     refused = answers(process.run(argv, stdin=script(asked), timeout=SECONDS).stdout)
-    if not refused or refused[0][0] == 0:  # a kubeadm before 1.26 cannot be asked
+    if refused and refused[0][0] == 0:  # a kubeadm before 1.26 cannot be asked
         return
-    number, words = refused[0]
-    candidate = asked[number]
-    place, name = _place(words, candidate.fields) or (candidate.place, "")
-    where = f"{candidate.name}.{name}" if name and not candidate.name.endswith("]") else candidate.name
-    raise UsageError(f"{place}: {where}: Kubernetes {version} refuses it: {brief(words)}", evidence=words)
+    for number, words in refused:
+        candidate = asked[number]
+        if candidate.alone and _DECODED not in words:
+            continue
+        place, name = _place(words, candidate.fields) or (candidate.place, "")
+        where = candidate.name or name or "what is declared"
+        raise UsageError(f"{place}: {where}: Kubernetes {version} refuses it: {brief(words)}", evidence=words)
 
 
 def check_made(declared: Declared, cluster: str) -> str:
@@ -189,7 +207,7 @@ def _place(words: str, fields: Sequence[tuple[str, Place]]) -> tuple[Place, str]
     """The field of a patch that the words name, by its longest name."""
     best: tuple[int, Place, str] | None = None
     for name, place in fields:
-        for told in (name, name.rpartition(".")[2], name.rpartition("/")[2]):
+        for told in {re.split(r"[./ ]", name)[-1], name.rpartition(": ")[2], name}:
             if (
                 told
                 and re.search(rf"(?<![\w-]){re.escape(told)}(?![\w-])", words)

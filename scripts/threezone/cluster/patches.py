@@ -10,7 +10,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -42,6 +42,7 @@ class Patch:
     version: str
     content: Any  # of a merge patch, else None
     fields: tuple[tuple[str, Place], ...] = ()
+    node: int = -1  # the index of the node that it is for; -1 when it is for all
 
 
 def check(draft: Draft) -> None:
@@ -68,12 +69,13 @@ def check(draft: Draft) -> None:
 
 def of_kubeadm(content: dict[str, Any], spots: Spot) -> Iterator[Patch]:
     """Every patch of kubeadm's documents, the cluster's first. Raises UsageError for a broken one."""
-    levels: list[tuple[dict[str, Any], tuple[str | int, ...]]] = [(content, ())]
-    levels += [(node, ("nodes", index)) for index, node in enumerate(content.get("nodes") or [])]
-    for level, above in levels:
+    levels: list[tuple[int, dict[str, Any], tuple[str | int, ...]]] = [(-1, content, ())]
+    levels += [(index, node, ("nodes", index)) for index, node in enumerate(content.get("nodes") or [])]
+    for number, level, above in levels:
         for index, text in enumerate(level.get(MERGE) or []):
             keys = (*above, MERGE, index)
-            yield from _merge(text, shown(*keys), spots.at(*keys))
+            for each in _merge(text, shown(*keys), spots.at(*keys)):
+                yield replace(each, node=number)
         for index, patch in enumerate(level.get(JSON) or []):
             keys = (*above, JSON, index)
             name, kind = shown(*keys), patch.get("kind") or ""
@@ -83,7 +85,7 @@ def of_kubeadm(content: dict[str, Any], spots: Spot) -> Iterator[Patch]:
             version = "/".join(filter(None, (patch.get("group"), patch.get("version"))))
             place = spots.at(*keys, "patch")
             fields = _operations(patch["patch"], f"{name}.patch", place)
-            yield Patch(spots.at(*keys), name, kind, version, None, fields)
+            yield Patch(spots.at(*keys), name, kind, version, None, fields, number)
 
 
 def of_containerd(content: dict[str, Any], spots: Spot) -> Iterator[tuple[str, Place]]:

@@ -63,6 +63,12 @@ def loopback(content: dict[str, Any]) -> str:
     return "::1" if family(content) == "ipv6" else "127.0.0.1"
 
 
+def subnets(networking: dict[str, Any], ip_family: str) -> dict[str, str]:
+    """The subnets of pods and services, as declared or as kind chooses them."""
+    keys = ("podSubnet", "serviceSubnet")
+    return {key: networking.get(key) or own for key, own in zip(keys, _DEFAULT_SUBNETS[ip_family], strict=True)}
+
+
 def check(draft: Draft) -> None:
     """Hold a whole cluster's values against the rules. Raises UsageError for the first that is broken."""
     content, spots = draft.content, draft.spots
@@ -99,8 +105,8 @@ def _networking(networking: dict[str, Any], spots: Spot, ip_family: str) -> None
                 fix="leave it out; for containers without the socket: threezone.cluster.api: gateway in invoke.yaml",
             )
     parsed = []
-    for key, default in zip(("podSubnet", "serviceSubnet"), _DEFAULT_SUBNETS[ip_family], strict=True):
-        parsed.append(_subnets(spots, ("networking", key), networking.get(key) or default, ip_family))
+    for key, subnet in subnets(networking, ip_family).items():
+        parsed.append(_subnets(spots, ("networking", key), subnet, ip_family))
     for pod in parsed[0]:
         for service in parsed[1]:
             if pod.version == service.version and pod.overlaps(service):

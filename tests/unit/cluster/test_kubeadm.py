@@ -103,12 +103,14 @@ def asked(monkeypatch: pytest.MonkeyPatch, *answers: str, declared: Declared = D
             "kind.yaml:15: kubeadmConfigPatches[1]: Kubernetes v1.35.0 refuses it: strict decoding error: unknown",
         ),
         (
-            f"@threezone 1\n{PODS}",
-            "kind.yaml:11: kubeadmConfigPatches[0]: Kubernetes v1.35.0 refuses it: maxPods (--max",
+            f"@threezone 3\nerror: {kubeadm._DECODED} what nobody has seen\n",
+            "kind.yaml:21: nodes[0].kubeadmConfigPatches[0]: Kubernetes v1.35.0 refuses it: ",
+        ),
+        (
+            f"@threezone 4\n{PODS}",
+            "kind.yaml:11: kubeadmConfigPatches[0]: maxPods: Kubernetes v1.35.0 refuses it: maxPods (--max",
         ),
         (f"@threezone 4\n{GATE}", "kind.yaml:5: featureGates.Nonsense: Kubernetes v1.35.0 refuses it: failed to merge"),
-        (f"@threezone 5\n{SUBNET}", "kind.yaml:7: networking.podSubnet: Kubernetes v1.35.0 refuses it: networking.pod"),
-        ("@threezone 3\nwhat nobody has seen\n", "kind.yaml:21: nodes[0].kubeadmConfigPatches[0]: Kubernetes v1.35.0"),
     ],
 )
 def test_what_is_refused_is_told_with_its_line(monkeypatch: pytest.MonkeyPatch, answer: str, sentence: str) -> None:
@@ -120,13 +122,47 @@ def test_what_is_refused_is_told_with_its_line(monkeypatch: pytest.MonkeyPatch, 
     assert "registryBurst" not in caught.value.evidence
 
 
+MERGED = parse(TEXT[: TEXT.index("  kubeadmConfigPatchesJSON6902")], Path("kind.yaml"))
+
+
+def test_a_subnet_that_kubeadm_refuses_is_told_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        UsageError, match=r"^kind\.yaml:7: networking\.podSubnet: Kubernetes v1\.35\.0 refuses it: netw"
+    ):
+        asked(monkeypatch, f"@threezone 4\n{SUBNET}", declared=MERGED)
+
+
+def test_what_a_patch_lacks_alone_may_be_in_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = "@threezone 2\nerror: apiServer: Invalid value: something is needed beside it\n"
+    assert len(asked(monkeypatch, alone, declared=MERGED)) == 2
+    together = list(kubeadm.candidates(MERGED, "v1.35.0"))[4].documents
+    assert together[0]["apiServer"] == {"extraArgz": {"v": "2"}}
+    assert together[0]["networking"] == {"podSubnet": "10.244.0.0/25", "serviceSubnet": "10.96.0.0/16"}
+
+
 def test_a_kubelet_that_ends_only_by_what_we_gave_it_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(asked(monkeypatch, f"@threezone 1\n{STOPPED}", f"@threezone 4\n{STOPPED}")) == 2
+    assert len(asked(monkeypatch, f"@threezone 4\n{STOPPED}")) == 2
 
 
 def test_a_kubeadm_that_cannot_be_asked_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    every = (f"@threezone {number}\nerror: unknown command\n" for number in range(6))
+    every = (f"@threezone {number}\nerror: {kubeadm._DECODED}\n" for number in range(5))
     assert len(asked(monkeypatch, *every)) == 2
+
+
+def test_each_sort_of_kubelet_is_asked_with_everything_that_it_will_have() -> None:
+    text = (
+        "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nfeatureGates: {NodeSwap: true}\n"
+        "kubeadmConfigPatches:\n- |\n  kind: KubeletConfiguration\n  maxPods: 50\n"
+        "nodes:\n- {}\n- role: worker\n  kubeadmConfigPatches:\n"
+        "  - |\n    kind: KubeletConfiguration\n    maxPods: 60\n"
+        "  - |\n    kind: JoinConfiguration\n    nodeRegistration: {taints: []}\n"
+    )
+    found = list(kubeadm.candidates(parse(text, Path("kind.yaml")), "v1.35.0"))
+    kubelets = [each.documents[0] for each in found if each.program.endswith("kubelet")]
+    assert [each["maxPods"] for each in kubelets] == [50, 60]
+    assert all(each["featureGates"] == {"NodeSwap": True} and each["cgroupRoot"] == "/kubelet" for each in kubelets)
+    (join,) = (each for each in found if each.name == "nodes[1].kubeadmConfigPatches[1]")
+    assert [document["kind"] for document in join.documents] == ["JoinConfiguration"]
 
 
 def test_nothing_is_run_for_a_file_without_patches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,10 +174,10 @@ def test_the_container_has_no_network_and_is_given_every_patch_as_a_document(mon
     argv, script = asked(monkeypatch)
     assert argv == "docker run --rm --interactive --network=none --entrypoint=bash node:1 -s"
     documents = [json.loads(line) for line in script.splitlines() if line.startswith("{")]
-    assert script.count("kubeadm config validate") == 5
-    assert script.count("timeout 20 kubelet") == 2
+    assert (script.count("kubeadm config validate"), script.count("timeout 20 kubelet")) == (4, 1)
     assert any(each.get("apiServer") == {"extraArgz": {"v": "2"}} for each in documents)
-    assert all(each["maxPods"] == 50 for each in documents if "registryBurst" in each and "maxPods" in each)
+    (kubelet,) = (each for each in documents if "registryBurst" in each)
+    assert (kubelet["maxPods"], kubelet["featureGates"]) == (50, {"AllAlpha": False, "Nonsense": True})
 
 
 def test_a_patch_for_a_version_that_kind_does_not_write_is_not_asked_about() -> None:
