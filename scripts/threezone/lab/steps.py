@@ -76,8 +76,7 @@ def create(session: Session) -> None:
     """Get the node image and create the cluster; nothing is asked of the user's kubeconfig here."""
     kind_path = session.tools["kind"]
     lifecycle.preflight(session.declared, session.overlays, session.engine)
-    node = preload.ensure(session.images, session.channel)
-    kubeadm.check(session.declared, node.reference, session.kubernetes)
+    node = examined(session)
     image = cluster_image(node.reference, session.lab.name, session.kubernetes)
     session.fresh = lifecycle.create(
         session.lab.name, session.declared, session.overlays, kind=kind_path, image=image, retain=session.retain
@@ -86,10 +85,18 @@ def create(session: Session) -> None:
         note(told)
 
 
+def examined(session: Session) -> Image:
+    """The node image, after its own kubeadm and kubelet were asked whether they take what is declared."""
+    node = preload.ensure(session.images, session.channel)
+    kubeadm.check(session.declared, node.reference, session.kubernetes)
+    return node
+
+
 def recreate(session: Session) -> None:
     """Delete a cluster that is to be made anew. From here on it counts as interrupted: any later `up` makes it anew."""
     found = kind.nodes(session.lab.name)
     lifecycle.preflight(session.declared, session.overlays, session.engine, going=found)
+    examined(session)  # what cannot be made costs no cluster
     for node in found:
         if node.role == "control-plane" and node.state == "running":
             kind.unmark(node)
