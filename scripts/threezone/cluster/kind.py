@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone import labels, process
+from threezone import labels, paths, process
 from threezone.cluster import planes
 from threezone.engine.observe import explain
 from threezone.errors import ClusterError, CommandFailed
@@ -93,12 +94,29 @@ def _kind() -> Path:
     return tool.path
 
 
+@contextmanager
+def private(cluster: str, what: str) -> Iterator[Path]:
+    """A directory for kind's private files, with keys. What a killed run left there goes first, and by `forget`."""
+    place = paths.state_dir() / "kind" / cluster / what
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True, mode=0o700)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def forget(cluster: str) -> None:
+    """Remove what killed runs of kind left of this cluster on this machine."""
+    shutil.rmtree(paths.state_dir() / "kind" / cluster, ignore_errors=True)
+
+
 def create(kind: Path, cluster: str, config: str, image: str, say: Callable[[str], None]) -> str:
     """Run `kind create cluster`, keeping its nodes on failure (for their logs). Returns the kubeconfig it wrote."""
-    with tempfile.TemporaryDirectory(prefix="threezone-") as private:
-        file = Path(private, "kind.yaml")
+    with private(cluster, "create") as place:
+        file = place / "kind.yaml"
         file.write_text(config, encoding="utf-8")
-        kubeconfig = Path(private, "kubeconfig")
+        kubeconfig = place / "kubeconfig"
         process.run(
             [kind, "create", "cluster", "--name", cluster, "--config", file, "--image", image, "--retain",
              "--kubeconfig", kubeconfig],
@@ -110,10 +128,8 @@ def create(kind: Path, cluster: str, config: str, image: str, say: Callable[[str
 
 def delete(kind: Path, cluster: str) -> None:
     """Run `kind delete cluster`. It exits non-zero when the kubeconfig is locked, after the nodes are gone (#3781)."""
-    with tempfile.TemporaryDirectory(prefix="threezone-") as private:
-        process.run(
-            [kind, "delete", "cluster", "--name", cluster, "--kubeconfig", Path(private, "kubeconfig")], timeout=180
-        )
+    with private(cluster, "delete") as place:
+        process.run([kind, "delete", "cluster", "--name", cluster, "--kubeconfig", place / "kubeconfig"], timeout=180)
 
 
 def export_logs(kind: Path, cluster: str, directory: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from threezone import paths, process
-from threezone.cluster import inotify, kubeadm, ports, values
+from threezone.cluster import containers, inotify, kubeadm, ports, values
 from threezone.cluster import kind as kind_cli
 from threezone.cluster.declared import Declared, Overlay, as_typed, published, with_overlays
 from threezone.cluster.kind import Node
@@ -197,15 +197,10 @@ def diagnosed(console: str) -> tuple[str, str]:
     return "", ""
 
 
-def start(seen: Observed) -> None:
-    """Start stopped node containers."""
-    with step(f"start the nodes of {seen.name}"):
-        process.run(["docker", "start", *(n.container for n in seen.nodes if n.state != "running")], timeout=120)
-
-
 def delete(name: str, kind: Path) -> None:
     """Delete the cluster's containers and volumes. The caller has made sure that it is ours."""
     with step(f"delete the cluster {name}"):
+        volumes = [volume for one in containers.inspect(kind_cli.nodes(name)) for volume in one.volumes]
         kind_cli.delete(kind, name)
         if left := kind_cli.nodes(name):
             raise ClusterError(
@@ -213,6 +208,8 @@ def delete(name: str, kind: Path) -> None:
                 evidence="\n".join(node.name for node in left),
                 fix=f"docker rm --force --volumes {' '.join(node.name for node in left)}",
             )
+        if volumes:  # they go with their containers; those of a container that an engine lost do not
+            process.run(["docker", "volume", "rm", *volumes], timeout=60, check=False)
 
 
 def finish(name: str, record: str = "") -> None:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,6 +154,17 @@ def scratch(name: str) -> Iterator[Path]:
             shutil.rmtree(place, ignore_errors=True)
 
 
+def sweep(name: str) -> None:
+    """Remove what a killed run left in `scratch(name)`; nothing while somebody is at work there."""
+    from filelock import FileLock, Timeout
+
+    safe = name.replace("/", "-").replace(":", "-")
+    place = paths.cache_dir() / "tmp" / safe
+    if place.exists():
+        with suppress(Timeout), FileLock(paths.cache_dir() / "locks" / f"{safe}.lock", timeout=0):
+            shutil.rmtree(place, ignore_errors=True)
+
+
 def pull(reference: str) -> None:
     """Fetch an image from its registry. Raises ToolError with the registry's words."""
     try:
@@ -174,8 +185,10 @@ def derive(base: str, reference: str, labels: Mapping[str, str]) -> Image:
     parent = images[base].id
     if reference in images and images[reference].recipe == parent:
         return images[reference]
-    # A container that never runs, committed: only its metadata differs, so no layer is made or copied.
-    container = process.run(["docker", "create", base], timeout=120).stdout.strip()
+    # A container that never runs, committed: only its metadata differs, so no layer is made or copied. It has the
+    # labels too, so that what a killed run left of it is found.
+    marks = [part for key, value in labels.items() for part in ("--label", f"{key}={value}")]
+    container = process.run(["docker", "create", *marks, base], timeout=120).stdout.strip()
     try:
         changes = [f"LABEL {key}={json.dumps(value)}" for key, value in {**labels, RECIPE: parent}.items()]
         arguments = [part for change in changes for part in ("--change", change)]

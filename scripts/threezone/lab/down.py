@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from threezone.cluster import kind
+from threezone.cluster import kind, leftovers
+from threezone.errors import ClusterError
+from threezone.events import step
 from threezone.lab import steps
 from threezone.lab.observe import current
 from threezone.lab.session import Session
@@ -27,6 +29,10 @@ def plan(session: Session) -> tuple[Action, ...]:
                 asks=True,
             )
         )
+    elif left := leftovers.observe(name):
+        actions.append(
+            Action("leftovers", f"remove what an interrupted create of {name} left: {', '.join(left.names)}", asks=True)
+        )
     if current(session.lab):
         actions.append(
             Action(
@@ -39,6 +45,44 @@ def plan(session: Session) -> tuple[Action, ...]:
     return tuple(actions)
 
 
+def plan_images() -> tuple[Action, ...]:
+    """What removes the images that we made, as far as no cluster and no container needs them. Others' stay."""
+    names, size = leftovers.ours()
+    if not names:
+        return ()
+    sentence = f"remove {len(names)} images of threezone's ({size / 1e9:.1f} GB, shared layers counted more than once)"
+    return (Action("images", sentence, f"docker image rm {' '.join(names)}", asks=True),)
+
+
+def several(sessions: Sequence[Session]) -> list[tuple[Session, tuple[Action, ...]]]:
+    """The plans for several clusters, all made before the first is carried out.
+
+    Raises ClusterError for a cluster that is not there, and for one that is not ours.
+    """
+    planned = []
+    for session in sessions:
+        name = session.lab.name
+        nodes = kind.nodes(name)
+        if nodes and not nodes[0].ours:
+            raise ClusterError(
+                f"the cluster {name} was not made by threezone; it is left alone",
+                fix=f"kind delete cluster --name {name}",
+            )
+        actions = plan(session)
+        if not actions:
+            known = ", ".join(sorted({node.cluster for node in kind.nodes()})) or "none"
+            raise ClusterError(f"there is no cluster named {name}", evidence=f"clusters here: {known}")
+        planned.append((session, actions))
+    return planned
+
+
 def apply(session: Session, actions: Sequence[Action]) -> None:
     """Carry the plan out."""
-    steps.down(session, ours=any(action.key == "delete" for action in actions))
+    keys = {action.key for action in actions}
+    if keys - {"images"}:
+        steps.down(session, ours="delete" in keys)
+    if "images" in keys:
+        with step("remove the images") as running:
+            names, _ = leftovers.ours()  # the cluster's own is among them only now
+            leftovers.remove_images(names)
+            running.result = f"{len(names)} of them"

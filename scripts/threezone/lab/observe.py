@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from threezone.cluster import kind, record
+from threezone.cluster import kind, record, settling
+from threezone.cluster.containers import started
 from threezone.cluster.lifecycle import NODES, kubelet
 from threezone.errors import DeliveryError, ThreezoneError, UsageError
 from threezone.gitops import delivery, flux, forward, repository, server
@@ -15,7 +16,7 @@ from threezone.gitops.delivery import Delivery
 from threezone.gitops.flux import Flux
 from threezone.gitops.repository import Commit
 from threezone.kube.client import Access, Api, Json, Refused
-from threezone.kube.waiting import condition
+from threezone.kube.waiting import condition, look
 from threezone.kubeconfig import document
 from threezone.settings import App, Settings
 from threezone.zones.connect import Current
@@ -76,6 +77,7 @@ class Seen:
     unreachable: str = ""
     kubernetes: str = ""  # the API server's own version
     nodes: tuple[NodeState, ...] = ()
+    not_back: tuple[str, ...] = ()  # what a restart within the last minute has taken away and not brought back yet
     flux: Flux = NO_FLUX
     git_serves: bool = False
     delivery: Delivery | None = None
@@ -92,8 +94,9 @@ class Seen:
 
     @property
     def nodes_ready(self) -> bool:
-        """Whether the API answers, every container runs and every node is Ready."""
-        return bool(self.nodes) and not self.stopped and all(node.ready for node in self.nodes)
+        """Whether the API answers, every container runs and every node is Ready, and a restart left nothing missing."""
+        ready = bool(self.nodes) and all(node.ready for node in self.nodes)
+        return ready and not self.stopped and not self.not_back
 
 
 def observe(lab: Lab) -> Seen:
@@ -104,7 +107,7 @@ def observe(lab: Lab) -> Seen:
         api = _connect(lab)
         try:
             seen = _containers(containers.result)
-            facts = _ask(api, lab) if api is not None and seen[0] else {}
+            facts = _ask(api, lab, seen[0]) if api is not None and seen[0] else {}
         finally:
             if api is not None:
                 api.close()
@@ -157,15 +160,28 @@ def _head(result: Callable[[], Commit]) -> tuple[Commit | None, UsageError | Non
         return None, error
 
 
-def _ask(api: Api, lab: Lab) -> dict[str, object]:
+def _ask(api: Api, lab: Lab, containers: Sequence[kind.Node]) -> dict[str, object]:
     try:
         kubernetes = str((api.get("/version") or {}).get("gitVersion", ""))
         nodes = (api.get(NODES) or {}).get("items") or []
         deployments = (api.get(ALL_DEPLOYMENTS) or {}).get("items") or []
         delivered = delivery.observe(api, lab.settings.gitops.repository)
+        not_back = _not_back(api, containers)
     except ThreezoneError as error:
         return {"unreachable": str(getattr(error, "evidence", "") or error)}
-    return {"unreachable": "", "kubernetes": kubernetes, **read(nodes, deployments, delivered)}
+    return {
+        "unreachable": "",
+        "kubernetes": kubernetes,
+        "not_back": not_back,
+        **read(nodes, deployments, delivered),
+    }
+
+
+def _not_back(api: Api, containers: Sequence[kind.Node]) -> tuple[str, ...]:
+    """What is not back after a restart. Later than a minute after it, the API server's own words are true again."""
+    if not any(node.just_started for node in containers):
+        return ()
+    return tuple(settling.not_back(look(api, [NODES, settling.ALL_PODS]), started(containers)))
 
 
 def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None) -> dict[str, object]:

@@ -23,6 +23,10 @@ def up(lab: Lab, seen: Seen, cluster: tuple[Action, ...], rescued: Sequence[str]
     fresh = any(action.key == "create" for action in cluster)
     if fresh or not seen.nodes_ready:
         actions.append(Action("connect", f"prove a route to the API server and write the context {lab.context}"))
+    if any(action.key == "start" for action in cluster):
+        actions.append(
+            Action("revive", "wait until every pod is Ready again, and help those that the restart holds back")
+        )
     # What is applied while the nodes are not Ready yet starts the moment they are.
     if git := fresh or rescuing or not seen.git_serves:
         actions.append(Action("git", "serve Git in the cluster"))

@@ -64,7 +64,14 @@ def why(seen: Seen) -> str | None:
         return f"not running: {', '.join(seen.stopped)}" + _answers(seen)
     if not seen.containers[0].ours:
         return "this cluster was not made by threezone"
-    return seen.unreachable or "not Ready: " + ", ".join(node.name for node in seen.nodes if not node.ready)
+    return seen.unreachable or _not_ready(seen)
+
+
+def _not_ready(seen: Seen) -> str:
+    if seen.not_back:
+        more = f" and {len(seen.not_back) - 1} more" if len(seen.not_back) > 1 else ""
+        return f"restarted a moment ago, waiting for {seen.not_back[0]}{more}"
+    return "not Ready: " + ", ".join(node.name for node in seen.nodes if not node.ready)
 
 
 def _answers(seen: Seen) -> str:

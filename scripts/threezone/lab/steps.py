@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from threezone import labels, process
-from threezone.cluster import kind, kubeadm, lifecycle
+from threezone import process
+from threezone.cluster import kind, kubeadm, leftovers, lifecycle
 from threezone.errors import ClusterError, Declined, UsageError
 from threezone.events import note, step
 from threezone.gitops import delivery, flux, flux_installation, flux_manifests, forward, remote, repository, server
@@ -20,7 +20,7 @@ from threezone.images.load import cluster_image, load
 from threezone.kube import pods
 from threezone.kube.client import Json
 from threezone.kube.waiting import World, condition, namespace_usable, wait_for
-from threezone.lab import registry, rescue, standing
+from threezone.lab import registry, rescue, restart, standing
 from threezone.lab.observe import ALL_DEPLOYMENTS, app_answer
 from threezone.lab.session import Session
 from threezone.plan import Action
@@ -101,11 +101,6 @@ def recreate(session: Session) -> None:
         if node.role == "control-plane" and node.state == "running":
             kind.unmark(node)
     delete(session)
-
-
-def start(session: Session) -> None:
-    """Start the cluster's stopped nodes."""
-    lifecycle.start(lifecycle.observe(session.lab.name))
 
 
 def connect(session: Session) -> None:
@@ -341,7 +336,8 @@ STEPS: dict[str, Callable[[Session], object]] = {
     "rescue": rescue.take,
     "recreate": recreate,
     "create": create,
-    "start": start,
+    "start": restart.start,
+    "revive": restart.revive,
     "connect": connect,
     "git": start_git,
     "flux": install_flux,
@@ -382,24 +378,15 @@ def open_app(session: Session, port: int, opened: Callable[[str], None]) -> NoRe
 
 
 def down(session: Session, *, ours: bool) -> None:
-    """Remove what `up` made: the cluster, its image tag, the kubeconfig entry, our network attachment, our state."""
+    """Remove what `up` made: the cluster, its leavings, the kubeconfig entry, our network attachment, our state."""
     import shutil
 
     if ours:
         lifecycle.delete(session.lab.name, session.tools["kind"])
     with step(f"remove the context {session.lab.context}") as running:
         running.result = "" if zone.disconnect(session.lab.name) else "there was none"
-    forget_images(session)
+    leftovers.remove(leftovers.observe(session.lab.name))
     forward.close(session.lab.context)
     shutil.rmtree(server.password_file(session.lab.key).parent, ignore_errors=True)
     if ours:
         place.forget(session.lab.name)
-
-
-def forget_images(session: Session) -> None:
-    """Remove the node image that was derived for this cluster; its parent stays cached."""
-    label = f"label={labels.OWNER}={session.lab.name}"
-    argv = ["docker", "image", "ls", "--filter", label, "--format", "{{.Repository}}:{{.Tag}}"]
-    tags = [tag for tag in process.run(argv, timeout=30).stdout.split() if not tag.endswith(":<none>")]
-    if tags:
-        process.run(["docker", "image", "rm", *tags], timeout=60, check=False)

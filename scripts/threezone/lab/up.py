@@ -88,6 +88,9 @@ def _cluster(
         images = Action("images", "get the tools and images that are missing")
         absent = lifecycle.Observed(session.lab.name, "absent")
         return (images, *lifecycle.plan(absent, session.declared, _foreseen(session), "…"))
+    if not recreate and lifecycle.observe(session.lab.name).state == "running":
+        # Created to the end, and not well: restarted a moment ago, or cut off while it was stopping.
+        return (Action("start", f"bring the nodes of the cluster {session.lab.name} back"),)
     return cluster_plan(session, recreate=recreate)
 
 
@@ -156,6 +159,11 @@ def apply(session: Session, plan: Plan) -> None:
         repair.apply(repairs)
         again = observe(session.lab)
         cluster = _cluster(session, again, engine_first=False, stands=_stands(session, again))
+        actions = lab_plan.up(session.lab, again, cluster, rescue.names(session.lab.key))
+    if back := [number for number, action in enumerate(actions, 1) if action.key == "revive"]:
+        steps.apply(session, actions[: back[0]])
+        again = observe(session.lab)  # what nobody could see before
+        cluster = changes(session, stands, recreate=False) if (stands := _stands(session, again)) else ()
         actions = lab_plan.up(session.lab, again, cluster, rescue.names(session.lab.key))
     steps.apply(session, actions)
 

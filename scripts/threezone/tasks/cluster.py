@@ -117,27 +117,33 @@ def plan(
         raise seen.trouble
 
 
-@task(help={"name": NAME, "yes": "answer yes to the question"})
-def delete(c: Context, name: str = "", yes: bool = False) -> None:
-    """Delete a cluster of ours and its kubeconfig entry; the same as down."""
-    from threezone.cluster import kind
-    from threezone.errors import ClusterError
+@task(
+    iterable=["name"],
+    help={
+        "name": f"{NAME}; may be given several times",
+        "all": "all clusters of ours on this engine, and what is left of interrupted ones",
+        "yes": "answer yes to the question",
+    },
+)
+def delete(c: Context, name: list[str], all: bool = False, yes: bool = False) -> None:  # noqa: A002  the option's name
+    """Delete clusters of ours, found by their labels, with their kubeconfig entries and what interrupted creates left.
+
+    The network `kind` stays: kind made it, for the clusters of everybody, and makes it again where it is missing.
+    """
+    from threezone.cluster import leftovers
+    from threezone.errors import UsageError
     from threezone.lab import down
 
-    at = session(name)
-    nodes = kind.nodes(at.lab.name)
-    if not nodes:
-        known = ", ".join(sorted({node.cluster for node in kind.nodes()})) or "none"
-        raise ClusterError(f"there is no cluster named {at.lab.name}", evidence=f"clusters here: {known}")
-    if not nodes[0].ours:
-        raise ClusterError(
-            f"the cluster {at.lab.name} was not made by threezone; it is left alone",
-            fix=f"kind delete cluster --name {at.lab.name}",
-        )
-    actions = down.plan(at)
-    consent(actions, yes=yes)
-    down.apply(at, actions)
-    say(f"the cluster {at.lab.name} is gone")
+    if all and name:
+        raise UsageError("--all and --name exclude each other", fix="leave one of them out")
+    names = leftovers.owners() if all else tuple(dict.fromkeys(name)) or ("",)
+    planned = down.several([session(each) for each in names])
+    consent([action for _, actions in planned for action in actions], yes=yes)
+    for at, actions in planned:
+        down.apply(at, actions)
+        say(f"the cluster {at.lab.name} is gone")
+    if not planned:
+        say("no cluster of ours is here; nothing to do")
 
 
 @task(name="list", help={"json": "print the clusters as JSON"})
@@ -191,3 +197,79 @@ def status(c: Context, name: str = "", json: bool = False) -> None:
             say(table(lines))
     if not seen["ready"]:
         raise ClusterError(f"the cluster {at.lab.name} is not ready: {seen['why']}", fix="./run invoke up")
+
+
+@task(
+    help={
+        "name": NAME,
+        "grace": "seconds that pods get to end by themselves; what is still there then is ended by force, and named",
+    }
+)
+def stop(c: Context, name: str = "", grace: int = 8) -> None:
+    """Stop the cluster's nodes and keep all that is in them; cluster.start, or up, brings them back."""
+    from threezone.cluster import lifecycle, stopping
+
+    at = session(name)
+    seen = lifecycle.observe(at.lab.name)
+    if not stopping.plan(seen):
+        say(f"the cluster {at.lab.name} is stopped; nothing to do")
+        return
+    forced = stopping.stop(seen, grace=grace)
+    say("\n".join([f"the cluster {at.lab.name} is stopped", *forced]))
+
+
+@task(help={"name": NAME})
+def start(c: Context, name: str = "") -> None:
+    """Start a stopped cluster, repair one whose node or engine was restarted, and wait until every pod is Ready."""
+    from threezone.lab import restart
+
+    at = session(name)
+    stuck = restart.bring_back(at)
+    if stuck is None:
+        say(f"the cluster {at.lab.name} is ready; nothing to do")
+    else:
+        say("\n".join([f"the cluster {at.lab.name} is ready", *(f"not by the restart: {line}" for line in stuck)]))
+
+
+@task(help={"name": NAME, "json": "print the walk as JSON"})
+def inspect(c: Context, name: str = "", json: bool = False) -> None:
+    """Walk through a cluster: containers, addresses, ports, balancer, kubeadm.conf, static pods, the API's certificate.
+
+    Without secrets, and without asking the API server: it works for a stopped cluster too, and for one made by kind.
+    """
+    from threezone.cluster import inspect as room
+    from threezone.cluster import kind
+    from threezone.errors import ClusterError
+
+    at = session(name)
+    nodes = kind.nodes(at.lab.name)
+    if not nodes:
+        raise ClusterError(f"there is no cluster named {at.lab.name}", fix="./run invoke cluster.list")
+    seen = room.inspect(nodes)
+    if json:
+        emit(seen.data())
+    else:
+        say(room.page(seen))
+
+
+@task(
+    help={
+        "name": NAME,
+        "output": "the archive to write, a .tar.gz (default: one below the state directory, its path is printed)",
+    }
+)
+def logs(c: Context, name: str = "", output: str = "") -> None:
+    """Collect everything that tells what happened in one archive: nodes, kubelet, events, Flux, engine, our own plan.
+
+    Keys, tokens, passwords and whatever stands in the cluster's Secrets are taken out. What cannot be had is listed;
+    a cluster that is stopped or broken gives what it can.
+    """
+    from threezone.cluster import kind
+    from threezone.errors import ClusterError
+    from threezone.lab import logs as room
+
+    at = session(name)
+    if not kind.nodes(at.lab.name):
+        raise ClusterError(f"there is no cluster named {at.lab.name}", fix="./run invoke cluster.list")
+    made = room.collect(at, output)
+    say("\n".join([str(made.path), *(f"not to be had: {line}" for line in made.missing)]))

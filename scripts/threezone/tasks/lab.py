@@ -164,21 +164,28 @@ def up(
     say(as_started(room.summary(at, plan)))
 
 
-@task(help={"yes": "answer yes to the question", "dry-run": "print the plan and change nothing", "name": NAME})
-def down(c: Context, yes: bool = False, dry_run: bool = False, name: str = "") -> None:
+@task(
+    help={
+        "yes": "answer yes to the question",
+        "dry-run": "print the plan and change nothing",
+        "name": NAME,
+        "images": "remove the images that threezone made too, unless another cluster needs them",
+    }
+)
+def down(c: Context, yes: bool = False, dry_run: bool = False, name: str = "", images: bool = False) -> None:
     """Remove everything that up made (cluster, kubeconfig entry, network attachment, password) and nothing else."""
     from threezone.lab import down as room
     from threezone.lab import rescue
     from threezone.plan import describe
 
     at = session(name)
-    actions = room.plan(at)
+    actions = (*room.plan(at), *(room.plan_images() if images else ()))
     if dry_run or not actions:
         say(describe(actions))
         return
     consent(actions, yes=yes)
     room.apply(at, actions)
-    say(f"the lab {at.lab.name} is gone; tools and images stay cached")
+    say(f"the lab {at.lab.name} is gone; tools {'stay' if images else 'and images stay'} cached")
     if kept := rescue.sentence(at.lab.key):
         say(as_started(kept))
 

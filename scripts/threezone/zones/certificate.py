@@ -1,8 +1,9 @@
-"""What is asked of a certificate without a connection: its fingerprint and its last day. Python's ssl tells neither."""
+"""What is asked of a certificate without a connection: fingerprint, last day, names. Python's ssl tells none."""
 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ _END = "-----END CERTIFICATE-----"
 # ASN.1 tags (X.690): the optional version in front of a TBSCertificate, and the older of the two forms of a time.
 _VERSION, _UTC_TIME = 0xA0, 0x17
 _LONG = 0x80  # a length of more than one byte
+# RFC 5280: the extensions of a TBSCertificate; 2.5.29.17 is subjectAltName, of which these two forms are names here.
+_EXTENSIONS, _ALT_NAMES, _DNS, _ADDRESS = 0xA3, b"\x55\x1d\x11", 0x82, 0x87
 
 
 def fingerprint(pem: bytes) -> str | None:
@@ -33,6 +36,26 @@ def not_after(pem: bytes) -> datetime | None:
         return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
     except (ValueError, IndexError):
         return None
+
+
+def names(pem: bytes) -> tuple[str, ...]:
+    """The DNS names and addresses of the first certificate in PEM text (RFC 5280, 4.2.1.6); none in a broken one."""
+    try:
+        (_, certificate), *_ = _elements(_first(pem) or b"")
+        (_, to_be_signed), *_ = _elements(certificate)
+        ((_, extensions),) = _elements(dict(_elements(to_be_signed))[_EXTENSIONS])
+        for _, extension in _elements(extensions):
+            (_, kind), *_, (_, value) = _elements(extension)  # a "critical" may stand between them
+            if kind == _ALT_NAMES:
+                ((_, listed),) = _elements(value)
+                return tuple(_name(tag, name) for tag, name in _elements(listed) if tag in (_DNS, _ADDRESS))
+    except (ValueError, IndexError, KeyError):
+        pass
+    return ()
+
+
+def _name(tag: int, value: bytes) -> str:
+    return value.decode("ascii") if tag == _DNS else str(ipaddress.ip_address(value))
 
 
 def _first(pem: bytes) -> bytes | None:

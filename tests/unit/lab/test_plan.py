@@ -83,7 +83,7 @@ def test_a_stopped_control_plane_of_several_is_told_and_the_others_answer() -> N
     assert status.why(replace(seen, containers=(one, two, three, worker))) == (
         "not running: lab-worker; the API server answers"
     )
-    assert keys(seen, (Action("start", "start it"),)) == ["start", "connect", "ready", "settle"]
+    assert keys(seen, (Action("start", "start it"),)) == ["start", "connect", "revive", "ready", "settle"]
 
 
 def test_status_shows_what_is_stopped_in_the_clusters_row(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,87 @@
+"""The engine's side of nodes: when each was started, its addresses, and its files, of a stopped one too."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from threezone import process
+from threezone.cluster.kind import Node
+from threezone.engine.observe import explain
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Container:
+    """A node's container. `data` is all that the engine tells of it; what stands in its environment may be secret."""
+
+    node: Node
+    data: Json
+
+    @property
+    def started(self) -> datetime | None:
+        """When the engine started it last; None while it does not run."""
+        state = self.data.get("State") or {}
+        return moment(str(state.get("StartedAt", ""))) if state.get("Running") else None
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its addresses on all networks, IPv4 first; none while it is stopped."""
+        networks = ((self.data.get("NetworkSettings") or {}).get("Networks") or {}).values()
+        return tuple(
+            str(one[key]) for key in ("IPAddress", "GlobalIPv6Address") for one in networks if one and one.get(key)
+        )
+
+    @property
+    def volumes(self) -> tuple[str, ...]:
+        """The names of its volumes: kind keeps /var in one without a name of its own."""
+        return tuple(str(m["Name"]) for m in self.data.get("Mounts") or [] if m.get("Type") == "volume" and "Name" in m)
+
+
+def inspect(nodes: Sequence[Node]) -> tuple[Container, ...]:
+    """What the engine tells of these nodes; one that has gone meanwhile is left out. Raises EngineError."""
+    if not nodes:
+        return ()
+    argv = ["docker", "container", "inspect", *(node.container for node in nodes)]
+    seen = process.run(argv, timeout=30, check=False)
+    try:
+        listed: list[Json] = json.loads(seen.stdout)
+    except ValueError:
+        raise explain(seen.stderr.strip()) from None
+    found: Mapping[str, Json] = {one["Id"]: one for one in listed}
+    return tuple(Container(node, found[node.container]) for node in nodes if node.container in found)
+
+
+def started(nodes: Sequence[Node]) -> dict[str, datetime]:
+    """When the engine started each Kubernetes node among these that runs."""
+    wanted = [node for node in nodes if node.role in ("control-plane", "worker")]
+    return {one.node.name: since for one in inspect(wanted) if (since := one.started) is not None}
+
+
+def moment(text: str) -> datetime | None:
+    """A time as Docker and Kubernetes write it (RFC 3339, up to nanoseconds, UTC); None for "" and for Go's zero."""
+    head, _, fraction = text.removesuffix("Z").partition(".")
+    try:
+        found = datetime.strptime(f"{head}.{fraction[:6] or '0'}", "%Y-%m-%dT%H:%M:%S.%f").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return found if found.year > 1 else None
+
+
+def read(container: str, path: str) -> bytes | None:
+    """A text file of a container, running or stopped; None when it has none there. It may hold secrets."""
+    seen = process.run(["docker", "cp", "--follow-link", f"{container}:{path}", "-"], timeout=30, check=False)
+    if seen.exit_code != 0:
+        return None
+    try:  # an archive of that one file, which nothing writes anywhere
+        with tarfile.open(fileobj=io.BytesIO(seen.stdout.encode())) as archive:
+            stream = archive.extractfile(archive.getmembers()[0])
+            return stream.read() if stream is not None else None
+    except (tarfile.TarError, IndexError, KeyError):
+        return None

@@ -1,0 +1,121 @@
+"""After a restart: which pods are back. What the API server tells of them at first is from before, and still good.
+
+Pure judges, and the nudge for pods that are held back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from threezone import process
+from threezone.cluster.containers import moment
+from threezone.cluster.lifecycle import NODES
+from threezone.kube import pods
+from threezone.kube.client import Json
+from threezone.kube.waiting import World, condition, key_of
+
+ALL_PODS = "/api/v1/pods"
+HELD_BACK = "CrashLoopBackOff"
+_WHOLE_SECONDS = timedelta(seconds=1)  # Kubernetes tells times without their fraction
+
+
+@dataclass(frozen=True)
+class Back:
+    """What of a restarted cluster is not back yet: nodes and pods to wait for, pods held back, pods beyond waiting."""
+
+    waiting: tuple[str, ...] = ()
+    held: tuple[Json, ...] = ()
+    stuck: tuple[str, ...] = ()
+
+
+def judge(world: World, started: Mapping[str, datetime], nudged: Mapping[str, int] | None = None) -> Back:
+    """Hold nodes and pods against the times when the engine started their nodes. Pure.
+
+    `nudged` are the restarts of pods that were held back when they were nudged: one that crashes again does so by
+    itself, and is not waited for.
+    """
+    waiting = [f"node {name} to report" for name in sorted(set(started) - _reporting(world[NODES].values(), started))]
+    held: list[Json] = []
+    stuck: list[str] = []
+    for pod in world[ALL_PODS].values():
+        since = started.get((pod.get("spec") or {}).get("nodeName", ""))
+        if _is_over(pod) or (pods.is_ready(pod) and (since is None or is_fresh(pod, since))):
+            continue
+        words = pods.trouble(pod)
+        line = f"pod {key_of(pod)}" + (f" ({words})" if words else "")
+        if since is not None and not is_fresh(pod, since):
+            waiting.append(f"pod {key_of(pod)} to be started again")
+        elif _is_held(pod):
+            if nudged is not None and restarts(pod) > nudged.get(key_of(pod), -1):
+                stuck.append(line)
+            else:
+                held.append(pod)
+        elif pods.hopeless(pod) or condition(pod, "PodScheduled").get("status") == "False":
+            stuck.append(line)
+        else:
+            waiting.append(line)
+    return Back(tuple(waiting), tuple(held), tuple(stuck))
+
+
+def not_back(world: World, started: Mapping[str, datetime]) -> list[str]:
+    """What of the time before the restart is not back: nodes, and pods that are older than their node's start. Pure."""
+    old = {
+        key: pod
+        for key, pod in world[ALL_PODS].items()
+        if (since := started.get((pod.get("spec") or {}).get("nodeName", ""))) is not None
+        and (made := moment(str(pod["metadata"].get("creationTimestamp", "")))) is not None
+        and made < since
+    }
+    seen = judge({NODES: world[NODES], ALL_PODS: old}, started)
+    return [*seen.waiting, *(f"pod {key_of(pod)} ({pods.trouble(pod)})" for pod in seen.held)]
+
+
+def is_fresh(pod: Json, since: datetime) -> bool:
+    """Whether what a pod's status tells was seen after `since`: no container that runs was started before."""
+    times = [
+        moment(str(((one.get("state") or {}).get("running") or {}).get("startedAt", ""))) for one in _containers(pod)
+    ]
+    return all(time is None or time + _WHOLE_SECONDS >= since for time in times)
+
+
+def _reporting(nodes: Iterable[Json], started: Mapping[str, datetime]) -> set[str]:
+    """The nodes that are Ready by a report from after their start."""
+    found = set()
+    for node in nodes:
+        ready = condition(node, "Ready")
+        told = moment(ready.get("lastHeartbeatTime", ""))
+        since = started.get(node["metadata"]["name"])
+        if ready.get("status") == "True" and since is not None and told is not None and told + _WHOLE_SECONDS >= since:
+            found.add(node["metadata"]["name"])
+    return found
+
+
+def _is_over(pod: Json) -> bool:
+    """Whether nobody waits for the pod: it has ended for good, or is being deleted."""
+    ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    return ended or bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def _containers(pod: Json) -> list[Json]:
+    status = pod.get("status") or {}
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
+def _is_held(pod: Json) -> bool:
+    return any(((one.get("state") or {}).get("waiting") or {}).get("reason") == HELD_BACK for one in _containers(pod))
+
+
+def restarts(pod: Json) -> int:
+    """How often the pod's containers were started again."""
+    return sum(int(one.get("restartCount") or 0) for one in _containers(pod))
+
+
+def nudge(names: Sequence[str]) -> None:
+    """Have these nodes start at once what is held back: a kubelet that is started anew remembers no back-off.
+
+    Nothing that runs is touched, and no pod is deleted: what a pod keeps in an emptyDir stays.
+    """
+    for name in names:
+        process.run(["docker", "exec", name, "systemctl", "restart", "kubelet"], timeout=30, check=False)
