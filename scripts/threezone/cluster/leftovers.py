@@ -6,15 +6,15 @@ load. The network `kind` is kind's: it makes it, and uses it for every cluster o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from threezone import labels, process
 from threezone.cluster import kind
 from threezone.engine.observe import explain
-from threezone.images import docker
+from threezone.images import docker, prune
+
+REPOSITORY = "threezone/node"  # of the images that are derived for a cluster (images/load.py)
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,16 @@ class Left:
 
 
 def observe(cluster: str) -> Left:
-    """What is left of a cluster beside its nodes. Two engine calls. Raises EngineError."""
+    """What is left of a cluster beside its nodes. Two engine calls. Raises EngineError.
+
+    Whoever builds on an image of ours inherits its label, and so does a container: what counts is a container that
+    never ran, as the one that an image is derived from, and an image that is ours by its name too.
+    """
     label = f"label={labels.OWNER}={cluster}"
     fields = f'{{{{.ID}}}}\t{{{{.Names}}}}\t{{{{.Label "{labels.KIND_CLUSTER}"}}}}'
-    rows = _lines(["docker", "ps", "--all", "--no-trunc", "--filter", label, "--format", fields])
-    found = [row.split("\t") for row in rows]
-    tags = _lines(["docker", "image", "ls", "--filter", label, "--format", "{{.Repository}}:{{.Tag}}"])
+    argv = ["docker", "ps", "--all", "--no-trunc", "--filter", label, "--filter", "status=created", "--format", fields]
+    found = [row.split("\t") for row in _lines(argv)]
+    tags = _lines(["docker", "image", "ls", "--filter", label, "--format", "{{.Repository}}:{{.Tag}}", REPOSITORY])
     return Left(
         cluster,
         tuple((row[0], row[1]) for row in found if not row[2]),
@@ -51,18 +55,8 @@ def observe(cluster: str) -> Left:
 def owners() -> tuple[str, ...]:
     """The names of all clusters of which something of ours is here: nodes, or an image that was made for them."""
     nodes = {node.cluster for node in kind.nodes() if node.ours}
-    made = {str(image["Config"]["Labels"][labels.OWNER]) for image in _images(labels.OWNER)}
+    made = {image.owner for image in prune.observe() if image.repository == REPOSITORY}
     return tuple(sorted((nodes | made) - {""}))
-
-
-def _images(label: str) -> list[dict[str, Any]]:
-    """The images with a label, as the engine inspects them."""
-    ids = set(_lines(["docker", "image", "ls", "--quiet", "--no-trunc", "--filter", f"label={label}"]))
-    if not ids:
-        return []
-    seen = process.run(["docker", "image", "inspect", *sorted(ids)], timeout=60, check=False)
-    listed: list[dict[str, Any]] = json.loads(seen.stdout or "[]")
-    return listed
 
 
 def remove(left: Left) -> None:
@@ -79,30 +73,6 @@ def forget(cluster: str) -> None:
     """Remove the files that killed runs left of this cluster on this machine."""
     kind.forget(cluster)
     docker.sweep(f"load-{cluster}")
-
-
-def ours() -> tuple[tuple[str, ...], int]:
-    """Every image that we made and no cluster that is there needs: its references, and their size in bytes together.
-
-    An image that was made for a cluster of ours with nodes stays, as does what any container uses.
-    """
-    kept = {node.cluster for node in kind.nodes()}
-    used = set(_lines(["docker", "ps", "--all", "--no-trunc", "--format", "{{.Image}}"]))
-    names: list[str] = []
-    size = 0
-    for image in _images(labels.MANAGED):
-        tags = [tag for tag in image.get("RepoTags") or [] if tag not in used]
-        of = (image["Config"].get("Labels") or {}).get(labels.OWNER)
-        if of not in kept and image["Id"] not in used and tags:
-            names += tags
-            size += int(image["Size"])
-    return tuple(sorted(names)), size
-
-
-def remove_images(names: Sequence[str]) -> None:
-    """Remove images by reference, and then those of ours that have no name left."""
-    process.run(["docker", "image", "rm", *names], timeout=300, check=False)
-    docker.prune()
 
 
 def _lines(argv: Sequence[str]) -> list[str]:

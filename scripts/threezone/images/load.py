@@ -46,6 +46,7 @@ def load(
     }
     everything = (*missing, *(image for inside in needed.values() for image in inside))
     if not everything:
+        docker.sweep(f"load-{cluster}")  # a load that was killed after its last byte
         return ()
     lacking = [name for name, store in stores.items() if not all(has(store, image) for image in everything)]
     require_architecture(everything, {name: architecture(name) for name in lacking})

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from threezone.cluster import kind, leftovers
 from threezone.errors import ClusterError
-from threezone.events import step
+from threezone.images import prune
 from threezone.lab import steps
+from threezone.lab.images import plan_prune
 from threezone.lab.observe import current
 from threezone.lab.session import Session
 from threezone.plan import Action
@@ -46,12 +47,12 @@ def plan(session: Session) -> tuple[Action, ...]:
 
 
 def plan_images() -> tuple[Action, ...]:
-    """What removes the images that we made, as far as no cluster and no container needs them. Others' stay."""
-    names, size = leftovers.ours()
-    if not names:
+    """What removes the images that we made, as far as no cluster and no container needs them then. Others' stay."""
+    found = prune.observe()
+    if not found:
         return ()
-    sentence = f"remove {len(names)} images of threezone's ({size / 1e9:.1f} GB, shared layers counted more than once)"
-    return (Action("images", sentence, f"docker image rm {' '.join(names)}", asks=True),)
+    sentence = "remove the images that threezone made and no other cluster and no container needs"
+    return (Action("images", f"{sentence} ({len(found)} names at most)", "./run invoke image.prune --all", asks=True),)
 
 
 def several(sessions: Sequence[Session]) -> list[tuple[Session, tuple[Action, ...]]]:
@@ -82,7 +83,5 @@ def apply(session: Session, actions: Sequence[Action]) -> None:
     if keys - {"images"}:
         steps.down(session, ours="delete" in keys)
     if "images" in keys:
-        with step("remove the images") as running:
-            names, _ = leftovers.ours()  # the cluster's own is among them only now
-            leftovers.remove_images(names)
-            running.result = f"{len(names)} of them"
+        actions = plan_prune(session, everything=True)  # the cluster's own is among them only now
+        prune.apply([action for action in actions if action.key.startswith("image ")])

@@ -35,9 +35,13 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     return answering
 
 
-def image(name: str, owner: str = "", tags: Sequence[str] = ()) -> dict[str, Any]:
-    labels = {"io.threezone.managed": "true"} | ({"io.threezone.cluster": owner} if owner else {})
-    return {"Id": f"sha256:{name}", "RepoTags": list(tags), "Size": 1000, "Config": {"Labels": labels}}
+def image(owner: str, name: str) -> dict[str, Any]:
+    labels = {"io.threezone.managed": "true", "io.threezone.cluster": owner}
+    return {"Id": f"sha256:{owner}", "RepoTags": [name], "Size": 1000, "Config": {"Labels": labels}}
+
+
+# The last is somebody's own, built on a node image of ours.
+MADE = [image("gone", "threezone/node:v1-gone"), image("lab", "threezone/node:v1-lab"), image("x", "my/node:1")]
 
 
 def test_a_container_with_our_label_that_is_no_node_is_left_over(engine: Engine) -> None:
@@ -62,25 +66,5 @@ def test_nothing_is_removed_where_nothing_is_left(engine: Engine) -> None:
 
 
 def test_all_clusters_are_those_with_nodes_and_those_that_left_an_image(engine: Engine) -> None:
-    engine({"docker image ls": "x\n", "docker image inspect": json.dumps([image("x", "gone"), image("y", "lab")])})
+    engine({"docker image ls": "x\n", "docker image inspect": json.dumps(MADE)})
     assert leftovers.owners() == ("gone", "lab")
-
-
-def test_images_that_a_cluster_or_a_container_needs_stay(engine: Engine) -> None:
-    images = [
-        image("1", "lab", ["threezone/node:v1-lab"]),  # of a cluster that is there
-        image("2", "gone", ["threezone/node:v1-gone"]),
-        image("3", "", ["threezone/hello:lab", "threezone/hello:abc"]),
-        image("4", "", ["threezone/git-server:1"]),  # somebody's container
-        image("5"),
-    ]
-    engine(
-        {
-            "docker image ls": "x\n",
-            "docker image inspect": json.dumps(images),
-            "docker ps": "threezone/git-server:1\nsha256:9\n",
-        }
-    )
-    names, size = leftovers.ours()
-    assert names == ("threezone/hello:abc", "threezone/hello:lab", "threezone/node:v1-gone")
-    assert size == 2000
