@@ -68,7 +68,7 @@ def start(nodes: Sequence[Node]) -> None:
         for node in in_order(waiting, old, _free() if len(nodes) > 1 else ()):
             _docker(["unpause" if node.state == "paused" else "start", node.container], node)
         running.result = ", ".join(node.name for node in waiting)
-    lead(nodes)
+    lead(nodes, [node for node in nodes if node in waiting or node.just_started])
 
 
 def in_order(nodes: Sequence[Node], old: Mapping[str, str], free: Sequence[str]) -> list[Node]:
@@ -148,8 +148,8 @@ def service_address(manifest: str) -> str:
         return ""
 
 
-def lead(nodes: Sequence[Node]) -> None:
-    """Lead the API's service address to an API server in each node until kube-proxy does. Best effort: nothing fails.
+def lead(nodes: Sequence[Node], started: Sequence[Node]) -> None:
+    """Lead the API's service address to an API server in each started node until kube-proxy does. Best effort.
 
     A control plane asks itself, a worker the first control plane.
     """
@@ -162,7 +162,7 @@ def lead(nodes: Sequence[Node]) -> None:
     if not service:
         note("the service address of the API is not known: pods may crash once until kube-proxy leads there")
         return
-    for node in running:
+    for node in (node for node in running if node in started):
         target = _target(seen.get(node.name if node.role == "control-plane" else planes[0].name), service)
         if target:
             table = "ip6tables" if ":" in service else "iptables"
