@@ -5,13 +5,13 @@ Pure judges, and the nudge for pods that are held back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from threezone import process
 from threezone.cluster.containers import moment
-from threezone.cluster.lifecycle import NODES
+from threezone.cluster.lifecycle import NODES, only_lacks_network
 from threezone.kube import pods
 from threezone.kube.client import Json
 from threezone.kube.waiting import World, condition, key_of
@@ -30,13 +30,26 @@ class Back:
     stuck: tuple[str, ...] = ()
 
 
-def judge(world: World, started: Mapping[str, datetime], nudged: Mapping[str, int] | None = None) -> Back:
+def judge(
+    world: World,
+    started: Mapping[str, datetime],
+    nudged: Mapping[str, int] | None = None,
+    *,
+    pod_network: bool = True,
+) -> Back:
     """Hold nodes and pods against the times when the engine started their nodes. Pure.
 
     `nudged` are the restarts of pods that were held back when they were nudged: one that crashes again does so by
-    itself, and is not waited for.
+    itself, and is not waited for. Without a `pod_network` of kind's, a node that lacks nothing else is back, and its
+    pods are beyond waiting.
     """
-    waiting = [f"node {name} to report" for name in sorted(set(started) - _reporting(world[NODES].values(), started))]
+    idle = (
+        set()
+        if pod_network
+        else {node["metadata"]["name"] for node in world[NODES].values() if only_lacks_network(node)}
+    )
+    back = _reporting(world[NODES].values(), started, idle)
+    waiting = [f"node {name} to report" for name in sorted(set(started) - back)]
     held: list[Json] = []
     stuck: list[str] = []
     for pod in world[ALL_PODS].values():
@@ -45,7 +58,9 @@ def judge(world: World, started: Mapping[str, datetime], nudged: Mapping[str, in
             continue
         words = pods.trouble(pod)
         line = f"pod {key_of(pod)}" + (f" ({words})" if words else "")
-        if since is not None and not is_fresh(pod, since):
+        if (pod.get("spec") or {}).get("nodeName", "") in idle:
+            stuck.append(f"{line}: its node has no pod network")
+        elif since is not None and not is_fresh(pod, since):
             waiting.append(f"pod {key_of(pod)} to be started again")
         elif _is_held(pod):
             if nudged is not None and restarts(pod) > nudged.get(key_of(pod), -1):
@@ -80,15 +95,17 @@ def is_fresh(pod: Json, since: datetime) -> bool:
     return all(time is None or time + _WHOLE_SECONDS >= since for time in times)
 
 
-def _reporting(nodes: Iterable[Json], started: Mapping[str, datetime]) -> set[str]:
-    """The nodes that are Ready by a report from after their start."""
+def _reporting(nodes: Iterable[Json], started: Mapping[str, datetime], idle: Collection[str]) -> set[str]:
+    """The nodes that are Ready, or one of `idle`, by a report from after their start."""
     found = set()
     for node in nodes:
         ready = condition(node, "Ready")
         told = moment(ready.get("lastHeartbeatTime", ""))
-        since = started.get(node["metadata"]["name"])
-        if ready.get("status") == "True" and since is not None and told is not None and told + _WHOLE_SECONDS >= since:
-            found.add(node["metadata"]["name"])
+        name = node["metadata"]["name"]
+        since = started.get(name)
+        good = ready.get("status") == "True" or name in idle
+        if good and since is not None and told is not None and told + _WHOLE_SECONDS >= since:
+            found.add(name)
     return found
 
 

@@ -74,7 +74,7 @@ def _watch(session: Session, since: Mapping[str, datetime]) -> Back:
     end = time.monotonic() + SECONDS
 
     def missing(world: World) -> list[str]:
-        seen = settling.judge(world, since, nudged)
+        seen = settling.judge(world, since, nudged, pod_network=session.declared.pod_network)
         # Held back pods are waited for only after the nudge; before, they are what the wait ends with.
         return [*seen.waiting, *((f"pod {key_of(pod)}, held back" for pod in seen.held) if nudged is not None else ())]
 
@@ -82,7 +82,7 @@ def _watch(session: Session, since: Mapping[str, datetime]) -> Back:
         while True:
             left = max(1.0, end - time.monotonic())
             world = watching.until(missing, seconds=left, what="the restarted cluster", fresh=True)
-            seen = settling.judge(world, since, nudged)
+            seen = settling.judge(world, since, nudged, pod_network=session.declared.pod_network)
             if not seen.held:
                 return seen
             nodes = sorted({pod["spec"]["nodeName"] for pod in seen.held})

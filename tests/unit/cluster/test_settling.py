@@ -96,3 +96,14 @@ def test_of_a_restart_only_what_was_there_before_can_be_missing() -> None:
     assert not_back(world(pod(ready="False", reason="CrashLoopBackOff")), STARTED) == [
         "pod n/web (container main: CrashLoopBackOff)"
     ]
+
+
+def test_without_a_pod_network_a_node_is_back_and_its_pods_are_beyond_waiting() -> None:
+    lacking = node(ready="False")
+    lacking["status"]["conditions"][0]["message"] = (
+        "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady"
+    )
+    dns = pod("dns", ready="False", began=BEFORE)
+    assert judge(world(dns, of=lacking), STARTED).waiting != ()
+    seen = judge(world(dns, of=lacking), STARTED, pod_network=False)
+    assert (seen.waiting, seen.stuck) == ((), ("pod n/dns: its node has no pod network",))
