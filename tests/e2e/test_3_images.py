@@ -274,8 +274,8 @@ def test_images_and_archives_are_loaded_once_and_for_the_right_machine_only(
             assert has(held(node), replace(images["hello"], reference="by-hand/app:1"))
         other = for_another_machine(archive)
         process.run(["docker", "load", "--input", other], timeout=60)
-        for what in (("by-hand/other:1",), ("--archive", str(other))):
-            refused = project.invoke("image.load", *what, "--name", TWO, check=False)
+        for what in ("by-hand/other:1", str(other)):
+            refused = project.invoke("image.load", what, "--name", TWO, check=False)
             assert refused.exit_code == 2
             assert "by-hand/other:1 is made for a" in refused.stderr
         assert "docker.io/by-hand/other:1" not in held(f"{TWO}-worker")

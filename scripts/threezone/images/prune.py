@@ -14,6 +14,7 @@ from pathlib import Path
 
 from threezone import labels, paths, process
 from threezone.events import step
+from threezone.images import docker
 from threezone.plan import Action
 
 # What is made anew in seconds goes when it is not the newest; what takes minutes goes only when everything goes.
@@ -164,6 +165,7 @@ def apply(actions: Sequence[Action]) -> None:
     with step(f"remove {len(names)} image{'' if len(names) == 1 else 's'}"):
         if names:
             process.run(["docker", "image", "rm", *names], timeout=600, check=False)
+        docker.prune()
     for action in actions:
         if action.key.startswith("path "):
             with step(action.sentence):

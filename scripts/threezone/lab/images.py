@@ -32,7 +32,7 @@ def chosen(session: Session, names: Sequence[str]) -> list[Image]:
     for name, reference in given.items():
         if reference not in found:
             raise UsageError(
-                f"the engine has no image {name}", fix=f"docker pull {name}, or build it, or --archive FILE"
+                f"the engine has no image {name}", fix=f"docker pull {name}, or build it, or name an archive: ./app.tar"
             )
     return [*images, *found.values()]
 

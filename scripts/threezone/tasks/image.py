@@ -38,30 +38,28 @@ def build(c: Context, name: str, channel: str = "") -> None:
 
 
 @task(
-    positional=["images"],
     iterable=["archive"],
     help={
-        "images": "comma-separated: flux, git-server, hello, or any image of the engine by its name",
-        "archive": "a file that `docker save` or an OCI tool wrote; repeatable",
+        "images": "comma-separated: flux, git-server, hello, any image of the engine by its name, or an archive (.tar)",
+        "archive": "one more file that `docker save` or an OCI tool wrote; repeatable",
         "name": NAME,
         "channel": CHANNEL,
     },
 )
-def load(c: Context, archive: list[str], images: str = "", name: str = "", channel: str = "") -> None:
+def load(c: Context, images: str, archive: list[str], name: str = "", channel: str = "") -> None:
     """Load images into every node of a cluster at once: only what a node lacks, compared by digest.
 
     An image for another architecture than the nodes' is refused before anything is copied.
     """
-    from threezone.errors import UsageError
     from threezone.lab import images as room
 
     wanted = [each.strip() for each in images.split(",") if each.strip()]
-    if not wanted and not archive:
-        raise UsageError("no image is named", fix="./run invoke image.load hello,IMAGE:TAG --archive FILE")
+    files = [each for each in wanted if each.endswith((".tar", ".tar.gz", ".tgz"))]
     at = session(name, channel)
-    loaded = room.into_nodes(at, wanted, [Path(file) for file in archive])
-    names = ", ".join(image.reference for image in loaded)
-    say(f"loaded into {at.lab.name}: {names}" if loaded else f"nothing to do: every node of {at.lab.name} has them")
+    names = [each for each in wanted if each not in files]
+    loaded = room.into_nodes(at, names, [Path(file) for file in (*files, *archive)])
+    told = ", ".join(image.reference for image in loaded)
+    say(f"loaded into {at.lab.name}: {told}" if loaded else f"nothing to do: every node of {at.lab.name} has them")
 
 
 @task(
