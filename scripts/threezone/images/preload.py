@@ -108,13 +108,17 @@ def _pull(channel: Channel) -> None:
     if channel != "release":
         return
     wanted = images().released.flux
-    missing = [reference for reference in wanted if reference not in docker.inspect(wanted)]
-    for reference in missing:
+    there = docker.inspect(wanted)
+    missing = [reference for reference in wanted if reference not in there]
+    if not missing:
+        return
+    with events.step(f"pull {len(missing)} images of Flux") as step:
         try:
-            docker.pull(reference)
-        except ToolError as error:
-            events.note(error.message)
-            return  # its registry is not to be reached, and it is the others' too
+            for reference in missing:
+                step.say(reference.partition("@")[0])
+                docker.pull(reference)
+        except ToolError as error:  # its registry is not to be reached, and it is the others' too
+            step.result = f"left to the cluster: {error.message}"
 
 
 def _made(combination: Combination) -> Image:
@@ -141,6 +145,7 @@ def _make(combination: Combination, place: Path) -> None:
         "threezone-preload", str(paths.cache_dir())
     )  # a name per lock: a killed build's is ended here
     process.run(["docker", "rm", "--force", "--volumes", container], timeout=120, check=False)
+    _forget(TEMPORARY)  # a killed build's
     try:
         for name, part in temporary.items():
             process.run(["docker", "tag", part.id, name], timeout=60)
@@ -158,7 +163,14 @@ def _make(combination: Combination, place: Path) -> None:
         process.run(["docker", "commit", *arguments, container, combination.reference], timeout=DEADLINE)
     finally:
         process.run(["docker", "rm", "--force", "--volumes", container], timeout=120, check=False)
-        process.run(["docker", "image", "rm", *temporary], timeout=120, check=False)
+        _forget(TEMPORARY)
+
+
+def _forget(repository: str) -> None:
+    """Remove every name of a repository that exists during a build only."""
+    listed = process.run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository], timeout=60)
+    if names := listed.stdout.split():
+        process.run(["docker", "image", "rm", *names], timeout=120, check=False)
 
 
 def _start_of(node: Image) -> list[str]:
