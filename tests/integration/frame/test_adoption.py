@@ -54,7 +54,7 @@ def test_its_own_cluster_file_is_the_one_that_counts(adopter: Path) -> None:
     broken = invoke(adopter, "cluster.create")
     file.write_text(good)
     assert broken.exit_code != 0
-    assert f"{file}:1: nodes: expected a list" in broken.stderr
+    assert "error: local/kubernetes/kind.yaml:1: nodes: expected a list" in broken.stderr
 
 
 def test_what_is_to_be_typed_fits_a_project_without_the_launcher(adopter: Path) -> None:
