@@ -22,15 +22,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests import plain
 from tests.e2e.project import ROOT, copy_of_repository
 
 from threezone import events, process
+from threezone.cluster.declared import with_overlays
 from threezone.display import display
 from threezone.errors import ThreezoneError
+from threezone.images import build
+from threezone.images.load import cluster_image
 from threezone.kubeconfig import document, store
+from threezone.lab.observe import Lab
+from threezone.lab.session import Session
+from threezone.settings import load
 from threezone.tools.install import ensure
 
-ROWS = ("list", "kubeconfig", "chooser", "create", "up", "deliver")
+ROWS = ("list", "kubeconfig", "chooser", "create", "up", "deliver", "fresh")
 NAME = "threezone-bench"
 PORT = 16643
 MINUTES = 60.0
@@ -206,17 +213,29 @@ class Bench:
         for command in commands:
             self.run(*command)
 
+    def session(self) -> Session:
+        """The session in which the tasks of this project work."""
+        settings = load(self.root)
+        return Session(Lab(self.root, settings, NAME), settings.channel)
+
+    def memory(self) -> str:
+        """The running lab's memory as the engine counts it, and what the node images take on its disk."""
+        used = self.run("docker", "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}").stdout
+        images = self.run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}} {{.Size}}").stdout
+        nodes = [line for line in used.splitlines() if line.startswith(f"{NAME}-")]
+        disk = [line for line in images.splitlines() if line.startswith(("threezone/node:v", "threezone/preloaded:"))]
+        return "; ".join([*nodes, *disk])
+
+    @staticmethod
+    def told(stderr: str) -> None:
+        """Tell what each step of a task took."""
+        for line in stderr.splitlines():
+            if "✓" in line:
+                events.note(f"ours: {line.partition('✓ ')[2]}")
+
     def raw_create(self) -> tuple[list[str], list[str]]:
         """The two raw commands of the documents, from the same node image and the same effective configuration."""
-        from threezone.cluster.declared import with_overlays
-        from threezone.images import build
-        from threezone.images.load import cluster_image
-        from threezone.lab.observe import Lab
-        from threezone.lab.session import Session
-        from threezone.settings import load
-
-        settings = load(self.root)
-        session = Session(Lab(self.root, settings, NAME), settings.channel)
+        session = self.session()
         (node,) = build.ensure("node", session.channel)
         config = self.root.parent / "kind.yaml"
         config.write_text(with_overlays(session.declared, NAME, session.overlays))
@@ -273,6 +292,42 @@ def repeating(bench: Bench, runs: int) -> list[Row]:
             raw.append(seconds(lambda: bench.each(commands)))
     against = "`kind get clusters`, `kubectl get nodes`, `flux check`"
     return [Row("`up` with nothing to do", against, tuple(ours), tuple(raw), 1.5)]
+
+
+def fresh(bench: Bench, runs: int) -> list[Row]:
+    """`up` from nothing, and `cluster.start` after `cluster.stop`, against a plain script that makes the same lab.
+
+    Tools and images are cached for both. What each step took, the lab's memory and the images' disk go to stderr.
+    """
+    ours, started, raw = [], [], []
+    with events.step("up from nothing") as step:
+        step.say("getting what is cached afterwards")
+        bench.invoke("up", "--yes", timeout=FIRST)
+        events.note(bench.memory())
+        bench.invoke("down", "--yes")
+        for number in range(1, runs + 1):
+            step.say(f"run {number} of {runs}")
+            commands = plain.commands(bench.session(), bench.root.parent)
+            took = [seconds(partial(bench.each, [command])) for command in commands]
+            raw.append(sum(took))
+            for command, lasted in zip(commands, took, strict=True):
+                events.note(f"plain: {lasted:5.1f} s {' '.join(command[:3])}")
+            bench.run("kind", "delete", "cluster", "--name", NAME)
+            began = time.perf_counter()
+            shown = bench.invoke("up", "--yes")
+            ours.append(time.perf_counter() - began)
+            bench.told(shown.stderr)
+            bench.invoke("cluster.stop")
+            began = time.perf_counter()
+            shown = bench.invoke("cluster.start")
+            started.append(time.perf_counter() - began)
+            bench.told(shown.stderr)
+            bench.invoke("down", "--yes")
+    against = "the plain script, one step after the other"
+    return [
+        Row("`up` from nothing", against, tuple(ours), tuple(raw), 0.6),
+        Row("`cluster.start` after `cluster.stop`", against, tuple(started), tuple(raw), 0.6),
+    ]
 
 
 # The sample app once more, in a namespace of its own that no Flux looks at.
@@ -349,6 +404,7 @@ def main() -> int:
     parser.add_argument("--create-runs", type=int, default=3, metavar="N")
     parser.add_argument("--up-runs", type=int, default=7, metavar="N")
     parser.add_argument("--deliver-runs", type=int, default=5, metavar="N")
+    parser.add_argument("--fresh-runs", type=int, default=3, metavar="N")
     parser.add_argument("--json", action="store_true", help="print JSON with every single measurement")
     asked = parser.parse_args()
     only = asked.only or ROWS
@@ -366,11 +422,12 @@ def main() -> int:
                     if asked.only or error.evidence:
                         raise
                     events.note(error.message)  # a machine that cannot measure this row still measures the others
-            if {"create", "up", "deliver"} & set(only):
+            if {"create", "up", "deliver", "fresh"} & set(only):
                 with benched() as bench:
                     rows += creating(bench, asked.create_runs) if "create" in only else []
                     rows += repeating(bench, asked.up_runs) if "up" in only else []
                     rows += delivering(bench, asked.deliver_runs) if "deliver" in only else []
+                    rows += fresh(bench, asked.fresh_runs) if "fresh" in only else []
     except ThreezoneError as error:
         sys.stderr.write(f"error: {error.message}\n{error.evidence}\n")
         return error.exit_code

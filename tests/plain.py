@@ -1,0 +1,42 @@
+"""The plain script that `up` is held against: the documents' commands one after the other, each waited for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from threezone.cluster.declared import with_overlays
+from threezone.gitops import server
+from threezone.images import build
+from threezone.images.load import cluster_image
+from threezone.lab.session import Session
+
+PASSWORD = "of-a-bench"
+
+
+def commands(session: Session, scratch: Path) -> list[Sequence[str]]:
+    """The commands that make the lab of `session` by hand, with its node image and its images; files go to `scratch`.
+
+    Create and wait, load, install Flux (which waits), apply the Git server and the sample app, wait for everything.
+    """
+    name, context = session.lab.name, f"--context={session.lab.context}"
+    made = build.ensure_all(("node", "flux", "git-server", "hello"), session.channel)
+    node, git = made["node"][0], made["git-server"][0]
+    loaded = [image.reference for image in (*made["flux"], git)] + [build.APP]
+    config, serving = scratch / "plain-kind.yaml", scratch / "plain-git.json"
+    config.write_text(with_overlays(session.declared, name, session.overlays))
+    wanted = [found for _, found in server.objects(git.reference, ["lab"], PASSWORD)]
+    serving.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted}))
+    image = cluster_image(node.reference, name)
+    controllers = ",".join(image.reference.rpartition("/")[2].partition(":")[0] for image in made["flux"])
+    waiting = ("--for=condition=Available", "deployment", "--all", "--all-namespaces", "--timeout=180s")
+    return [
+        ("docker", "tag", made["hello"][0].reference, build.APP),
+        ("kind", "create", "cluster", "--name", name, "--config", str(config), "--image", image, "--wait=120s"),
+        ("kind", "load", "docker-image", "--name", name, *loaded),
+        ("flux", context, "install", f"--components={controllers}"),
+        ("kubectl", context, "apply", f"--filename={serving}"),
+        ("kubectl", context, "apply", "--kustomize=local/gitops/apps/hello"),
+        ("kubectl", context, "wait", *waiting),
+    ]
