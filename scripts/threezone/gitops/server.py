@@ -6,13 +6,14 @@ import base64
 import os
 import re
 import secrets
+import time
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 
 from threezone import paths, process
 from threezone.errors import UsageError
-from threezone.events import step
+from threezone.events import note, step
 from threezone.kube import pods, proxy
 from threezone.kube.client import Api, Json, Refused
 from threezone.kube.waiting import NAMESPACES, World, namespace_usable, wait_for
@@ -27,6 +28,8 @@ DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
 _OF_SERVICE = "kubernetes.io/service-name"  # discovery/v1: LabelServiceName
 PRIVATE = 0o600
+NO_PROGRAM = (126, 127)  # exit codes: sh(1), and kubectl exec without a shell
+HEALTHY = "ok"  # what /healthz answers
 LABELS = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "threezone"}
 OURS: Json = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}}
 
@@ -230,3 +233,28 @@ def wait_ready(api: Api, seconds: float) -> None:
             what="the Git server",
         )
         proxy.settled(api)
+
+
+def reach(api: Api, kubectl: Path, context: str, seconds: float = 20.0) -> None:
+    """Ask by the Service's name from inside, as Flux will, until the Git server answers; at most `seconds`.
+
+    Nothing is asked where the pod has no program for that (an image of the user's own). That kube-proxy has no more to
+    write does not mean that it has heard of a new Service. What is sent there before leaves the node, and a stranger's
+    answer is kept: a 404 of somebody's proxy has stopped Flux for three minutes.
+    """
+    service = api.get(f"/api/v1/namespaces/{NAMESPACE}/services/{NAME}") or {"spec": {}}
+    address = str(service["spec"].get("clusterIP", ""))
+    # Not by wget: a static program of glibc's cannot look names up, and busybox's falls over even with an address.
+    look_up = f"busybox nslookup {NAME}.{NAMESPACE}.svc.cluster.local >/dev/null"
+    ask = f"{look_up} && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 2 {address} 80"
+    argv: list[str | Path] = [kubectl, "--context", context, "--namespace", NAMESPACE, "exec", f"deployment/{NAME}"]
+    deadline = time.monotonic() + seconds
+    while not _healthy((done := process.run([*argv, "--", "sh", "-c", ask], timeout=30, check=False)).stdout):
+        if time.monotonic() > deadline or done.exit_code in NO_PROGRAM:
+            note(f"the Git server does not answer at {address} from inside the cluster: {done.stderr.strip()[-200:]}")
+            return
+
+
+def _healthy(answer: str) -> bool:
+    head, _, body = answer.replace("\r\n", "\n").partition("\n\n")
+    return " 200 " in head.partition("\n")[0] and body.strip() == HEALTHY

@@ -181,7 +181,7 @@ def install_flux(session: Session) -> None:
 def carriers(session: Session) -> None:
     """Wait until what carries a commit serves: Flux and the Git server, which start beside each other."""
     flux.wait_ready(session.api, [part.name for part in flux.observe(session.api).components], GENTLE_SECONDS)
-    server.wait_ready(session.api, GENTLE_SECONDS)
+    wait_git(session)
 
 
 def apply_flux(session: Session, actions: Sequence[Action], objects: list[Json]) -> None:
@@ -202,8 +202,14 @@ def apply_flux(session: Session, actions: Sequence[Action], objects: list[Json])
 def serve(session: Session, repository: str = "", image: str = "") -> tuple[str, ...]:
     """Serve Git in the cluster, with `repository` beside those that are served, and wait. Returns all of them."""
     repositories = start_git(session, repository, image)
-    server.wait_ready(session.api, GENTLE_SECONDS)
+    wait_git(session)
     return repositories
+
+
+def wait_git(session: Session) -> None:
+    """Wait until the Git server answers at its Service's address, as Flux will ask there."""
+    server.wait_ready(session.api, GENTLE_SECONDS)
+    server.reach(session.api, session.tools["kubectl"], session.lab.context)
 
 
 def start_git(session: Session, repository: str = "", image: str = "") -> tuple[str, ...]:
