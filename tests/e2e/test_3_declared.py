@@ -57,13 +57,13 @@ nodes:
   - containerPort: 30080
     hostPort: {WEB}
   kubeadmConfigPatchesJSON6902:
-  - group: kubelet.config.k8s.io
-    version: v1beta1
-    kind: KubeletConfiguration
+  - group: kubeadm.k8s.io
+    version: v1beta3
+    kind: InitConfiguration
     patch: |
       - op: add
-        path: /maxPods
-        value: 77
+        path: /nodeRegistration/kubeletExtraArgs/max-pods
+        value: "77"
 """
 OVERLAY = {
     "kubeadmConfigPatchesJSON6902": [
