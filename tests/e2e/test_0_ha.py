@@ -76,7 +76,7 @@ def talk(project: Project) -> dict[tuple[str, str], str]:
         (pod["spec"]["nodeName"], pod["metadata"]["name"], pod["status"]["podIP"])
         for pod in project.json("get", "pods", "--selector=app=talker", context=CONTEXT)["items"]
     ]
-    argv = ["--", "/bin/busybox", "wget", "-T", "5", "-qO-"]
+    argv = ["--", "/bin/busybox", "timeout", "5", "/bin/busybox", "wget", "-qO-"]
     return {
         (here, there): kubectl(project, "exec", name, *argv, f"http://{address}:8080/", check=False).stdout.strip()
         for here, name, _ in pods
