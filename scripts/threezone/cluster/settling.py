@@ -56,13 +56,13 @@ def judge(
         since = started.get((pod.get("spec") or {}).get("nodeName", ""))
         if _is_over(pod) or (pods.is_ready(pod) and (since is None or is_fresh(pod, since))):
             continue
-        words = pods.trouble(pod)
+        words = pods.trouble(pod) or _ended(pod)
         line = f"pod {key_of(pod)}" + (f" ({words})" if words else "")
         if (pod.get("spec") or {}).get("nodeName", "") in idle:
             stuck.append(f"{line}: its node has no pod network")
         elif since is not None and not is_fresh(pod, since):
             waiting.append(f"pod {key_of(pod)} to be started again")
-        elif _is_held(pod):
+        elif _is_held(pod, since):
             if nudged is not None and restarts(pod) > nudged.get(key_of(pod), -1):
                 stuck.append(line)
             else:
@@ -84,7 +84,7 @@ def not_back(world: World, started: Mapping[str, datetime]) -> list[str]:
         and made < since
     }
     seen = judge({NODES: world[NODES], ALL_PODS: old}, started)
-    return [*seen.waiting, *(f"pod {key_of(pod)} ({pods.trouble(pod)})" for pod in seen.held)]
+    return [*seen.waiting, *(f"pod {key_of(pod)} ({pods.trouble(pod) or _ended(pod)})" for pod in seen.held)]
 
 
 def is_fresh(pod: Json, since: datetime) -> bool:
@@ -120,8 +120,27 @@ def _containers(pod: Json) -> list[Json]:
     return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
 
 
-def _is_held(pod: Json) -> bool:
-    return any(((one.get("state") or {}).get("waiting") or {}).get("reason") == HELD_BACK for one in _containers(pod))
+def _ended(pod: Json) -> str:
+    """How a container of the pod ended that should run."""
+    for one in _containers(pod):
+        if code := ((one.get("state") or {}).get("terminated") or {}).get("exitCode"):
+            return f"container {one['name']} ended with exit code {code}"
+    return ""
+
+
+def _is_held(pod: Json, since: datetime | None) -> bool:
+    """Whether a container has crashed since its node's start, and the kubelet lets time pass before it starts it again.
+
+    It says so only now and then: for most of that time the container is shown as ended.
+    """
+    for one in _containers(pod):
+        state = one.get("state") or {}
+        ended = moment(str((state.get("terminated") or {}).get("finishedAt", "")))
+        if (state.get("waiting") or {}).get("reason") == HELD_BACK:
+            return True
+        if since is not None and ended is not None and ended >= since and state["terminated"].get("exitCode"):
+            return True
+    return False
 
 
 def restarts(pod: Json) -> int:

@@ -26,6 +26,7 @@ def start(session: Session) -> None:
     if not nodes:
         raise ClusterError(f"there is no cluster named {session.lab.name}", fix="./run invoke up")
     starting.start(nodes)
+    session.started = started(kind.nodes(session.lab.name))  # now, while the API server has yet to come up
 
 
 def bring_back(session: Session) -> tuple[str, ...] | None:
@@ -55,7 +56,7 @@ def revive(session: Session) -> tuple[str, ...]:
     Returns a line for each pod that crashes by itself, cannot be scheduled or has no image: a restart mends none of it,
     and the cluster is there all the same. Raises Overdue when something else is not back in time.
     """
-    since = started(kind.nodes(session.lab.name))
+    since = session.started or started(kind.nodes(session.lab.name))
     with step("wait until every pod is Ready again") as running:
         end = time.monotonic() + PATIENCE
         patient = session.api.patient(lambda: end)

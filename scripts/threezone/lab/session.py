@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +37,7 @@ class Session:
         self.flags = flags
         self.asked = channel
         self.fresh = ""  # the kubeconfig that kind has just written, with keys
+        self.started: Mapping[str, datetime] = {}  # when the engine started each node, where a step has just asked
         self.retain = False  # whether the nodes of a failed create are kept for a look
 
     @functools.cached_property

@@ -72,6 +72,20 @@ def test_a_pod_that_is_held_back_is_nudged_once() -> None:
     assert again.stuck == ("pod n/web (container main: CrashLoopBackOff)",)
 
 
+def test_a_crash_since_the_start_holds_a_pod_back_and_one_from_before_does_not() -> None:
+    """For most of the back-off the kubelet shows the container as ended, and only then says CrashLoopBackOff."""
+
+    def ended(at: str, code: int = 1) -> Json:
+        made = pod(ready="False")
+        made["status"]["containerStatuses"][0]["state"] = {"terminated": {"finishedAt": at, "exitCode": code}}
+        return made
+
+    assert [key_of(one) for one in judge(world(ended(AFTER)), STARTED).held] == ["n/web"]
+    about = "pod n/web (container main ended with exit code 255)"
+    assert judge(world(ended(BEFORE, 255)), STARTED).waiting == (about,), "it is about to be started"
+    assert judge(world(ended(AFTER, 0)), STARTED).waiting == ("pod n/web",)
+
+
 def test_what_no_restart_mends_is_told_and_not_waited_for() -> None:
     image = pod("image", ready="False", reason="ImagePullBackOff")
     nowhere = pod("nowhere", ready="False")
