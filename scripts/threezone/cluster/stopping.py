@@ -19,7 +19,7 @@ from threezone.errors import ClusterError, CommandFailed, UsageError
 from threezone.events import Step, step
 from threezone.plan import Action
 
-GRACE = 8  # seconds for the pods of a node, asked all at once
+GRACE = 5  # seconds for the pods of a node, asked all at once
 LONGEST_GRACE = 300
 HALT = 10  # seconds for systemd when no pod is left, as docker stop has it by default
 # Nobody shall still need what is ended: pods first lose the workers, then the control planes, clients the balancer.

@@ -205,7 +205,7 @@ def status(c: Context, name: str = "", json: bool = False) -> None:
         "grace": "seconds that pods get to end by themselves; what is still there then is ended by force, and named",
     }
 )
-def stop(c: Context, name: str = "", grace: int = 8) -> None:
+def stop(c: Context, name: str = "", grace: int = 5) -> None:
     """Stop the cluster's nodes and keep all that is in them; cluster.start, or up, brings them back."""
     from threezone.cluster import lifecycle, stopping
 
