@@ -22,6 +22,7 @@ _MARK = (
 _MARK_AGAIN = f"[ -e {MARK} ] || mv {MARK}.was {MARK} 2>/dev/null || touch {MARK}"
 
 CREATE_SECONDS = 600.0
+BALANCER = "external-load-balancer"
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,23 @@ def nodes(cluster: str | None = None) -> tuple[Node, ...]:
         container, name, of, role, owner, state, image, published, status, networks = line.split("\t")
         ours = bool(owner) and owner == of
         found.append(Node(container, name, of, role, state, image, ours, published, status, networks))
-    # An image's label is the same in all of its containers, but a balancer is not made from our image.
+    # An image's label is the same in all of its containers, but a balancer is not made from our image. Of a create or a
+    # delete that was cut off it may be all that is left: it is ours where we had derived the image for its nodes.
     owned = {node.cluster for node in found if node.ours}
+    alone = {node.cluster for node in found} - {node.cluster for node in found if node.role != BALANCER}
+    owned |= {name for name in alone if _is_derived_for(name)}
     return tuple(
         sorted(
             (Node(**{**node.__dict__, "ours": node.cluster in owned}) for node in found),
             key=lambda node: (node.cluster, node.role, node.name),
         )
     )
+
+
+def _is_derived_for(cluster: str) -> bool:
+    """Whether the engine has the node image that `cluster.create` derives for a cluster."""
+    argv = ["docker", "image", "ls", "--quiet", "--filter", f"label={labels.OWNER}={cluster}", "threezone/node"]
+    return bool(process.run(argv, timeout=30, check=False).stdout.strip())
 
 
 def kubeconfig(cluster: str, kind: str | Path | None = None) -> str:

@@ -68,11 +68,16 @@ def _result(future: Future[Value]) -> Value | ThreezoneError:
 
 
 def _missing(name: str, engine: Engine, nodes: tuple[Node, ...]) -> ClusterError | None:
-    """The cluster is gone, or stopped: in both cases the lab brings it back."""
-    up = "./run invoke up" + (f" --name {name}" if name != "kind" else "")
+    """The cluster is gone, or stopped: in both cases there is a task that brings it back."""
+    named = f" --name {name}" if name != "kind" else ""
     if not nodes:
-        return ClusterError(f"the cluster {name} is gone: the engine at {engine.endpoint} has no node of it", fix=up)
+        return ClusterError(
+            f"the cluster {name} is gone: the engine at {engine.endpoint} has no node of it",
+            fix=f"./run invoke up{named}",
+        )
     stopped = [f"{node.name} is {node.state}" for node in nodes if node.state != "running"]
     if not stopped:
         return None
-    return ClusterError(f"the cluster {name} is stopped", evidence="\n".join(stopped), fix=up)
+    return ClusterError(
+        f"the cluster {name} is stopped", evidence="\n".join(stopped), fix=f"./run invoke cluster.start{named}"
+    )

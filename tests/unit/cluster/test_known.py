@@ -26,7 +26,7 @@ def test_a_cluster_whose_nodes_are_stopped_says_so() -> None:
     assert error is not None
     assert error.message == "the cluster kind is stopped"
     assert error.evidence == "lab-control-plane is exited"
-    assert error.fix == "./run invoke up"
+    assert error.fix == "./run invoke cluster.start"
     assert known._missing("kind", ENGINE, (node("running"),)) is None
 
 
