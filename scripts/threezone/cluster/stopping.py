@@ -22,6 +22,7 @@ from threezone.plan import Action
 GRACE = 5  # seconds for the pods of a node, asked all at once
 LONGEST_GRACE = 300
 HALT = 10  # seconds for systemd when no pod is left, as docker stop has it by default
+ENDED = ("exited", "created", "dead")  # a container's states in which nothing of it runs
 # Nobody shall still need what is ended: pods first lose the workers, then the control planes, clients the balancer.
 ORDER = ("worker", "control-plane", "external-load-balancer")
 
@@ -78,7 +79,7 @@ def plan(seen: Observed) -> tuple[Action, ...]:
             evidence="\n".join(f"container {node.name} from {node.image}" for node in seen.nodes),
             fix=f"docker stop {' '.join(node.name for node in seen.nodes)}",
         )
-    running = [node.name for node in in_order(seen.nodes) if node.state != "exited"]
+    running = [node.name for node in in_order(seen.nodes) if node.state not in ENDED]
     if not running:
         return ()
     return (Action("stop", f"stop the nodes of the cluster {seen.name}", f"docker stop {' '.join(running)}"),)
@@ -99,7 +100,7 @@ def stop(seen: Observed, *, grace: int = GRACE) -> tuple[str, ...]:
     with step(f"stop the nodes of {seen.name}") as running:
         forced: list[str] = []
         for role in ORDER:
-            group = [node for node in seen.nodes if node.role == role and node.state != "exited"]
+            group = [node for node in seen.nodes if node.role == role and node.state not in ENDED]
             if group:
                 with ThreadPoolExecutor(len(group)) as pool:
                     for lines in pool.map(lambda node: _stop(node, grace, running), group):

@@ -21,7 +21,7 @@ def test_the_plan_names_what_runs_in_the_order_in_which_it_is_stopped() -> None:
     assert action.command == "docker stop a plane"
 
 
-@pytest.mark.parametrize("state", ["exited"])
+@pytest.mark.parametrize("state", ["exited", "created", "dead"])
 def test_a_stopped_cluster_leaves_nothing_to_do(state: str) -> None:
     assert plan(Observed("lab", "stopped", (node("plane", state=state),))) == ()
 
