@@ -65,6 +65,8 @@ def test_up_again_has_nothing_to_do_and_changes_no_object(lab: Project) -> None:
             for o in listed
         }
 
+    # Flux says that the revision is healthy a few seconds after it is.
+    lab.kubectl("--namespace", "flux-system", "wait", "kustomization/lab", "--for=condition=Ready", "--timeout=60s")
     kubeconfig = lab.kubeconfig.stat()
     before = versions()
     assert "nothing to do" in lab.invoke("up", "--yes").stdout
