@@ -9,7 +9,6 @@ import json
 import os
 import re
 import socket
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -183,8 +182,20 @@ def test_the_sample_app_is_deployed_opened_and_answers_on_the_mapped_ports(decla
     published = json.loads(process.run(["docker", "inspect", NODE], timeout=30).stdout)[0]["NetworkSettings"]["Ports"]
     for port, outside in ((30080, WEB), (30081, WEB_TOO)):
         assert published[f"{port}/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": str(outside)}]
-        with urllib.request.urlopen(f"http://127.0.0.1:{outside}/", timeout=30) as page:
-            assert page.read().decode().strip() in answer
+        # kube-proxy has its rules for a new service a moment later
+        curl = [
+            "curl",
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--retry",
+            "30",
+            "--retry-all-errors",
+            "--retry-delay",
+            "1",
+        ]
+        page = process.run([*curl, f"http://127.0.0.1:{outside}/"], timeout=60).stdout
+        assert page.strip() in answer
 
 
 REFUSED = """\
