@@ -103,7 +103,8 @@ def test_what_is_pushed_on_the_host_or_in_a_devcontainer_runs_under_the_same_nam
     lab: Project, registry: str, zone1: Place
 ) -> None:
     docker("tag", build.APP, f"{registry}/team/app:1")
-    assert runs(lab, "from-the-host", f"{registry}/team/app:1") == pushed(f"{registry}/team/app:1")
+    digest = pushed(f"{registry}/team/app:1")
+    assert runs(lab, "from-the-host", f"{registry}/team/app:1") == digest
     docker("tag", build.APP, f"{registry}/team/app:2")
     digest = pushed(f"{registry}/team/app:2", by=lambda argv: zone1.run(*argv))
     assert runs(lab, "from-a-devcontainer", f"{registry}/team/app:2") == digest
