@@ -210,6 +210,7 @@ def team(registry: str, files: tuple[str, Path], make_project: Callable[[str, in
     yield at
     if "THREEZONE_KEEP" not in os.environ:
         at.invoke("down", "--yes")
+        docker("image", "rm", f"{reference.rpartition(':')[0]}@{digest}", check=False)
 
 
 def test_a_tampered_program_is_refused_and_nothing_of_it_is_kept(team: Team, files: tuple[str, Path]) -> None:
