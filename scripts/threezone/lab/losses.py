@@ -230,12 +230,8 @@ def _commits(session: Session) -> tuple[tuple[str, ...], tuple[Branch, ...]]:
 
 def unknown(repository: Path, refs: Mapping[str, str], checkout: Path) -> dict[str, int | None]:
     """How many commits of each ref the user's `checkout` does not have; None where that cannot be counted."""
-    objects = process.run(["git", "-C", checkout, "rev-parse", "--git-path", "objects"], timeout=60, check=False)
     known: list[str] = []
-    if objects.exit_code == 0:
-        alternates = repository / "objects" / "info" / "alternates"
-        alternates.parent.mkdir(parents=True, exist_ok=True)
-        alternates.write_text(f"{(checkout / objects.stdout.strip()).resolve()}\n")
+    if rescue.lend(repository, checkout):
         tips = process.run(["git", "-C", checkout, "show-ref", "--head", "--hash"], timeout=60, check=False)
         known = [f"^{sha}" for sha in tips.stdout.split()]
 

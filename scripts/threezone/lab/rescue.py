@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,7 +182,9 @@ def put_back(session: Session) -> None:
             secret = server.password(session.api, session.lab.key)
             beside: list[str] = []
             for name, wanted in rescued.repositories.items():
-                beside += _put(_url(forward.address, name), rescued.path / f"{name}.git", wanted, secret)
+                bare = rescued.path / f"{name}.git"
+                aside = _of_another_project(session, name, bare, wanted)
+                beside += _put(_url(forward.address, name), bare, wanted, secret, aside)
             running.result = ", ".join(rescued.repositories)
             for line in beside:
                 note(line)
@@ -190,7 +192,32 @@ def put_back(session: Session) -> None:
         shutil.rmtree(rescued.path, ignore_errors=True)
 
 
-def _put(url: str, bare: Path, wanted: Mapping[str, str], secret: str) -> list[str]:
+def _of_another_project(session: Session, name: str, bare: Path, wanted: Mapping[str, str]) -> tuple[str, ...]:
+    """The branch that Flux follows, where its history has nothing in common with the checkout's.
+
+    A rescue may have waited for long, and the lab of this name be another project's by now: its commits come beside.
+    """
+    gitops = session.lab.settings.gitops
+    branch = f"refs/heads/{gitops.branch}"
+    if name != gitops.repository or branch not in wanted or not lend(bare, session.lab.root):
+        return ()
+    head = process.run(["git", "-C", session.lab.root, "rev-parse", "HEAD"], timeout=60, check=False).stdout.strip()
+    argv: list[str | Path] = ["git", "-C", bare, "merge-base", head or "HEAD", wanted[branch]]
+    return (branch,) if process.run(argv, env=ALONE, timeout=60, check=False).exit_code == 1 else ()
+
+
+def lend(bare: Path, checkout: Path) -> bool:
+    """Let a bare repository see the user's commits, without a copy of them; False where there is no checkout."""
+    objects = process.run(["git", "-C", checkout, "rev-parse", "--git-path", "objects"], timeout=60, check=False)
+    if objects.exit_code != 0:
+        return False
+    alternates = bare / "objects" / "info" / "alternates"
+    alternates.parent.mkdir(parents=True, exist_ok=True)
+    alternates.write_text(f"{(checkout / objects.stdout.strip()).resolve()}\n")
+    return True
+
+
+def _put(url: str, bare: Path, wanted: Mapping[str, str], secret: str, aside: Collection[str]) -> list[str]:
     """One repository; returns a line for each ref that had to go beside its own name."""
     git("-C", bare, "fetch", "--quiet", "--prune", "--update-shallow", url, f"+refs/*:{THERE}*")
     there = {f"refs/{ref.removeprefix(THERE)}": sha for ref, sha in refs(bare).items() if ref.startswith(THERE)}
@@ -199,7 +226,7 @@ def _put(url: str, bare: Path, wanted: Mapping[str, str], secret: str) -> list[s
         argv: list[str | Path] = ["git", "-C", bare, "merge-base", "--is-ancestor", older, newer]
         return process.run(argv, env=ALONE, timeout=60, check=False).exit_code == 0
 
-    pushes = refspecs(wanted, there, follows)
+    pushes = refspecs(wanted, there, follows, aside)
     if pushes:
         done = repository.send(
             bare, url, [f"{sha}:{ref}" for ref, sha in pushes.items()], user=server.USER, password=secret, env=ALONE
@@ -214,18 +241,22 @@ def _put(url: str, bare: Path, wanted: Mapping[str, str], secret: str) -> list[s
 
 
 def refspecs(
-    wanted: Mapping[str, str], there: Mapping[str, str], follows: Callable[[str, str], bool]
+    wanted: Mapping[str, str],
+    there: Mapping[str, str],
+    follows: Callable[[str, str], bool],
+    beside: Collection[str] = (),
 ) -> dict[str, str]:
     """What to push: a ref by its own name, or beside it where that has other commits by now; by the name to push to.
 
-    `follows(newer, older)` says whether a commit has another in its history. Pure.
+    `follows(newer, older)` says whether a commit has another in its history; refs in `beside` never go by their own
+    name. Pure.
     """
     pushes = {}
     for ref, sha in wanted.items():
         now = there.get(ref)
         if now == sha or (now and follows(now, sha)):
             continue
-        if now is None or (ref.startswith("refs/heads/") and follows(sha, now)):
+        if ref not in beside and (now is None or (ref.startswith("refs/heads/") and follows(sha, now))):
             pushes[ref] = sha
             continue
         kind, _, name = ref.removeprefix("refs/").partition("/")

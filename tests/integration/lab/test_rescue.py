@@ -14,6 +14,7 @@ from threezone import process
 from threezone.errors import DeliveryError
 from threezone.gitops import server
 from threezone.lab import losses, rescue
+from threezone.settings import Settings
 
 
 def git(root: Path, *argv: str | Path) -> str:
@@ -21,9 +22,10 @@ def git(root: Path, *argv: str | Path) -> str:
 
 
 @pytest.fixture
-def at() -> Any:
-    """As much of a session as a rescue needs."""
-    return SimpleNamespace(lab=SimpleNamespace(name="lab", key="lab", context="kind-lab"), tools={}, api=None)
+def at(tmp_path: Path) -> Any:
+    """As much of a session as a rescue needs; its project is the directory `work`."""
+    lab = SimpleNamespace(name="lab", key="lab", context="kind-lab", root=tmp_path / "work", settings=Settings())
+    return SimpleNamespace(lab=lab, tools={}, api=None)
 
 
 class Server:
@@ -161,6 +163,7 @@ def test_a_second_rescue_does_not_replace_the_first(at: Any, served: Server, wor
     served.root.rename(served.root.with_name("gone-too"))
     served.serve("lab", "second")
     assert len(rescue.pending("lab")) == 2
+    git(work, "switch", "--quiet", "main")
     rescue.put_back(at)
     assert served.refs("lab") == {"refs/heads/main": first}
     assert served.refs("second") == {"refs/heads/main": second}
@@ -188,6 +191,31 @@ def test_nothing_that_is_there_is_overwritten(at: Any, served: Server, work: Pat
         "refs/tags/v1": theirs,
         "refs/tags/rescued/v1": mine,
     }
+
+
+def test_the_branch_of_another_project_comes_beside(at: Any, served: Server, work: Path) -> None:
+    """The rescue has waited, and the lab of this name is another project's by now: its own commits are delivered."""
+    old = commit(work)
+    push(work, served, "lab", "main", "main:topic")
+    rescue.take(at)
+    anew(served)
+    git(work, "switch", "--quiet", "--orphan", "new")
+    git(work, "branch", "--quiet", "-D", "main")
+    commit(work, "another project")
+    rescue.put_back(at)
+    assert served.refs("lab") == {"refs/heads/rescued/main": old, "refs/heads/topic": old}
+
+
+def test_a_branch_with_a_history_in_common_comes_back_by_its_name(at: Any, served: Server, work: Path) -> None:
+    base = commit(work)
+    theirs = commit(work, "theirs")
+    push(work, served, "lab", "main")
+    git(work, "reset", "--quiet", "--hard", base)
+    commit(work, "ours")
+    rescue.take(at)
+    anew(served)
+    rescue.put_back(at)
+    assert served.refs("lab") == {"refs/heads/main": theirs}
 
 
 def test_a_server_that_refuses_keeps_the_rescue(at: Any, served: Server, work: Path) -> None:

@@ -103,6 +103,7 @@ def test_what_is_put_back_never_overwrites() -> None:
     assert refspecs({main: "b"}, there, follows) == {}, "it was put there before"
     taken = {main: "x", "refs/heads/rescued/main": "y"}
     assert refspecs({main: "b"}, taken, follows) == {"refs/heads/rescued1/main": "b"}
+    assert refspecs({main: "b"}, {}, follows, [main]) == {"refs/heads/rescued/main": "b"}, "another project's"
     tag = "refs/tags/v1"
     assert refspecs({tag: "b"}, {tag: "a"}, follows) == {"refs/tags/rescued/v1": "b"}, "a tag does not move"
 
