@@ -262,6 +262,7 @@ def test_what_kubernetes_refuses_is_told_in_its_words_with_its_line(
     assert (
         process.run(["docker", "ps", "--all", "--quiet", "--filter", "name=threezone-refused"], timeout=30).stdout == ""
     )
+    project.invoke("down", "--yes", "--name", "threezone-refused")  # the node image's name for it stays after a failure
 
 
 def test_a_taken_mapped_port_and_a_missing_mount_are_told_before_anything_is_made(project: Project) -> None:
