@@ -254,9 +254,9 @@ kubeadmConfigPatchesJSON6902:
 def test_what_kubernetes_refuses_is_told_in_its_words_with_its_line(
     project: Project, text: str, exit_code: int, words: str
 ) -> None:
-    project.write("local/kubernetes/refused.yaml", text)
-    config = "local/kubernetes/refused.yaml"
-    done = project.invoke("cluster.create", "--name", "threezone-refused", "--config", config, check=False)
+    config = project.root.parent / "refused.yaml"
+    config.write_text(text)
+    done = project.invoke("cluster.create", "--name", "threezone-refused", "--config", str(config), check=False)
     assert done.exit_code == exit_code, done.stderr
     assert words in next(line for line in done.stderr.splitlines() if line.startswith("error: "))
     assert (
