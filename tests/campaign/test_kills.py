@@ -28,7 +28,7 @@ CREATE = [
     "… prove a route",
     "… wait for the nodes",
 ]
-STOP = ["… stop the nodes", "end the pods of"]
+STOP = ["… stop the nodes", "end the pods of", "halt "]
 START = ["… start the nodes", "… prove a route", "… wait until every pod"]
 DELETE = ["… delete the cluster", "… remove the context"]
 RECREATE = ["… keep what the Git server holds", "… delete the cluster", "… create the cluster", "… put back what"]

@@ -128,6 +128,7 @@ def _stop(node: Node, grace: int, running: Step) -> list[str]:
             lines = [f"{node.name}: ended by force: {line.strip()}" for line in ended.stdout.splitlines() if line]
         except CommandFailed as overdue:
             lines = [f"{node.name}: its pods were not ended in order: {overdue.message}"]
+    running.say(f"halt {node.name}")
     # Short, for the long form of the option has two names, old and new.
     stopped = process.run(["docker", "stop", "-t", str(HALT), node.container], timeout=HALT + 60, check=False)
     if stopped.exit_code != 0:
