@@ -155,7 +155,8 @@ def is_marked(node: Node) -> bool:
 
 def unmark(node: Node) -> None:
     """Take the mark away again: what is left of the cluster from now on counts as interrupted, and `up` removes it."""
-    process.run(["docker", "exec", node.container, "mv", "--force", MARK, f"{MARK}.was"], timeout=30)
+    script = f"[ ! -e {MARK} ] || mv --force {MARK} {MARK}.was"  # a run that was killed after this has taken it already
+    process.run(["docker", "exec", node.container, "sh", "-c", script], timeout=30)
 
 
 def mark(node: Node, record: str = "") -> None:
