@@ -25,7 +25,7 @@ PLANES = [f"{NAME}-control-plane", f"{NAME}-control-plane2", f"{NAME}-control-pl
 WORKER, BALANCER = f"{NAME}-worker", f"{NAME}-external-load-balancer"
 KILLED = PLANES[0]  # the one that kind itself asks for everything
 
-# The sample app on every node: it answers on port 8080 with its node's name.
+# The sample app on every node: it answers on port 8080.
 TALKERS = """
 apiVersion: apps/v1
 kind: DaemonSet
