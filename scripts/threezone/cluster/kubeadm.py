@@ -6,7 +6,6 @@ A kubelet that refuses its configuration costs kubeadm four minutes of waiting; 
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from threezone import process
 from threezone.cluster import kind, patches, values
 from threezone.cluster.declared import Declared
 from threezone.cluster.fields import PATCHED
+from threezone.cluster.merging import merged
 from threezone.cluster.patches import Patch
 from threezone.cluster.reading import Place
 from threezone.errors import UsageError
@@ -59,19 +59,6 @@ class Candidate:
     fields: tuple[tuple[str, Place], ...] = ()
     program: Literal["kubeadm config validate", "timeout 20 kubelet"] = "kubeadm config validate"
     alone: bool = False
-
-
-def merged(target: Any, patch: Any) -> Any:
-    """A merge patch applied, as RFC 7386 says. Pure."""
-    if not isinstance(patch, dict):
-        return copy.deepcopy(patch)
-    result = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    return result
 
 
 def _documents(declared: Declared, version: str, found: Sequence[Patch] = (), *, own: bool = False) -> Any:
