@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from threezone.cluster import kubeadm
+from threezone.cluster import kubeadm, merging
 from threezone.cluster.declared import Declared, parse
 from threezone.cluster.kind import Node
 from threezone.errors import UsageError
@@ -198,7 +198,7 @@ def test_a_patch_for_a_version_that_kind_does_not_write_is_not_asked_about() -> 
     ],
 )
 def test_merge_patches_are_applied_as_the_rfc_says(target: object, patch: object, result: object) -> None:
-    assert kubeadm.merged(target, patch) == result
+    assert merging.merged(target, patch) == result
 
 
 # As kind 0.31 printed them when a create failed.
