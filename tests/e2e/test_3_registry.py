@@ -199,6 +199,8 @@ def team(registry: str, files: tuple[str, Path], make_project: Callable[[str, in
     reference = f"{registry}/kindest/node:{image.reference.partition('@')[0].rpartition(':')[2]}"
     docker("tag", image.id, reference)
     digest = pushed(reference)
+    by_digest = f"{reference.rpartition(':')[0]}@{digest}"
+    docker("image", "rm", by_digest, check=False)  # a run that was killed left it: then nothing would be pulled
     pins = f'[images.released]\nflux = []\n[images.node]\nrelease = "{registry}/kindest/node"\ndigest = "{digest}"\n'
     platform = f"{release.system()}-{golang.architecture()}"
     for name in ("kind", "kubectl", "flux"):
@@ -210,7 +212,7 @@ def team(registry: str, files: tuple[str, Path], make_project: Callable[[str, in
     yield at
     if "THREEZONE_KEEP" not in os.environ:
         at.invoke("down", "--yes")
-        docker("image", "rm", f"{reference.rpartition(':')[0]}@{digest}", check=False)
+        docker("image", "rm", by_digest, check=False)
 
 
 def test_a_tampered_program_is_refused_and_nothing_of_it_is_kept(team: Team, files: tuple[str, Path]) -> None:
