@@ -21,7 +21,7 @@ import yaml
 from tests.e2e.places import Place
 from tests.e2e.project import BY_HAND, NAME, Project, free_port
 
-from threezone import process
+from threezone import labels, process
 from threezone.images import build
 from threezone.images.docker import derive
 from threezone.pins import tools as pinned
@@ -199,8 +199,9 @@ def team(registry: str, files: tuple[str, Path], make_project: Callable[[str, in
     base, root = files
     image = next(found[0] for channel in MADE if (found := build.observe(["node"], channel).get("node")))
     reference = f"{registry}/kindest/node:{image.reference.partition('@')[0].rpartition(':')[2]}"
-    # An image that no engine has seen: of one that it knows by its digest, it asks the registry for nothing.
-    derive(image.reference, reference, {"io.threezone.test": secrets.token_hex()})
+    # An image that no engine has seen: of one that it knows by its digest, it asks the registry for nothing. And one
+    # without our label, as a released one has none: what is ours and has no name is removed after a build.
+    derive(image.reference, reference, {labels.MANAGED: "", "io.threezone.test": secrets.token_hex()})
     digest = pushed(reference)
     by_digest = f"{reference.rpartition(':')[0]}@{digest}"
     pins = f'[images.released]\nflux = []\n[images.node]\nrelease = "{registry}/kindest/node"\ndigest = "{digest}"\n'
