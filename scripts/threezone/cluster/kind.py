@@ -22,6 +22,7 @@ _MARK = (
 _MARK_AGAIN = f"[ -e {MARK} ] || mv {MARK}.was {MARK} 2>/dev/null || touch {MARK}"
 
 CREATE_SECONDS = 600.0
+EXPORT_SECONDS = 120.0
 BALANCER = "external-load-balancer"
 
 
@@ -142,10 +143,10 @@ def delete(kind: Path, cluster: str) -> None:
         process.run([kind, "delete", "cluster", "--name", cluster, "--kubeconfig", place / "kubeconfig"], timeout=180)
 
 
-def export_logs(kind: Path, cluster: str, directory: Path) -> None:
-    """Run `kind export logs`; what it cannot get it leaves out."""
+def export_logs(kind: Path, cluster: str, directory: Path) -> process.Completed:
+    """Run `kind export logs`; what it cannot get it leaves out, and says so on stderr."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    process.run([kind, "export", "logs", directory, "--name", cluster], timeout=120, check=False)
+    return process.run([kind, "export", "logs", directory, "--name", cluster], timeout=EXPORT_SECONDS, check=False)
 
 
 def is_marked(node: Node) -> bool:

@@ -400,8 +400,8 @@ def wait_applied(api: Api, at: Target, revision: str, stamp: str, seconds: float
             ) from None
     _, kustomization = at.find(world)
     status = (kustomization or {})["status"]
-    applied = str(status.get("lastAppliedRevision", ""))
-    return applied if matches(applied, revision) else str(status["lastAttemptedRevision"])
+    last = str(status.get("lastAppliedRevision", ""))
+    return last if matches(last, revision) else str(status["lastAttemptedRevision"])
 
 
 def followed(world: World, at: Target) -> Sequence[str]:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone import paths, process
+from threezone import paths
 from threezone.cluster import kind
 from threezone.cluster.redact import forms, redact
 from threezone.errors import ThreezoneError, UsageError
@@ -29,7 +29,6 @@ from threezone.lab import log_pieces as pieces
 from threezone.lab.log_pieces import Piece
 from threezone.lab.session import Session
 
-EXPORT_SECONDS = 120.0  # for kind's own export
 _AT_ONCE = 4
 _WORDS = 300  # characters of kind's own about what it could not get
 
@@ -160,8 +159,7 @@ def _export(session: Session, place: Path) -> list[str]:
     if not any(node.state == "running" for node in kind.nodes(session.lab.name)):
         return ["kind: its export needs a node that runs"]
     try:
-        argv: list[str | Path] = [tool.path, "export", "logs", place, "--name", session.lab.name]
-        done = process.run(argv, timeout=EXPORT_SECONDS, check=False)
+        done = kind.export_logs(tool.path, session.lab.name, place)
     except ThreezoneError as error:
         return [f"kind: {error.message}"]
     words = " ".join(line for line in done.stderr.splitlines() if line.startswith("ERROR"))
