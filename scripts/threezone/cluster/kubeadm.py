@@ -94,7 +94,8 @@ def candidates(declared: Declared, version: str) -> Iterator[Candidate]:
         if patch.content is not None:
             yield Candidate(patch.name, _documents(declared, version, [patch]), patch.place, patch.fields, alone=True)
     common = [patch for patch in found if patch.node < 0]
-    subnets = tuple((f"networking.{key}", declared.spots.at("networking", key)) for key in declared.networking)
+    asked = [key for key in ("podSubnet", "serviceSubnet") if declared.networking.get(key)]
+    subnets = tuple((f"networking.{key}", declared.spots.at("networking", key)) for key in asked)
     named = tuple((f"{patch.name}: {name}", place) for patch in common for name, place in patch.fields)
     if (named or subnets) and not by_json & {_CLUSTER, "InitConfiguration"}:
         yield Candidate(

@@ -50,16 +50,28 @@ def export(flux: Path, components: Sequence[str], namespace: str) -> str:
 
 
 def impatient(manifest: str) -> str:
-    """The manifest with a kustomize-controller that leaves a failing revision as soon as there is a newer one. Pure.
+    """The manifest with what waits needlessly by default made quick. Pure.
 
-    By default it watches the health of the old one until spec.timeout, and the commit that heals it waits so long
-    (kustomize-controller, internal/features: opt-in from v1.7, which is Flux 2.7).
+    kustomize-controller leaves a failing revision as soon as there is a newer one: else it watches the health of the
+    old one until spec.timeout, and the commit that heals it waits so long (kustomize-controller, internal/features:
+    opt-in from v1.7, which is Flux 2.7). And each controller is asked every second whether it serves: else every ten
+    (Kubernetes' default for periodSeconds), and the first answer of one that is starting is no.
     """
     parts = re.split(r"^(---\n)", manifest, flags=re.MULTILINE)
     return "".join(_impatient(part) for part in parts)
 
 
+_READINESS = re.compile(r"^( *)readinessProbe:\n((?:\1 .*\n)*)", re.MULTILINE)
+
+
+def _each_second(probe: re.Match[str]) -> str:
+    indent, rest = probe.groups()
+    return probe[0] if "periodSeconds:" in rest else f"{indent}readinessProbe:\n{indent}  periodSeconds: 1\n{rest}"
+
+
 def _impatient(part: str) -> str:
+    if re.search(r"^kind: Deployment$", part, re.MULTILINE):
+        part = _READINESS.sub(_each_second, part)
     label = re.search(r"^\s+app\.kubernetes\.io/version: v(\d+)\.(\d+)\.", part, re.MULTILINE)
     named = re.search(r"^kind: Deployment\nmetadata:\n(  .*\n)*?  name: kustomize-controller$", part, re.MULTILINE)
     if not (named and label and (int(label[1]), int(label[2])) >= GATE_SINCE):

@@ -34,8 +34,8 @@ def up(lab: Lab, seen: Seen, cluster: tuple[Action, ...], rescued: Sequence[str]
         actions.append(Action("flux", "install Flux", "flux install"))
     if fresh or not seen.nodes_ready:
         actions.append(Action("ready", "wait until every node is Ready"))
-    if git or flux:
-        actions.append(Action("carriers", "wait until Flux and the Git server serve"))
+    if git or flux:  # Flux may go on starting while the commit is pushed
+        actions.append(Action("serve", "wait until the Git server serves"))
     if rescuing:  # before Flux is sent there: the branch that it follows has to be what it was
         named = f" ({', '.join(rescued)})" if rescued else ""
         actions.append(Action("restore", f"put back what the Git server held{named}"))

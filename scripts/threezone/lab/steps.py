@@ -171,17 +171,11 @@ def plan_flux(session: Session, asked: Sequence[str] = ()) -> tuple[flux_install
 
 
 def install_flux(session: Session) -> None:
-    """Install the components that run or the channel has; `carriers` waits. Raises Declined for a Flux of others."""
+    """Install the components that run, or the channel's; nothing is waited for. Raises Declined for a Flux of others."""
     plan, objects = plan_flux(session)
     if asking := [action for action in plan.actions if action.asks]:
         raise Declined(f"left alone, for it needs a yes: {asking[0].sentence}", fix="./run invoke flux.install --yes")
     apply_flux(session, [action for action in plan.actions if action.key == "flux.apply"], objects)
-
-
-def carriers(session: Session) -> None:
-    """Wait until what carries a commit serves: Flux and the Git server, which start beside each other."""
-    flux.wait_ready(session.api, [part.name for part in flux.observe(session.api).components], GENTLE_SECONDS)
-    wait_git(session)
 
 
 def apply_flux(session: Session, actions: Sequence[Action], objects: list[Json]) -> None:
@@ -257,18 +251,27 @@ def remove(session: Session) -> bool:
 
 def deliver(session: Session, *, force: bool = False) -> str:
     """Push HEAD, have Flux reconcile it, and wait for exactly that revision. Returns the revision."""
+    flux.require(flux.observe(session.api))
     commit = repository.head(session.lab.root, session.lab.settings.gitops.path)
     push(session, commit, force=force)
     return reconcile(session, commit)
 
 
+def deliver_to_new(session: Session) -> str:
+    """As `deliver`, where Flux may still be starting: the commit is pushed meanwhile."""
+    commit = repository.head(session.lab.root, session.lab.settings.gitops.path)
+    push(session, commit)
+    if not (seen := flux.observe(session.api)).ready:
+        flux.wait_ready(session.api, [part.name for part in seen.components], GENTLE_SECONDS)
+    return reconcile(session, commit)
+
+
 def push(session: Session, commit: Commit, *, force: bool = False) -> None:
-    """Push a commit to the branch that Flux follows. Raises DeliveryError without Flux or a Git server that takes it.
+    """Push a commit to the branch that Flux follows. Raises DeliveryError without a Git server that takes it.
 
     Nothing is left behind by a push that failed: it may be tried again.
     """
     gitops = session.lab.settings.gitops
-    flux.require(flux.observe(session.api))
     if gitops.url:
         remote.push(session.lab.root, commit, remote.check(gitops.url), gitops.branch, force=force)
         return
@@ -348,9 +351,9 @@ STEPS: dict[str, Callable[[Session], object]] = {
     "git": start_git,
     "flux": install_flux,
     "ready": ready_for_pods,
-    "carriers": carriers,
+    "serve": wait_git,
     "restore": rescue.put_back,
-    "deliver": deliver,
+    "deliver": deliver_to_new,
     "settle": settle,
 }
 

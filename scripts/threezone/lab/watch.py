@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from threezone.errors import ClusterError, CommandFailed, DeliveryError, RouteError, ThreezoneError
 from threezone.events import muted
-from threezone.gitops import repository, server
+from threezone.gitops import flux, repository, server
 from threezone.gitops.repository import FOREVER, Rejected
 from threezone.gitops.watch import Tip
 from threezone.lab import steps
@@ -46,6 +46,7 @@ def attempt(session: Session, sha: str, *, force: bool = False) -> Attempt:
     try:
         with muted():
             commit = repository.head(session.lab.root, session.lab.settings.gitops.path, sha)
+            flux.require(flux.observe(session.api))
             steps.push(session, commit, force=force)
             pushed = time.monotonic() - began
             steps.reconcile(session, commit)

@@ -281,6 +281,30 @@ def test_a_flux_that_does_not_know_the_switch_is_left_as_it_is() -> None:
     assert flux_manifests.impatient(old) == old
 
 
+PROBE = """\
+        readinessProbe:
+          httpGet:
+            path: /readyz
+            port: healthz
+        resources: {}
+"""
+
+
+def test_each_controller_is_asked_every_second_whether_it_serves() -> None:
+    manifest = CONTROLLER.format(name="source-controller", version="v2.7.3") + PROBE
+    (made,) = flux_manifests.parse(flux_manifests.impatient(manifest))
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    assert container["readinessProbe"] == {"periodSeconds": 1, "httpGet": {"path": "/readyz", "port": "healthz"}}
+    assert container["resources"] == {}
+
+
+def test_a_period_of_flux_s_own_is_left_to_it() -> None:
+    own = CONTROLLER.format(name="source-controller", version="v2.7.3") + PROBE.replace(
+        "          httpGet:", "          periodSeconds: 5\n          httpGet:"
+    )
+    assert flux_manifests.impatient(own) == own
+
+
 def args(deployment: Json) -> list[str]:
     found: list[str] = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     return found

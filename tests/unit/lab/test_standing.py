@@ -113,7 +113,7 @@ def test_a_recreate_lists_the_losses_then_asks_then_makes_it_anew(monkeypatch: p
     assert "networking.apiServerPort" in actions[2].sentence
     assert actions[2].command == "kind delete cluster --name lab"
     whole = keys(lab_plan.up(session(OTHER).lab, seen(CONFIG), actions))
-    assert whole[4:] == ["connect", "git", "flux", "ready", "carriers", "restore", "deliver", "settle"]
+    assert whole[4:] == ["connect", "git", "flux", "ready", "serve", "restore", "deliver", "settle"]
 
 
 def test_what_cannot_be_seen_is_not_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_what_cannot_be_seen_is_not_thrown_away(monkeypatch: pytest.MonkeyPatch)
 def test_a_rescue_that_waits_is_put_back_into_a_lab_that_is_well() -> None:
     well = replace(seen(CONFIG), git_serves=True)
     found = keys(lab_plan.up(session(CONFIG).lab, well, (), ["lab", "team"]))
-    assert [key for key in found if key != "flux"][:4] == ["git", "carriers", "restore", "deliver"]
+    assert [key for key in found if key != "flux"][:4] == ["git", "serve", "restore", "deliver"]
     assert "restore" not in keys(lab_plan.up(session(CONFIG).lab, well, ()))
 
 
