@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -160,18 +162,24 @@ def load_images(session: Session, wanted: Sequence[Image], fix: str = PULLED) ->
     load(session.tools["kind"], cluster, nodes, wanted)
 
 
+@functools.cache
+def flux_objects(program: Path, components: tuple[str, ...]) -> list[Json]:
+    """The objects that the CLI carries for these components."""
+    return flux_manifests.parse(flux_manifests.export(program, components, flux.NAMESPACE))
+
+
 def plan_flux(session: Session, asked: Sequence[str] = ()) -> tuple[flux_installation.Plan, list[Json]]:
     """What installs the asked components (none: those that run, or the channel's), and the objects that it applies."""
     seen = flux_installation.observe(session.api)
     components = flux_installation.choose(asked, session.channel, seen)
-    objects = flux_manifests.parse(flux_manifests.export(session.tools["flux"], components, flux.NAMESPACE))
+    objects = flux_objects(session.tools["flux"], components)
     changes = flux_manifests.changes(session.api, objects) if seen else ()
     version = flux_manifests.version(objects)
     return flux_installation.plan(seen, flux.NAMESPACE, version, components, changes), objects
 
 
 def install_flux(session: Session) -> None:
-    """Install the components that run, or the channel's; nothing is waited for. Raises Declined for a Flux of others."""
+    """Apply the components that run, or the channel's, and wait for none. Raises Declined for a Flux of others."""
     plan, objects = plan_flux(session)
     if asking := [action for action in plan.actions if action.asks]:
         raise Declined(f"left alone, for it needs a yes: {asking[0].sentence}", fix="./run invoke flux.install --yes")
@@ -360,11 +368,15 @@ STEPS: dict[str, Callable[[Session], object]] = {
 
 def apply(session: Session, actions: Sequence[Action]) -> None:
     """Carry out a plan in its order. Actions without a step of their own (announcements) are only said."""
-    for action in actions:
-        if action.key in STEPS:
-            STEPS[action.key](session)
-        else:
-            note(action.sentence)
+    with ThreadPoolExecutor(1) as beside:
+        for action in actions:
+            if action.key == "create" and any(later.key == "flux" for later in actions):
+                # It asks no cluster and takes a second: there is one to spare while kind works.
+                beside.submit(flux_objects, session.tools["flux"], flux_installation.choose((), session.channel, None))
+            if action.key in STEPS:
+                STEPS[action.key](session)
+            else:
+                note(action.sentence)
 
 
 def answer(session: Session) -> str:
