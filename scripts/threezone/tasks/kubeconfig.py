@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import Context
 
-from threezone.tasks.edge import emit, say, table, task
+from threezone.tasks.edge import as_started, emit, say, table, task
 from threezone.tasks.lab import NAME
 
 
@@ -21,17 +21,28 @@ def chosen_cluster(name: str) -> str:
         "server": "try this address alone instead of looking for one: https://HOST:PORT",
         "tls-server-name": "the name in the server's certificate, if not the address's host (kind's has localhost)",
         "break-lock": "remove the lock that a killed kubectl left on your kubeconfig, and go on",
+        "if-running": "for a container's start: a cluster that is not there, or stopped, is told and is no failure",
     }
 )
-def connect(c: Context, name: str = "", server: str = "", tls_server_name: str = "", break_lock: bool = False) -> None:
+def connect(
+    c: Context,
+    *,
+    name: str = "",
+    server: str = "",
+    tls_server_name: str = "",
+    break_lock: bool = False,
+    if_running: bool = False,
+) -> None:
     """Prove a way to the cluster's API from here and write it into your kubeconfig; the same command repairs an entry.
 
     From the host that is the published port on 127.0.0.1; from a container with the engine's socket it is kind's
     network, which the container then joins; to an engine on another machine it is a tunnel. Without an engine the way
     in your own entry is repaired. The certificate is verified on every way. Other entries stay untouched.
-    Exit code 4: the cluster is gone or stopped. 5: no way is proved; every way that was tried is explained.
+    Exit code 4: the cluster is gone or stopped (0 with --if-running). 5: no way is proved; every way that was tried is
+    explained.
     """
     from threezone.cluster.known import look
+    from threezone.errors import ClusterError
     from threezone.events import note, step
     from threezone.kubeconfig import store
     from threezone.lab.connection import connect as prove_and_write
@@ -42,9 +53,18 @@ def connect(c: Context, name: str = "", server: str = "", tls_server_name: str =
         for sentence in store.break_lock():
             note(sentence)
     with step(f"prove a route to the cluster {cluster}") as running:
-        connected = prove_and_write(look(cluster), by_hand=by_hand)
-        running.result = f"{connected.server} in {connected.seconds:.2f} s"
-    say(connected.sentence)
+        known = look(cluster)
+        try:
+            connected = prove_and_write(known, by_hand=by_hand)
+        except ClusterError as error:
+            if not (if_running and known.missing):
+                raise
+            running.result = "nothing to connect to"
+            told = f"nothing to connect to: {error.message}\nbring it up: {error.fix}"
+        else:
+            running.result = f"{connected.server} in {connected.seconds:.2f} s"
+            told = connected.sentence
+    say(as_started(told))
 
 
 def given(server: str, tls_server_name: str) -> tuple[str, str] | None:

@@ -21,20 +21,26 @@ MISMATCH = 7  # as errors.ToolError: a program could not be verified
     help={
         "name": "kind, kubectl or flux; repeatable (default: all)",
         "channel": "auto, release (download) or source (build); default: threezone.channel of invoke.yaml",
+        "shell": "make them ready for your shells: links in ~/.local/bin, completions for bash",
         "json": "the result as JSON on stdout",
     },
 )
-def install(c: Context, name: list[str], channel: str = "", json: bool = False) -> None:
+def install(c: Context, name: list[str], channel: str = "", shell: bool = False, json: bool = False) -> None:
     """Install kind, kubectl and flux where they are missing.
 
     A suitable program on PATH is used as it is. Otherwise the release is downloaded and compared with its pinned
-    checksum, or, where the release hosts cannot be reached, built from Go modules. Nothing outside the cache changes.
+    checksum, or, where the release hosts cannot be reached, built from Go modules. Nothing outside the cache changes,
+    unless --shell asks for links and completions in your ~/.local.
     """
     from threezone import settings
     from threezone.tools import install as tools
 
     root = settings.find_root()
     made = tools.ensure(name or tools.NAMES, _channel(channel), root)
+    if shell:
+        from threezone.tools.shell import prepare
+
+        prepare(made)
     if json:
         emit([_plain(tool) for tool in made.values()])
     else:

@@ -107,3 +107,13 @@ def test_where_nothing_knows_the_cluster_it_says_what_would_help(config: Path) -
     assert "nothing here knows the cluster kind" in done.stderr
     assert "kubeconfig.export" in done.stderr
     assert not config.exists()
+
+
+def test_when_a_container_starts_a_broken_way_is_no_cluster_that_is_merely_down(
+    config: Path, pki: Pki, closed: int
+) -> None:
+    config.write_text(pki.kubeconfig(f"https://127.0.0.1:{closed}"))
+    server = f"https://127.0.0.1:{closed}"
+    assert invoke("kubeconfig.connect", "--name", "kind", "--if-running", "--server", server).exit_code == 5
+    config.unlink()
+    assert invoke("kubeconfig.connect", "--name", "kind", "--if-running").exit_code == 2
