@@ -8,6 +8,7 @@ npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolv
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from threezone import process
 from threezone.tools import cache, golang
 
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"  # Node brings its own list; a company's authority is in this one
 LOCKS = Path(__file__).with_name("node")
 WHEEL = "22.20.0"
 WHEEL_SUMS = (
@@ -35,7 +37,8 @@ def command(name: str) -> list[str | Path]:
             shutil.copyfile(file, into / file.name)
         quiet = ["--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
         argv: list[str | Path] = [runtime, _npm(runtime), "ci", "--ignore-scripts", *quiet, f"--cache={into / '.npm'}"]
-        process.run(argv, cwd=into, timeout=600)
+        trusted = os.environ.get("NODE_EXTRA_CA_CERTS") or AUTHORITIES
+        process.run(argv, cwd=into, timeout=600, env={"NODE_EXTRA_CA_CERTS": trusted})
         shutil.rmtree(into / ".npm", ignore_errors=True)
 
     key = cache.key(name, lock.read_text(), WHEEL, platform.machine())
