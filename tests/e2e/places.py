@@ -107,8 +107,12 @@ def start(project: Project, name: str, *options: str, socket: bool = True, netwo
 
 def build_image(image: str, recipe: Path) -> None:
     """Build one of the images of these tests, on the base that the channel has."""
-    under = base.ensure() if reach.resolve_channel("auto") == "source" else images().base.release
-    process.run(["docker", "build", "--tag", image, "--build-arg", f"BASE={under}", recipe], timeout=900)
+    process.run(["docker", "build", "--tag", image, "--build-arg", f"BASE={base_image()}", recipe], timeout=900)
+
+
+def base_image() -> str:
+    """The Debian that the channel has."""
+    return base.ensure() if reach.resolve_channel("auto") == "source" else images().base.release
 
 
 def holds(stand: Project | Place, context: str, *options: str) -> None:

@@ -11,6 +11,7 @@ ELSEWHERE = {
     "./run nox": "this is what runs here",
     "$EDITOR local/gitops/apps/hello/index.html": "the tests write the file",
     "pip install ../threezone": "tests/integration/frame/test_adoption.py",
+    "devcontainer up --workspace-folder .": "tests/e2e/test_4_devcontainer.py",
 }
 
 
