@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.devcontainer import NO_CLUSTER, USER, Devcontainer, belongs_to, prepare, read
+from tests.e2e.places import base_image
 from tests.e2e.project import ROOT, Project, free_port
 
 from threezone import process
@@ -81,6 +82,12 @@ def test_its_way_stands_in_a_file_of_its_own(opened: Devcontainer) -> None:
     assert (kube / "config").read_bytes() == opened.project.kubeconfig.read_bytes(), "the host's is as it was"
     assert f"https://{NAME}-control-plane:6443" in (kube / "devcontainer").read_text()
     assert ((kube / "devcontainer").stat().st_mode & 0o777, (kube / "devcontainer").stat().st_uid) == (0o600, USER)
+
+
+def test_a_path_of_the_workspace_means_the_same_to_the_engine(opened: Devcontainer) -> None:
+    file = opened.project.root / "tasks.py"
+    shown = opened.run("docker", "run", "--rm", f"--volume={file}:/seen:ro", base_image(), "cat", "/seen").stdout
+    assert shown == file.read_text()
 
 
 def test_in_there_a_commit_alone_creates_and_destroys(opened: Devcontainer) -> None:
