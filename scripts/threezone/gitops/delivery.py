@@ -156,9 +156,9 @@ def _delete(api: Api, collection: str, path: str, seconds: float) -> None:
     )
 
 
-def observe(api: Api, name: str) -> Delivery | None:
+def observe(api: Api, at: Target) -> Delivery | None:
     """The lab's delivery as Flux reports it, or None when it is not declared."""
-    source, applied = api.get(f"{SOURCES}/{name}"), api.get(f"{KUSTOMIZATIONS}/{name}")
+    source, applied = (api.get(path) for path in at.paths)
     return read(source, applied) if source and applied else None
 
 

@@ -55,7 +55,12 @@ def _tagged(name: str) -> str:
 
 def into_nodes(session: Session, names: Sequence[str], archives: Sequence[Path]) -> tuple[Image, ...]:
     """Load them into every node of the session's cluster that lacks any. Returns what was loaded."""
-    cluster = session.lab.name
+    cluster = session.kind_cluster
+    if not cluster:
+        raise UsageError(
+            f"the nodes of {session.lab.called} are no nodes of kind's on the engine here: they get no image from it",
+            fix="push the image to a registry that the cluster pulls from",
+        )
     nodes = [node for node in kind.nodes(cluster) if node.role in ("control-plane", "worker")]
     if not nodes:
         raise ClusterError(f"there is no cluster named {cluster}", fix=f"./run invoke cluster.create --name {cluster}")

@@ -20,7 +20,7 @@ from threezone.kube.waiting import condition, look
 from threezone.kubeconfig import document
 from threezone.settings import App, Settings
 from threezone.zones.connect import Current
-from threezone.zones.connect import current as entry_of
+from threezone.zones.connect import find as entry_of
 from threezone.zones.trust import trust
 
 ALL_DEPLOYMENTS = "/apis/apps/v1/deployments"
@@ -40,6 +40,11 @@ class Lab:
     def context(self) -> str:
         """The kubeconfig context of the cluster, as kind names it, or the foreign one."""
         return self.foreign or f"kind-{self.name}"
+
+    @property
+    def called(self) -> str:
+        """The cluster's name for a person: kind's, or the foreign context."""
+        return self.foreign or self.name
 
     @property
     def key(self) -> str:
@@ -102,12 +107,12 @@ class Seen:
 def observe(lab: Lab) -> Seen:
     """Look at everything at once. Never changes anything; trouble is part of the answer."""
     with ThreadPoolExecutor(4) as pool:
-        containers = pool.submit(kind.nodes, lab.name)
+        containers = pool.submit(_nodes, lab)
         head = pool.submit(repository.head, lab.root, lab.settings.gitops.path)
         api = _connect(lab)
         try:
             seen = _containers(containers.result)
-            facts = _ask(api, lab, seen[0]) if api is not None and seen[0] else {}
+            facts = _ask(api, lab, seen[0]) if api is not None and (seen[0] or lab.foreign) else {}
         finally:
             if api is not None:
                 api.close()
@@ -126,12 +131,17 @@ def observe(lab: Lab) -> Seen:
 
 def current(lab: Lab) -> tuple[str, str] | None:
     """The user's kubeconfig entry for the lab: its server and TLS server name."""
-    entry = entry_of(lab.name)
+    entry = entry_of(lab.context)
     return (entry.server, entry.tls_server_name) if entry else None
 
 
+def _nodes(lab: Lab) -> tuple[kind.Node, ...]:
+    """The engine's containers; a cluster that is not ours is asked for its nodes by its API alone."""
+    return () if lab.foreign else kind.nodes(lab.name)
+
+
 def _connect(lab: Lab) -> Api | None:
-    entry = entry_of(lab.name)
+    entry = entry_of(lab.context)
     return api_of(entry) if entry else None
 
 
@@ -165,7 +175,7 @@ def _ask(api: Api, lab: Lab, containers: Sequence[kind.Node]) -> dict[str, objec
         kubernetes = str((api.get("/version") or {}).get("gitVersion", ""))
         nodes = (api.get(NODES) or {}).get("items") or []
         deployments = (api.get(ALL_DEPLOYMENTS) or {}).get("items") or []
-        delivered = delivery.observe(api, lab.settings.gitops.repository)
+        delivered = delivery.observe(api, lab.delivery)
         not_back = _not_back(api, containers)
     except ThreezoneError as error:
         return {"unreachable": str(getattr(error, "evidence", "") or error)}

@@ -24,13 +24,14 @@ def collect(lab: Lab) -> dict[str, Any]:
             "cgroup": engine.cgroup,
         },
         "cluster": {
-            "name": lab.name,
+            "name": lab.called,
+            "adopted": bool(lab.foreign),
             "kubernetes": seen.kubernetes or None,
             "nodes": [asdict(node) | {"ready": node.ready and node.name not in seen.stopped} for node in seen.nodes],
             "stopped": list(seen.stopped),
             "answers": bool(seen.nodes),
             "ready": seen.nodes_ready,
-            "why": why(seen),
+            "why": why(seen, adopted=bool(lab.foreign)),
             "skew": list(versions.seen_apart(lab, seen)),
         },
         "kubeconfig": {
@@ -52,10 +53,14 @@ def collect(lab: Lab) -> dict[str, Any]:
     }
 
 
-def why(seen: Seen) -> str | None:
+def why(seen: Seen, *, adopted: bool = False) -> str | None:
     """Why the cluster is not ready, in one sentence; None when it is."""
     if seen.nodes_ready:
         return None
+    return seen.unreachable or _not_ready(seen) if adopted else _why_ours(seen)  # no engine is asked for its nodes
+
+
+def _why_ours(seen: Seen) -> str:
     if seen.engine_trouble is not None:
         return seen.engine_trouble.message
     if not seen.containers:
@@ -101,12 +106,16 @@ def rows(status: dict[str, Any]) -> list[list[str]]:
         ["PART", "READY", "WHAT"],
         ["zone", "", status["zone"]],
         ["engine", _yes(engine["state"] == "ok"), f"{engine['version'] or engine['state']} at {engine['endpoint']}"],
-        ["cluster", _yes(cluster["ready"]), f"{cluster['name']}: {nodes or cluster['why']}"],
+        ["cluster", _yes(cluster["ready"]), f"{_called(cluster)}: {nodes or cluster['why']}"],
         ["kubeconfig", _yes(bool(kubeconfig["server"])), f"{kubeconfig['server'] or 'no entry'}{tls}"],
         ["flux", _yes(flux["ready"]), f"{flux['version'] or absent} {parts}".strip()],
         ["gitops", _yes(gitops["ready"]), f"{gitops['revision'] or nothing}{behind}"],
         *(["notice", "", sentence] for sentence in cluster["skew"]),
     ]
+
+
+def _called(cluster: dict[str, Any]) -> str:
+    return f"{cluster['name']}, adopted" if cluster["adopted"] else str(cluster["name"])
 
 
 def _state(node: dict[str, Any], cluster: dict[str, Any]) -> str:

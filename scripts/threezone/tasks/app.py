@@ -21,7 +21,7 @@ def deploy(c: Context, name: str = "", path: str = "", channel: str = "") -> Non
 
     from threezone.lab import sample, steps
 
-    at = session(name, channel)
+    at = session(name, channel, "")
     sample.deploy(at, Path(path) if path else at.lab.root / sample.PATH)
     say(steps.answer(at))
 
@@ -38,7 +38,7 @@ def open_(c: Context, name: str = "", port: int = 0, once: bool = False) -> None
     """Open the sample app on a loopback port until Ctrl-C; --once prints its answer and returns."""
     from threezone.lab import steps
 
-    at = session(name)
+    at = session(name, context="")
     say(steps.answer(at))
     if not once:
         steps.open_app(at, port, lambda address: say(f"http://{address}/ until Ctrl-C"))

@@ -55,7 +55,7 @@ def create(
         feature_gate=feature_gate,
         set_=set_,
     )
-    at = session(name, channel, **options)
+    at = session(name, channel, own=True, **options)
     at.retain = retain
     actions = up.cluster_plan(at, recreate=recreate)
     if dry_run:
@@ -106,7 +106,7 @@ def plan(
         feature_gate=feature_gate,
         set_=set_,
     )
-    seen = report(session(name, **options))
+    seen = report(session(name, own=True, **options))
     if json:
         emit(seen.data)
     else:
@@ -137,7 +137,7 @@ def delete(c: Context, name: list[str], all: bool = False, yes: bool = False) ->
     if all and name:
         raise UsageError("--all and --name exclude each other", fix="leave one of them out")
     names = leftovers.owners() if all else tuple(dict.fromkeys(name)) or ("",)
-    planned = down.several([session(each) for each in names])
+    planned = down.several([session(each, own=True) for each in names])
     consent([action for _, actions in planned for action in actions], yes=yes)
     for at, actions in planned:
         down.apply(at, actions)
@@ -182,21 +182,25 @@ def status(c: Context, name: str = "", json: bool = False) -> None:
     from threezone.errors import ClusterError
     from threezone.lab import status as room
 
-    at = session(name)
+    at = session(name, context="")
     seen = room.collect(at.lab)["cluster"]
     if json:
         emit(seen)
     else:
         lines = [["CONTAINER", "ROLE", "STATE", "KUBERNETES", "READY"]]
         by_name = {node["name"]: node for node in seen["nodes"]}
-        for node in kind.nodes(at.lab.name):
+        for node in () if at.lab.foreign else kind.nodes(at.lab.name):
             of_api = by_name.get(node.name, {"version": "-", "ready": False})
             ready = "-" if node.role not in ("control-plane", "worker") else ("yes" if of_api["ready"] else "no")
             lines.append([node.name, node.role, node.state, of_api["version"], ready])
+        if at.lab.foreign:  # the engine is not asked for its containers
+            ready_words = {True: "yes", False: "no"}
+            lines.extend([n["name"], "-", "-", n["version"], ready_words[n["ready"]]] for n in seen["nodes"])
         if len(lines) > 1:
             say(table(lines))
     if not seen["ready"]:
-        raise ClusterError(f"the cluster {at.lab.name} is not ready: {seen['why']}", fix="./run invoke up")
+        fix = "./run invoke kubeconfig.connect" if at.lab.foreign else "./run invoke up"
+        raise ClusterError(f"the cluster {at.lab.called} is not ready: {seen['why']}", fix=fix)
 
 
 @task(
@@ -209,7 +213,7 @@ def stop(c: Context, name: str = "", grace: int = 5) -> None:
     """Stop the cluster's nodes and keep all that is in them; cluster.start, or up, brings them back."""
     from threezone.cluster import lifecycle, stopping
 
-    at = session(name)
+    at = session(name, own=True)
     seen = lifecycle.observe(at.lab.name)
     if not stopping.plan(seen):
         say(f"the cluster {at.lab.name} is stopped; nothing to do")
@@ -223,7 +227,7 @@ def start(c: Context, name: str = "") -> None:
     """Start a stopped cluster, repair one whose node or engine was restarted, and wait until every pod is Ready."""
     from threezone.lab import restart
 
-    at = session(name)
+    at = session(name, own=True)
     stuck = restart.bring_back(at)
     if stuck is None:
         say(f"the cluster {at.lab.name} is ready; nothing to do")
@@ -241,7 +245,7 @@ def inspect(c: Context, name: str = "", json: bool = False) -> None:
     from threezone.cluster import kind
     from threezone.errors import ClusterError
 
-    at = session(name)
+    at = session(name, own=True)
     nodes = kind.nodes(at.lab.name)
     if not nodes:
         raise ClusterError(f"there is no cluster named {at.lab.name}", fix="./run invoke cluster.list")
@@ -268,8 +272,67 @@ def logs(c: Context, name: str = "", output: str = "") -> None:
     from threezone.errors import ClusterError
     from threezone.lab import logs as room
 
-    at = session(name)
+    at = session(name, own=True)
     if not kind.nodes(at.lab.name):
         raise ClusterError(f"there is no cluster named {at.lab.name}", fix="./run invoke cluster.list")
     made = room.collect(at, output)
     say("\n".join([str(made.path), *(f"not to be had: {line}" for line in made.missing)]))
+
+
+@task(
+    help={
+        "context": "the kubeconfig context of the cluster: docker-desktop, or any other",
+        "server": "take this address to it instead of looking for one: https://HOST:PORT",
+        "tls-server-name": "the name in the server's certificate, if not the address's host",
+        "remove": "give the adopted cluster back: its kubeconfig entry is as it was",
+        "dry-run": "print the plan and change nothing",
+        "yes": YES,
+    }
+)
+def adopt(  # noqa: PLR0917  every option of a task is a parameter
+    c: Context,
+    context: str = "",
+    server: str = "",
+    tls_server_name: str = "",
+    remove: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
+) -> None:
+    """Work with a cluster that is there already, such as Docker Desktop's own, as the lab of this project.
+
+    From then on status, flux.*, gitops.*, app.* and addon.* mean that cluster, without --context. It is never created,
+    started, stopped or deleted. The entry is proved first; where it does not lead there from here (the name
+    kubernetes.docker.internal in a container), another way is looked for, proved, and written after a question.
+    Without options: what is adopted. Exit code 5: no way leads there; each that was tried is explained.
+    """
+    from threezone import adopted
+    from threezone.errors import UsageError
+    from threezone.events import step
+    from threezone.lab import adoption
+    from threezone.plan import describe
+    from threezone.settings import find_root
+    from threezone.tasks.kubeconfig import given
+
+    root = find_root()
+    if remove:
+        say(as_started("\n".join(adoption.release(root))))
+        return
+    held = adopted.context(root)
+    if not context:
+        if server:
+            raise UsageError("--server belongs to a context", fix="add --context NAME")
+        say(f"adopted: {held}" if held else "no cluster is adopted here; cluster.adopt --context NAME adopts one")
+        return
+    by_hand = given(server, tls_server_name)
+    entry = adoption.entry_of(context)
+    adoption.require_foreign(context)
+    with step(f"prove a way to the cluster of the context {context}") as running:
+        found = adoption.observe(entry, by_hand)
+        running.result = found.sentence
+    actions = adoption.plan(root, found)
+    if dry_run:
+        say(as_started(describe(actions)))
+        return
+    consent(actions, yes=yes)
+    done = adoption.apply(root, found, actions)
+    say(f"{context} is adopted: {done.sentence}" + ("" if actions else "; nothing to do"))

@@ -55,11 +55,11 @@ def load(c: Context, images: str, archive: list[str], name: str = "", channel: s
 
     wanted = [each.strip() for each in images.split(",") if each.strip()]
     files = [each for each in wanted if each.endswith((".tar", ".tar.gz", ".tgz"))]
-    at = session(name, channel)
+    at = session(name, channel, "")
     names = [each for each in wanted if each not in files]
     loaded = room.into_nodes(at, names, [Path(file) for file in (*files, *archive)])
     told = ", ".join(image.reference for image in loaded)
-    say(f"loaded into {at.lab.name}: {told}" if loaded else f"nothing to do: every node of {at.lab.name} has them")
+    say(f"loaded into {at.lab.called}: {told}" if loaded else f"nothing to do: every node of {at.lab.called} has them")
 
 
 @task(

@@ -9,10 +9,22 @@ from threezone.tasks.lab import NAME
 
 
 def chosen_cluster(name: str) -> str:
-    """The cluster that an option names, else the one that the settings name. Raises UsageError for a bad name."""
-    from threezone import settings
+    """The cluster of kind's that an option names, else the one that the settings name.
 
+    Raises UsageError for a bad name, ClusterError where another cluster is adopted and no name is given.
+    """
+    from threezone import adopted, settings
+
+    if not name:
+        adopted.refuse(settings.find_root())
     return settings.cluster_name(name or settings.load(settings.find_root()).cluster.name)
+
+
+def adopted_context(name: str) -> str:
+    """The adopted context, where no cluster is named; "" when there is none."""
+    from threezone import adopted, settings
+
+    return "" if name else adopted.context(settings.find_root())
 
 
 @task(
@@ -47,11 +59,14 @@ def connect(
     from threezone.kubeconfig import store
     from threezone.lab.connection import connect as prove_and_write
 
-    cluster = chosen_cluster(name)
     by_hand = given(server, tls_server_name)
     if break_lock:
         for sentence in store.break_lock():
             note(sentence)
+    if held := adopted_context(name):
+        _reconnect(held, by_hand)
+        return
+    cluster = chosen_cluster(name)
     with step(f"prove a route to the cluster {cluster}") as running:
         known = look(cluster)
         try:
@@ -65,6 +80,21 @@ def connect(
             running.result = f"{connected.server} in {connected.seconds:.2f} s"
             told = connected.sentence
     say(as_started(told))
+
+
+def _reconnect(context: str, by_hand: tuple[str, str] | None) -> None:
+    """The adopted cluster's way, proved again; its yes was given when it was adopted."""
+    from threezone.events import step
+    from threezone.lab import adoption
+    from threezone.settings import find_root
+
+    root = find_root()
+    with step(f"prove a way to the cluster of the context {context}") as running:
+        found = adoption.observe(adoption.entry_of(context), by_hand)
+        actions = adoption.plan(root, found)
+        done = adoption.apply(root, found, actions)
+        running.result = done.sentence
+    say(f"{done.sentence}; context {context} {'written' if actions else 'unchanged'}")
 
 
 def given(server: str, tls_server_name: str) -> tuple[str, str] | None:
@@ -91,14 +121,15 @@ def given(server: str, tls_server_name: str) -> tuple[str, str] | None:
 def show(c: Context, name: str = "", json: bool = False) -> None:
     """Show the cluster's entry in your kubeconfig: address, TLS name, CA fingerprint, kind of login; never a key."""
     from threezone.errors import UsageError
-    from threezone.zones.connect import current, describe
+    from threezone.zones.connect import describe, find
 
-    cluster = chosen_cluster(name)
-    entry = current(cluster)
+    held = adopted_context(name)
+    cluster = held or chosen_cluster(name)
+    entry = find(held or f"kind-{cluster}")
     if entry is None:
         raise UsageError(
             f"your kubeconfig has no entry for the cluster {cluster}",
-            fix=f"./run invoke kubeconfig.connect --name {cluster}",
+            fix="kubectl config get-contexts" if held else f"./run invoke kubeconfig.connect --name {cluster}",
         )
     seen = describe(entry)
     if json:
@@ -130,7 +161,7 @@ def check(c: Context, name: str = "", context: str = "", json: bool = False) -> 
 
     if name and context:
         raise UsageError("--name and --context both name an entry; give one of them")
-    found = look_and_prove(context or f"kind-{chosen_cluster(name)}")
+    found = look_and_prove(context or adopted_context(name) or f"kind-{chosen_cluster(name)}")
     if json:
         emit(found.data())
         if found.error:

@@ -62,16 +62,27 @@ def declaring(
 
 
 def session(
-    name: str = "", channel: str = "", context: str = "", *, config: str = "", kubernetes: str = "", flags: Any = None
+    name: str = "",
+    channel: str = "",
+    context: str | None = None,
+    *,
+    own: bool = False,
+    config: str = "",
+    kubernetes: str = "",
+    flags: Any = None,
 ) -> Any:
-    """The session that tasks work in, from settings and options; `context` is one of a cluster that is not ours."""
+    """The session that tasks work in, from settings and options.
+
+    `context` is one of a cluster that is not ours. "" is the adopted one, where there is one and no name is given; None
+    is for tasks that have to do with no such cluster, and `own` for those that refuse to work on an adopted one.
+    """
     import re
     from pathlib import Path
     from typing import cast, get_args
 
     import msgspec
 
-    from threezone import settings
+    from threezone import adopted, settings
     from threezone.errors import UsageError
     from threezone.lab.observe import Lab
     from threezone.lab.session import Session
@@ -84,10 +95,14 @@ def session(
         raise UsageError("a cluster is named by --name or by --context, not by both", fix="leave one of them out")
     if kubernetes and not re.fullmatch(f"v?({settings.VERSION})", kubernetes):
         raise UsageError(f"--kubernetes {kubernetes}: expected a version such as 1.35 or 1.35.0")
+    if own and not name:
+        adopted.refuse(root)
+    if context == "" and not name:
+        context = adopted.context(root)
     wanted = (("config", config and str(Path.cwd() / config)), ("kubernetes", kubernetes.removeprefix("v")))
     changed = {key: value for key, value in wanted if value}
     chosen = msgspec.structs.replace(chosen, cluster=msgspec.structs.replace(chosen.cluster, **changed))
-    lab = Lab(root, chosen, settings.cluster_name(name or chosen.cluster.name), context)
+    lab = Lab(root, chosen, settings.cluster_name(name or chosen.cluster.name), context or "")
     return Session(lab, cast("settings.Channel", channel) if channel else chosen.channel, flags)
 
 
@@ -151,7 +166,7 @@ def up(
         feature_gate=feature_gate,
         set_=set_,
     )
-    at = session(name, channel, **options)
+    at = session(name, channel, own=True, **options)
     plan = room.plan(at, recreate=recreate)
     if dry_run:
         say(as_started("\n".join(filter(None, (describe(plan.actions), plan.notice)))))
@@ -178,7 +193,7 @@ def down(c: Context, yes: bool = False, dry_run: bool = False, name: str = "", i
     from threezone.lab import rescue
     from threezone.plan import describe
 
-    at = session(name)
+    at = session(name, own=True)
     actions = (*room.plan(at), *(room.plan_images() if images else ()))
     if dry_run or not actions:
         say(describe(actions))
@@ -195,7 +210,7 @@ def status(c: Context, json: bool = False, name: str = "") -> None:
     """Show the lab as it is: zone, engine, cluster, kubeconfig, Flux and the delivered revision. Changes nothing."""
     from threezone.lab import status as room
 
-    seen = room.collect(session(name).lab)
+    seen = room.collect(session(name, context="").lab)
     if json:
         emit(seen)
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from invoke import Context
 
 from threezone.tasks.edge import as_started, emit, say, table, task
-from threezone.tasks.kubeconfig import chosen_cluster, given
+from threezone.tasks.kubeconfig import adopted_context, chosen_cluster, given
 from threezone.tasks.lab import NAME
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ def show(c: Context, name: str = "", json: bool = False) -> None:
     from threezone.zones import picture
     from threezone.zones.locate import locate
 
-    cluster = chosen_cluster(name)
+    held = adopted_context(name)
+    cluster = held.removeprefix("kind-") if held else chosen_cluster(name)
     engine = observe()
-    zone, facts = locate(engine), _facts(cluster, engine)
+    zone, facts = locate(engine), _facts(cluster, engine, held or f"kind-{cluster}")
     if json:
         emit({**asdict(zone), "facts": facts.data()})
         return
@@ -37,14 +38,14 @@ def show(c: Context, name: str = "", json: bool = False) -> None:
     say("\nevidence:\n" + "\n".join(f"  - {line}" for line in zone.evidence))
 
 
-def _facts(cluster: str, engine: Engine) -> Facts:
+def _facts(cluster: str, engine: Engine, context: str) -> Facts:
     from threezone.cluster import kind
     from threezone.errors import ThreezoneError
     from threezone.zones import picture
-    from threezone.zones.connect import current
+    from threezone.zones.connect import find
 
     nodes, nodes_why = tuple[picture.Node, ...](), "not known without an engine"
-    way, way_why = None, f"your kubeconfig has no entry kind-{cluster}"
+    way, way_why = None, f"your kubeconfig has no entry {context}"
     try:
         if engine.state == "ok":
             nodes = tuple(
@@ -57,7 +58,7 @@ def _facts(cluster: str, engine: Engine) -> Facts:
     except ThreezoneError as error:
         nodes_why = error.message
     try:
-        if entry := current(cluster):
+        if entry := find(context):
             way, way_why = picture.Way(entry.context, entry.server, entry.tls_server_name, entry.file), ""
     except ThreezoneError as error:
         way_why = error.message
@@ -89,8 +90,11 @@ def probe(c: Context, name: str = "", server: str = "", tls_server_name: str = "
     from threezone.zones.explain import explain, no_route
     from threezone.zones.proxies import proxied
 
-    cluster = chosen_cluster(name)
     by_hand = given(server, tls_server_name)
+    if held := adopted_context(name):
+        _probe_adopted(held, by_hand, json=json)
+        return
+    cluster = chosen_cluster(name)
     known, own = look(cluster), current(cluster)
     if known.trouble is not None and known.engine.state != "missing" and own is None:
         raise known.trouble
@@ -117,6 +121,27 @@ def probe(c: Context, name: str = "", server: str = "", tls_server_name: str = "
             if known.missing and known.trouble
             else no_route(cluster, found.zone, found.verdict).fix,
         )
+
+
+def _probe_adopted(context: str, by_hand: tuple[str, str] | None, *, json: bool) -> None:
+    import sys
+
+    from threezone.errors import RouteError
+    from threezone.lab import adoption
+    from threezone.zones import elsewhere
+    from threezone.zones.locate import locate
+
+    entry = adoption.entry_of(context)
+    found = elsewhere.probe(entry, locate(), by_hand)
+    data = found.data()
+    if json:
+        emit(data)
+    else:
+        say(_routes(data["routes"]))
+    if found.verdict.chosen is None:
+        if json:
+            sys.exit(RouteError.exit_code)
+        raise elsewhere.no_way(entry, found)
 
 
 def _routes(routes: list[dict[str, Any]]) -> str:

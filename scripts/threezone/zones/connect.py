@@ -210,7 +210,7 @@ def disconnect(name: str, *, zone: Zone | None = None) -> bool:
     """
     removed = store.update(lambda before: document.disown(before, f"kind-{name}"))
     closed = tunnels.close(name)
-    return _leave(name, zone or locate()) or removed or closed
+    return leave(name, zone or locate()) or removed or closed
 
 
 @dataclass(frozen=True)
@@ -351,7 +351,8 @@ def _prove_patiently(routes: tuple[Route, ...], credentials: Trust, patience: fl
     return verdict
 
 
-def _leave(name: str, zone: Zone) -> bool:
+def leave(name: str, zone: Zone) -> bool:
+    """Leave kind's network, where we joined it for the cluster `name` and none of ours needs it; else False."""
     if not zone.joined:
         return False
     # Another cluster of ours may be reached through the attachment; somebody else's does not count on it.

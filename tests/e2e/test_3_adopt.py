@@ -1,0 +1,105 @@
+"""`cluster.adopt`: a cluster that is there already as the lab of a project, on the host and in containers; and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from tests.e2e.places import Place, place
+from tests.e2e.project import BY_HAND, Project
+
+pytestmark = pytest.mark.timeout(3600)
+
+CONTEXT = f"kind-{BY_HAND}"
+NOWHERE = "kubernetes.docker.internal"  # what Docker Desktop writes for its own cluster
+KINDS = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,persistentvolumes"
+
+
+def everything(project: Project) -> set[str]:
+    """What can be left behind in a cluster outside of a namespace, and the namespaces themselves."""
+    listed = project.json("get", KINDS, context=CONTEXT)["items"]
+    return {f"{each['kind']} {each['metadata']['name']} {each['metadata']['uid']}" for each in listed}
+
+
+def entry(project: Project) -> dict[str, Any]:
+    found: dict[str, Any] = next(each["cluster"] for each in project.view()["clusters"] if each["name"] == CONTEXT)
+    return found
+
+
+def test_a_cluster_that_is_there_becomes_the_lab_and_is_given_back(project: Project, by_hand: str) -> None:
+    was, before = project.view(), everything(project)
+    port = urlsplit(entry(project)["server"]).port
+    kubectl = project.tool("kubectl")
+    project.run(kubectl, "config", "set-cluster", CONTEXT, f"--server=https://{NOWHERE}:{port}")
+    moved = project.view()
+    try:
+        asked = project.invoke("cluster.adopt", "--context", CONTEXT, check=False)
+        assert (asked.exit_code, "which does not lead there from here" in asked.stderr) == (8, True)
+        assert project.view() == moved, "nothing is written before the yes"
+        project.invoke("cluster.adopt", "--context", CONTEXT, "--yes")
+        assert "Ready" in project.kubectl("get", "nodes", context=CONTEXT).stdout
+
+        for task in ("up", "down", "cluster.create", "cluster.delete", "cluster.stop"):
+            refused = project.invoke(task, check=False)
+            assert (refused.exit_code, f"the context {CONTEXT} is adopted, not ours" in refused.stderr) == (4, True)
+        named = project.invoke("cluster.delete", "--name", by_hand, "--yes", check=False)
+        assert (named.exit_code, "was not made by threezone; it is left alone" in named.stderr) == (4, True)
+
+        project.invoke("flux.install", "--yes", timeout=1200)
+        project.invoke("gitops.serve", "--yes", timeout=1200)
+        sha = project.run("git", "rev-parse", "HEAD").stdout.strip()
+        assert f"@sha1:{sha}" in project.invoke("gitops.push").stdout
+        assert project.invoke("app.open", "--once").stdout.strip() == "Hello from a Git commit."
+        seen = json.loads(project.invoke("status", "--json").stdout)
+        assert (seen["cluster"]["name"], seen["cluster"]["adopted"], seen["cluster"]["ready"]) == (CONTEXT, True, True)
+        assert seen["gitops"]["revision"] == seen["gitops"]["wanted"]
+        assert "yes" in project.invoke("cluster.status").stdout
+
+        told = project.invoke("cluster.adopt", "--remove").stdout
+        assert f"gitops.serve --remove --context {CONTEXT}" in told
+        assert f"flux.uninstall --context {CONTEXT}" in told
+        assert project.view() == moved, "the entry is as it was before the adoption"
+    finally:
+        project.invoke("cluster.adopt", "--remove")
+        project.run(kubectl, "config", "set-cluster", CONTEXT, f"--server=https://127.0.0.1:{port}")
+        project.invoke("gitops.serve", "--remove", "--yes", "--context", CONTEXT, check=False)
+        project.invoke("flux.uninstall", "--yes", "--context", CONTEXT, check=False)
+    assert everything(project) == before
+    assert project.view() == was
+    assert not (project.state / "adopted").exists()
+
+
+def moved_to_desktop(project: Project, context: str) -> str:
+    """The kubeconfig of the cluster made by hand, as Docker Desktop would write it."""
+    text = project.run(project.tool("kind"), "get", "kubeconfig", "--name", BY_HAND).stdout
+    return text.replace(CONTEXT, context).replace("https://127.0.0.1:", f"https://{NOWHERE}:")
+
+
+def give(stand: Place, name: str, text: str) -> None:
+    stand.run("sh", "-c", f"umask 077; mkdir -p /root/{name}; cat > /root/{name}/config", stdin=text)
+
+
+def test_in_a_container_the_name_is_explained(project: Project, by_hand: str, places: None) -> None:  # noqa: ARG001
+    with place(project, "adopt-alone", socket=False) as stand:
+        give(stand, "adopt-alone", moved_to_desktop(project, "docker-desktop"))
+        refused = stand.invoke("cluster.adopt", "--context", "docker-desktop", "--yes", check=False)
+        words = " ".join(refused.stderr.replace("|", " ").split())
+        assert refused.exit_code == 5, refused.stderr
+        assert f"Could not resolve host: {NOWHERE}" in words
+        assert "Only Docker Desktop knows that name, not the resolver of this container" in words
+        assert "--add-host=host.docker.internal:host-gateway" in words
+        assert stand.entry("docker-desktop")["server"].startswith(f"https://{NOWHERE}:")
+
+
+def test_in_a_container_with_the_socket_the_name_is_replaced(project: Project, by_hand: str, places: None) -> None:  # noqa: ARG001
+    with place(project, "adopt-socket") as stand:
+        give(stand, "adopt-socket", moved_to_desktop(project, CONTEXT))
+        stand.invoke("cluster.adopt", "--context", CONTEXT, "--yes")
+        assert stand.entry(CONTEXT)["server"] == f"https://{by_hand}-control-plane:6443"
+        assert " Ready " in stand.kubectl("get", "nodes", context=CONTEXT).stdout
+        assert "kind" in stand.networks()
+        stand.invoke("cluster.adopt", "--remove")
+        assert stand.entry(CONTEXT)["server"].startswith(f"https://{NOWHERE}:")
+        assert stand.networks() == {"bridge"}
