@@ -15,11 +15,12 @@ from threezone.events import note
 from threezone.gitops import flux_installation, server
 from threezone.kube.client import Api
 from threezone.kubeconfig import document, store
+from threezone.lab import proxy
 from threezone.lab.observe import api_of
 from threezone.lab.session import same_authority
 from threezone.plan import Action
 from threezone.zones import connect as zone
-from threezone.zones import elsewhere
+from threezone.zones import elsewhere, tokens
 from threezone.zones.connect import Current, find
 from threezone.zones.locate import locate
 from threezone.zones.routes import Route
@@ -161,6 +162,8 @@ def release(root: Path) -> tuple[str, ...]:
             told.insert(0, f"its kubeconfig entry leads to {before[0]} again")
         if record.context.startswith("kind-") and record.written:
             zone.leave(record.context.removeprefix("kind-"), locate())
+    if proxy.stop(record.context):
+        told.append("its proxy is stopped")
     adopted.forget(root)
     return (f"the cluster of the context {record.context} is given back", *told)
 
@@ -183,6 +186,11 @@ def _ours(api: Api, context: str) -> list[str]:
     if server.is_here(api):
         told.append(
             f"the Git server and what it delivered are still there: ./run invoke gitops.serve --remove "
+            f"--context {context}"
+        )
+    if accounts := tokens.ours(api):
+        told.append(
+            f"service accounts for tokens are still there ({', '.join(accounts)}): ./run invoke addon.token --remove "
             f"--context {context}"
         )
     installed = flux_installation.observe(api)

@@ -22,7 +22,7 @@ from threezone.images.load import cluster_image, load
 from threezone.kube import pods
 from threezone.kube.client import Json
 from threezone.kube.waiting import World, condition, namespace_usable, wait_for
-from threezone.lab import registry, rescue, restart, standing
+from threezone.lab import proxy, registry, rescue, restart, standing
 from threezone.lab.observe import ALL_DEPLOYMENTS, app_answer
 from threezone.lab.session import Session
 from threezone.plan import Action
@@ -408,6 +408,7 @@ def down(session: Session, *, ours: bool) -> None:
         running.result = "" if zone.disconnect(session.lab.name) else "there was none"
     leftovers.remove(leftovers.observe(session.lab.name))
     forward.close(session.lab.context)
+    proxy.stop(session.lab.context)
     shutil.rmtree(server.password_file(session.lab.key).parent, ignore_errors=True)
     if ours:
         place.forget(session.lab.name)

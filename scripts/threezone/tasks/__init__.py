@@ -9,6 +9,7 @@ from importlib import import_module
 from invoke import Collection
 
 NAMESPACES = (
+    "addon",
     "app",
     "cluster",
     "engine",

@@ -37,14 +37,7 @@ def guard(path: Path, context: str) -> Path:
     path = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they were named
     if os.pathsep in str(path):
         raise UsageError(f"{path} has {os.pathsep!r} in it: $KUBECONFIG could not name it", fix="choose another")
-    real = Path(os.path.realpath(path))
-    for at in dict.fromkeys((path, real)):
-        root = next((above for above in at.parents if (above / ".git").exists()), None)
-        if root is not None and not _ignored(at, root):
-            raise UsageError(
-                f"{path} is in the git work tree {root} and not ignored there: a credential waiting to be committed",
-                fix=f"leave --output out (it goes below {paths.state_dir()} then), or name it in {root / '.gitignore'}",
-            )
+    refuse_in_git(path, f"it goes below {paths.state_dir()} then")
     if path.is_dir():
         raise UsageError(f"{path} is a directory", fix="name a file in it")
     held = document.items(store.read({"KUBECONFIG": str(path)}).document, "contexts")
@@ -55,6 +48,17 @@ def guard(path: Path, context: str) -> Path:
             fix="name another file: an export is a file of its own",
         )
     return path
+
+
+def refuse_in_git(path: Path, otherwise: str) -> None:
+    """Raise UsageError for a file that git would pick up. `otherwise` says where it goes when none is named."""
+    for at in dict.fromkeys((path, Path(os.path.realpath(path)))):
+        root = next((above for above in at.parents if (above / ".git").exists()), None)
+        if root is not None and not _ignored(at, root):
+            raise UsageError(
+                f"{path} is in the git work tree {root} and not ignored there: a credential waiting to be committed",
+                fix=f"leave --output out ({otherwise}), or name it in {root / '.gitignore'}",
+            )
 
 
 def _ignored(path: Path, root: Path) -> bool:

@@ -6,16 +6,18 @@ Every role has a service account of its own: one account would lend the most pow
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from threezone import process
 from threezone.errors import ClusterError, UsageError
-from threezone.kube.client import Api
+from threezone.kube.client import Api, Refused
 
 NAMESPACE = "kube-system"
 _ACCOUNTS = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts"
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _LABELS = {"app.kubernetes.io/name": "threezone-export", "app.kubernetes.io/managed-by": "threezone"}
+_SELECTOR = ",".join(f"{key}={value}" for key, value in _LABELS.items())
 _HOUR = 3600
 
 
@@ -33,8 +35,7 @@ def request(api: Api, role: str, hours: int) -> Token:
 
     Makes the service account and its binding when they are not there. Raises UsageError for a role that does not exist.
     """
-    if not 1 <= hours <= 24 * 365:
-        raise UsageError(f"--hours {hours}: a token lasts from one hour to a year")
+    _require_hours(hours)
     if (
         not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,200}[a-z0-9])?", role)
         or api.get(f"{_RBAC}/clusterroles/{role}") is None
@@ -54,14 +55,49 @@ def request(api: Api, role: str, hours: int) -> Token:
             "subjects": [account],
         },
     )
+    return _ask(api, NAMESPACE, name, hours)
+
+
+def of_account(api: Api, namespace: str, name: str, hours: int) -> Token:
+    """A token of a service account that is there. Raises UsageError when it is not, or for hours that no token has."""
+    _require_hours(hours)
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}"
+    if not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?", part) for part in (namespace, name)) or (
+        api.get(path) is None
+    ):
+        raise UsageError(
+            f"the cluster has no service account {namespace}/{name}", fix="kubectl get serviceaccounts --all-namespaces"
+        )
+    return _ask(api, namespace, name, hours)
+
+
+def _ask(api: Api, namespace: str, name: str, hours: int) -> Token:
     body = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
         "spec": {"expirationSeconds": hours * _HOUR},
     }
-    status = api.send("POST", f"{_ACCOUNTS}/{name}/token", body).get("status") or {}
+    status = api.send("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token", body).get("status") or {}
     value = str(status.get("token") or "")
     if not value:
-        raise ClusterError(f"the API server made no token for {NAMESPACE}/{name}")
+        raise ClusterError(f"the API server made no token for {namespace}/{name}")
     process.keep_secret(value)
-    return Token(f"{NAMESPACE}/{name}", str(status.get("expirationTimestamp") or ""), value)
+    return Token(f"{namespace}/{name}", str(status.get("expirationTimestamp") or ""), value)
+
+
+def ours(api: Api) -> tuple[str, ...]:
+    """The names of the service accounts that `request` has made."""
+    listed = api.get(_ACCOUNTS, labelSelector=_SELECTOR) or {}
+    return tuple(sorted(each["metadata"]["name"] for each in listed.get("items") or []))
+
+
+def revoke(api: Api, name: str) -> None:
+    """Delete a service account of ours with its binding: every token of it ends at once."""
+    for path in (f"{_RBAC}/clusterrolebindings/{name}", f"{_ACCOUNTS}/{name}"):
+        with suppress(Refused):  # deleted by somebody else meanwhile
+            api.send("DELETE", path)
+
+
+def _require_hours(hours: int) -> None:
+    if not 1 <= hours <= 24 * 365:
+        raise UsageError(f"--hours {hours}: a token lasts from one hour to a year")
