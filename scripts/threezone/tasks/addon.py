@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from invoke import Context
 
-from threezone.tasks.edge import emit, say, task
-from threezone.tasks.lab import CONTEXT, NAME, YES, ask, session
+from threezone.tasks.edge import as_started, emit, say, task
+from threezone.tasks.lab import CHANNEL, CONTEXT, NAME, YES, ask, session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 
 @task(
@@ -107,3 +113,145 @@ def proxy(  # noqa: PLR0917  every option of a task is a parameter
             f"the API server of {found.context} does not answer through the proxy at {found.url}",
             fix="./run invoke kubeconfig.check, then addon.proxy start",
         )
+
+
+_ADDON = {
+    "check": "have the API server check the manifests, and change nothing",
+    "remove": "take it out again; the next commit removes it from the cluster",
+    "name": NAME,
+    "channel": CHANNEL,
+    "context": CONTEXT,
+}
+
+
+@task(help={**_ADDON, "admin": "with an account that may do everything, headlamp/admin, beside the one that looks"})
+def dashboard(  # noqa: PLR0917  every option of a task is a parameter
+    c: Context,
+    admin: bool = False,
+    check: bool = False,
+    remove: bool = False,
+    name: str = "",
+    channel: str = "",
+    context: str = "",
+) -> None:
+    """Declare Headlamp, the Kubernetes Dashboard's successor, for the next commit: local/gitops/addons/dashboard.
+
+    The API server checks its manifests first. Log in with a token: addon.token --account headlamp/viewer, who sees
+    everything but Secrets and changes nothing. Headlamp itself has no rights. Exit code 7: the image cannot be had by
+    this channel; it is named, and nothing is declared.
+    """
+    from threezone.lab import addons as room
+
+    at = session(name, channel, context)
+    if remove:
+        _withdrawn("dashboard", changed=room.withdraw(at, "dashboard"))
+        return
+    home = room.directory(at, "dashboard")
+    paths = [home, home / "admin"] if admin else [home]
+    account = "admin" if admin else "viewer"
+    if _offer(at, "dashboard", paths, check=check):
+        say(
+            f"then: ./run invoke addon.token --account headlamp/{account}\n"
+            f"and: kubectl --context {at.lab.context} --namespace headlamp port-forward service/headlamp 4466:80"
+        )
+
+
+@task(help=_ADDON)
+def ingress(  # noqa: PLR0917  every option of a task is a parameter
+    c: Context, check: bool = False, remove: bool = False, name: str = "", channel: str = "", context: str = ""
+) -> None:
+    """Declare a Gateway API controller (Traefik) for the next commit: local/gitops/addons/ingress.
+
+    The Gateway API's own definitions are written beside it, from their published module. Routes name the Gateway
+    ingress/ingress (an example: local/gitops/addons/ingress/hello). It serves on node port 30080, which
+    --port 8080:30080 publishes. Exit code 7: the image cannot be had by this channel; it is named, nothing is declared.
+    """
+    from threezone.lab import addons as room
+
+    at = session(name, channel, context)
+    if remove:
+        _withdrawn("ingress", changed=room.withdraw(at, "ingress"))
+        return
+    home = room.directory(at, "ingress")
+    room.definitions(at)
+    if _offer(at, "ingress", [home], check=check):
+        say("then, where node port 30080 is published as 8080: curl http://localhost:8080/")
+
+
+@task(
+    help={
+        **_ADDON,
+        "token-file": "the file with the token that GitLab gave for this agent; it goes into a Secret, nowhere else",
+        "yes": YES,
+    }
+)
+def agent(  # noqa: PLR0917  every option of a task is a parameter
+    c: Context,
+    token_file: str = "",
+    check: bool = False,
+    remove: bool = False,
+    yes: bool = False,
+    name: str = "",
+    channel: str = "",
+    context: str = "",
+) -> None:
+    """Declare the GitLab agent for the next commit (local/gitops/addons/agent), and bring its token into the cluster.
+
+    A HelmRelease of GitLab's own chart, at a full version, whose pipelines may look and no more; the address of your
+    GitLab's agent server stands in release.yaml. Exit code 7: the chart cannot be had by this channel.
+    """
+    from pathlib import Path
+
+    from threezone.errors import UsageError
+    from threezone.lab import addons as room
+
+    at = session(name, channel, context)
+    if remove:
+        ask(at, "the agent's token is removed", yes=yes)
+        forgotten = room.forget_agent(at.api)
+        _withdrawn("agent", changed=room.withdraw(at, "agent") or forgotten)
+        return
+    if not (check or token_file):
+        raise UsageError(
+            "the agent needs the token that GitLab shows when the agent is registered",
+            fix="write it into a file that only you can read, and add --token-file FILE",
+        )
+    home = room.directory(at, "agent")
+    if token_file and not check:
+        ask(at, "a namespace and a Secret for the GitLab agent", yes=yes)
+        room.agent_token(at.api, Path(token_file))
+    _offer(at, "agent", [home], check=check)
+
+
+def _offer(at: Any, name: str, paths: Sequence[Path], *, check: bool) -> bool:
+    """Check an add-on's manifests by the API server, then declare it; True when that changed something."""
+    from threezone.lab import addons as room
+
+    objects = [each for path in paths for each in room.rendered(at, path)]
+    seen = room.check(at, objects)
+    if seen.unknown:
+        say(f"not checked, for their kinds come with the same commit: {', '.join(seen.unknown)}")
+    if check:
+        say("\n".join(f"taken: {each}" for each in seen.accepted))
+    room.require(room.lacking(at, objects), name)
+    if check:
+        return False
+    if not room.declare(at, paths):
+        say(f"{name} is declared; nothing to do")
+        return False
+    file = room.file(at).relative_to(at.lab.root)
+    say(
+        as_started(
+            f"{name} is declared in {file}; deliver it:\n"
+            f"git add local/gitops && git commit --message 'Add {name}' && ./run invoke gitops.push"
+        )
+    )
+    return True
+
+
+def _withdrawn(name: str, *, changed: bool) -> None:
+    say(
+        as_started(f"{name} is taken out; commit that, and ./run invoke gitops.push removes it")
+        if changed
+        else f"{name} is not declared; nothing to do"
+    )

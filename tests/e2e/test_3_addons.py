@@ -1,0 +1,168 @@
+"""The add-ons on the lab: a login, a proxy, and manifests that the real API server checks and commits deliver."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.project import NAME, Project
+
+pytestmark = pytest.mark.timeout(3600)
+
+CONTEXT = f"kind-{NAME}"
+DECLARED = "local/gitops/clusters/local/kustomization.yaml"
+ADDONS = "../../addons"
+
+
+@pytest.fixture
+def delivered(lab: Project) -> Iterator[Project]:
+    """The lab, whose commit is what it was when the test is over; and Flux has taken away what came beside it."""
+    before = (lab.root / DECLARED).read_text()
+    lab.invoke("gitops.push", "--force")
+    yield lab
+    (lab.root / DECLARED).write_text(before)
+    lab.commit("As it was before the add-ons")
+    lab.invoke("gitops.push", "--force")
+
+
+def may(project: Project, token: Path, verb: str, what: str) -> str:
+    """Whether the API server lets whoever has the token do that; the token is in a kubeconfig, in no argument."""
+    view = project.view()
+    cluster = next(each for each in view["clusters"] if each["name"] == CONTEXT)
+    mine = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [cluster],
+        "users": [{"name": "me", "user": {"tokenFile": str(token)}}],
+        "contexts": [{"name": "me", "context": {"cluster": CONTEXT, "user": "me"}}],
+        "current-context": "me",
+    }
+    file = project.root.parent / "by-token.json"
+    file.write_text(json.dumps(mine))
+    asked = project.run(project.tool("kubectl"), f"--kubeconfig={file}", "auth", "can-i", verb, what, check=False)
+    return asked.stdout.strip()
+
+
+def written(project: Project, *options: str) -> Path:
+    return Path(project.invoke("addon.token", *options).stdout.splitlines()[0])
+
+
+def named(project: Project, task: str, *what: str) -> None:
+    """Where its image cannot be had, a task names it and declares nothing. From source nobody has these."""
+    before = (project.root / DECLARED).read_text()
+    done = project.invoke(task, "--channel", "source", check=False)
+    assert done.exit_code == 7, done.stderr
+    assert [each for each in what if each not in done.stderr] == []
+    assert (project.root / DECLARED).read_text() == before
+
+
+def test_a_token_reads_and_does_no_more_and_ends_when_it_is_told_to(lab: Project) -> None:
+    token = written(lab)
+    assert token == lab.root / "tokens" / f"{CONTEXT}.view.token"
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert lab.run("git", "status", "--porcelain").stdout == "", "git does not see it"
+    assert [may(lab, token, *ask) for ask in (("list", "pods"), ("get", "secrets"), ("delete", "pods"))] == [
+        "yes",
+        "no",
+        "no",
+    ]
+    admin = written(lab, "--role", "cluster-admin")
+    assert may(lab, admin, "delete", "nodes") == "yes"
+    refused = lab.invoke("addon.token", "--output", "token.txt", check=False)
+    assert (refused.exit_code, (lab.root / "token.txt").exists()) == (2, False)
+    lab.invoke("addon.token", "--remove")
+    assert not list(token.parent.glob("*.token"))
+    token.write_text("")
+    assert may(lab, token, "list", "pods") != "yes"
+    token.unlink()
+
+
+def test_the_proxy_is_a_daemon_of_its_cluster(lab: Project) -> None:
+    try:
+        started = json.loads(lab.invoke("addon.proxy", "start", "--json").stdout)
+        assert json.loads(lab.invoke("addon.proxy", "start", "--json").stdout)["pid"] == started["pid"]
+        nodes = json.loads(through_proxy(started["port"], "GET", "/api/v1/nodes")[1])["items"]
+        assert [node["metadata"]["name"] for node in nodes] == [f"{NAME}-control-plane"]
+        assert "Hello" in through_proxy(started["port"], "GET", "/api/v1/namespaces/hello/services/hello:80/proxy/")[1]
+        reading = json.loads(lab.invoke("addon.proxy", "start", "--read-only", "--json").stdout)
+        assert through_proxy(reading["port"], "DELETE", "/api/v1/namespaces/hello")[0] == 403
+        assert (
+            lab.invoke("addon.proxy", "status").stdout.strip()
+            == f"{reading['url']} is the API of {CONTEXT}, to read only"
+        )
+    finally:
+        lab.invoke("addon.proxy", "stop")
+    assert lab.invoke("addon.proxy", "status", check=False).exit_code == 5
+    assert lab.invoke("addon.proxy", "stop").stdout == "nothing to do: no proxy runs\n"
+
+
+def through_proxy(port: int, method: str, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_add_ons_are_checked_by_the_server_and_delivered_by_commit(delivered: Project) -> None:
+    lab = delivered
+    # What needs no image comes by commit for real: who may log in to the dashboard, and the Gateway API.
+    before = (lab.root / DECLARED).read_text()
+    lab.invoke(
+        "addon.ingress", "--check", "--channel", "source", check=False
+    )  # writes the definitions, from their published module
+    more = [f"  - {ADDONS}/{each}\n" for each in ("dashboard/access", "dashboard/admin", "ingress/crds")]
+    (lab.root / DECLARED).write_text(before + "".join(more))
+    lab.commit("Accounts for the dashboard, and the Gateway API")
+    lab.invoke("gitops.push")
+
+    viewer, admin = (written(lab, "--account", f"headlamp/{name}") for name in ("viewer", "admin"))
+    asked = (("list", "nodes"), ("get", "secrets"), ("delete", "deployments.apps"))
+    assert [may(lab, viewer, *each) for each in asked] == ["yes", "no", "no"]
+    assert [may(lab, admin, *each) for each in asked] == ["yes", "yes", "yes"]
+
+    # And all of it is taken by the real API server, the kinds of the Gateway API and of Flux among it.
+    for name, kinds in (
+        ("dashboard", ("Deployment headlamp/headlamp", "Service headlamp/headlamp")),
+        ("ingress", ("Gateway ingress/ingress", "GatewayClass traefik", "Deployment ingress/traefik")),
+        ("agent", ("HelmRelease gitlab-agent/gitlab-agent", "HelmRepository gitlab-agent/gitlab")),
+    ):
+        seen = lab.invoke(f"addon.{name}", "--check", "--channel", "source", check=False).stdout
+        assert [kind for kind in kinds if f"taken: {kind}" not in seen.splitlines()] == [], seen
+        assert "not checked" not in seen
+    route = lab.kubectl("apply", "--server-side", "--dry-run=server", "-k", "local/gitops/addons/ingress/hello")
+    assert "httproute.gateway.networking.k8s.io/hello" in route.stdout
+    (lab.root / DECLARED).write_text(before)
+
+    named(lab, "addon.dashboard", "the image ghcr.io/headlamp-k8s/headlamp:v0.45.0 cannot be had by this channel")
+    named(lab, "addon.ingress", "the image docker.io/library/traefik:v3.6.12 cannot be had by this channel")
+    broken = lab.root / "local/gitops/addons/ingress/controller/gateway.yaml"
+    good = broken.read_text()
+    broken.write_text(good.replace("protocol: HTTP", "protocol: 80"))
+    refused = lab.invoke("addon.ingress", "--channel", "source", check=False)
+    assert (refused.exit_code, "the API server refuses these manifests" in refused.stderr) == (2, True)
+    broken.write_text(good)
+
+
+def test_the_agent_s_token_goes_from_its_file_into_a_secret(lab: Project) -> None:
+    file = lab.root.parent / "agent-token"
+    file.write_text("glagent-of-these-tests\n")
+    file.chmod(0o600)
+    try:
+        assert lab.invoke("addon.agent", check=False).exit_code == 2
+        done = lab.invoke("addon.agent", "--token-file", str(file), "--channel", "source", check=False)
+        assert done.exit_code == 7, done.stderr
+        assert "the chart gitlab-agent 2.12.2 of https://charts.gitlab.io cannot be had" in done.stderr
+        assert "glagent-of-these-tests" not in done.stdout + done.stderr
+        secret: Any = lab.json("get", "secret", "gitlab-agent-token", "--namespace", "gitlab-agent")
+        assert secret["data"] == {"token": "Z2xhZ2VudC1vZi10aGVzZS10ZXN0cw=="}
+    finally:
+        lab.invoke("addon.agent", "--remove")
+        lab.kubectl("delete", "namespace", "gitlab-agent")
