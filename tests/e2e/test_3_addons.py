@@ -165,4 +165,5 @@ def test_the_agent_s_token_goes_from_its_file_into_a_secret(lab: Project) -> Non
         assert secret["data"] == {"token": "Z2xhZ2VudC1vZi10aGVzZS10ZXN0cw=="}
     finally:
         lab.invoke("addon.agent", "--remove")
-        lab.kubectl("delete", "namespace", "gitlab-agent")
+        lab.kubectl("wait", "--for=delete", "namespace/gitlab-agent", "--timeout=120s")
+    assert lab.invoke("addon.agent", "--remove").stdout == "agent is not declared; nothing to do\n"

@@ -25,6 +25,8 @@ GATEWAY_API = ("sigs.k8s.io/gateway-api", "v1.4.0")
 CRDS = f"{addons.HOME}/ingress/crds"
 AGENT, SECRET = "gitlab-agent", "gitlab-agent-token"
 DEFAULT_NAMESPACE = "default"
+_OURS = {"app.kubernetes.io/managed-by": "threezone"}
+_FLUX = "kustomize.toolkit.fluxcd.io/name"  # what kustomize-controller puts on everything that it applies
 _TOKEN_SIZE = 4096  # characters; GitLab's have less than a hundred
 
 
@@ -209,8 +211,11 @@ def agent_token(api: Api, path: Path) -> None:
         raise UsageError(f"{path} holds no token: one word was expected", fix="copy the agent's token into it, alone")
     if path.stat().st_mode & 0o077:
         note(f"{path} holds a token and others may read it: chmod 600 {path}")
-    head: dict[str, Any] = {"labels": {"app.kubernetes.io/managed-by": "threezone"}}
-    api.apply(f"/api/v1/namespaces/{AGENT}", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": AGENT}})
+    head: dict[str, Any] = {"labels": dict(_OURS)}
+    api.apply(
+        f"/api/v1/namespaces/{AGENT}",
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": AGENT, "labels": dict(_OURS)}},
+    )
     api.apply(
         f"/api/v1/namespaces/{AGENT}/secrets/{SECRET}",
         {
@@ -223,10 +228,18 @@ def agent_token(api: Api, path: Path) -> None:
 
 
 def forget_agent(api: Api) -> bool:
-    """Remove that Secret; False when there was none of ours."""
-    path = f"/api/v1/namespaces/{AGENT}/secrets/{SECRET}"
-    found = api.get(path)
-    if not found or (found["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by") != "threezone":
-        return False
-    api.send("DELETE", path)
-    return True
+    """Remove that Secret, with its namespace where Flux has not taken it over; False when there is nothing of ours."""
+    namespace = f"/api/v1/namespaces/{AGENT}"
+    labels = _labels(api.get(namespace))
+    if labels.items() >= _OURS.items() and _FLUX not in labels:
+        api.send("DELETE", namespace)
+        return True
+    secret = f"{namespace}/secrets/{SECRET}"
+    if _labels(api.get(secret)).items() >= _OURS.items():
+        api.send("DELETE", secret)
+        return True
+    return False
+
+
+def _labels(item: Json | None) -> dict[str, str]:
+    return ((item or {}).get("metadata") or {}).get("labels") or {}

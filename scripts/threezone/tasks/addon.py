@@ -220,6 +220,7 @@ def agent(  # noqa: PLR0917  every option of a task is a parameter
     if token_file and not check:
         ask(at, "a namespace and a Secret for the GitLab agent", yes=yes)
         room.agent_token(at.api, Path(token_file))
+        say(f"the token is in the Secret {room.AGENT}/{room.SECRET}")
     _offer(at, "agent", [home], check=check)
 
 
