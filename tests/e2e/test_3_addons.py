@@ -65,7 +65,7 @@ def test_a_token_reads_and_does_no_more_and_ends_when_it_is_told_to(lab: Project
     token = written(lab)
     assert token == lab.root / "tokens" / f"{CONTEXT}.view.token"
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
-    assert lab.run("git", "status", "--porcelain").stdout == "", "git does not see it"
+    assert lab.run("git", "status", "--porcelain", "tokens").stdout == "", "git does not see it"
     assert [may(lab, token, *ask) for ask in (("list", "pods"), ("get", "secrets"), ("delete", "pods"))] == [
         "yes",
         "no",

@@ -1,0 +1,54 @@
+"""local/terraform for real: OpenTofu and a provider, both from their Go modules, on the lab's kubeconfig."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.e2e.project import NAME, Project
+
+from threezone.tools import golang
+from threezone.tools.golang import Program
+
+pytestmark = pytest.mark.timeout(3600)
+
+TOFU, KUBECTL = "github.com/opentofu/opentofu", "github.com/gavinbunney/terraform-provider-kubectl"
+CONTEXT = f"kind-{NAME}"
+
+
+@pytest.fixture(scope="module")
+def tofu() -> Path:
+    """OpenTofu; from nothing it is compiled for some minutes."""
+    return golang.build(Program(TOFU, "v1.12.6", f"{TOFU}/cmd/tofu", "tofu"))
+
+
+@pytest.fixture(scope="module")
+def provider() -> Path:
+    """The provider that the module asks for, in that version."""
+    return golang.build(Program(KUBECTL, "v1.19.0", KUBECTL, "terraform-provider-kubectl"))
+
+
+def test_the_module_reads_the_same_kubeconfig_and_takes_the_same_way(
+    lab: Project, tofu: Path, provider: Path, tmp_path: Path
+) -> None:
+    source = f'"gavinbunney/kubectl" = {json.dumps(str(provider.parent))}'
+    (tmp_path / "tofurc").write_text(f"provider_installation {{\n  dev_overrides {{\n    {source}\n  }}\n}}\n")
+    given = {"TF_VAR_kubeconfig": str(lab.kubeconfig), "TF_VAR_context": CONTEXT}
+    env = {"TF_CLI_CONFIG_FILE": str(tmp_path / "tofurc"), "TF_DATA_DIR": str(tmp_path / "data"), **given}
+    at = (tofu, "-chdir=local/terraform")
+    state = f"-state={tmp_path / 'state.json'}"
+    lab.run(*at, "fmt", "-check", "-recursive", env=env)
+    assert json.loads(lab.run(*at, "validate", "-json", env=env).stdout)["valid"]
+    lab.run(*at, "apply", "-auto-approve", "-input=false", "-lock=false", state, env=env)
+    found = json.loads(lab.run(*at, "output", "-json", state, env=env).stdout)
+    shown = json.loads(lab.invoke("kubeconfig.show", "--json").stdout)
+    version = json.loads(lab.kubectl("version", "-o", "json").stdout)["serverVersion"]["gitVersion"]
+    assert {name: each["value"] for name, each in found.items()} == {
+        "kubernetes": version,
+        "server": shown["server"],
+        "tls_server_name": shown["tlsServerName"] or "",
+    }
+    assert lab.run("git", "status", "--porcelain").stdout == "", "it leaves nothing in the project"
+    env["TF_VAR_context"] = "no-such-context"
+    assert lab.run(*at, "apply", "-auto-approve", "-input=false", state, env=env, check=False).exit_code != 0
