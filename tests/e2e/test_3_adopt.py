@@ -41,16 +41,18 @@ def test_a_cluster_that_is_there_becomes_the_lab_and_is_given_back(project: Proj
         project.invoke("cluster.adopt", "--context", CONTEXT, "--yes")
         assert "Ready" in project.kubectl("get", "nodes", context=CONTEXT).stdout
 
-        for task in ("up", "down", "cluster.create", "cluster.delete", "cluster.stop"):
+        for task in ("cluster.create", "cluster.delete", "cluster.stop"):
             refused = project.invoke(task, check=False)
             assert (refused.exit_code, f"the context {CONTEXT} is adopted, not ours" in refused.stderr) == (4, True)
         named = project.invoke("cluster.delete", "--name", by_hand, "--yes", check=False)
         assert (named.exit_code, "was not made by threezone; it is left alone" in named.stderr) == (4, True)
 
-        project.invoke("flux.install", "--yes", timeout=1200)
-        project.invoke("gitops.serve", "--yes", timeout=1200)
+        assert project.invoke("up", check=False).exit_code == 8
+        assert everything(project) == before, "nothing is changed before the yes"
+        project.invoke("up", "--yes", timeout=1200)
+        assert project.invoke("up").stdout.startswith("nothing to do\n")
         sha = project.run("git", "rev-parse", "HEAD").stdout.strip()
-        assert f"@sha1:{sha}" in project.invoke("gitops.push").stdout
+        assert f"@sha1:{sha}" in project.invoke("gitops.wait", "--revision", "HEAD").stdout
         assert project.invoke("app.open", "--once").stdout.strip() == "Hello from a Git commit."
         seen = json.loads(project.invoke("status", "--json").stdout)
         assert (seen["cluster"]["name"], seen["cluster"]["adopted"], seen["cluster"]["ready"]) == (CONTEXT, True, True)
@@ -61,6 +63,12 @@ def test_a_cluster_that_is_there_becomes_the_lab_and_is_given_back(project: Proj
         assert f"gitops.serve --remove --context {CONTEXT}" in told
         assert f"flux.uninstall --context {CONTEXT}" in told
         assert project.view() == moved, "the entry is as it was before the adoption"
+
+        project.invoke("cluster.adopt", "--context", CONTEXT, "--yes")
+        assert "is given back" in project.invoke("down", "--yes").stdout
+        assert project.view() == moved
+        project.run(kubectl, "config", "set-cluster", CONTEXT, f"--server=https://127.0.0.1:{port}")
+        assert everything(project) == before
     finally:
         project.invoke("cluster.adopt", "--remove")
         project.run(kubectl, "config", "set-cluster", CONTEXT, f"--server=https://127.0.0.1:{port}")

@@ -152,7 +152,10 @@ def up(
     feature_gate: Any = None,
     set_: Any = None,
 ) -> None:
-    """Bring the lab up: engine, tools, cluster, kubeconfig, Flux, Git, and the commit delivered. Safe to repeat."""
+    """Bring the lab up: engine, tools, cluster, kubeconfig, Flux, Git, and the commit delivered. Safe to repeat.
+
+    On an adopted cluster (cluster.adopt): Flux, Git and the commit, after a question.
+    """
     from threezone.lab import up as room
     from threezone.plan import describe
 
@@ -166,7 +169,11 @@ def up(
         feature_gate=feature_gate,
         set_=set_,
     )
-    at = session(name, channel, own=True, **options)
+    at = session(name, channel, "", **options)
+    if at.lab.foreign:
+        asked = any((recreate, config, kubernetes, control_planes, workers, port, mount, feature_gate, set_))
+        _guest_up(at, yes=yes, dry_run=dry_run, declaring=asked)
+        return
     plan = room.plan(at, recreate=recreate)
     if dry_run:
         say(as_started("\n".join(filter(None, (describe(plan.actions), plan.notice)))))
@@ -188,11 +195,19 @@ def up(
     }
 )
 def down(c: Context, yes: bool = False, dry_run: bool = False, name: str = "", images: bool = False) -> None:
-    """Remove everything that up made (cluster, kubeconfig entry, network attachment, password) and nothing else."""
+    """Remove everything that up made (cluster, kubeconfig entry, network attachment, password) and nothing else.
+
+    On an adopted cluster: what was delivered, Git, and Flux where we installed it and nobody else needs it; then the
+    cluster is given back.
+    """
     from threezone.lab import down as room
     from threezone.lab import rescue
     from threezone.plan import describe
 
+    at = session(name, context="")
+    if at.lab.foreign and not images:
+        _guest_down(at, yes=yes, dry_run=dry_run)
+        return
     at = session(name, own=True)
     actions = (*room.plan(at), *(room.plan_images() if images else ()))
     if dry_run or not actions:
@@ -203,6 +218,38 @@ def down(c: Context, yes: bool = False, dry_run: bool = False, name: str = "", i
     say(f"the lab {at.lab.name} is gone; tools {'stay' if images else 'and images stay'} cached")
     if kept := rescue.sentence(at.lab.key):
         say(as_started(kept))
+
+
+def _guest_up(at: Any, *, yes: bool, dry_run: bool, declaring: bool) -> None:
+    from threezone import adopted
+    from threezone.lab import guest
+    from threezone.lab import up as room
+    from threezone.plan import describe
+
+    if declaring:  # such options make a cluster
+        adopted.refuse(at.lab.root)
+    plan = guest.plan_up(at)
+    if dry_run:
+        say(as_started(describe(plan.actions)))
+        return
+    if not plan.actions:
+        say("nothing to do")
+    else:
+        consent(plan.actions, yes=yes)
+        guest.apply_up(at, plan)
+    say(as_started(room.summary(at, plan)))
+
+
+def _guest_down(at: Any, *, yes: bool, dry_run: bool) -> None:
+    from threezone.lab import guest
+    from threezone.plan import describe
+
+    actions = guest.plan_down(at)
+    if dry_run:
+        say(describe(actions))
+        return
+    consent(actions, yes=yes)
+    say(as_started("\n".join(guest.apply_down(at, actions))))
 
 
 @task(help={"json": "print the observation as JSON", "name": NAME})
