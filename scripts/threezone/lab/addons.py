@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from threezone import process
-from threezone.errors import CommandFailed, ToolError, UsageError
+from threezone.errors import CommandFailed, EngineError, ToolError, UsageError
 from threezone.events import note, step
 from threezone.gitops import addons
 from threezone.gitops.addons import Needed
@@ -115,11 +115,18 @@ def lacking(session: Session, objects: Iterable[Json]) -> dict[Needed, str]:
     asked = [each for each in wanted if not (each.kind == "image" and each.name in held)]
     if not asked:
         return {}
-    if session.channel == "source":
+    if _from_source(session):
         built = "it is not built from source here, and no node has it"
         return {each: built if each.kind == "image" else "charts are not built from source" for each in asked}
     reasons = reach.why_not([each.host for each in asked])
     return {each: reasons[each.host] for each in asked if reasons[each.host]}
+
+
+def _from_source(session: Session) -> bool:
+    try:
+        return session.channel == "source"
+    except EngineError:
+        return False  # without an engine nothing is built here, whatever the cluster can pull
 
 
 def _held(api: Api) -> set[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from threezone import process
-from threezone.errors import ToolError, UsageError
+from threezone.errors import EngineError, ToolError, UsageError
 from threezone.gitops.addons import Needed
 from threezone.lab import addons
 from threezone.lab.observe import Lab
@@ -142,6 +142,18 @@ def test_in_the_channel_release_the_registries_are_asked(at: Any, monkeypatch: p
     with pytest.raises(ToolError, match=f"the chart {CHART} cannot be had") as refused:
         addons.require(missing, "agent")
     assert refused.value.fix.endswith("--channel release")
+
+
+def test_without_an_engine_the_registries_are_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Engineless:
+        api = Server()
+
+        @property
+        def channel(self) -> str:
+            raise EngineError("no container engine is installed here")
+
+    monkeypatch.setattr(reach, "why_not", lambda urls: dict.fromkeys(urls, ""))
+    assert addons.lacking(Engineless(), [DEPLOYMENT]) == {}  # type: ignore[arg-type]
 
 
 def test_the_definitions_are_copied_once_and_are_whole_with_their_kustomization(
