@@ -7,6 +7,7 @@ The only module that imports `kubernetes`, the official client, and only where i
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,61 @@ class Refused(ClusterError):
     def __init__(self, status: int, words: str) -> None:
         super().__init__(f"the API server answered with {status}: {words}", fix="./run invoke status")
         self.status = status
+
+
+class Forbidden(Refused):
+    """The API server knows who asks and says no (403): who (`user`), and what was asked for, as RBAC names it.
+
+    `resource` is spelled as rules spell it, `pods/log` say; `namespace` is empty for what has none.
+    """
+
+    def __init__(self, words: str, said: Mapping[str, str | None]) -> None:
+        super().__init__(HTTPStatus.FORBIDDEN, words)
+        parts = ("user", "verb", "resource", "group", "namespace")
+        user, self.verb, self.resource, self.group, namespace = (said[part] or "" for part in parts)
+        of = f" ({self.group})" if self.group else ""
+        where = f"in the namespace {namespace}" if namespace else "at the cluster scope"
+        self.user, self.namespace = user, namespace
+        self.message = f"{_spelled(user)} may not {self.verb} {self.resource}{of} {where}"
+        self.evidence = words
+        scope = f" --namespace {namespace}" if namespace else ""
+        self.fix = f"kubectl auth can-i --list{scope} shows what it may; the cluster's administrator can grant more"
+        if user.startswith(_ACCOUNT):
+            home, _, account = user.removeprefix(_ACCOUNT).partition(":")
+            self.fix = (
+                "as the cluster's administrator, for the account of a CI job: "
+                f"./run invoke ci.kubeconfig --namespace {home} --account {account}"
+            )
+
+
+class Unauthorized(Refused):
+    """The API server does not know who asks (401): the login has ended, or is of another cluster."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(HTTPStatus.UNAUTHORIZED, words)
+        self.message = "the API server does not accept this login: its token has ended, or was never of this cluster"
+        self.evidence = f"HTTP 401: {words}"
+        self.fix = "./run invoke kubeconfig.connect; for the account of a CI job: ./run invoke ci.kubeconfig"
+
+
+_ACCOUNT = "system:serviceaccount:"
+# k8s.io/apiserver, pkg/endpoints/handlers/responsewriters/errors.go: forbiddenMessage
+_NO = re.compile(
+    r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
+    r'(?: in the namespace "(?P<namespace>[^"]+)"| at the cluster scope)'
+)
+
+
+def refused(status: int, words: str) -> Refused:
+    """The answer as an exception: who may not do what where it says so, a login that has ended. Pure."""
+    if status == HTTPStatus.FORBIDDEN and (said := _NO.search(words)):
+        return Forbidden(words, said.groupdict())
+    return Unauthorized(words) if status == HTTPStatus.UNAUTHORIZED else Refused(status, words)
+
+
+def _spelled(user: str) -> str:
+    home, _, account = user.removeprefix(_ACCOUNT).partition(":")
+    return f"the service account {home}/{account}" if user.startswith(_ACCOUNT) else f"the user {user}"
 
 
 @dataclass(frozen=True)
@@ -124,7 +180,7 @@ class Api:
         except urllib3.exceptions.HTTPError as error:
             raise self._silent(error) from None
         if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise Refused(answer.status, _message(self._whole(answer).encode()))
+            raise refused(answer.status, _message(self._whole(answer).encode()))
         return answer
 
     def _whole(self, answer: Any) -> str:

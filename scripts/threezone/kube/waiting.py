@@ -5,12 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Self
 
 from threezone.errors import ClusterError, ThreezoneError
 from threezone.events import note
-from threezone.kube.client import RETRY, Api, Json
+from threezone.kube.client import RETRY, Api, Forbidden, Json
 
 # What is seen: API path → (namespace/name → object).
 World = dict[str, dict[str, Json]]
@@ -28,35 +28,50 @@ def key_of(item: Json) -> str:
     return f"{meta.get('namespace', '')}/{meta.get('name', '')}"
 
 
-def look(api: Api, paths: Sequence[str]) -> World:
-    """The collections as they are now; one that does not exist (a missing CRD) is empty."""
+def look(api: Api, paths: Sequence[str], *, unless_forbidden: Collection[str] = ()) -> World:
+    """The collections as they are now; one that does not exist (a missing CRD) is empty.
+
+    So is one of `unless_forbidden` that this login may not see.
+    """
     world: World = {}
     for path in paths:
-        listed = api.get(path) or {}
+        try:
+            listed = api.get(path) or {}
+        except Forbidden:
+            if path not in unless_forbidden:
+                raise
+            listed = {}
         world[path] = {key_of(item): item for item in listed.get("items") or []}
     return world
 
 
-def _follow(api: Api, path: str, inbox: queue.Queue[tuple[str, dict[str, Json]]], stop: threading.Event) -> None:
-    """Keep telling `inbox` the whole collection at `path`, after every change, until told to stop."""
+# Seconds for which a 403 is taken for an API server that has just started and does not know its own rules yet.
+STARTING = 5.0
+_Told = queue.Queue[tuple[str, dict[str, Json] | Forbidden]]
+
+
+def _follow(api: Api, path: str, inbox: _Told, stop: threading.Event) -> None:
+    """Keep telling `inbox` the whole collection at `path`, after every change, until told to stop; or the refusal."""
+    since = 0.0  # when a 403 came that no good answer has followed
     while not stop.is_set():
         try:
             listed = api.get(path)
             items = {key_of(item): item for item in (listed or {}).get("items") or []}
             inbox.put((path, dict(items)))
+            since = 0.0
             if listed is None:  # its API does not exist yet
                 stop.wait(RETRY)
                 continue
             for event in api.watch(path, since=listed["metadata"]["resourceVersion"], seconds=60):
-                if stop.is_set():
-                    return
-                if event["type"] == "ERROR":  # the version is too old (410 Gone): list again
+                if stop.is_set() or not _changed(items, event):
                     break
-                if event["type"] == "DELETED":
-                    items.pop(key_of(event["object"]), None)
-                else:
-                    items[key_of(event["object"])] = event["object"]
                 inbox.put((path, dict(items)))
+        except Forbidden as no:
+            since = since or time.monotonic()
+            if time.monotonic() - since >= STARTING:
+                inbox.put((path, no))
+                return
+            stop.wait(RETRY)
         except (ClusterError, OSError):
             stop.wait(RETRY)
         except Exception as error:  # noqa: BLE001  a watch cut off by a restart fails in many ways; all mean: again
@@ -64,6 +79,17 @@ def _follow(api: Api, path: str, inbox: queue.Queue[tuple[str, dict[str, Json]]]
                 return
             note(f"watching {path} again after: {error}"[:120])
             stop.wait(RETRY)
+
+
+def _changed(items: dict[str, Json], event: Json) -> bool:
+    """Take one event of a watch into what is known; False when the version is too old (410 Gone): list again."""
+    if event["type"] == "ERROR":
+        return False
+    if event["type"] == "DELETED":
+        items.pop(key_of(event["object"]), None)
+    else:
+        items[key_of(event["object"])] = event["object"]
+    return True
 
 
 class Overdue(ClusterError):
@@ -79,7 +105,7 @@ class Watching:
 
     def __init__(self, api: Api, paths: Sequence[str]) -> None:
         self._api = api
-        self._inbox: queue.Queue[tuple[str, dict[str, Json]]] = queue.Queue()
+        self._inbox: _Told = queue.Queue()
         self._stop = threading.Event()
         self._followed: set[str] = set()
         self._first = frozenset(paths)
@@ -99,7 +125,8 @@ class Watching:
         """Wait until `judge` finds nothing missing. Returns what was seen then.
 
         `more` names further collections to follow from what is seen (the namespaces of delivered objects, say).
-        Raises Overdue when `seconds` are over, or whatever the judge raises.
+        Raises Overdue when `seconds` are over, or whatever the judge raises; and Forbidden where this login may not see
+        one of the first collections. Of the further ones it may be kept from any: it stays unseen.
         """
         deadline = time.monotonic() + seconds
         missing: Sequence[str] = ["no answer from the API server yet"]
@@ -121,7 +148,12 @@ class Watching:
                 raise Overdue(
                     f"{what}: not ready within {seconds:.0f} s", evidence="\n".join(missing), fix="./run invoke status"
                 ) from None
-            self._world[path] = items
+            if not isinstance(items, Forbidden):
+                self._world[path] = items
+            elif path in self._first:
+                raise items
+            else:
+                note(f"not looked at: {items.message}")
 
     def _judged(self, judge: Judge, *, fresh: bool) -> Sequence[str]:
         try:
@@ -134,7 +166,7 @@ class Watching:
 
     def _anew(self, judge: Judge) -> Sequence[str]:
         try:
-            world = look(self._api, sorted(self._followed))
+            world = look(self._api, sorted(self._followed), unless_forbidden=self._followed - self._first)
         except ClusterError as away:  # it is asked again when its watch is back
             return [str(away)]
         return judge(world)

@@ -29,7 +29,10 @@ _STATES = {"proved": "proved", "failed": "leads nowhere", "untried": "NOT PROVED
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user asks for. `role` and `hours` are for the token; without `proof` the file is written unproved."""
+    """What the user asks for. `role` and `hours` are for the token; without `proof` the file is written unproved.
+
+    `account` is a service account, NAMESPACE/NAME, that is there: the token is its own, and so is the file's namespace.
+    """
 
     name: str
     target: str
@@ -39,6 +42,12 @@ class Wanted:
     role: str = "cluster-admin"
     server: str = ""
     proof: bool = True
+    account: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Where the file goes."""
+        return Path(self.output) if self.output else place.default(self.name, self.target, job=bool(self.account))
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,7 @@ def export(wanted: Wanted) -> Exported:
     """
     targets = _targets(wanted)
     context = f"kind-{wanted.name}"
-    path = place.guard(Path(wanted.output) if wanted.output else place.default(wanted.name, wanted.target), context)
+    path = place.guard(wanted.path, context)
     known = look(wanted.name)
     entry = _entry(wanted.name, known)
     site = _site(wanted.name, known, entry)
@@ -107,10 +116,14 @@ def export(wanted: Wanted) -> Exported:
     if wanted.target == "any":
         content = any_file(wanted.name, login.cluster, login.user, [(way.offer.target, way.route) for way in good])
     else:
-        content = file(wanted.name, login.cluster, login.user, good[0].route)
+        content = _file(wanted, login, good[0].route)
     place.write(path, content)
     beside = _write_picker(path, content, context) if wanted.target == "any" else None
     return Exported(path, context, good, tuple(way for way in ways if way not in good), login.sentence, beside)
+
+
+def _file(wanted: Wanted, login: _Login, route: Route) -> Document:
+    return file(wanted.name, login.cluster, login.user, route, wanted.account.partition("/")[0])
 
 
 def _targets(wanted: Wanted) -> tuple[Target, ...]:
@@ -158,7 +171,7 @@ def _site(name: str, known: Known, entry: Entry) -> Site:
 
 
 def _login(wanted: Wanted, known: Known, entry: Entry) -> _Login:
-    if not wanted.token:
+    if not (wanted.token or wanted.account):
         cluster, user = identity(entry)
         kind = (
             "the administrator's client certificate and key" if "client-key-data" in user else "the entry's own token"
@@ -171,18 +184,17 @@ def _login(wanted: Wanted, known: Known, entry: Entry) -> _Login:
         way, credentials = found.chosen.route, trust(entry)
         api = Api.by_access(Access(way.server, credentials.context, way.tls_server_name, credentials.headers))
         try:
-            token = tokens.request(api, wanted.role, wanted.hours)
+            if wanted.account:
+                namespace, _, account = wanted.account.partition("/")
+                token = tokens.issue(api, namespace, account, wanted.hours)
+            else:
+                token = tokens.request(api, wanted.role, wanted.hours)
         finally:
             api.close()
         running.result = f"until {token.ends}"
     cluster, _ = identity(Entry(entry.context, "", "", "", entry.cluster, {"token": token.value}))
-    namespace, _, account = token.account.partition("/")
-    return _Login(
-        cluster,
-        {"token": token.value},
-        f"a token of the service account {token.account} with the role {wanted.role}, until {token.ends}; "
-        f"it ends at once with: kubectl --namespace {namespace} delete serviceaccount {account}",
-    )
+    role = "" if wanted.account else f" with the role {wanted.role}"
+    return _Login(cluster, {"token": token.value}, tokens.sentence(token, role))
 
 
 def _prove(wanted: Wanted, known: Known, login: _Login, offers: Sequence[Offer]) -> list[Way]:
@@ -193,7 +205,7 @@ def _prove(wanted: Wanted, known: Known, login: _Login, offers: Sequence[Offer])
     def prove_one(made: Offer) -> Way:
         seen = Way(made, made.routes[0], "untried", "")
         for route in made.routes:
-            seen = _try(known, made, route, file(wanted.name, login.cluster, login.user, route))
+            seen = _try(known, made, route, _file(wanted, login, route))
             if seen.state == "proved":
                 break
         return seen

@@ -11,6 +11,7 @@ from invoke import Collection
 NAMESPACES = (
     "addon",
     "app",
+    "ci",
     "cluster",
     "engine",
     "flux",

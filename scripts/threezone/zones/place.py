@@ -15,16 +15,16 @@ _PRIVATE = 0o600
 _GIT = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set in hooks; they would hide the work tree that is asked about
 
 
-def default(name: str, target: str) -> Path:
-    """The file for an export of the cluster `name`, below the state directory."""
-    return paths.state_dir() / "kubeconfig" / f"{name}-{target}.yaml"
+def default(name: str, target: str, *, job: bool = False) -> Path:
+    """The file for an export of the cluster `name`, below the state directory; with `job` that of a job's account."""
+    return paths.state_dir() / "kubeconfig" / f"{name}-{target}{'-job' if job else ''}.yaml"
 
 
 def forget(name: str) -> None:
     """Remove what was exported for the cluster `name` to the default place: its keys are dead when the cluster is."""
     for target in (*TARGETS, "any"):
         file = default(name, target)
-        for left in (file, file.with_name(f"{file.stem}-pick.sh")):
+        for left in (file, file.with_name(f"{file.stem}-pick.sh"), default(name, target, job=True)):
             left.unlink(missing_ok=True)
 
 

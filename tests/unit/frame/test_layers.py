@@ -16,7 +16,7 @@ PACKAGE = ROOT / "scripts" / "threezone"
 LEVELS = (
     {"tasks"},
     {"lab"},
-    {"cluster", "gitops", "zones", "doctor", "images", "report"},
+    {"cluster", "gitops", "zones", "doctor", "images", "report", "ci"},
     {"kubeconfig", "tools", "engine", "kube"},
     {"."},
 )

@@ -5,7 +5,8 @@ from typing import Any, cast
 import pytest
 
 from threezone.errors import ClusterError, DeliveryError
-from threezone.kube.client import Api, Json
+from threezone.kube import waiting
+from threezone.kube.client import Api, Forbidden, Json, refused
 from threezone.kube.waiting import Overdue, Watching, World, condition, wait_for
 
 PATH = "/api/v1/things"
@@ -13,6 +14,12 @@ PATH = "/api/v1/things"
 
 def thing(name: str, state: str) -> Json:
     return {"metadata": {"namespace": "n", "name": name}, "state": state}
+
+
+NO = (
+    'pods is forbidden: User "system:serviceaccount:prod:job" cannot list resource "pods" in API group "" in the '
+    'namespace "n"'
+)
 
 
 class Server:
@@ -145,3 +152,49 @@ def test_a_fresh_look_has_the_last_word_on_what_cannot_heal_too() -> None:
     with Watching(cast("Api", server), [PATH]) as watching:
         watching.until(judge, seconds=3, what="the things", fresh=True)
     server.over.set()
+
+
+class Guarded(Server):
+    """The same beside a collection that this login may not see, the first `refusals` times or always."""
+
+    def __init__(self, listed: list[Json], *, refusals: int = 1_000_000) -> None:
+        super().__init__(listed)
+        self.refusals = refusals
+
+    def get(self, _path: str, **_query: Any) -> Json | None:
+        if _path == HIDDEN and self.refusals:
+            self.refusals -= 1
+            raise refused(403, NO)
+        return super().get(_path)
+
+
+HIDDEN = "/api/v1/namespaces/n/pods"
+
+
+def guarded(server: Guarded, first: list[str], *, more: bool = False) -> World:
+    try:
+        return wait_for(
+            cast("Api", server),
+            first,
+            lambda world: [] if world[PATH]["n/a"] else ["a"],
+            seconds=5,
+            what="the things",
+            more=(lambda _: [HIDDEN]) if more else None,
+            fresh=True,
+        )
+    finally:
+        server.over.set()
+
+
+def test_what_may_not_be_seen_ends_the_wait_with_who_may_not_do_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "STARTING", 0.0)
+    with pytest.raises(Forbidden, match="prod/job may not list pods in the namespace n"):
+        guarded(Guarded([thing("a", "good")]), [PATH, HIDDEN])
+
+
+def test_an_api_server_that_does_not_know_its_rules_yet_is_waited_for() -> None:
+    assert guarded(Guarded([thing("a", "good")], refusals=2), [PATH, HIDDEN])[HIDDEN] != {}
+
+
+def test_a_further_collection_that_may_not_be_seen_holds_nothing_up() -> None:
+    assert guarded(Guarded([thing("a", "good")]), [PATH], more=True)[PATH] != {}
