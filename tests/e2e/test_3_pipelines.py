@@ -1,0 +1,349 @@
+"""Pipelines for real: the files that ci.gitlab writes, run by gitlab-ci-local on a shell and in job containers.
+
+The lab of the other tests is the real cluster that is delivered to; the jobs have but the login of ci.kubeconfig.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.e2e import node
+from tests.e2e.places import CERTIFICATES, HOME, IMAGE, SOCKET
+from tests.e2e.project import NAME, Project
+from tests.e2e.test_3_registry import registry  # noqa: F401  a fixture
+
+from threezone import process
+from threezone.process import Completed
+
+pytestmark = pytest.mark.timeout(3600)
+
+CONTEXT = f"kind-{NAME}"
+DOCUMENTS = Path(__file__).with_name("gitlab") / "documents.yml"
+TEAM, TEAM_PORT = "threezone-ci", 26444
+REPOSITORY = "app"  # and the name of Flux's objects
+PATH = "local/gitops/clusters/prod"
+ACCOUNT = "gitlab-ci-serviceaccount"
+AS_THE_JOB = f"--as=system:serviceaccount:prod:{ACCOUNT}"
+APP = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "app"},
+    "spec": {
+        "selector": {"matchLabels": {"app": "app"}},
+        "template": {
+            "metadata": {"labels": {"app": "app"}},
+            "spec": {
+                "terminationGracePeriodSeconds": 1,
+                "containers": [{"name": "app", "image": "threezone/hello:lab", "imagePullPolicy": "IfNotPresent"}],
+            },
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class Runner:
+    """gitlab-ci-local in a project. It takes rsync for granted, which is therefore run in a container."""
+
+    project: Project
+    shims: Path
+
+    def run(
+        self,
+        job: str,
+        *options: str,
+        variables: Mapping[str, str] | None = None,
+        file: str = ".gitlab-ci.yml",
+        check: bool = True,
+    ) -> Completed:
+        """Run one job, in a container where it names an image."""
+        given = [f"--variable={name}={value}" for name, value in (variables or {}).items()]
+        chosen = [f"--file={file}", f"--helper-image={IMAGE}", "--pull-policy=if-not-present", "--no-color"]
+        done = process.run(
+            [*node.command("gitlab-ci-local"), *chosen, *options, *given, job],
+            cwd=self.project.root,
+            env={**self.project.env, "PATH": f"{self.shims}{os.pathsep}{os.environ['PATH']}"},
+            timeout=900,
+            check=False,
+        )
+        if check and done.exit_code != 0:
+            pytest.fail(f"the job {job} ended with {done.exit_code}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def variables(self, **content: str) -> str:
+        """Write what GitLab keeps as the project's variables; one that begins with a slash is of the type File."""
+        file = self.project.root.parent / "variables.yml"
+        file.write_text(json.dumps(content))
+        return f"--variables-file=../{file.name}"
+
+
+@pytest.fixture(scope="module")
+def runner(
+    lab: Project,  # noqa: ARG001  the cluster that is delivered to is there first
+    places: None,  # noqa: ARG001
+    make_project: Callable[[str, int], Project],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Runner]:
+    """A team's project with an app, whose commits the lab's Flux applies in the namespace prod."""
+    team = make_project(TEAM, TEAM_PORT)
+    shims = tmp_path_factory.mktemp("shims")
+    base = tmp_path_factory.getbasetemp()
+    rsync = shims / "rsync"
+    rsync.write_text(
+        f'#!/bin/sh\nexec docker run --rm --network none --volume {base}:{base} --volume /tmp:/tmp --workdir "$PWD" '
+        f'{IMAGE} rsync "$@"\n'
+    )
+    rsync.chmod(0o755)
+    team.run("git", "remote", "add", "origin", "https://gitlab.example.invalid/team/app.git")
+    team.write(f"{PATH}/app.yaml", json.dumps(APP))
+    team.write(f"{PATH}/kustomization.yaml", json.dumps({"namespace": "prod", "resources": ["app.yaml"]}))
+    team.invoke("ci.gitlab", "--runner", "shell")
+    team.commit("An app, and its pipeline")
+    yield Runner(team, shims)
+    shutil.rmtree(team.root.with_name(f"{team.root.name}.tmp"), ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Where the team's commits go: the address on this machine, and who may push."""
+
+    url: str
+    password: str
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """What GitLab knows of it."""
+        return {"DELIVERY_USER": "threezone", "DELIVERY_TOKEN": self.password}
+
+
+@pytest.fixture(scope="module")
+def delivery(lab: Project, runner: Runner) -> Iterator[Delivery]:
+    """The repository that Flux follows, with the team's commit in it, and the rights of its jobs."""
+    served = lab.invoke("gitops.serve", "--repository", REPOSITORY, "--forward").stdout
+    url = next(line.split()[-1] for line in served.splitlines() if line.endswith(f"/{REPOSITORY}.git"))
+    inside = next(line.split()[0] for line in served.splitlines() if f"/{REPOSITORY}.git" in line and " serves" in line)
+    password = Path(re.search(r"password: (\S+)", served)[1]).read_text().strip()  # type: ignore[index]
+    made = Delivery(url, password)
+    push(runner.project, made)
+    source = {"kind": "GitRepository", "name": REPOSITORY}
+    metadata = {"name": REPOSITORY, "namespace": "flux-system"}
+    objects = [
+        {
+            "apiVersion": "source.toolkit.fluxcd.io/v1",
+            "kind": "GitRepository",
+            "metadata": metadata,
+            "spec": {"url": inside, "ref": {"branch": "main"}, "interval": "2s"},
+        },
+        {
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+            "kind": "Kustomization",
+            "metadata": metadata,
+            "spec": {"sourceRef": source, "path": f"./{PATH}", "prune": True, "wait": True, "interval": "1m"},
+        },
+    ]
+    lab.kubectl("create", "namespace", "prod")
+    lab.write("flux.json", json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+    lab.kubectl("apply", "--filename", "flux.json")
+    (lab.root / "flux.json").unlink()
+    yield made
+    lab.invoke("ci.kubeconfig", "--remove", "--kustomization", f"flux-system/{REPOSITORY}")
+    lab.kubectl("delete", "--namespace", "flux-system", f"kustomization/{REPOSITORY}", f"gitrepository/{REPOSITORY}")
+    lab.kubectl("delete", "namespace", "prod")
+    lab.invoke("gitops.serve", "--stop-forward")
+
+
+def push(team: Project, to: Delivery) -> str:
+    """Deliver the team's HEAD by hand."""
+    helper = '!f() { echo "username=$DELIVERY_USER"; echo "password=$DELIVERY_TOKEN"; }; f'
+    with_it = ["git", "-c", "credential.helper=", "-c", f"credential.helper={helper}"]
+    team.run(*with_it, "push", "--quiet", to.url, "HEAD:refs/heads/main", env=to.variables)
+    return team.run("git", "rev-parse", "HEAD").stdout.strip()
+
+
+def login(lab: Project, where: str, *options: str) -> Path:
+    """The job's login, made anew."""
+    said = lab.invoke(
+        "ci.kubeconfig", "--for", where, "--kustomization", f"flux-system/{REPOSITORY}", "--json", *options
+    ).stdout
+    return Path(json.loads(said)["file"])
+
+
+def may(lab: Project, verb: str, what: str, namespace: str) -> bool:
+    asked = lab.kubectl("auth", "can-i", verb, what, "--namespace", namespace, AS_THE_JOB, check=False)
+    return asked.stdout.strip() == "yes"
+
+
+def container(lab: Project, *, socket: bool) -> list[str]:
+    """What a runner's config.toml says of its job containers."""
+    cache = Path(os.environ.get("THREEZONE_CACHE") or Path.home() / ".cache/threezone")
+    volumes = [f"{cache}:{cache}:ro", f"{HOME}:/root", f"{CERTIFICATES}:{CERTIFICATES}:ro"]
+    if socket:
+        volumes.append(f"{SOCKET}:{SOCKET}")
+    variables = {
+        "THREEZONE_CACHE": "/root/threezone",
+        "PATH": f"{lab.tool('kubectl').parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        **{name: str(CERTIFICATES) for name in ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")},
+    }
+    return [
+        *(f"--volume={volume}" for volume in volumes),
+        *(f"--variable={name}={value}" for name, value in variables.items()),
+    ]
+
+
+def test_the_documents_job_fails_with_curl_s_exit_code_and_ours_delivers_from_the_same_container(
+    lab: Project, runner: Runner, delivery: Delivery
+) -> None:
+    theirs = runner.project.root / "documents.yml"
+    content = yaml.safe_load(DOCUMENTS.read_text())
+    content["deploy"]["image"] = IMAGE  # which has curl and kubectl, as theirs had
+    theirs.write_text(yaml.safe_dump(content))
+    failed = runner.run("deploy", *container(lab, socket=False), file=theirs.name, check=False)
+    theirs.unlink()
+    assert failed.exit_code != 0
+    assert "curl: (6) Could not resolve host: kubernetes.docker.internal" in failed.stdout + failed.stderr
+    assert re.search(r"FAIL +6\b", failed.stdout + failed.stderr)
+    runner.project.invoke("ci.gitlab", "--runner", "socket", "--image", IMAGE)
+    file = login(lab, "network")
+    ours = runner.run(
+        "deliver",
+        runner.variables(PROD_KUBECONFIG=str(file), **delivery.variables),
+        "--network=kind",
+        *container(lab, socket=False),
+        variables={"KUSTOMIZATION": f"flux-system/{REPOSITORY}", "DELIVERY_URL": delivery.url},
+    )
+    head = runner.project.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert f"applied main@sha1:{head}" in ours.stdout
+    assert lab.json("get", "deployment", "app", "-n", "prod")["status"]["availableReplicas"] == 1
+
+
+def test_a_job_s_login_may_look_where_it_has_to_and_nowhere_else(lab: Project, delivery: Delivery) -> None:  # noqa: ARG001
+    file = login(lab, "network")
+    assert file.stat().st_mode & 0o777 == 0o600
+    document = yaml.safe_load(file.read_text())
+    assert list(document["users"][0]["user"]) == ["token"]
+    assert document["contexts"][0]["context"]["namespace"] == "prod"
+    assert "nothing to do" in lab.invoke(
+        "ci.kubeconfig", "--dry-run", "--kustomization", f"flux-system/{REPOSITORY}"
+    ).stdout, "it is all there"  # fmt: skip
+    look = [("prod", what) for what in ("pods", "pods/log", "events", "deployments.apps")]
+    look += [("flux-system", f"kustomizations.kustomize.toolkit.fluxcd.io/{REPOSITORY}")]
+    look += [("flux-system", "gitrepositories.source.toolkit.fluxcd.io"), ("flux-system", "deployments.apps")]
+    assert [each for each in look if not may(lab, "get", each[1], each[0])] == []
+    not_his = [
+        ("get", "secrets", "prod"), ("create", "deployments.apps", "prod"), ("delete", "pods", "prod"),
+        ("create", "pods/exec", "prod"), ("get", "secrets", "flux-system"), ("get", "pods", "flux-system"),
+        ("patch", "kustomizations.kustomize.toolkit.fluxcd.io", "flux-system"),
+        ("patch", "gitrepositories.source.toolkit.fluxcd.io", "flux-system"),
+        ("get", "pods", "hello"), ("get", "pods", "kube-system"), ("create", "serviceaccounts/token", "prod"),
+    ]  # fmt: skip
+    assert [each for each in not_his if may(lab, *each)] == []
+
+
+def test_the_lab_is_brought_up_proved_and_taken_away_by_a_shell_s_job(runner: Runner) -> None:
+    team = runner.project
+    before = team.kubeconfig.read_bytes()
+    team.write("Dockerfile", "FROM threezone/hello:lab\nLABEL of=team\n")
+    team.invoke("ci.gitlab", "--runner", "shell")
+    team.commit("An image of the app")
+    done = runner.run("lab", variables={"PHASES": "create,destroy"})
+    left = team.root / ".gitlab-ci-local/artifacts/lab"
+    assert {"proof.html", "proof.xml"} <= {path.name for path in left.iterdir()}
+    assert 'failures="0"' in (left / "proof.xml").read_text()
+    assert "app:lab" in done.stdout, "the app's image was loaded"
+    nodes = ["docker", "ps", "--all", "--quiet", "--filter", f"label=io.x-k8s.kind.cluster={TEAM}-ci"]
+    assert process.run(nodes, timeout=30).stdout == ""
+    assert team.kubeconfig.read_bytes() == before, "the jobs have a file of their own"
+    process.run(["docker", "image", "rm", "app:lab"], timeout=60)
+
+
+def test_a_container_with_the_socket_proves_the_lab_that_is_kept_and_collects_the_logs_of_a_failure(
+    lab: Project, runner: Runner
+) -> None:
+    team = runner.project
+    (team.root / "Dockerfile").unlink()
+    team.invoke("ci.gitlab", "--runner", "socket", "--image", IMAGE)
+    team.commit("The app's image comes from elsewhere")
+    where = container(lab, socket=True)
+    kept = {"LAB": NAME, "KEEP_LAB": "yes"}
+    runner.run("lab", *where, variables={**kept, "PHASES": "create,destroy"})
+    failed = runner.run("lab", *where, variables={**kept, "PHASES": "nonsense"}, check=False)
+    assert failed.exit_code != 0
+    assert (team.root / ".gitlab-ci-local/artifacts/lab/lab-logs.tar.gz").stat().st_size > 10_000
+    assert lab.json("get", "nodes")["items"], "the lab is kept"
+
+
+def test_a_commit_becomes_an_image_and_a_release_that_runs_and_a_second_run_changes_nothing(
+    lab: Project,
+    runner: Runner,
+    delivery: Delivery,
+    registry: str,  # noqa: F811
+) -> None:
+    team = runner.project
+    team.write("Dockerfile", "FROM threezone/hello:lab\nLABEL of=team\n")
+    team.write(f"{PATH}/app.yaml", json.dumps(APP).replace("threezone/hello:lab", "app"))
+    team.write(
+        f"{PATH}/kustomization.yaml",
+        json.dumps({"namespace": "prod", "resources": ["app.yaml"], "components": ["../../release"]}),
+    )
+    team.invoke("ci.gitlab", "--runner", "shell")
+    commit = team.commit("Run the image of each commit")
+    known = runner.variables(
+        PROD_KUBECONFIG=str(login(lab, "host")), CI_REGISTRY_PASSWORD="none is wanted", **delivery.variables
+    )
+    at = {
+        "IMAGE": f"{registry}/team/app",
+        "CI_REGISTRY": registry,
+        "CI_REGISTRY_USER": "ci",
+        "KUSTOMIZATION": f"flux-system/{REPOSITORY}",
+        "DELIVERY_URL": delivery.url,
+    }
+    runner.run("build", known, variables=at)
+    done = runner.run("deliver", known, variables=at)
+    release = team.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert release != commit
+    assert f"applied main@sha1:{release}" in done.stdout
+    pods = lab.json("get", "pods", "-n", "prod")["items"]
+    living = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    assert [pod["spec"]["containers"][0]["image"] for pod in living] == [f"{registry}/team/app:{commit}"]
+    team.run("git", "reset", "--quiet", "--hard", commit)
+    again = runner.run("deliver", known, variables=at)
+    assert team.run("git", "rev-parse", "HEAD").stdout.strip() == release, "the same commit is made again"
+    assert f"applied main@sha1:{release}" in again.stdout
+
+
+def test_without_its_rights_the_job_fails_and_says_which_and_the_task_puts_them_back(
+    lab: Project, runner: Runner, delivery: Delivery
+) -> None:
+    team = runner.project
+    known = runner.variables(PROD_KUBECONFIG=str(login(lab, "host")), **delivery.variables)
+    at = {"KUSTOMIZATION": f"flux-system/{REPOSITORY}", "DELIVERY_URL": delivery.url}
+    (team.root / "Dockerfile").unlink()
+    team.commit("No image any more")
+    push(team, delivery)
+    lab.kubectl("delete", "rolebinding", f"prod-{ACCOUNT}", "--namespace", "flux-system")
+    failed = runner.run("deliver", known, check=False, variables=at)
+    assert failed.exit_code != 0
+    said = failed.stdout + failed.stderr
+    assert (
+        f"error: the service account prod/{ACCOUNT} may not list deployments (apps) in the namespace flux-system"
+        in said
+    )
+    assert f"./run invoke ci.kubeconfig --namespace prod --account {ACCOUNT}" in said
+    assert "deployment.apps/app" in said, "and what the job may see is in its log"
+    file = login(lab, "host", "--context", CONTEXT, "--yes")  # as for a cluster that is not ours
+    ended = {"KUBECONFIG": str(file)}
+    wait = ("gitops.wait", "HEAD", "--context", CONTEXT, "--kustomization", f"flux-system/{REPOSITORY}")
+    assert "applied main@sha1:" in team.invoke(*wait, env=ended).stdout
+    lab.kubectl("delete", "serviceaccount", ACCOUNT, "--namespace", "prod")
+    refused = team.invoke(*wait, env=ended, check=False)
+    assert refused.exit_code == 4
+    assert "the API server does not accept this login" in refused.stderr
+    assert "./run invoke ci.kubeconfig" in refused.stderr
