@@ -45,6 +45,11 @@ class Wanted:
     account: str = ""
 
     @property
+    def namespace(self) -> str:
+        """The namespace that the file's contexts name; "" for none."""
+        return self.account.partition("/")[0]
+
+    @property
     def path(self) -> Path:
         """Where the file goes."""
         return Path(self.output) if self.output else place.default(self.name, self.target, job=bool(self.account))
@@ -114,7 +119,8 @@ def export(wanted: Wanted) -> Exported:
     if not good:
         raise _nowhere(wanted, ways)
     if wanted.target == "any":
-        content = any_file(wanted.name, login.cluster, login.user, [(way.offer.target, way.route) for way in good])
+        ways_in = [(way.offer.target, way.route) for way in good]
+        content = any_file(wanted.name, login.cluster, login.user, ways_in, wanted.namespace)
     else:
         content = _file(wanted, login, good[0].route)
     place.write(path, content)
@@ -123,7 +129,7 @@ def export(wanted: Wanted) -> Exported:
 
 
 def _file(wanted: Wanted, login: _Login, route: Route) -> Document:
-    return file(wanted.name, login.cluster, login.user, route, wanted.account.partition("/")[0])
+    return file(wanted.name, login.cluster, login.user, route, wanted.namespace)
 
 
 def _targets(wanted: Wanted) -> tuple[Target, ...]:

@@ -187,15 +187,21 @@ def file(name: str, cluster: Mapping[str, Any], user: Mapping[str, Any], route: 
 
 
 def any_file(
-    name: str, cluster: Mapping[str, Any], user: Mapping[str, Any], ways: Sequence[tuple[Target, Route]]
+    name: str,
+    cluster: Mapping[str, Any],
+    user: Mapping[str, Any],
+    ways: Sequence[tuple[Target, Route]],
+    namespace: str = "",
 ) -> Document:
     """A kubeconfig for several zones: cluster and context `kind-NAME@ZONE` for each, and `kind-NAME` for the first."""
     context = f"kind-{name}"
     made = document.put(Document(), "users", context, user)
     for target, route in ways:
         made = document.put(made, "clusters", f"{context}@{target}", _cluster(cluster, route))
-        made = document.put(made, "contexts", f"{context}@{target}", _context(f"{context}@{target}", context))
-    return _current(made, context, f"{context}@{ways[0][0]}")
+        made = document.put(
+            made, "contexts", f"{context}@{target}", _context(f"{context}@{target}", context, namespace)
+        )
+    return _current(made, context, f"{context}@{ways[0][0]}", namespace)
 
 
 def _cluster(cluster: Mapping[str, Any], route: Route) -> dict[str, Any]:

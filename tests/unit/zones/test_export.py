@@ -196,3 +196,12 @@ def test_no_account_is_made_for_what_cannot_be_given(role: str, hours: int) -> N
     with pytest.raises(UsageError):
         tokens.request(cluster, role, hours)  # type: ignore[arg-type]
     assert cluster.objects == {}
+
+
+def test_a_job_s_file_names_its_namespace_wherever_it_leads() -> None:
+    route = Route("declared", "https://127.0.0.1:6443")
+    for made in (
+        file("lab", CLUSTER, USER, route, "prod"),
+        any_file("lab", CLUSTER, USER, [("host", route), ("container", route)], "prod"),
+    ):
+        assert {each["context"]["namespace"] for each in document.items(made, "contexts").values()} == {"prod"}
