@@ -107,7 +107,9 @@ def runner(
     team.write(f"{PATH}/kustomization.yaml", json.dumps({"namespace": "prod", "resources": ["app.yaml"]}))
     team.invoke("ci.gitlab", "--runner", "shell")
     team.commit("An app, and its pipeline")
+    team.invoke("down", "--yes", "--name", f"{TEAM}-ci")
     yield Runner(team, shims)
+    team.invoke("down", "--yes", "--name", f"{TEAM}-ci")
     shutil.rmtree(team.root.with_name(f"{team.root.name}.tmp"), ignore_errors=True)
 
 
@@ -247,37 +249,54 @@ def test_a_job_s_login_may_look_where_it_has_to_and_nowhere_else(lab: Project, d
     assert [each for each in not_his if may(lab, *each)] == []
 
 
-def test_the_lab_is_brought_up_proved_and_taken_away_by_a_shell_s_job(runner: Runner) -> None:
+def nodes() -> str:
+    """The containers of the cluster that the team's jobs make."""
+    mine = ["docker", "ps", "--all", "--quiet", "--filter", f"label=io.x-k8s.kind.cluster={TEAM}-ci"]
+    return process.run(mine, timeout=30).stdout
+
+
+def artifacts(runner: Runner) -> set[str]:
+    """What the last run of the job `lab` left."""
+    return {path.name for path in (runner.project.root / ".gitlab-ci-local/artifacts/lab").iterdir()}
+
+
+def test_a_shell_s_job_brings_the_lab_up_with_an_image_of_the_app_proves_it_and_takes_it_away(runner: Runner) -> None:
     team = runner.project
     before = team.kubeconfig.read_bytes()
     team.write("Dockerfile", "FROM threezone/hello:lab\nLABEL of=team\n")
     team.invoke("ci.gitlab", "--runner", "shell")
     team.commit("An image of the app")
     done = runner.run("lab", variables={"PHASES": "create,destroy"})
-    left = team.root / ".gitlab-ci-local/artifacts/lab"
-    assert {"proof.html", "proof.xml"} <= {path.name for path in left.iterdir()}
-    assert 'failures="0"' in (left / "proof.xml").read_text()
+    assert artifacts(runner) >= {"proof.html", "proof.xml"}
+    assert "lab-logs.tar.gz" not in artifacts(runner)
+    assert 'failures="0"' in (team.root / ".gitlab-ci-local/artifacts/lab/proof.xml").read_text()
     assert "app:lab" in done.stdout, "the app's image was loaded"
-    nodes = ["docker", "ps", "--all", "--quiet", "--filter", f"label=io.x-k8s.kind.cluster={TEAM}-ci"]
-    assert process.run(nodes, timeout=30).stdout == ""
+    assert f"the lab {TEAM}-ci is gone" in done.stdout
+    assert nodes() == ""
     assert team.kubeconfig.read_bytes() == before, "the jobs have a file of their own"
     process.run(["docker", "image", "rm", "app:lab"], timeout=60)
 
 
-def test_a_container_with_the_socket_proves_the_lab_that_is_kept_and_collects_the_logs_of_a_failure(
+def test_a_container_with_the_socket_goes_on_with_a_kept_lab_and_collects_the_logs_of_a_failure(
     lab: Project, runner: Runner
 ) -> None:
-    team = runner.project
-    (team.root / "Dockerfile").unlink()
-    team.invoke("ci.gitlab", "--runner", "socket", "--image", IMAGE)
-    team.commit("The app's image comes from elsewhere")
-    where = container(lab, socket=True)
-    kept = {"LAB": NAME, "KEEP_LAB": "yes"}
-    runner.run("lab", *where, variables={**kept, "PHASES": "create,destroy"})
-    failed = runner.run("lab", *where, variables={**kept, "PHASES": "nonsense"}, check=False)
-    assert failed.exit_code != 0
-    assert (team.root / ".gitlab-ci-local/artifacts/lab/lab-logs.tar.gz").stat().st_size > 10_000
-    assert lab.json("get", "nodes")["items"], "the lab is kept"
+    here = Runner(lab, runner.shims)
+    lab.run("git", "remote", "add", "origin", "https://gitlab.example.invalid/team/lab.git")
+    lab.invoke("ci.gitlab", "--runner", "socket", "--image", IMAGE)
+    try:
+        where = container(lab, socket=True)
+        kept = {"LAB": NAME, "KEEP_LAB": "yes"}
+        proved = here.run("lab", *where, variables={**kept, "PHASES": "create,destroy"})
+        assert f"https://{NAME}-control-plane:6443 proved" in proved.stderr, "it has joined the network kind"
+        assert artifacts(here) >= {"proof.html", "proof.xml"}
+        failed = here.run("lab", *where, variables={**kept, "PHASES": "nonsense"}, check=False)
+        assert failed.exit_code != 0
+        assert "lab-logs.tar.gz" in artifacts(here)
+        assert lab.json("get", "nodes")["items"], "the lab is kept"
+    finally:
+        lab.run("git", "remote", "remove", "origin")
+        (lab.root / ".gitlab-ci.yml").unlink()
+        shutil.rmtree(lab.root / ".gitlab-ci-local")
 
 
 def test_a_commit_becomes_an_image_and_a_release_that_runs_and_a_second_run_changes_nothing(

@@ -16,6 +16,7 @@ RUNNERS: tuple[Runner, ...] = ("dind", "socket", "shell", "hosted")
 EVERY = list(product(("gitlab", "github"), RUNNERS))
 # In the order in which they have to come, whatever the runner.
 LAB = (
+    "invoke down --yes",
     "invoke cluster.create",
     "docker build",
     "invoke image.load app:lab",
