@@ -46,7 +46,7 @@ def look(api: Api, paths: Sequence[str], *, unless_forbidden: Collection[str] = 
 
 
 # Seconds for which a 403 is taken for an API server that has just started and does not know its own rules yet.
-STARTING = 5.0
+STARTING = 15.0
 _Told = queue.Queue[tuple[str, dict[str, Json] | Forbidden]]
 
 
