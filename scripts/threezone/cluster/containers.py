@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from threezone import process
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.engine.observe import explain
 
 Json = dict[str, Any]

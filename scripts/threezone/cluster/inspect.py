@@ -14,7 +14,7 @@ from typing import Any
 
 from threezone.cluster import containers
 from threezone.cluster.containers import Container
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.zones import certificate
 
 MANIFESTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")

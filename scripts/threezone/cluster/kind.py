@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from threezone import labels, paths, process
 from threezone.cluster import planes
+from threezone.cluster.node import Node
 from threezone.engine.observe import explain
 from threezone.errors import ClusterError, CommandFailed
 
@@ -24,27 +24,6 @@ _MARK_AGAIN = f"[ -e {MARK} ] || mv {MARK}.was {MARK} 2>/dev/null || touch {MARK
 CREATE_SECONDS = 600.0
 EXPORT_SECONDS = 120.0
 BALANCER = "external-load-balancer"
-
-
-@dataclass(frozen=True)
-class Node:
-    """One node container, as the engine's labels show it."""
-
-    container: str
-    name: str
-    cluster: str
-    role: str
-    state: str
-    image: str
-    ours: bool
-    ports: str = ""  # as `docker ps` lists them: nothing while it is stopped
-    status: str = ""  # in the engine's words, such as "Up 5 seconds"
-    networks: str = ""  # parted by commas
-
-    @property
-    def just_started(self) -> bool:
-        """Whether it runs for less than a minute, by the engine's own clock (go-units, HumanDuration)."""
-        return self.state == "running" and self.status.startswith("Up ") and "second" in self.status
 
 
 def nodes(cluster: str | None = None) -> tuple[Node, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from threezone.cluster import kind
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.engine.observe import Engine, observe, require
 from threezone.errors import ClusterError, EngineError, ThreezoneError
 from threezone.zones.locate import Zone, locate

@@ -14,7 +14,7 @@ from threezone import paths, process
 from threezone.cluster import containers, inotify, kubeadm, ports, values
 from threezone.cluster import kind as kind_cli
 from threezone.cluster.declared import Declared, Overlay, as_typed, published, with_overlays
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.engine.observe import Engine
 from threezone.errors import ClusterError, CommandFailed, EngineError, UsageError
 from threezone.events import step

@@ -8,12 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from threezone import process
-
-if TYPE_CHECKING:
-    from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 
 ADMIN = "/etc/kubernetes/admin.conf"
 _PUBLISHED = re.compile(r"(\S+):(\d+)->6443/tcp")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from threezone.cluster.declared import Declared, Overlay
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.cluster.values import is_everywhere
 from threezone.errors import EngineError, UsageError
 from threezone.zones.locate import EngineKind

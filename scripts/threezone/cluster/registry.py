@@ -14,7 +14,7 @@ from typing import Any
 
 from threezone import process
 from threezone.cluster import kind
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.errors import ClusterError, CommandFailed
 from threezone.events import note
 from threezone.images import registry

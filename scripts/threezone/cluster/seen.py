@@ -13,8 +13,8 @@ from typing import Any
 from threezone import process
 from threezone.cluster import kind as kind_cli
 from threezone.cluster import record
-from threezone.cluster.kind import Node
 from threezone.cluster.merging import Json, documents
+from threezone.cluster.node import Node
 from threezone.cluster.record import Record
 from threezone.errors import ClusterError
 

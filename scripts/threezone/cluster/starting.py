@@ -19,7 +19,7 @@ from datetime import datetime
 from threezone import process
 from threezone.cluster import containers, ports
 from threezone.cluster.containers import Container, moment
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.errors import ClusterError, CommandFailed
 from threezone.events import note, step
 from threezone.kube.client import Api, Json, Refused

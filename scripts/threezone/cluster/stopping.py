@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from threezone import process
 from threezone.cluster import kind
-from threezone.cluster.kind import Node
 from threezone.cluster.lifecycle import Observed
+from threezone.cluster.node import Node
 from threezone.errors import ClusterError, CommandFailed, UsageError
 from threezone.events import Step, step
 from threezone.plan import Action

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from threezone.cluster import kind
 from threezone.cluster.known import Known, look
 from threezone.errors import RouteError, UsageError
-from threezone.events import note
+from threezone.events import note, step
+from threezone.lab.session import Session
 from threezone.zones import check as checking
 from threezone.zones import connect as zone
 from threezone.zones.check import Checked
 from threezone.zones.connect import Connected
 from threezone.zones.locate import locate
+
+PATIENCE = 60.0  # a started node's API server needs a few seconds; a dead one shall not hold us for long
+
+
+def connect_lab(session: Session) -> None:
+    """Prove a route to the API server of a lab of ours and write it into the user's kubeconfig."""
+    with step("prove a route to the API server") as running:
+        text = session.fresh or kind.kubeconfig(session.lab.name, session.tools["kind"])
+        connected = zone.connect(session.lab.name, text, engine=session.engine, patience=PATIENCE)
+        running.result = connected.sentence
+    session.__dict__.pop("api", None)  # the entry that it came by is another one now
 
 
 def connect(known: Known, *, by_hand: tuple[str, str] | None = None) -> Connected:

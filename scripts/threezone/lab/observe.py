@@ -10,6 +10,7 @@ from pathlib import Path
 from threezone.cluster import kind, record, settling
 from threezone.cluster.containers import started
 from threezone.cluster.lifecycle import NODES, kubelet
+from threezone.cluster.node import Node
 from threezone.errors import DeliveryError, ThreezoneError, UsageError
 from threezone.gitops import delivery, flux, forward, repository, server
 from threezone.gitops.delivery import Delivery
@@ -75,7 +76,7 @@ class NodeState:
 class Seen:
     """Everything that `up` and `status` decide from. `unreachable` says why the API was not asked or did not answer."""
 
-    containers: tuple[kind.Node, ...]
+    containers: tuple[Node, ...]
     engine_trouble: ThreezoneError | None = None
     server: str = ""
     tls_server_name: str = ""
@@ -135,7 +136,7 @@ def current(lab: Lab) -> tuple[str, str] | None:
     return (entry.server, entry.tls_server_name) if entry else None
 
 
-def _nodes(lab: Lab) -> tuple[kind.Node, ...]:
+def _nodes(lab: Lab) -> tuple[Node, ...]:
     """The engine's containers; a cluster that is not ours is asked for its nodes by its API alone."""
     return () if lab.foreign else kind.nodes(lab.name)
 
@@ -156,7 +157,7 @@ def api_of(entry: Current) -> Api:
     return Api.by_access(Access(entry.server, known.context, entry.tls_server_name, known.headers))
 
 
-def _containers(result: Callable[[], tuple[kind.Node, ...]]) -> tuple[tuple[kind.Node, ...], ThreezoneError | None]:
+def _containers(result: Callable[[], tuple[Node, ...]]) -> tuple[tuple[Node, ...], ThreezoneError | None]:
     try:
         return result(), None
     except ThreezoneError as error:
@@ -170,7 +171,7 @@ def _head(result: Callable[[], Commit]) -> tuple[Commit | None, UsageError | Non
         return None, error
 
 
-def _ask(api: Api, lab: Lab, containers: Sequence[kind.Node]) -> dict[str, object]:
+def _ask(api: Api, lab: Lab, containers: Sequence[Node]) -> dict[str, object]:
     try:
         kubernetes = str((api.get("/version") or {}).get("gitVersion", ""))
         nodes = (api.get(NODES) or {}).get("items") or []
@@ -187,7 +188,7 @@ def _ask(api: Api, lab: Lab, containers: Sequence[kind.Node]) -> dict[str, objec
     }
 
 
-def _not_back(api: Api, containers: Sequence[kind.Node]) -> tuple[str, ...]:
+def _not_back(api: Api, containers: Sequence[Node]) -> tuple[str, ...]:
     """What is not back after a restart. Later than a minute after it, the API server's own words are true again."""
     if not any(node.just_started for node in containers):
         return ()

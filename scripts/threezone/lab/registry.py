@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from threezone import process
 from threezone.cluster import registry as wiring
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.images import docker, registry
 from threezone.images.registry import DEFAULT_NETWORK, Seen, Wanted
 from threezone.lab.session import Session

@@ -13,6 +13,7 @@ from threezone.cluster.settling import ALL_PODS, Back
 from threezone.errors import ClusterError
 from threezone.events import note, step
 from threezone.kube.waiting import Watching, World, key_of, look
+from threezone.lab import connection
 from threezone.lab.observe import observe
 from threezone.lab.session import Session
 
@@ -34,8 +35,6 @@ def bring_back(session: Session) -> tuple[str, ...] | None:
 
     Returns what `revive` returns. Raises ClusterError for a cluster that is not there, not ours, or never was whole.
     """
-    from threezone.lab import steps
-
     name = session.lab.name
     seen = lifecycle.observe(name)
     if seen.state == "absent":
@@ -46,7 +45,7 @@ def bring_back(session: Session) -> tuple[str, ...] | None:
     if not planned and observe(session.lab).nodes_ready:
         return None
     start(session)
-    steps.connect(session)
+    connection.connect_lab(session)
     return revive(session)
 
 

@@ -11,8 +11,8 @@ from threezone.cluster import kind, record
 from threezone.cluster.compare import compare
 from threezone.cluster.compare_node import Labels, label_changes
 from threezone.cluster.declared import with_overlays
-from threezone.cluster.kind import Node
 from threezone.cluster.lifecycle import NODES
+from threezone.cluster.node import Node
 from threezone.cluster.rows import Row, declared_nodes
 from threezone.cluster.seen import Running
 from threezone.cluster.seen import observe as observe_cluster

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from threezone import process
 from threezone.cluster import kind, kubeadm, leftovers, lifecycle
+from threezone.cluster.settling import ALL_PODS
 from threezone.errors import ClusterError, Declined, UsageError
 from threezone.events import note, step
 from threezone.gitops import delivery, flux, flux_installation, flux_manifests, forward, remote, repository, server
@@ -22,7 +23,7 @@ from threezone.images.load import cluster_image, load
 from threezone.kube import pods
 from threezone.kube.client import Json
 from threezone.kube.waiting import World, condition, namespace_usable, wait_for
-from threezone.lab import proxy, registry, rescue, restart, standing
+from threezone.lab import connection, proxy, registry, rescue, restart, standing
 from threezone.lab.observe import ALL_DEPLOYMENTS, app_answer
 from threezone.lab.session import Session
 from threezone.plan import Action
@@ -30,7 +31,6 @@ from threezone.tools import install
 from threezone.zones import connect as zone
 from threezone.zones import place
 
-ALL_PODS = "/api/v1/pods"
 APP_IMAGE = build.APP  # as local/gitops/apps/hello names it
 HOW = {"release": "released files and images, by checksum", "source": "built from Go modules and Debian packages"}
 GENTLE_SECONDS = 300.0
@@ -38,7 +38,6 @@ PULLED = (
     "push the image to a registry of that cluster and name it with --image, "
     "or set threezone.gitops.url in invoke.yaml to a repository that the cluster reaches"
 )
-CONNECT_PATIENCE = 60.0  # a started node's API server needs a few seconds; a dead one shall not hold us for long
 
 
 def supplies(session: Session) -> tuple[Action, ...]:
@@ -103,15 +102,6 @@ def recreate(session: Session) -> None:
         if node.role == "control-plane" and node.state == "running":
             kind.unmark(node)
     delete(session)
-
-
-def connect(session: Session) -> None:
-    """Prove a route to the API server and write it into the user's kubeconfig."""
-    with step("prove a route to the API server") as running:
-        text = session.fresh or kind.kubeconfig(session.lab.name, session.tools["kind"])
-        connected = zone.connect(session.lab.name, text, engine=session.engine, patience=CONNECT_PATIENCE)
-        running.result = connected.sentence
-    session.__dict__.pop("api", None)
 
 
 def ready(session: Session) -> bool:
@@ -355,7 +345,7 @@ STEPS: dict[str, Callable[[Session], object]] = {
     "create": create,
     "start": restart.start,
     "revive": restart.revive,
-    "connect": connect,
+    "connect": connection.connect_lab,
     "git": start_git,
     "flux": install_flux,
     "ready": ready_for_pods,

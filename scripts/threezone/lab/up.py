@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from threezone.cluster import lifecycle
 from threezone.cluster.declared import Overlay, published
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.errors import DeliveryError, EngineError
 from threezone.lab import plan as lab_plan
 from threezone.lab import rescue, standing, versions

@@ -42,7 +42,7 @@ def create(
 ) -> None:
     """Create the cluster that local/kubernetes/kind.yaml declares, connect the kubeconfig, wait until it is Ready."""
     from threezone.cluster import kind
-    from threezone.lab import rescue, standing, steps, up
+    from threezone.lab import connection, rescue, standing, steps, up
     from threezone.plan import describe
 
     options = declaring(
@@ -63,7 +63,7 @@ def create(
     else:
         consent(actions, yes=yes)
         steps.apply(at, actions)
-        steps.connect(at)
+        connection.connect_lab(at)
         state = "is ready" if steps.ready(at) else "runs, and waits for the pod network that is yours to install"
         say(f"the cluster {at.lab.name} {state}" + ("" if actions else "; nothing to do"))
         if kept := rescue.sentence(at.lab.key):

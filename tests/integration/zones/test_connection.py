@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from tests.integration.zones.conftest import Behaviour, Pki, Serve
 
-from threezone.cluster.kind import Node
 from threezone.cluster.known import Known
+from threezone.cluster.node import Node
 from threezone.engine.observe import Engine
 from threezone.errors import ClusterError, EngineError, RouteError, UsageError
 from threezone.lab.connection import connect

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tests.integration.zones.conftest import Behaviour, Pki, Serve
 
-from threezone.cluster.kind import Node
 from threezone.cluster.known import Known
+from threezone.cluster.node import Node
 from threezone.engine.observe import Engine
 from threezone.errors import ClusterError, RouteError, UsageError
 from threezone.kubeconfig import document, store

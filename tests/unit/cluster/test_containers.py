@@ -7,7 +7,7 @@ import pytest
 from threezone import process
 from threezone.cluster import containers
 from threezone.cluster.containers import Container, moment
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.process import Completed
 
 NODE = Node("0123", "lab-control-plane", "lab", "control-plane", "running", "threezone/node:v1.35.0-lab", ours=True)

@@ -13,7 +13,7 @@ from threezone.cluster.inspect import (
     redacted,
     static_pod,
 )
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 
 PKI = Path(__file__).parents[2] / "integration/zones/pki"
 NODE = Node("0123456789abcdef", "lab-control-plane", "lab", "control-plane", "exited", "threezone/node:1", ours=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from threezone.cluster import known
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.engine.observe import Engine
 from threezone.zones.locate import Zone
 

@@ -9,7 +9,7 @@ import pytest
 
 from threezone.cluster import kubeadm, merging
 from threezone.cluster.declared import Declared, parse
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.errors import UsageError
 from threezone.process import Completed
 

@@ -8,7 +8,7 @@ import pytest
 
 from threezone import process
 from threezone.cluster import kind, leftovers
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.process import Completed
 
 NODE = Node("id-1", "lab-control-plane", "lab", "control-plane", "running", "threezone/node:v1-lab", ours=True)

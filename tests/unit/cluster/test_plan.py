@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from threezone.cluster.declared import Overlay, parse
-from threezone.cluster.kind import Node
 from threezone.cluster.lifecycle import NODES, Observed, State, _mounts_exist, nodes_missing, plan
+from threezone.cluster.node import Node
 from threezone.errors import ClusterError, UsageError
 from threezone.kube.client import Json
 

@@ -6,7 +6,7 @@ import pytest
 
 from threezone import process
 from threezone.cluster import kind, planes
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.errors import ClusterError
 from threezone.kubeconfig import document
 

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from threezone.cluster.containers import Container
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.cluster.starting import _target, explain, in_order, service_address, stale
 from threezone.kube.client import Json
 

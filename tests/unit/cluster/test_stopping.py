@@ -1,7 +1,7 @@
 import pytest
 
-from threezone.cluster.kind import Node
 from threezone.cluster.lifecycle import Observed, State
+from threezone.cluster.node import Node
 from threezone.cluster.stopping import in_order, plan, stop
 from threezone.errors import ClusterError, UsageError
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.engine.observe import Engine
 from threezone.gitops.delivery import Delivery
 from threezone.gitops.flux import REQUIRED, Component, Flux

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from threezone.cluster import kind, leftovers, lifecycle, starting
-from threezone.cluster.kind import Node
 from threezone.cluster.leftovers import Left
 from threezone.cluster.lifecycle import Observed, State
+from threezone.cluster.node import Node
 from threezone.errors import ClusterError
-from threezone.lab import down, restart, steps
+from threezone.lab import connection, down, restart
 from threezone.lab.observe import Lab, NodeState, Seen
 from threezone.lab.session import Session
 from threezone.settings import Settings
@@ -35,7 +35,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(kind, "nodes", lambda _name=None: (NODE,))
     monkeypatch.setattr(starting, "start", lambda _nodes: log.append("start"))
     monkeypatch.setattr(restart, "started", lambda _nodes: {"lab-control-plane": datetime.now(UTC)})
-    monkeypatch.setattr(steps, "connect", lambda _session: log.append("connect"))
+    monkeypatch.setattr(connection, "connect_lab", lambda _session: log.append("connect"))
 
     def revive(_session: Session) -> tuple[str, ...]:
         log.append("revive")

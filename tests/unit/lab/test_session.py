@@ -9,7 +9,7 @@ import pytest
 
 from threezone.cluster import publish
 from threezone.cluster.declared import Declared, parse
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.engine.observe import Engine
 from threezone.errors import EngineError, UsageError
 from threezone.images import build, preload

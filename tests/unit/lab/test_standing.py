@@ -11,7 +11,7 @@ from tests.unit.cluster.running import KUBERNETES, made
 from threezone.cluster.compare import compare
 from threezone.cluster.compare_node import label_changes
 from threezone.cluster.declared import Declared
-from threezone.cluster.kind import Node
+from threezone.cluster.node import Node
 from threezone.cluster.seen import Running
 from threezone.engine.observe import Engine
 from threezone.errors import ClusterError
