@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +26,10 @@ TAIL_LINES = 30
 GRACE = 5.0  # seconds between asking a group to end and ending it
 
 _secrets: set[str] = set()
+
+# One fork at a time: on a newer Python, filelock's hook refuses a fork while another thread is forking. With 3.11 that
+# does not happen, and waiting for one another would make programs that start together twice as slow to start.
+_starting: AbstractContextManager[object] = threading.Lock() if sys.version_info >= (3, 12) else nullcontext()
 
 
 def keep_secret(value: str) -> None:
@@ -159,7 +163,7 @@ class Running:
         # Without an input of its own a program gets an empty one: it must never wait for the user's keyboard.
         options["_in"] = stdin or b""
         try:
-            with _later_interrupt():
+            with _later_interrupt(), _starting:
                 self._command = sh.Command(str(program))(*self.argv[1:], **options)
                 self.pid: int = self._command.pid
         except sh.ForkException as error:
