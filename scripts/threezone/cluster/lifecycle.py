@@ -25,6 +25,7 @@ from threezone.zones.locate import engine_kind, locate
 
 NODES = "/api/v1/nodes"
 NAMED = "--name, or threezone.cluster.name in invoke.yaml"
+GOING_SECONDS = 10.0  # for a node whose removal somebody else has begun
 SPACE_NEEDED = 3 * 1024**3  # bytes: a node's volume with its images, and room for the kubelet not to evict
 
 State = Literal["absent", "foreign", "interrupted", "stopped", "running"]
@@ -202,7 +203,10 @@ def delete(name: str, kind: Path) -> None:
     with step(f"delete the cluster {name}"):
         volumes = [volume for one in containers.inspect(kind_cli.nodes(name)) for volume in one.volumes]
         kind_cli.delete(kind, name)
-        if left := kind_cli.nodes(name):
+        end = time.monotonic() + GOING_SECONDS
+        while (left := kind_cli.nodes(name)) and time.monotonic() < end:
+            time.sleep(0.2)  # somebody else removes it, too: the engine lists it until it is done, and tells no end
+        if left:
             raise ClusterError(
                 f"nodes of {name} are still there after the deletion",
                 evidence="\n".join(node.name for node in left),

@@ -39,7 +39,7 @@ def up(lab: Lab, seen: Seen, cluster: tuple[Action, ...], rescued: Sequence[str]
     if rescuing:  # before Flux is sent there: the branch that it follows has to be what it was
         named = f" ({', '.join(rescued)})" if rescued else ""
         actions.append(Action("restore", f"put back what the Git server held{named}"))
-    if fresh or seen.delivery is None or not seen.delivery.ready or seen.delivery.applied != revision(lab, seen):
+    if git or seen.delivery is None or not seen.delivery.ready or seen.delivery.applied != revision(lab, seen):
         short = seen.head.sha[:7] if seen.head else "the commit"
         actions.append(
             Action(

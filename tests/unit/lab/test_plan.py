@@ -51,7 +51,7 @@ def test_a_new_cluster_needs_everything() -> None:
 
 def test_only_what_is_off_is_done() -> None:
     assert keys(replace(WELL, head=Commit("c" * 40, "local/gitops"))) == ["deliver", "settle"]
-    assert keys(replace(WELL, git_serves=False)) == ["git", "serve", "settle"]
+    assert keys(replace(WELL, git_serves=False)) == ["git", "serve", "deliver", "settle"]
     assert keys(replace(WELL, flux=Flux("", ()))) == ["flux", "serve", "settle"]
     assert keys(replace(WELL, waiting=("kube-system/coredns",))) == ["settle"]
     assert keys(replace(WELL, nodes=()))[:2] == ["connect", "ready"]
