@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,8 @@ from threezone import process
 @pytest.fixture(scope="session")
 def alone() -> Iterator[None]:
     """These tests' clusters have fixed names: a second run beside this one would take them away from it."""
-    with Path(tempfile.gettempdir(), "threezone-e2e.lock").open("w") as lock:
+    # Not below TMPDIR: two runs may have two of these, and they have one engine.
+    with Path(f"/tmp/threezone-e2e-{os.getuid()}.lock").open("w") as lock:  # noqa: S108  of this user alone
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
