@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from tests import plain
-from tests.e2e.project import ROOT, copy_of_repository
+from tests.e2e.devcontainer import NO_CLUSTER, belongs_to, prepare
+from tests.e2e.project import ROOT, Project, copy_of_repository
 
 from threezone import events, process
 from threezone.cluster.declared import with_overlays
@@ -37,7 +38,7 @@ from threezone.lab.session import Session
 from threezone.settings import load
 from threezone.tools.install import ensure
 
-ROWS = ("list", "kubeconfig", "chooser", "create", "up", "deliver", "fresh")
+ROWS = ("list", "kubeconfig", "chooser", "create", "up", "deliver", "fresh", "devcontainer")
 NAME = "threezone-bench"
 PORT = 16643
 MINUTES = 60.0
@@ -378,6 +379,55 @@ def delivering(bench: Bench, runs: int) -> list[Row]:
     ]
 
 
+def opening(bench: Bench, runs: int) -> list[Row]:
+    """postCreate in a devcontainer until `kubectl get nodes` works there, against the documents' two commands outside.
+
+    And how long postStart takes to connect a container that was thrown away and made again. Programs, images and the
+    container's environment are there before; Flux, Git and the commit come with postCreate, and not with the commands.
+    """
+    base = bench.root.parent
+    project = Project(bench.root, base / "config", base / "state")
+    project.kubeconfig.touch()
+    get = ("kubectl", "get", "nodes")
+    server = (f"--server=https://127.0.0.1:{PORT}", "--tls-server-name=localhost")
+    bench.invoke("image.build", "all", timeout=FIRST)
+    bench.invoke("down", "--yes")
+    ours, raw, connected, by_hand = [], [], [], []
+    with events.step("a devcontainer") as step:
+        (base / "home").mkdir()
+        dev = prepare(project, NAME, base / "home")
+        create, connect = ["./run", "invoke", "up"], dev.definition["postStartCommand"]
+        try:
+            for number in range(1, runs + 1):
+                step.say(f"run {number} of {runs}")
+                told = dev.up("--remove-existing-container")
+                ours.append(told.seconds(*create) + seconds(partial(dev.run, *get)))
+                connected.append(dev.up("--remove-existing-container", env=NO_CLUSTER).seconds(*connect))
+                dev.run("./run", "invoke", "down", "--yes")
+                commands = bench.raw_create()
+                raw.append(seconds(partial(bench.each, [*commands, (*get, *server)])))
+                by_hand.append(seconds(partial(bench.each, [commands[1], (*get, *server)])))
+                bench.run("kind", "delete", "cluster", "--name", NAME)
+        finally:
+            belongs_to(0, bench.root)
+            dev.remove()
+    two = "`kind create cluster`, `kubectl config set-cluster`"
+    return [
+        Row(
+            "postCreate and `kubectl get nodes` in a devcontainer",
+            f"{two}, `kubectl get nodes` outside",
+            tuple(ours),
+            tuple(raw),
+        ),
+        Row(
+            "postStart in a container made again",
+            "`kubectl config set-cluster`, `kubectl get nodes` outside",
+            tuple(connected),
+            tuple(by_hand),
+        ),
+    ]
+
+
 @contextmanager
 def benched() -> Iterator[Bench]:
     """A bench, and nothing left of it afterwards."""
@@ -405,6 +455,7 @@ def main() -> int:
     parser.add_argument("--up-runs", type=int, default=7, metavar="N")
     parser.add_argument("--deliver-runs", type=int, default=5, metavar="N")
     parser.add_argument("--fresh-runs", type=int, default=3, metavar="N")
+    parser.add_argument("--devcontainer-runs", type=int, default=3, metavar="N")
     parser.add_argument("--json", action="store_true", help="print JSON with every single measurement")
     asked = parser.parse_args()
     only = asked.only or ROWS
@@ -422,12 +473,13 @@ def main() -> int:
                     if asked.only or error.evidence:
                         raise
                     events.note(error.message)  # a machine that cannot measure this row still measures the others
-            if {"create", "up", "deliver", "fresh"} & set(only):
+            if {"create", "up", "deliver", "fresh", "devcontainer"} & set(only):
                 with benched() as bench:
                     rows += creating(bench, asked.create_runs) if "create" in only else []
                     rows += repeating(bench, asked.up_runs) if "up" in only else []
                     rows += delivering(bench, asked.deliver_runs) if "deliver" in only else []
                     rows += fresh(bench, asked.fresh_runs) if "fresh" in only else []
+                    rows += opening(bench, asked.devcontainer_runs) if "devcontainer" in only else []
     except ThreezoneError as error:
         sys.stderr.write(f"error: {error.message}\n{error.evidence}\n")
         return error.exit_code
