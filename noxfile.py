@@ -57,7 +57,7 @@ def tests(session: nox.Session) -> None:
 # Kubernetes, each of which is compiled for six minutes where its image cannot be pulled; OpenTofu is for some, too.
 DELIVERY = [
     f"tests/e2e/test_{name}.py"
-    for name in ("2_faults", "2_proof", "2_remote", "3_context", "3_flux", "3_terraform", "3_versions")
+    for name in ("2_faults", "2_proof", "2_remote", "3_context", "3_families", "3_flux", "3_terraform", "3_versions")
 ]
 
 
