@@ -70,7 +70,11 @@ class Runner:
         done = process.run(
             [*node.command("gitlab-ci-local"), *chosen, *options, *given, job],
             cwd=self.project.root,
-            env={**self.project.env, "PATH": f"{self.shims}{os.pathsep}{os.environ['PATH']}"},
+            env={
+                **self.project.env,
+                "PATH": f"{self.shims}{os.pathsep}{os.environ['PATH']}",
+                "DOCKER_CONFIG": str(self.shims.with_name("docker")),  # the job logs in to a registry, and out again
+            },
             timeout=900,
             check=False,
         )

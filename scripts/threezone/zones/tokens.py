@@ -95,18 +95,18 @@ def ours(api: Api) -> tuple[str, ...]:
 
 
 def revoke(api: Api, name: str) -> None:
-    """Delete a service account of ours with its binding: every token of it ends at once."""
+    """Delete a service account of ours with its binding: every token of it ends, within ten seconds."""
     for path in (f"{_RBAC}/clusterrolebindings/{name}", f"{_ACCOUNTS.format(namespace=NAMESPACE)}/{name}"):
         with suppress(Refused):  # deleted by somebody else meanwhile
             api.send("DELETE", path)
 
 
 def sentence(token: Token, role: str = "") -> str:
-    """Whose it is, until when, and how it ends at once."""
+    """Whose it is, until when, and how to end it before that."""
     namespace, _, account = token.account.partition("/")
     return (
         f"a token of the service account {token.account}{role}, until {token.ends}; "
-        f"it ends at once with: kubectl --namespace {namespace} delete serviceaccount {account}"
+        f"it ends within ten seconds of kubectl --namespace {namespace} delete serviceaccount {account}"
     )
 
 
