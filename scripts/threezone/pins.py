@@ -38,8 +38,8 @@ class Sums(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 class ToolPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One program: its version, where releases are served, and what the served file must be.
 
-    The release is at `base`/`path`; {version}, {os} and {arch} in `path` are filled in. `member` names the program
-    inside a .tar.gz ("": the file is the program).
+    The release is at `base`/`path`. `member` names the program inside a .tar.gz ("": the file is the program).
+    {version}, {os} and {arch} are filled in in both.
     """
 
     version: Version
@@ -55,6 +55,8 @@ class Tools(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     kind: ToolPin
     kubectl: ToolPin
     flux: ToolPin
+    helm: ToolPin
+    tofu: ToolPin
 
 
 def tools(root: Path | None = None) -> Tools:

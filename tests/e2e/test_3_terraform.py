@@ -13,14 +13,15 @@ from threezone.tools.golang import Program
 
 pytestmark = pytest.mark.timeout(3600)
 
-TOFU, KUBECTL = "github.com/opentofu/opentofu", "github.com/gavinbunney/terraform-provider-kubectl"
+KUBECTL = "github.com/gavinbunney/terraform-provider-kubectl"
 CONTEXT = f"kind-{NAME}"
 
 
 @pytest.fixture(scope="module")
-def tofu() -> Path:
-    """OpenTofu; from nothing it is compiled for some minutes."""
-    return golang.build(Program(TOFU, "v1.12.6", f"{TOFU}/cmd/tofu", "tofu"))
+def tofu(lab: Project) -> Path:
+    """OpenTofu, as a user gets it; from nothing it is compiled for some minutes."""
+    (made,) = json.loads(lab.invoke("tools.install", "--name", "tofu", "--json", timeout=3000).stdout)
+    return Path(made["path"])
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +53,13 @@ def test_the_module_reads_the_same_kubeconfig_and_takes_the_same_way(
     assert lab.run("git", "status", "--porcelain").stdout == "", "it leaves nothing in the project"
     env["TF_VAR_context"] = "no-such-context"
     assert lab.run(*at, "apply", "-auto-approve", "-input=false", state, env=env, check=False).exit_code != 0
+
+
+def test_helm_is_had_in_the_pinned_version_and_speaks_to_the_lab(lab: Project, tmp_path: Path) -> None:
+    (made,) = json.loads(lab.invoke("tools.install", "--name", "helm", "--json", timeout=3000).stdout)
+    assert lab.run(made["path"], "version", "--template", "{{.Version}}").stdout == f"v{made['version']}"
+    lab.run(made["path"], "create", tmp_path / "chart")
+    lab.run(made["path"], "--kube-context", CONTEXT, "template", "made", tmp_path / "chart", "--validate")
+    assert lab.run(made["path"], "--kube-context", CONTEXT, "list", "--output", "json").stdout.strip() == "[]"
+    assert "helm" in {tool["name"] for tool in json.loads(lab.invoke("tools.list", "--json").stdout)}
+    lab.invoke("tools.verify")

@@ -19,14 +19,14 @@ MISMATCH = 7  # as errors.ToolError: a program could not be verified
 @task(
     iterable=["name"],
     help={
-        "name": "kind, kubectl or flux; repeatable (default: all)",
+        "name": "kind, kubectl, flux, helm or tofu (OpenTofu); repeatable (default: the three that tasks need)",
         "channel": "auto, release (download) or source (build); default: threezone.channel of invoke.yaml",
         "shell": "make them ready for your shells: links in ~/.local/bin, completions for bash",
         "json": "the result as JSON on stdout",
     },
 )
 def install(c: Context, name: list[str], channel: str = "", shell: bool = False, json: bool = False) -> None:
-    """Install kind, kubectl and flux where they are missing.
+    """Install kind, kubectl and flux where they are missing; helm and tofu for those who name them.
 
     A suitable program on PATH is used as it is. Otherwise the release is downloaded and compared with its pinned
     checksum, or, where the release hosts cannot be reached, built from Go modules. Nothing outside the cache changes,

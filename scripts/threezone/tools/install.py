@@ -1,4 +1,4 @@
-"""kind, kubectl and flux in the pinned versions: found on PATH or in our cache, else downloaded or built.
+"""The programs in the pinned versions, helm and tofu for those who ask: found on PATH, cached, downloaded or built.
 
 A program of ours is one entry of the cache (kind `tools`): the program and `record.json`, which says what it is and
 its SHA-256. Its key holds what decides the content (the pinned checksum, or version and recipe), so a look-up needs no
@@ -20,6 +20,7 @@ from threezone.settings import Channel
 from threezone.tools import cache, golang, probe, release
 
 NAMES = ("kind", "kubectl", "flux")
+EXTRA = ("helm", "tofu")  # no task needs them
 Origin = Literal["path", "release", "source"]
 RECIPE = 1  # raise it when a change of the source channel must not find the programs that were built before
 MADE: tuple[Literal["release", "source"], ...] = ("release", "source")
@@ -99,19 +100,21 @@ def bin_dir(tools: Mapping[str, Tool]) -> Path:
 
 
 def survey(root: Path | None = None, channel: Channel = "auto") -> list[Listed]:
-    """What is wanted and what there is, without installing anything."""
+    """What is wanted and what there is, without installing anything. What no task needs is told where it is there."""
     listed = []
-    for name in NAMES:
-        pin = _pin(name, root)
+    for name in (*NAMES, *EXTRA):
+        pin, found = _pin(name, root), find(name, channel, root)
+        if found is None and name in EXTRA:
+            continue
         others = [seen for seen in probe.candidates(name) if not probe.suits(name, pin.version, seen.version)]
-        listed.append(Listed(name, pin.version, find(name, channel, root), tuple(others)))
+        listed.append(Listed(name, pin.version, found, tuple(others)))
     return listed
 
 
 def verify(root: Path | None = None) -> list[Check]:
     """Read every cached program of the pinned versions again and compare it with its pin and its record."""
     checks = []
-    for name in NAMES:
+    for name in (*NAMES, *EXTRA):
         for origin in MADE:
             tool = find(name, origin, root)
             if tool is not None:
@@ -166,8 +169,8 @@ def _make(name: str, pin: pins.ToolPin, origin: Literal["release", "source"]) ->
 
 
 def _pin(name: str, root: Path | None) -> pins.ToolPin:
-    if name not in NAMES:
-        raise UsageError(f"no tool is called {name!r}; there are {', '.join(NAMES)}")
+    if name not in (*NAMES, *EXTRA):
+        raise UsageError(f"no tool is called {name!r}; there are {', '.join((*NAMES, *EXTRA))}")
     pin: pins.ToolPin = getattr(pins.tools(root), name)
     return pin
 

@@ -22,6 +22,8 @@ ASK = {
     "kind": (("version",), re.compile(r"^kind v(\S+)")),
     "kubectl": (("version", "--client", "-o", "json"), re.compile(r'"gitVersion":\s*"v([^"]+)"')),
     "flux": (("version", "--client", "-o", "json"), re.compile(r'"flux":\s*"v([^"]+)"')),
+    "helm": (("version", "--template", "{{.Version}}"), re.compile(r"^v(\S+)")),
+    "tofu": (("version", "-json"), re.compile(r'"terraform_version":\s*"([^"]+)"')),
 }
 DEADLINE = 20.0
 
@@ -51,15 +53,24 @@ def candidates(name: str) -> Iterator[Candidate]:
 def suits(name: str, wanted: str, version: str) -> bool:
     """Whether a `version` on PATH can stand for `wanted`.
 
-    kind and flux must be the very version: node images and controllers are paired with it. kubectl may differ by one
-    minor version (the Kubernetes version skew policy), and must be a release: a dispatcher that picks another kubectl,
-    as cloud SDKs install one, says so in its version.
+    kind and flux must be the very version: node images and controllers are paired with it. helm and tofu may be newer
+    within their major version. kubectl may differ by one minor version (the Kubernetes version skew policy), and must
+    be a release: a dispatcher that picks another kubectl, as cloud SDKs install one, says so in its version.
     """
+    if name in ("helm", "tofu"):
+        there, least = _number(version), _number(wanted)
+        return there[:1] == least[:1] and there >= least
     if name != "kubectl":
         return version == wanted
     here = re.fullmatch(r"(\d+)\.(\d+)\.\d+(\+.*)?", version)
     major, minor = (int(part) for part in wanted.split(".")[:2])
     return here is not None and int(here[1]) == major and abs(int(here[2]) - minor) <= 1
+
+
+def _number(version: str) -> tuple[int, ...]:
+    """A release as numbers, to compare; () for what is none."""
+    found = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)(\+.*)?", version)
+    return tuple(int(part) for part in found.groups()[:3]) if found else ()
 
 
 def version(name: str, path: Path) -> str:

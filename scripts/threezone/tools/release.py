@@ -34,14 +34,18 @@ def system() -> str:
 
 def address(pin: ToolPin) -> str:
     """Where the release for this machine is served. Raises UsageError when the pin's path has an unknown {name}."""
+    return f"{pin.base.rstrip('/')}/{filled(pin.path, pin.version)}"
+
+
+def filled(text: str, version: str) -> str:
+    """A pin's path or member for this machine. Raises UsageError when it has an unknown {name}."""
     try:
-        path = pin.path.format(version=pin.version, os=system(), arch=golang.architecture())
+        return text.format(version=version, os=system(), arch=golang.architecture())
     except (LookupError, ValueError):
         raise UsageError(
-            f"{pin.path!r} in pins.toml cannot be filled in: only {{version}}, {{os}} and {{arch}} can",
+            f"{text!r} in pins.toml cannot be filled in: only {{version}}, {{os}} and {{arch}} can",
             fix="correct local/pins.toml",
         ) from None
-    return f"{pin.base.rstrip('/')}/{path}"
 
 
 def checksum(name: str, pin: ToolPin) -> str:
@@ -63,7 +67,7 @@ def install(name: str, pin: ToolPin, into: Path, limits: Limits | None = None) -
         if pin.member:
             archive = into / ".archive"
             fetch(address(pin), checksum(name, pin), archive, limits or Limits())
-            unpack(archive, pin.member, program)
+            unpack(archive, filled(pin.member, pin.version), program)
             archive.unlink()
         else:
             fetch(address(pin), checksum(name, pin), program, limits or Limits())

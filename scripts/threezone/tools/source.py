@@ -26,4 +26,21 @@ def _kubectl(version: str) -> Path:
     return kubernetes.program("kubectl", version)
 
 
-BUILDERS: dict[str, Callable[[str], Path]] = {"kind": _kind, "kubectl": _kubectl, "flux": flux_cli.build}
+def _helm(version: str) -> Path:
+    module = "helm.sh/helm/v3"  # its Makefile sets the version in the same way
+    said = f"-X {module}/internal/version.version=v{version}"
+    return golang.build(golang.Program(module, f"v{version}", f"{module}/cmd/helm", "helm", ldflags=(said,)))
+
+
+def _tofu(version: str) -> Path:
+    module = "github.com/opentofu/opentofu"
+    return golang.build(golang.Program(module, f"v{version}", f"{module}/cmd/tofu", "tofu"))
+
+
+BUILDERS: dict[str, Callable[[str], Path]] = {
+    "kind": _kind,
+    "kubectl": _kubectl,
+    "flux": flux_cli.build,
+    "helm": _helm,
+    "tofu": _tofu,
+}

@@ -25,6 +25,12 @@ from threezone.tools import flux_cli, probe, release, web
         ("kubectl", "1.35.0", "1.35.0-dispatcher", False),
         ("kubectl", "1.35.0", "1.35.0-rc.1", False),
         ("kubectl", "1.35.0", "", False),
+        ("helm", "3.20.2", "3.20.2", True),
+        ("helm", "3.20.2", "3.21.0", True),
+        ("helm", "3.20.2", "3.9.10", False),
+        ("helm", "3.20.2", "4.0.0", False),
+        ("tofu", "1.12.6", "1.13.0-beta1", False),
+        ("tofu", "1.12.6", "", False),
     ],
 )
 def test_what_may_stand_for_the_pinned_version(name: str, wanted: str, version: str, suitable: bool) -> None:
@@ -61,6 +67,12 @@ def test_the_address_of_a_release(monkeypatch: pytest.MonkeyPatch, machine: tupl
     monkeypatch.setattr(release, "system", machine[0].lower)
     pin = ToolPin(version="2.7.3", base="https://r.example/", path="v{version}/flux_{version}_{os}_{arch}.tar.gz")
     assert release.address(pin) == url
+
+
+def test_the_member_of_an_archive_may_name_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    monkeypatch.setattr(release, "system", lambda: "darwin")
+    assert release.filled("{os}-{arch}/helm", "3.20.2") == "darwin-arm64/helm"
 
 
 def test_an_address_that_cannot_be_filled_in_is_refused() -> None:
