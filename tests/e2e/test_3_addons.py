@@ -94,7 +94,8 @@ def test_the_proxy_is_a_daemon_of_its_cluster(lab: Project) -> None:
         assert json.loads(lab.invoke("addon.proxy", "start", "--json").stdout)["pid"] == started["pid"]
         nodes = json.loads(through_proxy(started["port"], "GET", "/api/v1/nodes")[1])["items"]
         assert [node["metadata"]["name"] for node in nodes] == [f"{NAME}-control-plane"]
-        assert "Hello" in through_proxy(started["port"], "GET", "/api/v1/namespaces/hello/services/hello:80/proxy/")[1]
+        shown = through_proxy(started["port"], "GET", "/api/v1/namespaces/hello/services/hello:80/proxy/")[1]
+        assert shown.strip() == lab.invoke("app.open", "--once").stdout.strip()
         reading = json.loads(lab.invoke("addon.proxy", "start", "--read-only", "--json").stdout)
         assert through_proxy(reading["port"], "DELETE", "/api/v1/namespaces/hello")[0] == 403
         assert (

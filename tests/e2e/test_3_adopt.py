@@ -53,7 +53,8 @@ def test_a_cluster_that_is_there_becomes_the_lab_and_is_given_back(project: Proj
         assert project.invoke("up").stdout.startswith("nothing to do\n")
         sha = project.run("git", "rev-parse", "HEAD").stdout.strip()
         assert f"@sha1:{sha}" in project.invoke("gitops.wait", "--revision", "HEAD").stdout
-        assert project.invoke("app.open", "--once").stdout.strip() == "Hello from a Git commit."
+        text = project.run("git", "show", "HEAD:local/gitops/apps/hello/index.html").stdout.strip()
+        assert project.invoke("app.open", "--once").stdout.strip() == text
         seen = json.loads(project.invoke("status", "--json").stdout)
         assert (seen["cluster"]["name"], seen["cluster"]["adopted"], seen["cluster"]["ready"]) == (CONTEXT, True, True)
         assert seen["gitops"]["revision"] == seen["gitops"]["wanted"]
