@@ -130,8 +130,10 @@ def test_an_unreadable_kubeconfig_is_named(project: Project, tmp_path: Path, tex
 
 def test_a_held_lock_is_named_with_its_age_and_not_broken(lab: Project) -> None:
     lock = lab.kubeconfig.with_name("config.lock")
-    before = lab.kubeconfig.read_text()
-    lab.kubeconfig.write_text(before.replace(f"127.0.0.1:{PORT}", f"127.0.0.1:{PORT + 1}"))  # something to mend
+    before = lab.view()  # its text may be kubectl's, from another test
+    lab.kubeconfig.write_text(
+        lab.kubeconfig.read_text().replace(f"127.0.0.1:{PORT}", f"127.0.0.1:{PORT + 1}")
+    )  # something to mend
     lock.touch()
     try:
         told = refused(lab, "kubeconfig.connect", exit_code=2)
@@ -140,4 +142,4 @@ def test_a_held_lock_is_named_with_its_age_and_not_broken(lab: Project) -> None:
     finally:
         lock.unlink()
     lab.invoke("kubeconfig.connect")
-    assert lab.kubeconfig.read_text() == before
+    assert lab.view() == before
