@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +29,15 @@ def entry(project: Project) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture
+def same_file(project: Project) -> Iterator[None]:
+    """The kubeconfig is byte for byte what it was afterwards: kubectl, which changes it, drops what it does not know."""
+    file = project.kubeconfig.read_bytes()
+    yield
+    project.kubeconfig.write_bytes(file)
+
+
+@pytest.mark.usefixtures("same_file")
 def test_a_cluster_that_is_there_becomes_the_lab_and_is_given_back(project: Project, by_hand: str) -> None:
     was, before = project.view(), everything(project)
     port = urlsplit(entry(project)["server"]).port
