@@ -31,7 +31,7 @@ def entry(project: Project) -> dict[str, Any]:
 
 @pytest.fixture
 def same_file(project: Project) -> Iterator[None]:
-    """The kubeconfig is byte for byte what it was afterwards: kubectl, which changes it, drops what it does not know."""
+    """The kubeconfig is byte for byte what it was afterwards: kubectl, which changes it, drops what it cannot read."""
     file = project.kubeconfig.read_bytes()
     yield
     project.kubeconfig.write_bytes(file)
