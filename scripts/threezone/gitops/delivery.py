@@ -75,7 +75,8 @@ def target(api: Api, name: str, namespace: str = NAMESPACE) -> Target:
 class Delivery:
     """What Flux says of the lab's source and of what it applied. Revisions are spelled `branch@sha1:commit`.
 
-    `checking` is the revision that it has applied and whose health it has not seen yet; "" when there is none.
+    `checking` is the revision that it has applied and whose health it has not seen yet, or looks at once more; "" when
+    there is none.
     """
 
     url: str
@@ -166,13 +167,14 @@ def read(source: Json, kustomization: Json) -> Delivery:
     """The delivery from Flux's two objects. Pure."""
     unready = next((item for item in (source, kustomization) if not _ready(item)), None)
     attempted = str((kustomization.get("status") or {}).get("lastAttemptedRevision", ""))
+    held = unready is kustomization and (_checking(kustomization, attempted) or _once_more(kustomization))
     return Delivery(
         url=str(source["spec"]["url"]),
         fetched=_fetched(source),
         applied=str((kustomization.get("status") or {}).get("lastAppliedRevision", "")),
         ready=unready is None,
         message=str(condition(unready or kustomization, "Ready").get("message", "")),
-        checking=attempted if unready is kustomization and _checking(kustomization, attempted) else "",
+        checking=attempted if held else "",
     )
 
 
@@ -324,6 +326,17 @@ def _checking(kustomization: Json, attempted: str) -> bool:
     said = [condition(kustomization, kind) for kind in ("Healthy", "Reconciling")]
     now = [each.get("message", "") for each in said if each.get("observedGeneration", generation) == generation]
     return any(f"health checks for revision {attempted} " in words for words in now)
+
+
+def _once_more(kustomization: Json) -> bool:
+    """Whether Flux is at work on what it has applied already: it was asked to, or its interval is over."""
+    status = kustomization.get("status") or {}
+    return (
+        condition(kustomization, "Ready").get("status") == "Unknown"
+        and bool(status.get("lastAppliedRevision"))
+        and status.get("lastAttemptedRevision") == status["lastAppliedRevision"]
+        and status.get("observedGeneration") == kustomization["metadata"].get("generation")
+    )
 
 
 def carried(world: World) -> None:

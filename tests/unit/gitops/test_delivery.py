@@ -239,3 +239,17 @@ def test_a_revision_whose_workload_runs_is_delivered_before_flux_has_looked_agai
     checking["status"]["inventory"] = {}
     checking["status"]["conditions"][-1]["observedGeneration"] = 1
     assert delivery.missing(world(source(NEW), checking), LAB, NEW), "that was said of an older spec"
+
+
+def test_flux_at_work_on_what_it_has_applied_already_holds_the_revision() -> None:
+    """It was asked to reconcile while it did: a second `up` right after the first one has nothing to push."""
+    once_more = kustomization(NEW, ready="Unknown", reason="Progressing", message="Building manifests")
+    seen = delivery.read(source(NEW), once_more)
+    assert (seen.ready, seen.applied, seen.checking) == (False, NEW, NEW)
+    newer = kustomization(OLD, attempted=NEW, ready="Unknown", reason="Progressing", message="Building manifests")
+    assert delivery.read(source(NEW), newer).checking == ""
+    failed = kustomization(NEW, ready="False", reason="BuildFailed", message="no such file")
+    assert delivery.read(source(NEW), failed).checking == ""
+    changed = kustomization(NEW, ready="Unknown", reason="Progressing", message="Building manifests")
+    changed["metadata"]["generation"] = changed["status"]["observedGeneration"] + 1
+    assert delivery.read(source(NEW), changed).checking == ""
