@@ -131,8 +131,8 @@ def test_a_cache_that_cannot_be_written_is_said_as_such(project: Path, monkeypat
 
 
 def test_an_unknown_name_is_refused(project: Path) -> None:
-    with pytest.raises(UsageError, match="no tool is called 'helm'; there are kind, kubectl, flux"):
-        install.ensure(["helm"], "release", project)
+    with pytest.raises(UsageError, match="no tool is called 'helmfile'; there are kind, kubectl, flux, helm, tofu"):
+        install.ensure(["helmfile"], "release", project)
 
 
 def test_the_tasks_print_results_on_stdout_and_progress_on_stderr(project: Path, server: Server) -> None:
