@@ -127,6 +127,12 @@ def all() -> tuple[Daemon, ...]:  # noqa: A001 - read as daemon.all()
     return tuple(found for found in map(find, names) if found is not None)
 
 
+def for_kubectl() -> dict[str, str]:
+    """What a daemon that starts kubectl is given beside what every program needs: kubectl finds its way with these."""
+    names = ("KUBECONFIG", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 def tail(name: str) -> str:
     """The last lines of what the daemon printed, redacted; it may have ended."""
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import re
 import shlex
 import sys
@@ -18,8 +17,6 @@ from threezone.zones.tunnel import free_port, is_free
 
 PORT = 8418  # Git's own 9418 is for its own protocol
 SECONDS = 30.0
-# kubectl finds its way with these; daemon.py passes on what every program needs.
-_PASSED = ("KUBECONFIG", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy")
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def open_forward(kubectl: Path, context: str, *, port: int = 0) -> Opened:
             argv,
             ready=lambda: _answers(chosen),
             timeout=SECONDS,
-            env={key: os.environ[key] for key in _PASSED if key in os.environ},
+            env=daemon.for_kubectl(),
             facts={"context": context, "port": str(chosen)},
         )
     except (CommandFailed, ToolError) as error:

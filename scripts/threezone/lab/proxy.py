@@ -6,7 +6,6 @@ Whoever may open a connection on this machine has the API with your entry's righ
 from __future__ import annotations
 
 import http.client
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ PORT = 8001  # kubectl's own
 SECONDS = 30.0
 ANSWER = 5.0  # seconds for one answer
 WRITING = "^(POST|PUT|PATCH|DELETE)$"
-# kubectl finds its way with these; daemon.py passes on what every program needs.
-_PASSED = ("KUBECONFIG", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy")
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def start(kubectl: Path, context: str, *, port: int = 0, read_only: bool = False
             argv,
             ready=lambda: answers(chosen),
             timeout=SECONDS,
-            env={key: os.environ[key] for key in _PASSED if key in os.environ},
+            env=daemon.for_kubectl(),
             facts={"context": context, "port": str(chosen), "read_only": "yes" if read_only else ""},
         )
     except (CommandFailed, ToolError) as error:
