@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from threezone.cluster.declared import with_overlays
 from threezone.gitops import server
 from threezone.images import build
 from threezone.images.load import cluster_image
+from threezone.lab import standing
 from threezone.lab.session import Session
 
 PASSWORD = "of-a-bench"
@@ -25,8 +25,9 @@ def commands(session: Session, scratch: Path) -> list[Sequence[str]]:
     node, git = made["node"][0], made["git-server"][0]
     loaded = [image.reference for image in (*made["flux"], git)] + [build.APP]
     config, serving = scratch / "plain-kind.yaml", scratch / "plain-git.json"
-    config.write_text(with_overlays(session.declared, name, session.overlays))
-    wanted = [found for _, found in server.objects(git.reference, ["lab"], PASSWORD)]
+    config.write_text(json.dumps(standing.configuration(session)))
+    node_name = f"{name}-control-plane"
+    wanted = [found for _, found in server.objects(git.reference, ["lab"], PASSWORD, node_name)]
     serving.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted}))
     image = cluster_image(node.reference, name)
     controllers = ",".join(image.reference.rpartition("/")[2].partition(":")[0] for image in made["flux"])
@@ -36,6 +37,7 @@ def commands(session: Session, scratch: Path) -> list[Sequence[str]]:
         ("kind", "create", "cluster", "--name", name, "--config", str(config), "--image", image, "--wait=120s"),
         ("kind", "load", "docker-image", "--name", name, *loaded),
         ("flux", context, "install", f"--components={controllers}"),
+        ("docker", "exec", node_name, "install", "--directory", f"--owner={server.UID}", server.STORE),
         ("kubectl", context, "apply", f"--filename={serving}"),
         ("kubectl", context, "apply", "--kustomize=local/gitops/apps/hello"),
         ("kubectl", context, "wait", *waiting),

@@ -28,8 +28,11 @@ DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
 _OF_SERVICE = "kubernetes.io/service-name"  # discovery/v1: LabelServiceName
 PRIVATE = 0o600
+UID = 65532  # of the server's process, which owns its repositories
+STORE = "/var/lib/threezone/git"  # on a node of kind's; its /var is a volume of the engine's
 NO_PROGRAM = (126, 127)  # exit codes: sh(1), and kubectl exec without a shell
 HEALTHY = "ok"  # what /healthz answers
+HOST, CONTROL_PLANE = "kubernetes.io/hostname", "node-role.kubernetes.io/control-plane"  # a node's label, and its taint
 LABELS = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "threezone"}
 OURS: Json = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}}
 
@@ -80,9 +83,20 @@ def served(deployment: Json | None) -> tuple[str, ...]:
     return tuple(deployment["spec"]["template"]["spec"]["containers"][0].get("args") or ()) if deployment else ()
 
 
-def objects(image: str, repositories: Sequence[str], secret: str) -> list[tuple[str, Json]]:
-    """The server's objects with their API paths, in order of creation. Pure."""
+def stored_on(deployment: Json | None) -> str:
+    """The node that keeps the repositories of a Git server that is there; "" where a claim does. Pure."""
+    pod = deployment["spec"]["template"]["spec"] if deployment else {}
+    return str((pod.get("nodeSelector") or {}).get(HOST, ""))
+
+
+def objects(image: str, repositories: Sequence[str], secret: str, node: str = "") -> list[tuple[str, Json]]:
+    """The server's objects with their API paths, in order of creation. Pure.
+
+    The repositories are kept in STORE on `node`, which has to be there; without a node in a claim, for whose volume a
+    new cluster of kind's starts two pods first (6 s).
+    """
     core = f"/api/v1/namespaces/{NAMESPACE}"
+    claim: list[tuple[str, Json]] = []
     meta: Json = {"name": NAME, "namespace": NAMESPACE, "labels": LABELS}
     container: Json = {
         "name": NAME,
@@ -102,17 +116,26 @@ def objects(image: str, repositories: Sequence[str], secret: str) -> list[tuple[
         "enableServiceLinks": False,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "runAsGroup": 65532,
-            "fsGroup": 65532,
+            "runAsUser": UID,
+            "runAsGroup": UID,
+            "fsGroup": UID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],
         "volumes": [
-            {"name": "repositories", "persistentVolumeClaim": {"claimName": NAME}},
+            {"name": "repositories"},
             {"name": "password", "secret": {"secretName": SECRET, "defaultMode": 0o440}},
         ],
     }
+    if node:
+        pod["volumes"][0]["hostPath"] = {"path": STORE, "type": "Directory"}
+        pod["nodeSelector"] = {HOST: node}
+        pod["tolerations"] = [{"key": CONTROL_PLANE, "operator": "Exists", "effect": "NoSchedule"}]
+    else:
+        pod["volumes"][0]["persistentVolumeClaim"] = {"claimName": NAME}
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        wanted: Json = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "spec": spec}
+        claim.append((f"{core}/persistentvolumeclaims/{NAME}", wanted))
     return [
         (f"{NAMESPACES}/{NAMESPACE}", OURS),
         (
@@ -124,15 +147,7 @@ def objects(image: str, repositories: Sequence[str], secret: str) -> list[tuple[
                 "data": {"password": base64.b64encode(secret.encode()).decode()},
             },
         ),
-        (
-            f"{core}/persistentvolumeclaims/{NAME}",
-            {
-                "apiVersion": "v1",
-                "kind": "PersistentVolumeClaim",
-                "metadata": meta,
-                "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
-            },
-        ),
+        *claim,
         (
             f"{core}/services/{NAME}",
             {
@@ -160,17 +175,19 @@ def objects(image: str, repositories: Sequence[str], secret: str) -> list[tuple[
     ]
 
 
-def serve(api: Api, *, image: str, repository: str, secret: str, more: Sequence[str] = ()) -> tuple[str, ...]:
+def serve(
+    api: Api, *, image: str, repository: str, secret: str, more: Sequence[str] = (), node: str = ""
+) -> tuple[str, ...]:
     """Apply the server's objects (server-side; nothing changes when they are there already).
 
     `repository`, and `more` of them, come to those that are served. Returns all of them. For a new one the pod starts
-    anew.
+    anew. They are kept on `node`, as `objects` says; a server that is there must be given the one that it has.
     """
     with step("serve Git in the cluster"):
         namespace_usable(api, NAMESPACE)
         before = served(api.get(f"{DEPLOYMENTS}/{NAME}"))
         repositories = tuple(dict.fromkeys((*before, repository, *more)))
-        for path, wanted in objects(image, repositories, secret):
+        for path, wanted in objects(image, repositories, secret, node):
             api.apply(path, wanted)
     return repositories
 

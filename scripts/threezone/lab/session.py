@@ -110,9 +110,10 @@ class Session:
 
     @functools.cached_property
     def overlays(self) -> tuple[Overlay, ...]:
-        """What is added to the declared file: what this engine needs, and what the settings say."""
+        """What is added to the declared file: what this engine needs, what is quicker, and what the settings say."""
         minor = int(self.kubernetes.split(".")[1])
-        return (*declared_room.overlays(cgroup=self.engine.cgroup, kubernetes_minor=minor), *self.published)
+        needed = declared_room.overlays(cgroup=self.engine.cgroup, kubernetes_minor=minor)
+        return (*needed, declared_room.quick(self.declared, minor), *self.published)
 
     @functools.cached_property
     def published(self) -> tuple[Overlay, ...]:

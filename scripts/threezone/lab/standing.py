@@ -70,8 +70,9 @@ class Standing:
 
 
 def configuration(session: Session) -> dict[str, Any]:
-    """What kind would be given now, as data."""
-    return dict(json.loads(with_overlays(session.declared, session.lab.name, session.overlays)))
+    """What kind would be given now, as data; without what a cluster may lack and is as declared."""
+    binding = [each for each in session.overlays if not each.default]
+    return dict(json.loads(with_overlays(session.declared, session.lab.name, binding)))
 
 
 def digest(session: Session) -> str:

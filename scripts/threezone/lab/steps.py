@@ -23,7 +23,7 @@ from threezone.images.load import cluster_image, load
 from threezone.kube import pods
 from threezone.kube.client import Json
 from threezone.kube.waiting import World, condition, namespace_usable, wait_for
-from threezone.lab import connection, proxy, registry, rescue, restart, standing
+from threezone.lab import connection, git_store, proxy, registry, rescue, restart, standing
 from threezone.lab.observe import ALL_DEPLOYMENTS, app_answer
 from threezone.lab.session import Session
 from threezone.plan import Action
@@ -220,7 +220,8 @@ def start_git(session: Session, repository: str = "", image: str = "") -> tuple[
         image = git.reference
     secret = server.password(session.api, session.lab.key)
     more = rescue.names(session.lab.key)
-    return server.serve(session.api, image=image, repository=name, secret=secret, more=more)
+    node = git_store.prepare(session)
+    return server.serve(session.api, image=image, repository=name, secret=secret, more=more, node=node)
 
 
 def plan_remove(session: Session) -> tuple[Action, ...]:
@@ -243,7 +244,12 @@ def remove(session: Session) -> bool:
     with step("remove the Git server and what it delivered"):
         # The Kustomization first: it takes what it applied with it, as long as its source and Flux are there.
         delivery.forget(session.api, session.lab.delivery, GENTLE_SECONDS)
+        node = server.stored_on(session.api.get(f"{server.DEPLOYMENTS}/{server.NAME}"))
+        if node:
+            git_store.set_aside(node)
         server.remove(session.api, GENTLE_SECONDS)
+        if node:
+            git_store.drop(node)
     return True
 
 
