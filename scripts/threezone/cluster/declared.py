@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from threezone.cluster import overlay, patches, reading, values
 from threezone.cluster.fields import CONTROL_PLANE, PATCHED
 from threezone.cluster.overlay import Options
@@ -21,7 +19,6 @@ from threezone.cluster.values import is_everywhere
 from threezone.errors import UsageError
 
 REFUSES_CGROUP_V1 = 35  # the first minor version whose kubelet does, unless told otherwise (KEP-5573)
-KNOWS_ECDSA_GATE = 36  # the last minor version that is known to; it goes with kubeadm's v1beta3, which kind writes
 _TAGGED = re.compile(r":v(\d+\.\d+\.\d+)(?:@|$)")
 
 
@@ -29,13 +26,13 @@ _TAGGED = re.compile(r":v(\d+\.\d+\.\d+)(?:@|$)")
 class Overlay:
     """What is added to the file: the plan's sentence, and a kubeadmConfigPatch or an apiServerAddress.
 
-    A `default` patch comes before the file's own, which overrule it; a cluster without it is as declared, too.
+    Patches of `defaults` come before the file's own, which overrule them; a cluster without is as declared, too.
     """
 
     sentence: str
     patch: str = ""
     api_address: str = ""
-    default: str = ""
+    defaults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,26 +206,6 @@ def overlays(*, cgroup: str, kubernetes_minor: int) -> tuple[Overlay, ...]:
     return tuple(needed)
 
 
-def quick(declared: Declared, kubernetes_minor: int) -> Overlay:
-    """What makes the control plane come up sooner. The file's own patches overrule every value of it.
-
-    Measured alone, on two cores, from the start of kind to a Ready node (21 s without): no election, 1 s, for one that
-    comes before the roles are there is tried again 2 s later; no limit on requests, 4 s, which the controllers spend
-    on the tokens of their accounts (20 in a second by default); ECDSA keys, 2 s, where RSA is kubeadm's default.
-    """
-    manager = {"kube-api-qps": "200", "kube-api-burst": "400"}
-    cluster: dict[str, Any] = {"kind": "ClusterConfiguration", "controllerManager": {"extraArgs": manager}}
-    said = ["controllers ask the API server without a limit"]
-    if declared.control_planes == 1:  # nobody to elect
-        manager["leader-elect"] = "false"
-        cluster["scheduler"] = {"extraArgs": {"leader-elect": "false"}}
-        said.append("hold no election")
-    if kubernetes_minor <= KNOWS_ECDSA_GATE:
-        cluster["featureGates"] = {"PublicKeysECDSA": True}
-        said.append("keys are ECDSA")
-    return Overlay(f"for a quicker start {', '.join(said)}", default=yaml.safe_dump(cluster))
-
-
 def published(declared: Declared, added: Sequence[Overlay]) -> str:
     """The address where the API is published when `added` is added to the declared cluster."""
     return next((overlay.api_address for overlay in added if overlay.api_address), declared.api_address)
@@ -240,7 +217,8 @@ def with_overlays(declared: Declared, name: str, added: Sequence[Overlay]) -> st
 
     content = dict(declared.content)
     content["name"] = name
-    before, after = [each.default for each in added if each.default], [each.patch for each in added if each.patch]
+    before = [patch for each in added for patch in each.defaults]
+    after = [each.patch for each in added if each.patch]
     if before or after:
         content[patches.MERGE] = [*before, *(content.get(patches.MERGE) or []), *after]
     if (address := published(declared, added)) != declared.api_address:

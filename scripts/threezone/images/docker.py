@@ -13,7 +13,8 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from threezone import labels, paths, process
 from threezone.errors import CommandFailed, EngineError, ToolError
@@ -177,25 +178,45 @@ def pull(reference: str) -> None:
         ) from None
 
 
-def derive(base: str, reference: str, labels: Mapping[str, str]) -> Image:
-    """`base` with more labels as `reference`, without a builder; nothing is done when it is already that."""
+def derive(
+    base: str, reference: str, labels: Mapping[str, str], files: Mapping[str, str] = MappingProxyType({})
+) -> Image:
+    """`base` with more labels, and `files` by path, as `reference`, without a builder; nothing when it is that already.
+
+    A file's directory stands in one that the image has.
+    """
     images = inspect([base, reference])
     if base not in images:
         raise ToolError(f"the image {base} is not there", fix="./run invoke image.build node")
-    parent = images[base].id
-    if reference in images and images[reference].recipe == parent:
+    content = json.dumps(dict(files), sort_keys=True).encode()
+    recipe = images[base].id + (f"+{hashlib.sha256(content).hexdigest()[:16]}" if files else "")
+    if reference in images and images[reference].recipe == recipe:
         return images[reference]
-    # A container that never runs, committed: only its metadata differs, so no layer is made or copied. It has the
-    # labels too, so that what a killed run left of it is found.
+    # A container that never runs, committed: only its metadata and these files differ, so no other layer is made or
+    # copied. It has the labels too, so that what a killed run left of it is found.
     marks = [part for key, value in labels.items() for part in ("--label", f"{key}={value}")]
     container = process.run(["docker", "create", *marks, base], timeout=120).stdout.strip()
     try:
-        changes = [f"LABEL {key}={json.dumps(value)}" for key, value in {**labels, RECIPE: parent}.items()]
+        if files:
+            with scratch(f"derive-{reference}") as place:
+                _put(container, files, place)
+        changes = [f"LABEL {key}={json.dumps(value)}" for key, value in {**labels, RECIPE: recipe}.items()]
         arguments = [part for change in changes for part in ("--change", change)]
         process.run(["docker", "commit", *arguments, container, reference], timeout=300)
     finally:
         process.run(["docker", "rm", "--volumes", container], timeout=60, check=False)
     return inspect([reference])[reference]
+
+
+def _put(container: str, files: Mapping[str, str], place: Path) -> None:
+    """Put files into a container that need not run, by way of the directory `place`."""
+    for path, text in files.items():
+        made = place / "put" / path.lstrip("/")
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.write_text(text, encoding="utf-8")
+    for directory in {str(PurePosixPath(path).parent) for path in files}:
+        argv = ["docker", "cp", place / "put" / directory.lstrip("/"), f"{container}:{PurePosixPath(directory).parent}"]
+        process.run(argv, timeout=60)
 
 
 def prune() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 from threezone import events, labels, process
 from threezone.errors import CommandFailed, UsageError
@@ -16,15 +17,14 @@ from threezone.tools.golang import ARCHITECTURES
 LOAD_SECONDS = 900.0
 
 
-def cluster_image(base: str, cluster: str, version: str = "") -> str:
+def cluster_image(base: str, cluster: str, version: str = "", files: Mapping[str, str] = MappingProxyType({})) -> str:
     """The node image `base` with the label that makes its containers ours, as `threezone/node:TAG-CLUSTER`.
 
-    `version` is the tag; "" means that of `base`.
+    `version` is the tag; "" means that of `base`. `files` are put into it, by path.
     """
     tag = version or base.partition("@")[0].rsplit(":", 1)[-1]
-    return docker.derive(
-        base, f"threezone/node:{tag}-{cluster}", {labels.MANAGED: "true", labels.OWNER: cluster}
-    ).reference
+    marks = {labels.MANAGED: "true", labels.OWNER: cluster}
+    return docker.derive(base, f"threezone/node:{tag}-{cluster}", marks, files).reference
 
 
 def load(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from threezone.cluster import declared as declared_room
+from threezone.cluster import quick
 from threezone.cluster.declared import Declared, Overlay
 from threezone.cluster.overlay import Options
 from threezone.engine.observe import Engine
@@ -113,7 +114,7 @@ class Session:
         """What is added to the declared file: what this engine needs, what is quicker, and what the settings say."""
         minor = int(self.kubernetes.split(".")[1])
         needed = declared_room.overlays(cgroup=self.engine.cgroup, kubernetes_minor=minor)
-        return (*needed, declared_room.quick(self.declared, minor), *self.published)
+        return (*needed, quick.overlay(self.declared, minor), *self.published)
 
     @functools.cached_property
     def published(self) -> tuple[Overlay, ...]:

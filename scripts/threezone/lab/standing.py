@@ -71,7 +71,7 @@ class Standing:
 
 def configuration(session: Session) -> dict[str, Any]:
     """What kind would be given now, as data; without what a cluster may lack and is as declared."""
-    binding = [each for each in session.overlays if not each.default]
+    binding = [each for each in session.overlays if not each.defaults]
     return dict(json.loads(with_overlays(session.declared, session.lab.name, binding)))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from threezone import process
-from threezone.cluster import kind, kubeadm, leftovers, lifecycle
+from threezone.cluster import kind, kubeadm, leftovers, lifecycle, quick
 from threezone.cluster.settling import ALL_PODS
 from threezone.errors import ClusterError, Declined, UsageError
 from threezone.events import note, step
@@ -78,7 +78,7 @@ def create(session: Session) -> None:
     kind_path = session.tools["kind"]
     lifecycle.preflight(session.declared, session.overlays, session.engine)
     node = examined(session)
-    image = cluster_image(node.reference, session.lab.name, session.kubernetes)
+    image = cluster_image(node.reference, session.lab.name, session.kubernetes, quick.files())
     session.fresh = lifecycle.create(
         session.lab.name, session.declared, session.overlays, kind=kind_path, image=image, retain=session.retain
     )
