@@ -27,12 +27,12 @@ from tests.e2e.devcontainer import NO_CLUSTER, belongs_to, prepare
 from tests.e2e.project import ROOT, Project, copy_of_repository
 
 from threezone import events, process
-from threezone.cluster.declared import with_overlays
 from threezone.display import display
 from threezone.errors import ThreezoneError
 from threezone.images import build
 from threezone.images.load import cluster_image
 from threezone.kubeconfig import document, store
+from threezone.lab import standing
 from threezone.lab.observe import Lab
 from threezone.lab.session import Session
 from threezone.settings import load
@@ -235,11 +235,11 @@ class Bench:
                 events.note(f"ours: {line.partition('✓ ')[2]}")
 
     def raw_create(self) -> tuple[list[str], list[str]]:
-        """The two raw commands of the documents, from the same node image and the same effective configuration."""
+        """The two raw commands of the documents, from the same node image, with what this engine needs."""
         session = self.session()
         (node,) = build.ensure("node", session.channel)
         config = self.root.parent / "kind.yaml"
-        config.write_text(with_overlays(session.declared, NAME, session.overlays))
+        config.write_text(json.dumps(standing.configuration(session)))
         image = cluster_image(node.reference, NAME)
         create = ["kind", "create", "cluster", "--name", NAME, "--config", str(config), "--image", image]
         server = f"--server=https://host.docker.internal:{PORT}"

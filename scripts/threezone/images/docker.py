@@ -214,9 +214,9 @@ def _put(container: str, files: Mapping[str, str], place: Path) -> None:
         made = place / "put" / path.lstrip("/")
         made.parent.mkdir(parents=True, exist_ok=True)
         made.write_text(text, encoding="utf-8")
-    for directory in {str(PurePosixPath(path).parent) for path in files}:
-        argv = ["docker", "cp", place / "put" / directory.lstrip("/"), f"{container}:{PurePosixPath(directory).parent}"]
-        process.run(argv, timeout=60)
+    for directory in {PurePosixPath(path).parent for path in files}:
+        made = place / "put" / str(directory).lstrip("/")
+        process.run(["docker", "cp", made, f"{container}:{directory.parent}"], timeout=60)
 
 
 def prune() -> None:

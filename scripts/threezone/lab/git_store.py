@@ -6,7 +6,7 @@ volume, before the server's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from threezone import process
 from threezone.cluster import kind
@@ -27,25 +27,27 @@ def chosen(nodes: Sequence[Node]) -> str:
 
 
 def prepare(session: Session) -> str:
-    """Have the directory for the Git server's repositories. Returns its node; "" where a claim shall keep them."""
+    """The node that keeps the Git server's repositories, with a directory for a new one; "" where a claim shall."""
     if there := session.api.get(f"{server.DEPLOYMENTS}/{server.NAME}"):
-        node = server.stored_on(there)
-    else:
-        node = "" if session.lab.foreign else chosen(kind.nodes(session.lab.name))
+        return server.stored_on(there)
+    node = "" if session.lab.foreign else chosen(kind.nodes(session.lab.name))
     if node:
         owner = str(server.UID)
         _on(node, "install", "--directory", "--mode=0700", f"--owner={owner}", f"--group={owner}", server.STORE)
     return node
 
 
-def set_aside(node: str) -> None:
-    """Take the repositories from their place, so that no later Git server finds them, however this goes on."""
-    _on(node, "sh", "-c", f"rm -rf {GONE} && if [ -e {server.STORE} ]; then mv {server.STORE} {GONE}; fi")
+def take_down(session: Session, remove: Callable[[], None]) -> None:
+    """Remove the Git server by `remove`, and what it kept on a node that the engine here has.
 
-
-def drop(node: str) -> None:
-    """Delete what was set aside."""
-    _on(node, "rm", "-rf", GONE)
+    That is taken from its place first: however this goes on, no later Git server finds it.
+    """
+    node = server.stored_on(session.api.get(f"{server.DEPLOYMENTS}/{server.NAME}"))
+    if node and session.kind_cluster:
+        _on(node, "sh", "-c", f"rm -rf {GONE} && if [ -e {server.STORE} ]; then mv {server.STORE} {GONE}; fi")
+    remove()
+    if node and session.kind_cluster:
+        _on(node, "rm", "-rf", GONE)
 
 
 def _on(node: str, *argv: str) -> None:

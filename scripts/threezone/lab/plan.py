@@ -27,11 +27,11 @@ def up(lab: Lab, seen: Seen, cluster: tuple[Action, ...], rescued: Sequence[str]
         actions.append(
             Action("revive", "wait until every pod is Ready again, and help those that the restart holds back")
         )
-    # What is applied while the nodes are not Ready yet starts the moment they are.
-    if git := fresh or rescuing or not seen.git_serves:
-        actions.append(Action("git", "serve Git in the cluster"))
+    # What is applied while the nodes are not Ready yet starts the moment they are; first what takes longest to start.
     if flux := fresh or not seen.flux.ready:
         actions.append(Action("flux", "install Flux", "flux install"))
+    if git := fresh or rescuing or not seen.git_serves:
+        actions.append(Action("git", "serve Git in the cluster"))
     if fresh or not seen.nodes_ready:
         actions.append(Action("ready", "wait until every node is Ready"))
     if git or flux:  # Flux may go on starting while the commit is pushed

@@ -244,12 +244,7 @@ def remove(session: Session) -> bool:
     with step("remove the Git server and what it delivered"):
         # The Kustomization first: it takes what it applied with it, as long as its source and Flux are there.
         delivery.forget(session.api, session.lab.delivery, GENTLE_SECONDS)
-        node = server.stored_on(session.api.get(f"{server.DEPLOYMENTS}/{server.NAME}"))
-        if node:
-            git_store.set_aside(node)
-        server.remove(session.api, GENTLE_SECONDS)
-        if node:
-            git_store.drop(node)
+        git_store.take_down(session, lambda: server.remove(session.api, GENTLE_SECONDS))
     return True
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from threezone.errors import UsageError
 from threezone.gitops import server
+from threezone.kube.client import Json
 
 
 def test_the_password_is_in_the_secret_and_nowhere_else() -> None:
@@ -38,6 +39,20 @@ def test_what_is_served_is_what_the_deployment_was_told() -> None:
     deployment = dict(server.objects("image", ["lab", "team-a"], "x"))[f"{server.DEPLOYMENTS}/{server.NAME}"]
     assert server.served(deployment) == ("lab", "team-a")
     assert server.served(None) == ()
+
+
+def test_repositories_are_kept_on_a_node_or_in_a_claim() -> None:
+    def volume(wanted: list[tuple[str, Json]]) -> Json:
+        spec: Json = dict(wanted)[f"{server.DEPLOYMENTS}/{server.NAME}"]["spec"]["template"]["spec"]
+        return dict(spec["volumes"][0])
+
+    on_node, claimed = server.objects("image", ["lab"], "x", "lab-worker"), server.objects("image", ["lab"], "x")
+    assert volume(on_node) == {"name": "repositories", "hostPath": {"path": server.STORE, "type": "Directory"}}
+    assert volume(claimed) == {"name": "repositories", "persistentVolumeClaim": {"claimName": "git"}}
+    kinds = [[wanted["kind"] for _, wanted in found] for found in (on_node, claimed)]
+    assert [("PersistentVolumeClaim" in each) for each in kinds] == [False, True]
+    deployments = [dict(found)[f"{server.DEPLOYMENTS}/{server.NAME}"] for found in (on_node, claimed)]
+    assert [server.stored_on(each) for each in (*deployments, None)] == ["lab-worker", "", ""]
 
 
 @pytest.mark.parametrize("name", ["", "Lab", "../etc", "a/b", "-a", "a-", "lab.git", "a" * 64, "--help"])

@@ -31,7 +31,7 @@ BARE = replace(WELL, flux=Flux("", ()), git_serves=False, delivery=None)
 
 def test_what_is_missing_is_brought_after_a_question() -> None:
     actions = guest.needed(AT, BARE)
-    assert [action.key for action in actions] == ["git", "flux", "serve", "deliver"]
+    assert [action.key for action in actions] == ["flux", "git", "serve", "deliver"]
     assert all(action.asks and action.sentence.endswith("(on docker-desktop)") for action in actions)
 
 

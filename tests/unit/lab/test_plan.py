@@ -40,8 +40,8 @@ def test_a_new_cluster_needs_everything() -> None:
     assert keys(Seen(()), (Action("create", "create it"),)) == [
         "create",
         "connect",
-        "git",
         "flux",
+        "git",
         "ready",
         "serve",
         "deliver",

@@ -108,12 +108,12 @@ def test_a_recreate_lists_the_losses_then_asks_then_makes_it_anew(monkeypatch: p
     monkeypatch.setattr(losses, "look", lambda _: lost)
     monkeypatch.setattr(steps, "supplies", lambda _: ())
     actions = up.changes(session(OTHER), stands(OTHER), recreate=True)
-    assert keys(actions) == ["rescue", "loss", "recreate", "create"]
+    assert keys(actions) == ["rescue", "loss", "recreate", "overlay", "create"]
     assert [action.key for action in actions if action.asks] == ["loss", "recreate"]
     assert "networking.apiServerPort" in actions[2].sentence
     assert actions[2].command == "kind delete cluster --name lab"
     whole = keys(lab_plan.up(session(OTHER).lab, seen(CONFIG), actions))
-    assert whole[4:] == ["connect", "git", "flux", "ready", "serve", "restore", "deliver", "settle"]
+    assert whole[5:] == ["connect", "flux", "git", "ready", "serve", "restore", "deliver", "settle"]
 
 
 def test_what_cannot_be_seen_is_not_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
