@@ -432,3 +432,18 @@ def test_no_second_flux_is_installed_beside_one_in_another_namespace(bare: Proje
     bare.invoke("flux.uninstall", "--yes")
     assert "NotFound" in bare.kubectl("get", "namespace", "infra", context=AT_GATEWAY, check=False).stderr
     assert traces(bare) == []
+
+
+def test_what_the_git_server_kept_goes_with_it(bare: Project) -> None:
+    def kept() -> list[str]:
+        argv = ("docker", "exec", f"{GATEWAY}-control-plane", "sh", "-c", "ls -d /var/lib/threezone/*/*")
+        return bare.run(*argv, check=False).stdout.split()
+
+    bare.invoke("gitops.serve", "--repository", "team-a")
+    assert "/var/lib/threezone/git/team-a.git" in kept()
+    assert bare.invoke("gitops.serve", "--remove", check=False).exit_code == 8
+    assert "/var/lib/threezone/git/team-a.git" in kept()
+    bare.invoke("gitops.serve", "--remove", "--yes")
+    assert kept() == []
+    bare.invoke("gitops.serve")
+    assert kept() == ["/var/lib/threezone/git/lab.git"]

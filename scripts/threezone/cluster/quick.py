@@ -32,20 +32,21 @@ def files() -> Mapping[str, str]:
 def overlay(declared: Declared, kubernetes_minor: int) -> Overlay:
     """The patches that come before the file's own, which overrule every value.
 
-    No election (1 s): one that comes before the roles are there is tried again 2 s later. No limit on requests (4 s):
+    No election (1 s): one that comes before the roles are there is tried again 2 s later. More requests (4 s):
     controllers spend their 20 in a second on tokens for their accounts. ECDSA keys (2 s) instead of RSA. Probes that
     ask each second (up to 10 s).
     """
     manager = {"kube-api-qps": "200", "kube-api-burst": "400"}
     cluster: dict[str, Any] = {"kind": "ClusterConfiguration", "controllerManager": {"extraArgs": manager}}
-    said = ["start-up probes ask each second", "controllers ask the API server without a limit"]
+    controllers = f"controllers that may ask {manager['kube-api-qps']} times a second"
     if declared.control_planes == 1:  # nobody to elect
         manager["leader-elect"] = "false"
         cluster["scheduler"] = {"extraArgs": {"leader-elect": "false"}}
-        said.append("hold no election")
+        controllers += " and hold no election"
+    said = ["start-up probes every second", controllers]
     if kubernetes_minor <= KNOWS_ECDSA_GATE:
         cluster["featureGates"] = {"PublicKeysECDSA": True}
-        said.append("keys are ECDSA")
+        said.append("ECDSA keys")
     probes = [{"kind": kind, "patches": {"directory": PATCHES}} for kind in ("InitConfiguration", "JoinConfiguration")]
     defaults = tuple(json.dumps(each) for each in (cluster, *probes))
-    return Overlay(f"for a quick start {', '.join(said)}", defaults=defaults)
+    return Overlay(f"for a quick start: {', '.join(said)}", defaults=defaults)
