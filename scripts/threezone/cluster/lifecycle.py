@@ -216,13 +216,6 @@ def delete(name: str, kind: Path) -> None:
             process.run(["docker", "volume", "rm", *volumes], timeout=60, check=False)
 
 
-def finish(name: str, record: str = "") -> None:
-    """Mark the cluster as created to the end; `record` is what it was just made from (cluster/record.py)."""
-    for node in kind_cli.nodes(name):
-        if node.role == "control-plane":
-            kind_cli.mark(node, record)
-
-
 def nodes_missing(world: World, expected: int, version: str, *, pod_network: bool = True) -> list[str]:
     """The judge of a ready cluster: every declared node Ready, with the wanted kubelet. Pure.
 

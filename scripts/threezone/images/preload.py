@@ -81,10 +81,11 @@ def observe(
     return combination, docker.inspect([combination.reference]).get(combination.reference)
 
 
-def ensure(names: Sequence[str], channel: Channel) -> Image:
+def ensure(names: Sequence[str], channel: Channel) -> tuple[Image, frozenset[str]]:
     """The node image to make clusters from: the preloaded one, made if need be, else (with a note) the plain one.
 
-    `names` are the lab's images. Raises what build.ensure_all raises: without its parts there is no lab either.
+    `names` are the lab's images. Returns the names of those that are in it, too. Raises what build.ensure_all raises:
+    without its parts there is no lab either.
     """
     present = build.ensure_all(names, channel)
     node = next(group[0] for name, group in present.items() if build.is_node(name))
@@ -92,10 +93,11 @@ def ensure(names: Sequence[str], channel: Channel) -> Image:
         _pull(channel)
         combination, made = observe(names, channel, present)
         assert combination is not None  # noqa: S101  every part is present
-        return made or _made(combination)
+        inside = frozenset(name for part in combination.parts for name in part.names)
+        return made or _made(combination), inside
     except (ThreezoneError, OSError) as trouble:
         events.note(f"no preloaded node image, so images are loaded into the nodes instead: {trouble}")
-        return node
+        return node, frozenset()
 
 
 def _pulled(channel: Channel) -> list[Image]:

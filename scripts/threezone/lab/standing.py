@@ -88,12 +88,11 @@ def mark(session: Session) -> str:
     return record.write(configuration(session), session.kubernetes)
 
 
-def annotate(session: Session) -> None:
+def annotate(session: Session, planes: Sequence[Node]) -> None:
     """Let the control planes carry the digest of what is declared."""
-    for node in kind.nodes(session.lab.name):
-        if node.role == "control-plane":
-            metadata = {"name": node.name, "annotations": {record.ANNOTATION: digest(session)}}
-            session.api.apply(f"{NODES}/{node.name}", {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+    for node in planes:
+        metadata = {"name": node.name, "annotations": {record.ANNOTATION: digest(session)}}
+        session.api.apply(f"{NODES}/{node.name}", {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
 
 
 def is_as_declared(session: Session, seen: Seen) -> bool:
@@ -143,11 +142,11 @@ def relabel(session: Session) -> None:
         running.result = "; ".join(change.command.partition("--overwrite ")[2] for change in before.labels)
     if made_from := before.running.record:
         text = record.rewrite(replace(made_from, config=_with_labels(made_from.config, configuration(session))))
-        for node in nodes:
-            if node.role == "control-plane":
-                kind.mark(node, text)
-    if not before.blocking and before.running.record:
-        annotate(session)
+        planes = [node for node in nodes if node.role == "control-plane"]
+        for node in planes:
+            kind.mark(node, text)
+        if not before.blocking:
+            annotate(session, planes)
 
 
 def _with_labels(config: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,20 +77,21 @@ def create(session: Session) -> None:
     """Get the node image and create the cluster; nothing is asked of the user's kubeconfig here."""
     kind_path = session.tools["kind"]
     lifecycle.preflight(session.declared, session.overlays, session.engine)
-    node = examined(session)
+    node, inside = examined(session)
     image = cluster_image(node.reference, session.lab.name, session.kubernetes, quick.files())
     session.fresh = lifecycle.create(
         session.lab.name, session.declared, session.overlays, kind=kind_path, image=image, retain=session.retain
     )
+    session.inside = inside
     if told := kubeadm.check_made(session.declared, session.lab.name):
         note(told)
 
 
-def examined(session: Session) -> Image:
-    """The node image, after its own kubeadm and kubelet were asked whether they take what is declared."""
-    node = preload.ensure(session.images, session.channel)
+def examined(session: Session) -> tuple[Image, frozenset[str]]:
+    """The node image with the names of the lab's images in it; its kubeadm and kubelet take what is declared."""
+    node, inside = preload.ensure(session.images, session.channel)
     kubeadm.check(session.declared, node.reference, session.kubernetes)
-    return node
+    return node, inside
 
 
 def recreate(session: Session) -> None:
@@ -116,9 +117,11 @@ def ready(session: Session) -> bool:
         seconds=session.lab.settings.cluster.ready_timeout,
         pod_network=session.declared.pod_network,
     )
-    lifecycle.finish(session.lab.name, standing.mark(session) if session.fresh else "")
+    planes = [node for node in kind.nodes(session.lab.name) if node.role == "control-plane"]
+    for node in planes:
+        kind.mark(node, standing.mark(session) if session.fresh else "")
     if session.fresh:
-        standing.annotate(session)
+        standing.annotate(session, planes)
     registry.tell(session)
     waiting = [
         node["metadata"]["name"] for node in world[lifecycle.NODES].values() if lifecycle.only_lacks_network(node)
@@ -148,8 +151,9 @@ def load_images(session: Session, wanted: Sequence[Image], fix: str = PULLED) ->
             evidence=f"needed there: {names}",
             fix=fix,
         )
-    nodes = [n.name for n in kind.nodes(cluster) if n.role in ("control-plane", "worker")]
-    load(session.tools["kind"], cluster, nodes, wanted)
+    if missing := [image for image in wanted if image.reference.partition("@")[0] not in session.inside]:
+        nodes = [n.name for n in kind.nodes(cluster) if n.role in ("control-plane", "worker")]
+        load(session.tools["kind"], cluster, nodes, missing)
 
 
 @functools.cache

@@ -32,7 +32,7 @@ def build(c: Context, name: str, channel: str = "") -> None:
         images = ensure_all(at.images if name == "all" else (name,), at.channel)
         made = [image for group in images.values() for image in group]
     if name in ("all", preload.NAME):
-        made.append(preload.ensure(at.images, at.channel))
+        made.append(preload.ensure(at.images, at.channel)[0])
     rows = [(image.reference, image.id.removeprefix("sha256:")[:12], f"{image.size / 1e6:.0f} MB") for image in made]
     say(table([("image", "id", "size"), *rows]))
 

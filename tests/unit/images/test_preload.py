@@ -89,7 +89,7 @@ def test_a_lab_comes_up_from_the_plain_node_image_where_no_other_can_be_made(
     monkeypatch.setattr(preload, "_make", fail)
     told: list[str] = []
     with events.listening(lambda event: told.append(event.text)):
-        assert preload.ensure(build.NAMES, "source") is NODE
+        assert preload.ensure(build.NAMES, "source") == (NODE, frozenset())
     assert told[-1] == f"no preloaded node image, so images are loaded into the nodes instead: {trouble}"
 
 
@@ -97,7 +97,9 @@ def test_one_that_is_there_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     there = image(combined().reference, 7)
     monkeypatch.setattr(build, "ensure_all", lambda *_: PRESENT)
     monkeypatch.setattr(docker, "inspect", lambda _: {there.reference: there})
-    assert preload.ensure(build.NAMES, "source") is there
+    made, inside = preload.ensure(build.NAMES, "source")
+    assert made is there
+    assert {"threezone/git-server:abc", "threezone/hello:lab"} < inside
 
 
 def test_flux_is_left_to_the_cluster_where_its_registry_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +119,7 @@ def test_flux_is_left_to_the_cluster_where_its_registry_cannot_be_reached(monkey
     monkeypatch.setattr(docker, "inspect", lambda _: {})
     monkeypatch.setattr(docker, "pull", pull)
     monkeypatch.setattr(preload, "_make", make)
-    assert preload.ensure(build.NAMES, "release") is NODE
+    assert preload.ensure(build.NAMES, "release") == (NODE, frozenset())
     assert len(asked) == 1, "a registry that does not answer is asked once"
     assert [part.names for part in made[0].parts] == [
         ("threezone/git-server:abc",),
