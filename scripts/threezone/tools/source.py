@@ -34,7 +34,8 @@ def _helm(version: str) -> Path:
 
 def _tofu(version: str) -> Path:
     module = "github.com/opentofu/opentofu"
-    return golang.build(golang.Program(module, f"v{version}", f"{module}/cmd/tofu", "tofu"))
+    said = f"-X {module}/version.dev=no"  # as its releases are linked; else it says 1.12.6-dev
+    return golang.build(golang.Program(module, f"v{version}", f"{module}/cmd/tofu", "tofu", ldflags=(said,)))
 
 
 BUILDERS: dict[str, Callable[[str], Path]] = {
