@@ -10,12 +10,13 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.e2e import shown
 from tests.e2e.places import HOME, IMAGE, NETWORK, RECIPE, Place, build_image, remove, start
 from tests.e2e.project import (
     BY_HAND,
@@ -24,12 +25,24 @@ from tests.e2e.project import (
     GATEWAY_PORT,
     NAME,
     PORT,
+    RAN,
     Project,
     copy_of_repository,
     untouchable,
 )
 
 from threezone import process
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Function) -> Generator[None, object, object]:
+    """Hold what the pages in docs/ say of a test against what it has run."""
+    before = len(RAN)
+    result = yield
+    name = f"{item.path.stem.removeprefix('test_')}::{item.originalname}"
+    if not_run := shown.missing(name, RAN[before:]):
+        pytest.fail(f"by tests/e2e/shown.py this test runs these, and it did not: {not_run}", pytrace=False)
+    return result
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.e2e import node
 from tests.e2e.places import CERTIFICATES, base_image
-from tests.e2e.project import Project
+from tests.e2e.project import Project, Ran
 
 from threezone import process
 from threezone.process import Completed
@@ -29,6 +29,7 @@ def cli(*arguments: str | Path, home: Path, env: dict[str, str] | None = None, c
     """Run the CLI as somebody whose home directory is `home`."""
     argv = [*node.command("devcontainer"), *arguments]
     done = process.run(argv, env={"HOME": str(home), **(env or {})}, timeout=900, check=False)
+    Ran.record(("devcontainer", *arguments), done.exit_code)
     if check and done.exit_code != 0:
         pytest.fail(f"devcontainer {arguments} ended with {done.exit_code}\n{done.stdout}\n{done.stderr}")
     return done

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.project import Project
+from tests.e2e.project import Project, Ran
 
 from threezone import process
 from threezone.images import base
@@ -38,6 +38,7 @@ class Place:
     def run(self, *argv: str, check: bool = True, stdin: str | None = None) -> Completed:
         command = ["docker", "exec", *(["--interactive"] if stdin is not None else []), self.container, *argv]
         done = process.run(command, timeout=900, check=False, stdin=stdin)
+        Ran.record(argv, done.exit_code)
         if check and done.exit_code != 0:
             pytest.fail(f"{argv} in {self.container} ended with {done.exit_code}\n{done.stdout}\n{done.stderr}")
         return done

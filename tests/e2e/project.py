@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-import shlex
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,20 @@ FOREIGN = {
 }
 
 
-RAN: list[str] = []  # every command that a project was given, as typed: the README is held against it
+@dataclass(frozen=True)
+class Ran:
+    """A command that a test has run, wherever it stood, and how it ended."""
+
+    argv: tuple[str, ...]
+    exit_code: int
+
+    @classmethod
+    def record(cls, argv: Iterable[str | Path], exit_code: int) -> None:
+        """Keep what was run: README and docs/ are held against it."""
+        RAN.append(cls(tuple(map(str, argv)), exit_code))
+
+
+RAN: list[Ran] = []
 
 
 @dataclass(frozen=True)
@@ -65,8 +77,8 @@ class Project:
     def run(
         self, *argv: str | Path, check: bool = True, timeout: float = 600, env: Mapping[str, str] | None = None
     ) -> Completed:
-        RAN.append(shlex.join(map(str, argv)))
         done = process.run([*argv], cwd=self.root, env={**self.env, **(env or {})}, timeout=timeout, check=False)
+        Ran.record(argv, done.exit_code)
         if check and done.exit_code != 0:
             pytest.fail(f"{argv} ended with {done.exit_code}\n{done.stdout}\n{done.stderr}")
         return done

@@ -116,6 +116,7 @@ def test_an_engine_behind_ssh_is_reached_by_ssh_s_own_forwarding(lab: Project, h
         assert stand.entry(CONTEXT)["tls-server-name"] == "localhost"
         holds(stand, CONTEXT)
         stand.invoke("kubeconfig.check")
+        stand.invoke("up")
         followed = stand.kubectl("logs", "--namespace=kube-system", "--tail=1", "--selector=k8s-app=kube-dns",
                                  context=CONTEXT)  # fmt: skip
         assert followed.exit_code == 0

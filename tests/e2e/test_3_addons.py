@@ -127,10 +127,12 @@ def test_add_ons_are_checked_by_the_server_and_delivered_by_commit(delivered: Pr
     )  # writes the definitions, from their published module
     more = [f"  - {ADDONS}/{each}\n" for each in ("dashboard/access", "dashboard/admin", "ingress/crds")]
     (lab.root / DECLARED).write_text(before + "".join(more))
-    lab.commit("Accounts for the dashboard, and the Gateway API")
+    lab.run("git", "add", "local/gitops")
+    lab.run("git", "commit", "--message", "Add dashboard")
     lab.invoke("gitops.push")
 
     viewer, admin = (written(lab, "--account", f"headlamp/{name}") for name in ("viewer", "admin"))
+    assert written(lab, "--account", "headlamp/viewer", "--hours", "8") == viewer, "a longer one in the same file"
     asked = (("list", "nodes"), ("get", "secrets"), ("delete", "deployments.apps"))
     assert comes_to(lab, viewer, "list", "nodes", "yes")
     assert comes_to(lab, admin, "delete", "nodes", "yes")

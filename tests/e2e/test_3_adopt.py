@@ -61,6 +61,7 @@ def test_a_cluster_that_is_there_becomes_the_lab_and_is_given_back(project: Proj
         assert everything(project) == before, "nothing is changed before the yes"
         project.invoke("up", "--yes", timeout=1200)
         assert project.invoke("up").stdout.startswith("nothing to do\n")
+        project.invoke("gitops.push", "--yes")
         sha = project.run("git", "rev-parse", "HEAD").stdout.strip()
         assert f"@sha1:{sha}" in project.invoke("gitops.wait", "--revision", "HEAD").stdout
         text = project.run("git", "show", "HEAD:local/gitops/apps/hello/index.html").stdout.strip()

@@ -216,6 +216,7 @@ def test_the_documents_job_fails_with_curl_s_exit_code_and_ours_delivers_from_th
     assert failed.exit_code != 0
     assert "curl: (6) Could not resolve host: kubernetes.docker.internal" in failed.stdout + failed.stderr
     assert re.search(r"FAIL +6\b", failed.stdout + failed.stderr)
+    runner.project.invoke("ci.gitlab", "--runner", "socket")
     runner.project.invoke("ci.gitlab", "--runner", "socket", "--image", IMAGE)
     file = login(lab, "network")
     ours = runner.run(
@@ -251,6 +252,13 @@ def test_a_job_s_login_may_look_where_it_has_to_and_nowhere_else(lab: Project, d
         ("get", "pods", "hello"), ("get", "pods", "kube-system"), ("create", "serviceaccounts/token", "prod"),
     ]  # fmt: skip
     assert [each for each in not_his if may(lab, *each)] == []
+
+
+def test_a_workflow_of_github_is_written_beside_it(runner: Runner) -> None:
+    runner.project.invoke("ci.github")
+    workflows = runner.project.root / ".github/workflows"
+    assert "run: ./run invoke up --yes" in (workflows / "threezone.yml").read_text()
+    shutil.rmtree(workflows.parent)
 
 
 def nodes() -> str:

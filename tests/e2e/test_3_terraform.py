@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,18 @@ def provider() -> Path:
     return golang.build(Program(KUBECTL, "v1.19.0", KUBECTL, "terraform-provider-kubectl"))
 
 
+def home(base: Path) -> dict[str, str]:
+    """Somebody's home directory below `base`, for what --shell writes, with the programs that are here already."""
+    cache = os.environ.get("THREEZONE_CACHE") or str(Path.home() / ".cache/threezone")
+    (base / "home").mkdir()
+    return {"HOME": str(base / "home"), "THREEZONE_CACHE": cache}
+
+
 def test_the_module_reads_the_same_kubeconfig_and_takes_the_same_way(
     lab: Project, tofu: Path, provider: Path, tmp_path: Path
 ) -> None:
+    lab.invoke("tools.install", "--name", "tofu", "--shell", env=home(tmp_path))
+    assert (tmp_path / "home/.local/bin/tofu").resolve() == tofu.resolve()
     source = f'"gavinbunney/kubectl" = {json.dumps(str(provider.parent))}'
     (tmp_path / "tofurc").write_text(f"provider_installation {{\n  dev_overrides {{\n    {source}\n  }}\n}}\n")
     given = {"TF_VAR_kubeconfig": str(lab.kubeconfig), "TF_VAR_context": CONTEXT}
@@ -55,7 +65,7 @@ def test_the_module_reads_the_same_kubeconfig_and_takes_the_same_way(
     assert lab.run(*at, "apply", "-auto-approve", "-input=false", state, env=env, check=False).exit_code != 0
 
 
-def test_helm_is_had_in_the_pinned_version_and_speaks_to_the_lab(lab: Project, tmp_path: Path) -> None:
+def test_helm_is_had_in_the_pinned_version_and_speaks_to_the_lab(lab: Project, tofu: Path, tmp_path: Path) -> None:
     (made,) = json.loads(lab.invoke("tools.install", "--name", "helm", "--json", timeout=3000).stdout)
     assert lab.run(made["path"], "version", "--template", "{{.Version}}").stdout == f"v{made['version']}"
     lab.run(made["path"], "create", tmp_path / "chart")
@@ -63,3 +73,6 @@ def test_helm_is_had_in_the_pinned_version_and_speaks_to_the_lab(lab: Project, t
     assert lab.run(made["path"], "--kube-context", CONTEXT, "list", "--output", "json").stdout.strip() == "[]"
     assert "helm" in {tool["name"] for tool in json.loads(lab.invoke("tools.list", "--json").stdout)}
     lab.invoke("tools.verify")
+    lab.invoke("tools.install", "--shell", "--name", "helm", "--name", "tofu", env=home(tmp_path))
+    linked = {name: (tmp_path / "home/.local/bin" / name).resolve() for name in ("helm", "tofu")}
+    assert linked == {"helm": Path(made["path"]).resolve(), "tofu": tofu.resolve()}

@@ -1,0 +1,172 @@
+"""The commands of the pages of the ways to stand, each with what holds it: a test that runs it, or the page itself.
+
+A unit test reads this beside the pages: a command without a row fails, and a row without its command. Whether a test
+runs what its row says is held against what it has run, by a hook in conftest.py, whenever that test is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from invoke.exceptions import ParseError
+from tests.documents import Asked, asked
+from tests.e2e.project import Ran
+
+QUIET = {"yes", "json", "channel"}  # who answers, how it is printed, and where programs come from
+OWN = {"context", "kustomization", "token-file"}  # what they name is somebody's own: a test has its own, too
+
+
+@dataclass(frozen=True)
+class Run:
+    """A test that runs the command: the same task with the same options, or, of other programs, the same words."""
+
+    test: str  # FILE::FUNCTION, as pytest names them without "test_" and ".py"
+    words: str = ""  # where a test cannot use the page's: a pattern of what it runs
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a function among the tests that does what the command does."""
+
+    function: str  # PATH::FUNCTION
+    line: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The page itself says that this is not tested, and why, beside the block."""
+
+    says: str
+
+
+Row = Run | Line | Expected
+
+_LAB, _ZONES, _SSH = "1_lab", "2_zones", "2_tunnel::test_an_engine_behind_ssh_is_reached_by_ssh_s_own_forwarding"
+_ADOPT = "3_adopt::test_a_cluster_that_is_there_becomes_the_lab_and_is_given_back"
+_ADDED = "3_addons::test_add_ons_are_checked_by_the_server_and_delivered_by_commit"
+_TOKEN = "3_addons::test_a_token_reads_and_does_no_more_and_ends_when_it_is_told_to"
+_PROXY = "3_addons::test_the_proxy_is_a_daemon_of_its_cluster"
+_AGENT = "3_addons::test_the_agent_s_token_goes_from_its_file_into_a_secret"
+_PIPELINES = "tests/e2e/test_3_pipelines.py"
+_DOCUMENTS = "3_pipelines::test_the_documents_job_fails_with_curl_s_exit_code_and_ours_delivers_from_the_same_container"
+_TOFU = "3_terraform::test_the_module_reads_the_same_kubeconfig_and_takes_the_same_way"
+_HELM = "3_terraform::test_helm_is_had_in_the_pinned_version_and_speaks_to_the_lab"
+_OPENED = "4_devcontainer::test_thrown_away_and_made_again_it_reconnects_at_once"
+
+_NO_CODESPACE = "Expected, not tested: no Codespace can be had where these tests run."
+_ANY = "--context prod --kustomization flux-system/flux-system"
+_GITHUB = "--context prod --account github-ci --kustomization flux-system/flux-system"
+
+ROWS: dict[str, dict[str, Row]] = {
+    "host": {
+        "./run invoke up --yes": Run(f"{_LAB}::test_up_again_has_nothing_to_do_and_changes_no_object"),
+        "./run invoke status": Run(f"{_LAB}::test_status_tells_what_there_is"),
+        "./run invoke kubeconfig.check": Run(f"{_ZONES}::test_the_entry_is_checked_without_touching_it"),
+        "./run invoke zones.probe": Run(f"{_ZONES}::test_the_network_s_own_file_works_on_that_network_only"),
+    },
+    "devcontainer": {
+        "npm install -g @devcontainers/cli": Line("tests/e2e/node.py::command", '"ci", "--ignore-scripts"'),
+        "devcontainer up --workspace-folder .": Run(_OPENED, "devcontainer up --workspace-folder *"),
+        "devcontainer exec --workspace-folder . kubectl get nodes": Run(
+            _OPENED, "devcontainer exec --workspace-folder * kubectl get nodes"
+        ),
+        "./run invoke tools.install --shell --name helm --name tofu": Run(_HELM),
+        "devcontainer upgrade --workspace-folder .": Expected("Expected, not tested: it asks the registry"),
+    },
+    "codespaces": {
+        "gh codespace create --repo OWNER/REPOSITORY --machine standardLinux32gb": Expected(_NO_CODESPACE),
+        "gh codespace ssh": Expected(_NO_CODESPACE),
+        "kubectl get nodes": Expected(_NO_CODESPACE),
+    },
+    "gitlab": {
+        "./run invoke ci.gitlab --runner socket": Run(_DOCUMENTS),
+        f"./run invoke ci.kubeconfig {_ANY} --dry-run": Line(
+            f"{_PIPELINES}::test_a_job_s_login_may_look_where_it_has_to_and_nowhere_else",
+            '"ci.kubeconfig", "--dry-run", "--kustomization"',
+        ),
+        f"./run invoke ci.kubeconfig {_ANY}": Line(
+            f"{_PIPELINES}::test_without_its_rights_the_job_fails_and_says_which_and_the_task_puts_them_back",
+            'login(lab, "host", "--context", CONTEXT, "--yes")',
+        ),
+        "./run invoke ci.kubeconfig --context prod --remove": Line(
+            f"{_PIPELINES}::delivery", 'lab.invoke("ci.kubeconfig", "--remove", "--kustomization"'
+        ),
+    },
+    "github": {
+        "./run invoke ci.github": Run("3_pipelines::test_a_workflow_of_github_is_written_beside_it"),
+        f"./run invoke ci.kubeconfig {_GITHUB}": Expected("The login is tested with the default name of the account"),
+        "gh secret set PROD_KUBECONFIG <FILE": Expected("Expected, not tested: `gh` is GitHub's own program"),
+    },
+    "remote-engine": {
+        "export DOCKER_HOST=ssh://you@machine": Line("tests/e2e/test_2_tunnel.py::engine", "DOCKER_HOST=ssh://root@"),
+        "./run invoke up": Run(_SSH),
+        "./run invoke kubeconfig.check": Run(_SSH),
+    },
+    "adopt": {
+        "./run invoke cluster.adopt --context docker-desktop": Run(_ADOPT),
+        "./run invoke up": Run(_ADOPT),
+        "./run invoke status": Run(_ADOPT),
+        "./run invoke gitops.push": Run(_ADOPT),
+        "./run invoke down": Run(_ADOPT),
+    },
+    "addons": {
+        "./run invoke addon.dashboard": Run(_ADDED, exit_code=7),  # its image cannot be had: the page tells it
+        "git add local/gitops": Run(_ADDED),
+        "git commit --message Add dashboard": Run(_ADDED),
+        "./run invoke gitops.push": Run(_ADDED),
+        "./run invoke addon.token": Run(_TOKEN),
+        "./run invoke addon.token --account headlamp/viewer --hours 8": Run(_ADDED),
+        "./run invoke addon.token --remove": Run(_TOKEN),
+        "./run invoke addon.proxy start": Run(_PROXY),
+        "curl http://127.0.0.1:8001/api/v1/nodes": Line(
+            f"tests/e2e/test_{_PROXY.replace('::', '.py::')}", 'through_proxy(started["port"], "GET", "/api/v1/nodes")'
+        ),
+        "./run invoke addon.proxy status": Run(_PROXY),
+        "./run invoke addon.proxy stop": Run(_PROXY),
+        "./run invoke addon.token --account headlamp/viewer": Run(_ADDED),
+        "kubectl --namespace headlamp port-forward service/headlamp 4466:80": Expected("Headlamp's page is expected"),
+        "./run invoke cluster.create --port 8080:30080": Line(
+            "tests/e2e/test_3_declared.py::declared", '"--port", f"{WEB_TOO}:30081"'
+        ),
+        "curl --header Host: hello.localhost http://localhost:8080/": Expected("Traefik's answer is expected"),
+        "./run invoke addon.agent --token-file ~/agent-token": Run(_AGENT, exit_code=7),  # its chart, the same
+        "./run invoke tools.install --name tofu --shell": Run(_TOFU),
+        "tofu -chdir=local/terraform init": Expected("`init` is expected, not tested"),
+        "tofu -chdir=local/terraform apply -var context=kind-kind": Run(
+            _TOFU, "*/tofu -chdir=local/terraform apply -auto-approve *"
+        ),
+    },
+}
+
+
+def missing(test: str, ran: Sequence[Ran]) -> list[str]:
+    """What the pages say that this test runs, and it has not: it ran `ran`."""
+    rows = [(page, command, row) for page, shown in ROWS.items() for command, row in shown.items()]
+    mine = [(page, command, row) for page, command, row in rows if isinstance(row, Run) and row.test == test]
+    return [f"docs/{page}.md: {command}" for page, command, row in mine if not any(_is(command, row, e) for e in ran)]
+
+
+def _is(command: str, row: Run, ran: Ran) -> bool:
+    """Whether that is what the row says."""
+    if ran.exit_code != row.exit_code:
+        return False
+    ours = ["./run", "invoke"]
+    words = command.split()
+    if words[:2] != ours:
+        return fnmatchcase(" ".join(ran.argv), row.words or command)
+    return list(ran.argv[:2]) == ours and _meaning(words[2:]) == _meaning(list(ran.argv[2:]))
+
+
+def _meaning(words: list[str]) -> Asked | None:
+    """What the words ask for, without what changes nothing of it; None when they ask for nothing that there is."""
+    try:
+        tasks = asked(words)
+    except (ParseError, ValueError):
+        return None
+    return [
+        (task, {name: "" if name in OWN else value for name, value in given.items() if name not in QUIET})
+        for task, given in tasks
+    ]
