@@ -157,9 +157,10 @@ def load_images(session: Session, wanted: Sequence[Image], fix: str = PULLED) ->
 
 
 @functools.cache
-def flux_objects(program: Path, components: tuple[str, ...]) -> list[Json]:
-    """The objects that the CLI carries for these components."""
-    return flux_manifests.parse(flux_manifests.export(program, components, flux.NAMESPACE))
+def flux_objects(program: Path, components: tuple[str, ...], *, ours: bool = True) -> list[Json]:
+    """The objects that the CLI carries for these components; `ours` with what we make quicker."""
+    manifest = flux_manifests.export(program, components, flux.NAMESPACE)
+    return flux_manifests.parse(flux_manifests.impatient(manifest) if ours else manifest)
 
 
 def plan_flux(session: Session, asked: Sequence[str] = ()) -> tuple[flux_installation.Plan, list[Json]]:
@@ -167,7 +168,9 @@ def plan_flux(session: Session, asked: Sequence[str] = ()) -> tuple[flux_install
     seen = flux_installation.observe(session.api)
     components = flux_installation.choose(asked, session.channel, seen)
     objects = flux_objects(session.tools["flux"], components)
-    changes = flux_manifests.changes(session.api, objects) if seen else ()
+    # What we like better is no reason to take a Flux of others over.
+    compared = flux_objects(session.tools["flux"], components, ours=False) if seen and not seen.ours else objects
+    changes = flux_manifests.changes(session.api, compared) if seen else ()
     version = flux_manifests.version(objects)
     return flux_installation.plan(seen, flux.NAMESPACE, version, components, changes), objects
 

@@ -56,7 +56,7 @@ def install(  # noqa: PLR0917  every option of a task is a parameter
     asked = [each.strip() for each in components.split(",") if each.strip()]
     if export:
         chosen = flux_installation.choose(asked, at.channel, None)
-        say(flux_manifests.export(at.tools["flux"], chosen, flux.NAMESPACE).rstrip("\n"))
+        say(flux_manifests.impatient(flux_manifests.export(at.tools["flux"], chosen, flux.NAMESPACE)).rstrip("\n"))
         return
     plan, objects = steps.plan_flux(at, asked)
     if dry_run:
