@@ -55,9 +55,20 @@ def tests(session: nox.Session) -> None:
 
 # Half an hour of Flux, whole: every way in which a proof, a source or an installation may fail. And other versions of
 # Kubernetes, each of which is compiled for six minutes where its image cannot be pulled; OpenTofu is for some, too.
+# And GitHub's workflow, whole: it makes two labs.
 DELIVERY = [
     f"tests/e2e/test_{name}.py"
-    for name in ("2_faults", "2_proof", "2_remote", "3_context", "3_families", "3_flux", "3_terraform", "3_versions")
+    for name in (
+        "2_faults",
+        "2_proof",
+        "2_remote",
+        "3_context",
+        "3_families",
+        "3_flux",
+        "3_github",
+        "3_terraform",
+        "3_versions",
+    )
 ]
 
 
