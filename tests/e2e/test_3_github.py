@@ -63,6 +63,7 @@ def runner(
     team.invoke("down", "--yes", "--name", LAB)
     yield made
     team.invoke("down", "--yes", "--name", LAB)
+    process.run(["docker", "image", "rm", "app:lab"], timeout=60, check=False)
 
 
 def nodes() -> str:
@@ -112,7 +113,6 @@ def test_a_push_brings_the_lab_up_builds_the_image_and_delivers_it(
     assert [pod["spec"]["containers"][0]["image"] for pod in living] == [f"{registry}/team/app:{commit}"]
     assert team.kubeconfig.read_bytes() == before, "the jobs have a file of their own"
     assert team.run("git", "status", "--porcelain").stdout == ""
-    process.run(["docker", "image", "rm", "app:lab"], timeout=60)
 
 
 def test_what_cannot_become_healthy_fails_the_job_that_delivers_it_and_the_logs_are_there(
