@@ -50,7 +50,7 @@ _ADDED = "3_addons::test_add_ons_are_checked_by_the_server_and_delivered_by_comm
 _TOKEN = "3_addons::test_a_token_reads_and_does_no_more_and_ends_when_it_is_told_to"
 _PROXY = "3_addons::test_the_proxy_is_a_daemon_of_its_cluster"
 _AGENT = "3_addons::test_the_agent_s_token_goes_from_its_file_into_a_secret"
-_PIPELINES = "tests/e2e/test_3_pipelines.py"
+_RIGHTS = "3_pipelines::test_without_its_rights_the_job_fails_and_says_which_and_the_task_puts_them_back"
 _DOCUMENTS = "3_pipelines::test_the_documents_job_fails_with_curl_s_exit_code_and_ours_delivers_from_the_same_container"
 _TOFU = "3_terraform::test_the_module_reads_the_same_kubeconfig_and_takes_the_same_way"
 _HELM = "3_terraform::test_helm_is_had_in_the_pinned_version_and_speaks_to_the_lab"
@@ -83,21 +83,13 @@ ROWS: dict[str, dict[str, Row]] = {
     },
     "gitlab": {
         "./run invoke ci.gitlab --runner socket": Run(_DOCUMENTS),
-        f"./run invoke ci.kubeconfig {_ANY} --dry-run": Line(
-            f"{_PIPELINES}::test_a_job_s_login_may_look_where_it_has_to_and_nowhere_else",
-            '"ci.kubeconfig", "--dry-run", "--kustomization"',
-        ),
-        f"./run invoke ci.kubeconfig {_ANY}": Line(
-            f"{_PIPELINES}::test_without_its_rights_the_job_fails_and_says_which_and_the_task_puts_them_back",
-            'login(lab, "host", "--context", CONTEXT, "--yes")',
-        ),
-        "./run invoke ci.kubeconfig --context prod --remove": Line(
-            f"{_PIPELINES}::delivery", 'lab.invoke("ci.kubeconfig", "--remove", "--kustomization"'
-        ),
+        f"./run invoke ci.kubeconfig {_ANY} --dry-run": Run(_RIGHTS),
+        f"./run invoke ci.kubeconfig {_ANY}": Run(_RIGHTS),
+        "./run invoke ci.kubeconfig --context prod --remove": Run(_RIGHTS),
     },
     "github": {
         "./run invoke ci.github": Run("3_pipelines::test_a_workflow_of_github_is_written_beside_it"),
-        f"./run invoke ci.kubeconfig {_GITHUB}": Expected("The login is tested with the default name of the account"),
+        f"./run invoke ci.kubeconfig {_GITHUB}": Run(_RIGHTS),
         "gh secret set PROD_KUBECONFIG <FILE": Expected("Expected, not tested: `gh` is GitHub's own program"),
     },
     "remote-engine": {

@@ -369,7 +369,11 @@ def test_without_its_rights_the_job_fails_and_says_which_and_the_task_puts_them_
     )
     assert f"./run invoke ci.kubeconfig --namespace prod --account {ACCOUNT}" in said
     assert "deployment.apps/app" in said, "and what the job may see is in its log"
-    file = login(lab, "host", "--context", CONTEXT, "--yes")  # as for a cluster that is not ours
+    elsewhere = ("ci.kubeconfig", "--context", CONTEXT, "--yes")  # as for a cluster that is not ours
+    follows = ("--kustomization", f"flux-system/{REPOSITORY}")
+    planned = lab.invoke(*elsewhere, *follows, "--dry-run").stdout
+    assert f"the RoleBinding flux-system/prod-{ACCOUNT}" in planned, "the one that is gone"
+    file = Path(lab.invoke(*elsewhere, *follows).stdout.splitlines()[0])
     as_the_job = {"KUBECONFIG": str(file)}
     wait = ("gitops.wait", "HEAD", "--context", CONTEXT, "--kustomization", f"flux-system/{REPOSITORY}")
     assert "applied main@sha1:" in team.invoke(*wait, env=as_the_job).stdout
@@ -380,3 +384,9 @@ def test_without_its_rights_the_job_fails_and_says_which_and_the_task_puts_them_
     assert refused.exit_code == 4
     assert "the API server does not accept this login" in refused.stderr
     assert "./run invoke ci.kubeconfig" in refused.stderr
+    another = ("--account", "github-ci")
+    lab.invoke(*elsewhere, *follows, *another)
+    lab.invoke(*elsewhere, *another, "--remove")
+    assert f"the account prod/{ACCOUNT} is gone" in lab.invoke(*elsewhere, "--remove").stdout
+    left = lab.kubectl("get", "serviceaccounts", "--namespace", "prod", "-o", "name").stdout.split()
+    assert left == ["serviceaccount/default"]
