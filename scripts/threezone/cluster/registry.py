@@ -5,9 +5,7 @@ Both are written through the nodes' containers, so no route to the API server is
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,7 +15,7 @@ from threezone.cluster import kind
 from threezone.cluster.node import Node
 from threezone.errors import ClusterError, CommandFailed
 from threezone.events import note
-from threezone.images import registry
+from threezone.images import docker, registry
 from threezone.images.registry import Wanted
 
 CERTS = "etc/containerd/certs.d"  # containerd's own default (plugins/cri/images), which kind leaves as it is
@@ -71,9 +69,9 @@ def reachable(cluster: str | None = None) -> list[Node]:
 
 def wire(nodes: Sequence[Node], instances: Sequence[Wanted]) -> None:
     """Make the instances known to these nodes and their clusters."""
-    archive = _archive(hosts(instances))
+    files = hosts(instances)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda node: _put(node, archive), nodes))
+        list(pool.map(lambda node: _put(node, files), nodes))
     for node in _one_each(nodes):
         _announce(node, hosting(instances[0]))
 
@@ -97,20 +95,9 @@ def _one_each(nodes: Sequence[Node]) -> list[Node]:
     return list({node.cluster: node for node in nodes if node.role == "control-plane"}.values())
 
 
-def _archive(files: Mapping[str, str]) -> bytes:
-    """The files as a tar, owned by root."""
-    into = io.BytesIO()
-    with tarfile.open(fileobj=into, mode="w") as tar:
-        for name, text in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(text.encode()), 0o644
-            tar.addfile(entry, io.BytesIO(text.encode()))
-    return into.getvalue()
-
-
-def _put(node: Node, archive: bytes) -> None:
+def _put(node: Node, files: Mapping[str, str]) -> None:
     try:
-        process.run(["docker", "cp", "-", f"{node.container}:/"], stdin=archive, timeout=60)
+        docker.put_texts(node.container, files)
     except CommandFailed as error:
         raise ClusterError(f"the node {node.name} takes no files", evidence=error.tail) from None
 

@@ -7,13 +7,15 @@ both know.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
+import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 
 from threezone import labels, paths, process
@@ -181,10 +183,7 @@ def pull(reference: str) -> None:
 def derive(
     base: str, reference: str, labels: Mapping[str, str], files: Mapping[str, str] = MappingProxyType({})
 ) -> Image:
-    """`base` with more labels, and `files` by path, as `reference`, without a builder; nothing when it is that already.
-
-    A file's directory stands in one that the image has.
-    """
+    """`base` with more labels, and `files` by path, as `reference`, without a builder; made unless it is that already."""
     images = inspect([base, reference])
     if base not in images:
         raise ToolError(f"the image {base} is not there", fix="./run invoke image.build node")
@@ -198,8 +197,7 @@ def derive(
     container = process.run(["docker", "create", *marks, base], timeout=120).stdout.strip()
     try:
         if files:
-            with scratch(f"derive-{reference}") as place:
-                _put(container, files, place)
+            put_texts(container, files)
         changes = [f"LABEL {key}={json.dumps(value)}" for key, value in {**labels, RECIPE: recipe}.items()]
         arguments = [part for change in changes for part in ("--change", change)]
         process.run(["docker", "commit", *arguments, container, reference], timeout=300)
@@ -208,15 +206,20 @@ def derive(
     return inspect([reference])[reference]
 
 
-def _put(container: str, files: Mapping[str, str], place: Path) -> None:
-    """Put files into a container that need not run, by way of the directory `place`."""
-    for path, text in files.items():
-        made = place / "put" / path.lstrip("/")
-        made.parent.mkdir(parents=True, exist_ok=True)
-        made.write_text(text, encoding="utf-8")
-    for directory in {PurePosixPath(path).parent for path in files}:
-        made = place / "put" / str(directory).lstrip("/")
-        process.run(["docker", "cp", made, f"{container}:{directory.parent}"], timeout=60)
+def put_texts(container: str, files: Mapping[str, str]) -> None:
+    """Put files, by path, into a container, which need not run. Raises CommandFailed."""
+    process.run(["docker", "cp", "-", f"{container}:/"], stdin=packed(files), timeout=60)
+
+
+def packed(files: Mapping[str, str]) -> bytes:
+    """The files as a tar, owned by root. Pure."""
+    into = io.BytesIO()
+    with tarfile.open(fileobj=into, mode="w") as tar:
+        for path, text in files.items():
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.size, entry.mode = len(text.encode()), 0o644
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return into.getvalue()
 
 
 def prune() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 import tomllib
 
 import yaml
@@ -40,10 +38,3 @@ def test_tools_find_it_by_the_documented_config_map() -> None:
         "hostFromClusterNetwork": "threezone-registry:5001",
         "help": "https://kind.sigs.k8s.io/docs/user/local-registry/",
     }
-
-
-def test_the_files_reach_a_node_as_one_archive_of_roots() -> None:
-    files = wiring.hosts(registry.instances("threezone-registry", 5001))
-    with tarfile.open(fileobj=io.BytesIO(wiring._archive(files))) as tar:
-        assert sorted(tar.getnames()) == sorted(files)
-        assert {(member.uid, member.mode) for member in tar} == {(0, 0o644)}

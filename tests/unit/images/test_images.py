@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
+import tarfile
 import time
 from pathlib import Path
 
@@ -201,3 +203,11 @@ def test_a_full_disk_is_told_before_anything_is_built(monkeypatch: pytest.Monkey
         build._require_space(Plan(programs=(Part("compile", 600, lambda: None),)))
     with pytest.raises(ToolError, match="2 GB"):
         build._require_space(Plan())
+
+
+def test_files_reach_a_container_as_one_archive_of_roots() -> None:
+    files = {"/kind/patches/etcd.json": "{}", "etc/containerd/certs.d/a/hosts.toml": "ü"}
+    with tarfile.open(fileobj=io.BytesIO(docker.packed(files))) as tar:
+        assert tar.getnames() == ["kind/patches/etcd.json", "etc/containerd/certs.d/a/hosts.toml"]
+        assert {(member.uid, member.mode) for member in tar} == {(0, 0o644)}
+        assert [found.read().decode() for member in tar if (found := tar.extractfile(member))] == ["{}", "ü"]
