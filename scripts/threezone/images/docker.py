@@ -183,7 +183,7 @@ def pull(reference: str) -> None:
 def derive(
     base: str, reference: str, labels: Mapping[str, str], files: Mapping[str, str] = MappingProxyType({})
 ) -> Image:
-    """`base` with more labels, and `files` by path, as `reference`, without a builder; made unless it is that already."""
+    """`base` with more labels and with `files` by path, as `reference`, without a builder; made unless it is that."""
     images = inspect([base, reference])
     if base not in images:
         raise ToolError(f"the image {base} is not there", fix="./run invoke image.build node")
