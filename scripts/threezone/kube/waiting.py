@@ -96,6 +96,10 @@ class Overdue(ClusterError):
     """The deadline of a wait has passed; the evidence says what was still missing."""
 
 
+def _first(missing: Sequence[str]) -> str:
+    return f"waiting for {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+
+
 class Watching:
     """Collections that are followed while a block runs: `until` waits for what a judge wants to see in them.
 
@@ -120,9 +124,16 @@ class Watching:
             threading.Thread(target=_follow, args=(self._api, path, self._inbox, self._stop), daemon=True).start()
 
     def until(
-        self, judge: Judge, *, seconds: float, what: str, more: Paths | None = None, fresh: bool = False
+        self,
+        judge: Judge,
+        *,
+        seconds: float,
+        what: str,
+        more: Paths | None = None,
+        fresh: bool = False,
+        steady: float = 0.0,
     ) -> World:
-        """Wait until `judge` finds nothing missing. Returns what was seen then.
+        """Wait until `judge` finds nothing missing, and has for `steady` seconds. Returns what was seen then.
 
         `more` names further collections to follow from what is seen (the namespaces of delivered objects, say).
         Raises Overdue when `seconds` are over, or whatever the judge raises; and Forbidden where this login may not see
@@ -131,20 +142,24 @@ class Watching:
         deadline = time.monotonic() + seconds
         missing: Sequence[str] = ["no answer from the API server yet"]
         said = ""
+        good: float | None = None  # since when nothing is missing
         while True:
             if self._first <= self._world.keys():
                 for path in more(self._world) if more else ():
                     self.follow(path)
                 missing = self._judged(judge, fresh=fresh)
-                if not missing:
+                good = None if missing else good or time.monotonic()
+                if good and time.monotonic() >= good + steady:
                     return self._world
-                first = f"waiting for {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-                if first != said:
+                if missing and (first := _first(missing)) != said:
                     note(first)
                     said = first
             try:
-                path, items = self._inbox.get(timeout=max(0.0, deadline - time.monotonic()))
+                end = good + steady if good else deadline
+                path, items = self._inbox.get(timeout=max(0.0, end - time.monotonic()))
             except queue.Empty:
+                if good:
+                    continue
                 raise Overdue(
                     f"{what}: not ready within {seconds:.0f} s", evidence="\n".join(missing), fix="./run invoke status"
                 ) from None

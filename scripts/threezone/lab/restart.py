@@ -18,6 +18,8 @@ from threezone.lab.observe import observe
 from threezone.lab.session import Session
 
 SECONDS = 180.0  # for the pods, after the API server answers
+# A kubelet that has just begun to probe calls what runs Ready, then not, and Ready again when it has an answer.
+STEADY = 2.0
 PATIENCE = 30.0  # a server that is just coming up may be away once more
 
 
@@ -81,7 +83,7 @@ def _watch(session: Session, since: Mapping[str, datetime]) -> Back:
     with Watching(session.api, [NODES, ALL_PODS]) as watching:
         while True:
             left = max(1.0, end - time.monotonic())
-            world = watching.until(missing, seconds=left, what="the restarted cluster", fresh=True)
+            world = watching.until(missing, seconds=left, what="the restarted cluster", fresh=True, steady=STEADY)
             seen = settling.judge(world, since, nudged, pod_network=session.declared.pod_network)
             if not seen.held:
                 return seen
