@@ -141,6 +141,21 @@ def test_a_fresh_look_has_the_last_word() -> None:
     assert len(server.asked) >= 4, "the first fresh look did not agree"
 
 
+def test_what_is_good_for_a_moment_only_is_waited_for_again() -> None:
+    server = Two("good", "bad", "good")
+    judged: list[str] = []
+
+    def judge(world: World) -> list[str]:
+        judged.append(world[PATH]["n/a"]["state"])
+        return [] if judged[-1] == "good" else ["the thing"]
+
+    with Watching(cast("Api", server), [PATH]) as watching:
+        watching.until(judge, seconds=5, what="the thing", steady=0.5)
+    server.over.set()
+    assert judged[:2] == ["good", "bad"]
+    assert len(judged) > 4, "it was looked at until the half second was over"
+
+
 def test_a_fresh_look_has_the_last_word_on_what_cannot_heal_too() -> None:
     server = Two("bad", "good", "good")
 
