@@ -229,10 +229,10 @@ class Bench:
 
     @staticmethod
     def told(stderr: str) -> None:
-        """Tell what each step of a task took."""
+        """Tell when each step of a task ended, and what it took."""
         for line in stderr.splitlines():
             if "✓" in line:
-                events.note(f"ours: {line.partition('✓ ')[2]}")
+                events.note(f"ours: {line.strip()}")
 
     def raw_create(self) -> tuple[list[str], list[str]]:
         """The two raw commands of the documents, from the same node image, with what this engine needs."""

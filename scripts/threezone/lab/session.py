@@ -39,6 +39,7 @@ class Session:
         self.asked = channel
         self.inside: frozenset[str] = frozenset()  # images that every node has, where a step has just made them
         self.fresh = ""  # the kubeconfig that kind has just written, with keys
+        self.to_reach = False  # whether a step has waited for a Git server that Flux may not reach yet
         self.started: Mapping[str, datetime] = {}  # when the engine started each node, where a step has just asked
         self.retain = False  # whether the nodes of a failed create are kept for a look
 

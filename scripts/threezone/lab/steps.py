@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -106,7 +106,14 @@ def recreate(session: Session) -> None:
 
 
 def ready(session: Session) -> bool:
-    """Wait until every node is Ready, then mark the cluster as created to the end. False: a pod network is lacking.
+    """Wait until every node is Ready, then mark the cluster as created to the end. False: a pod network is lacking."""
+    complete = nodes_ready(session)
+    mark(session)
+    return complete
+
+
+def nodes_ready(session: Session) -> bool:
+    """Wait until every node is Ready, and tell them of the local registry. False: a pod network is lacking.
 
     It is the user's to install where kind's own is declared off, so that it is not waited for.
     """
@@ -117,11 +124,6 @@ def ready(session: Session) -> bool:
         seconds=session.lab.settings.cluster.ready_timeout,
         pod_network=session.declared.pod_network,
     )
-    planes = [node for node in kind.nodes(session.lab.name) if node.role == "control-plane"]
-    for node in planes:
-        kind.mark(node, standing.mark(session) if session.fresh else "")
-    if session.fresh:
-        standing.annotate(session, planes)
     registry.tell(session)
     waiting = [
         node["metadata"]["name"] for node in world[lifecycle.NODES].values() if lifecycle.only_lacks_network(node)
@@ -131,14 +133,22 @@ def ready(session: Session) -> bool:
     return not waiting
 
 
-def ready_for_pods(session: Session) -> None:
-    """Wait until every node is Ready. Raises ClusterError when a pod network is lacking: nothing can run then."""
-    if not ready(session):
-        raise ClusterError(
-            f"the cluster {session.lab.name} runs, but no pod can: its pod network is yours to install, for "
-            f"disableDefaultCNI is declared ({session.declared.spots.at('networking', 'disableDefaultCNI')})",
-            fix=f"kubectl --context {session.lab.context} apply --filename YOUR-CNI.yaml && ./run invoke up",
-        )
+def mark(session: Session) -> None:
+    """Mark the cluster as created to the end. Until then it counts as interrupted, and `up` makes it anew."""
+    planes = [node for node in kind.nodes(session.lab.name) if node.role == "control-plane"]
+    for node in planes:
+        kind.mark(node, standing.mark(session) if session.fresh else "")
+    if session.fresh:
+        standing.annotate(session, planes)
+
+
+def no_pod_network(session: Session) -> ClusterError:
+    """Why nothing can run in a cluster whose nodes only lack their pod network."""
+    return ClusterError(
+        f"the cluster {session.lab.name} runs, but no pod can: its pod network is yours to install, for "
+        f"disableDefaultCNI is declared ({session.declared.spots.at('networking', 'disableDefaultCNI')})",
+        fix=f"kubectl --context {session.lab.context} apply --filename YOUR-CNI.yaml && ./run invoke up",
+    )
 
 
 def load_images(session: Session, wanted: Sequence[Image], fix: str = PULLED) -> None:
@@ -202,13 +212,20 @@ def serve(session: Session, repository: str = "", image: str = "") -> tuple[str,
     """Serve Git in the cluster, with `repository` beside those that are served, and wait. Returns all of them."""
     repositories = start_git(session, repository, image)
     wait_git(session)
+    reach_git(session)
     return repositories
 
 
 def wait_git(session: Session) -> None:
-    """Wait until the Git server answers at its Service's address, as Flux will ask there."""
+    """Wait until the Git server takes a push. Whether Flux reaches it is asked later: meanwhile its address spreads."""
     server.wait_ready(session.api, GENTLE_SECONDS)
+    session.to_reach = True
+
+
+def reach_git(session: Session) -> None:
+    """Wait until the Git server answers at its Service's address, as Flux will ask there."""
     server.reach(session.api, session.tools["kubectl"], session.lab.context)
+    session.to_reach = False
 
 
 def start_git(session: Session, repository: str = "", image: str = "") -> tuple[str, ...]:
@@ -269,6 +286,8 @@ def deliver_to_new(session: Session) -> str:
     push(session, commit)
     if not (seen := flux.observe(session.api)).ready:
         flux.wait_ready(session.api, [part.name for part in seen.components], GENTLE_SECONDS)
+    if session.to_reach:
+        reach_git(session)
     return reconcile(session, commit)
 
 
@@ -356,7 +375,6 @@ STEPS: dict[str, Callable[[Session], object]] = {
     "connect": connection.connect_lab,
     "git": start_git,
     "flux": install_flux,
-    "ready": ready_for_pods,
     "serve": wait_git,
     "restore": rescue.put_back,
     "deliver": deliver_to_new,
@@ -365,16 +383,33 @@ STEPS: dict[str, Callable[[Session], object]] = {
 
 
 def apply(session: Session, actions: Sequence[Action]) -> None:
-    """Carry out a plan in its order. Actions without a step of their own (announcements) are only said."""
-    with ThreadPoolExecutor(1) as beside:
+    """Carry out a plan in its order; what does not wait for another goes on beside it.
+
+    Actions without a step of their own (announcements) are only said.
+    """
+    keys = {action.key for action in actions}
+    fresh = {"create", "flux", "git"} <= keys  # with every image in its nodes
+    started: dict[str, Future[object]] = {}
+    with ThreadPoolExecutor(2) as beside:
         for action in actions:
-            if action.key == "create" and any(later.key == "flux" for later in actions):
+            if fresh and action.key == "create":
                 # It asks no cluster and takes a second: there is one to spare while kind works.
                 beside.submit(flux_objects, session.tools["flux"], flux_installation.choose((), session.channel, None))
-            if action.key in STEPS:
+            if fresh and action.key == "flux":
+                started["git"] = beside.submit(STEPS["git"], session)
+            if action.key in started:
+                started[action.key].result()
+            elif action.key == "ready":
+                complete = nodes_ready(session)
+                started["mark"] = beside.submit(mark, session)
+                if not complete:
+                    raise no_pod_network(session)
+            elif action.key in STEPS:
                 STEPS[action.key](session)
             else:
                 note(action.sentence)
+        for each in started.values():
+            each.result()
 
 
 def answer(session: Session) -> str:
