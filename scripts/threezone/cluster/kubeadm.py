@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from threezone import process
-from threezone.cluster import kind, patches, values
-from threezone.cluster.declared import Declared
-from threezone.cluster.fields import PATCHED
-from threezone.cluster.merging import merged
-from threezone.cluster.patches import Patch
-from threezone.cluster.reading import Place
+from threezone.cluster import kind
+from threezone.cluster.compare.merging import merged
+from threezone.cluster.file import patches, values
+from threezone.cluster.file.declared import Declared
+from threezone.cluster.file.fields import PATCHED
+from threezone.cluster.file.patches import Patch
+from threezone.cluster.file.reading import Place
 from threezone.errors import UsageError
 
 SECONDS = 120.0

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from threezone import paths, process
-from threezone.cluster import containers, inotify, kubeadm, ports, values
+from threezone.cluster import containers, inotify, kubeadm, ports
 from threezone.cluster import kind as kind_cli
-from threezone.cluster.declared import Declared, Overlay, as_typed, published, with_overlays
+from threezone.cluster.file import values
+from threezone.cluster.file.declared import Declared, Overlay, as_typed, published, with_overlays
 from threezone.cluster.node import Node
 from threezone.engine.observe import Engine
 from threezone.errors import ClusterError, CommandFailed, EngineError, UsageError

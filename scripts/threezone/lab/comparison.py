@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from threezone.cluster import lifecycle
-from threezone.cluster.rows import NOT_RECORDED
+from threezone.cluster.compare.rows import NOT_RECORDED
 from threezone.errors import ClusterError, ThreezoneError
 from threezone.lab import losses, rescue, standing, up
 from threezone.lab.losses import Losses

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from threezone.cluster import kind, record, settling
+from threezone.cluster import kind, settling
+from threezone.cluster.compare import record
 from threezone.cluster.containers import started
 from threezone.cluster.lifecycle import NODES, kubelet
 from threezone.cluster.node import Node

@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from threezone.cluster import declared as declared_room
-from threezone.cluster import quick
-from threezone.cluster.declared import Declared, Overlay
-from threezone.cluster.overlay import Options
+from threezone.cluster.file import declared as declared_room
+from threezone.cluster.file import quick
+from threezone.cluster.file.declared import Declared, Overlay
+from threezone.cluster.file.overlay import Options
 from threezone.engine.observe import Engine
 from threezone.errors import ClusterError
 from threezone.events import step
@@ -123,7 +123,7 @@ class Session:
         """What publishes the API on the bridge's gateway, where the settings say so."""
         if self.lab.settings.cluster.api == "loopback":
             return ()
-        from threezone.cluster import publish
+        from threezone.cluster.file import publish
         from threezone.engine.observe import gateway
         from threezone.zones.locate import engine_kind
 

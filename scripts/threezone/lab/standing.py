@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from threezone.cluster import kind, record
-from threezone.cluster.compare import compare
-from threezone.cluster.compare_node import Labels, label_changes
-from threezone.cluster.declared import with_overlays
+from threezone.cluster import kind
+from threezone.cluster.compare import record
+from threezone.cluster.compare.config import compare
+from threezone.cluster.compare.node import Labels, label_changes
+from threezone.cluster.compare.rows import Row, declared_nodes
+from threezone.cluster.compare.seen import Running
+from threezone.cluster.compare.seen import observe as observe_cluster
+from threezone.cluster.file.declared import with_overlays
 from threezone.cluster.lifecycle import NODES
 from threezone.cluster.node import Node
-from threezone.cluster.rows import Row, declared_nodes
-from threezone.cluster.seen import Running
-from threezone.cluster.seen import observe as observe_cluster
 from threezone.errors import ThreezoneError
 from threezone.events import step
 from threezone.kube.client import Json

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from threezone import process
-from threezone.cluster import kind, kubeadm, leftovers, lifecycle, quick
+from threezone.cluster import kind, kubeadm, leftovers, lifecycle
+from threezone.cluster.file import quick
 from threezone.cluster.settling import ALL_PODS
 from threezone.errors import ClusterError, Declined, UsageError
 from threezone.events import note, step

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from threezone.cluster import lifecycle
-from threezone.cluster.declared import Overlay, published
+from threezone.cluster.file.declared import Overlay, published
 from threezone.cluster.node import Node
 from threezone.errors import DeliveryError, EngineError
 from threezone.lab import plan as lab_plan
@@ -69,7 +69,7 @@ def notice(session: Session, nodes: Sequence[Node]) -> str:
     """
     if not nodes or not nodes[0].ours:
         return ""
-    from threezone.cluster import publish
+    from threezone.cluster.file import publish
 
     return publish.elsewhere(nodes, published(session.declared, session.published))
 
@@ -98,7 +98,7 @@ def _foreseen(session: Session) -> tuple[Overlay, ...]:
     """What the settings say about publishing, before there is an engine to name the address."""
     if session.lab.settings.cluster.api == "loopback":
         return ()
-    from threezone.cluster import publish
+    from threezone.cluster.file import publish
 
     return (publish.on_gateway(session.declared, ""),)
 

@@ -47,7 +47,7 @@ def declaring(
     """The options of DECLARING, for `session`: what they lay upon the declared cluster."""
     from pathlib import Path
 
-    from threezone.cluster.overlay import Options
+    from threezone.cluster.file.overlay import Options
 
     options = Options(
         control_planes=control_planes,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from threezone import process
-from threezone.cluster import declared
-from threezone.cluster.overlay import Options
+from threezone.cluster.file import declared
+from threezone.cluster.file.overlay import Options
 from threezone.tools import install
 
 pytestmark = pytest.mark.timeout(3600)

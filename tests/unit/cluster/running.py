@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from threezone.cluster import merging, record
-from threezone.cluster.compare import networking
-from threezone.cluster.rows import declared_nodes
-from threezone.cluster.seen import BALANCER, Files, NodeSeen, Running
+from threezone.cluster.compare import merging, record
+from threezone.cluster.compare.config import networking
+from threezone.cluster.compare.rows import declared_nodes
+from threezone.cluster.compare.seen import BALANCER, Files, NodeSeen, Running
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  as docker shows it
 KUBERNETES = "v1.35.0"

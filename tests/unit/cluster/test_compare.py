@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from tests.unit.cluster.running import EVERYWHERE, KUBERNETES, copied, made
 
-from threezone.cluster.compare import compare
-from threezone.cluster.compare_node import Labels, label_changes
-from threezone.cluster.rows import NOT_RECORDED, PORTS, Row
-from threezone.cluster.seen import Running
+from threezone.cluster.compare.config import compare
+from threezone.cluster.compare.node import Labels, label_changes
+from threezone.cluster.compare.rows import NOT_RECORDED, PORTS, Row
+from threezone.cluster.compare.seen import Running
 
 KUBELET = "kind: KubeletConfiguration\nfailCgroupV1: false\n"
 REGISTRY = '[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = "/etc/containerd/certs.d"\n'

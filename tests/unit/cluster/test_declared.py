@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from threezone.cluster import declared
+from threezone.cluster.file import declared
 from threezone.errors import UsageError
 
 FILE = Path("local/kubernetes/kind.yaml")

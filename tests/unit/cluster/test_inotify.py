@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from threezone.cluster import inotify, lifecycle
-from threezone.cluster.declared import Declared, parse
+from threezone.cluster.file.declared import Declared, parse
 from threezone.engine.observe import Engine
 from threezone.errors import EngineError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from threezone.cluster import declared
+from threezone.cluster.file import declared
 from threezone.errors import UsageError
 
 KIND = Path(__file__).parent / "fixtures" / "kind"

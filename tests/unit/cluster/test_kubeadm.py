@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from threezone.cluster import kubeadm, merging
-from threezone.cluster.declared import Declared, parse
+from threezone.cluster import kubeadm
+from threezone.cluster.compare import merging
+from threezone.cluster.file.declared import Declared, parse
 from threezone.cluster.node import Node
 from threezone.errors import UsageError
 from threezone.process import Completed

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from threezone.cluster.merging import containerd, documents, kept, kubeadm, merged
+from threezone.cluster.compare.merging import containerd, documents, kept, kubeadm, merged
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from threezone.cluster.declared import Declared, Overlay, parse
+from threezone.cluster.file.declared import Declared, Overlay, parse
+from threezone.cluster.file.overlay import Options, settings_overlay
 from threezone.cluster.lifecycle import Observed, plan
-from threezone.cluster.overlay import Options, settings_overlay
 from threezone.errors import UsageError
 
 FILE = Path("kind.yaml")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from threezone.cluster.declared import Overlay, parse
+from threezone.cluster.file.declared import Overlay, parse
 from threezone.cluster.lifecycle import NODES, Observed, State, _mounts_exist, nodes_missing, plan
 from threezone.cluster.node import Node
 from threezone.errors import ClusterError, UsageError

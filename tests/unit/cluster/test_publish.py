@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from threezone.cluster import ports
-from threezone.cluster.declared import parse, published, with_overlays
+from threezone.cluster.file.declared import parse, published, with_overlays
+from threezone.cluster.file.publish import elsewhere, for_engine, on_gateway
 from threezone.cluster.lifecycle import Observed, plan
 from threezone.cluster.node import Node
-from threezone.cluster.publish import elsewhere, for_engine, on_gateway
 from threezone.engine.observe import bridge_address
 from threezone.errors import EngineError, UsageError
 from threezone.zones.locate import EngineKind

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from threezone.cluster import declared, quick
+from threezone.cluster.file import declared, quick
 
 FILE = Path("kind.yaml")
 ONE = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from tests.unit.cluster.running import EVERYWHERE
 
-from threezone.cluster import record
+from threezone.cluster.compare import record
+from threezone.cluster.compare.seen import CONTAINERD, KUBEADM, VERSION, Files, container, mount, parse
 from threezone.cluster.kind import MARK
-from threezone.cluster.seen import CONTAINERD, KUBEADM, VERSION, Files, container, mount, parse
 
 INSPECTED: dict[str, Any] = {
     "Name": "/lab-control-plane",

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from threezone.cluster import publish
-from threezone.cluster.declared import Declared, Overlay, parse
+from threezone.cluster.file import publish
+from threezone.cluster.file.declared import Declared, Overlay, parse
 from threezone.cluster.node import Node
 from threezone.engine.observe import Engine
 from threezone.errors import EngineError, UsageError

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from tests.unit.cluster.running import KUBERNETES, made
 
-from threezone.cluster.compare import compare
-from threezone.cluster.compare_node import label_changes
-from threezone.cluster.declared import Declared
+from threezone.cluster.compare.config import compare
+from threezone.cluster.compare.node import label_changes
+from threezone.cluster.compare.seen import Running
+from threezone.cluster.file.declared import Declared
 from threezone.cluster.node import Node
-from threezone.cluster.seen import Running
 from threezone.engine.observe import Engine
 from threezone.errors import ClusterError
 from threezone.lab import comparison, losses, standing, steps, up

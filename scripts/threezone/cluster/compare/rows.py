@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from threezone.cluster.merging import Json
+from threezone.cluster.compare.merging import Json
 
 Verdict = Literal["same", "in place", "new cluster", "unknown"]
 API = "6443/tcp"  # the API server's port inside its container (kind, common.APIServerInternalPort)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from threezone.cluster import overlay, patches, reading, values
-from threezone.cluster.fields import CONTROL_PLANE, PATCHED
-from threezone.cluster.overlay import Options
-from threezone.cluster.reading import Draft, Place, Spot, shown
-from threezone.cluster.values import is_everywhere
+from threezone.cluster.file import overlay, patches, reading, values
+from threezone.cluster.file.fields import CONTROL_PLANE, PATCHED
+from threezone.cluster.file.overlay import Options
+from threezone.cluster.file.reading import Draft, Place, Spot, shown
+from threezone.cluster.file.values import is_everywhere
 from threezone.errors import UsageError
 
 REFUSES_CGROUP_V1 = 35  # the first minor version whose kubelet does, unless told otherwise (KEP-5573)

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, NoReturn
 
-from threezone.cluster import patches
-from threezone.cluster.fields import API_VERSION, CONTROL_PLANE
-from threezone.cluster.reading import Draft, Spot, shown
+from threezone.cluster.file import patches
+from threezone.cluster.file.fields import API_VERSION, CONTROL_PLANE
+from threezone.cluster.file.reading import Draft, Spot, shown
 from threezone.errors import UsageError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

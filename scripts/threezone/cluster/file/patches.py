@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-from threezone.cluster.fields import PATCHED
-from threezone.cluster.reading import LOADER, Draft, Place, Spot, compose, near, shown
+from threezone.cluster.file.fields import PATCHED
+from threezone.cluster.file.reading import LOADER, Draft, Place, Spot, compose, near, shown
 from threezone.errors import UsageError
 
 MERGE, JSON = "kubeadmConfigPatches", "kubeadmConfigPatchesJSON6902"

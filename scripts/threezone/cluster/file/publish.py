@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from threezone.cluster.declared import Declared, Overlay
+from threezone.cluster.file.declared import Declared, Overlay
+from threezone.cluster.file.values import is_everywhere
 from threezone.cluster.node import Node
-from threezone.cluster.values import is_everywhere
 from threezone.errors import EngineError, UsageError
 from threezone.zones.locate import EngineKind
 

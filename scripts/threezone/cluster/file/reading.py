@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from threezone.cluster.fields import CLUSTER, Names, Scalar, homes
+from threezone.cluster.file.fields import CLUSTER, Names, Scalar, homes
 from threezone.errors import UsageError
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

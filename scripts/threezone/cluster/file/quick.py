@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from threezone.cluster.declared import Declared, Overlay
+from threezone.cluster.file.declared import Declared, Overlay
 
 KNOWS_ECDSA_GATE = 36  # the last minor version that is known to; it goes with kubeadm's v1beta3, which kind writes
 PATCHES = "/kind/threezone-patches"  # in the node

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from threezone.cluster.merging import kept
+from threezone.cluster.compare.merging import kept
 
 VERSION = 1
 ANNOTATION = "threezone.io/declared"  # on the control planes: the digest of what they were made from

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from threezone.cluster import merging
-from threezone.cluster.compare_node import compare_node
-from threezone.cluster.merging import Json
-from threezone.cluster.record import PATCHES, plain
-from threezone.cluster.rows import (
+from threezone.cluster.compare import merging
+from threezone.cluster.compare.merging import Json
+from threezone.cluster.compare.node import compare_node
+from threezone.cluster.compare.record import PATCHES, plain
+from threezone.cluster.compare.rows import (
     API,
     CONTAINERD,
     KUBEADM,
@@ -30,7 +30,7 @@ from threezone.cluster.rows import (
     place,
     row,
 )
-from threezone.cluster.seen import BALANCER, NodeSeen, Running, address
+from threezone.cluster.compare.seen import BALANCER, NodeSeen, Running, address
 
 MERGED = "kubeadmConfigPatches"
 # What kind puts into one of kubeadm's documents, from a configuration and what the document in the node looks like.

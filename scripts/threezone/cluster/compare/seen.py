@@ -12,10 +12,10 @@ from typing import Any
 
 from threezone import process
 from threezone.cluster import kind as kind_cli
-from threezone.cluster import record
-from threezone.cluster.merging import Json, documents
+from threezone.cluster.compare import record
+from threezone.cluster.compare.merging import Json, documents
+from threezone.cluster.compare.record import Record
 from threezone.cluster.node import Node
-from threezone.cluster.record import Record
 from threezone.errors import ClusterError
 
 VERSION, KUBEADM, CONTAINERD = "/kind/version", "/kind/kubeadm.conf", "/etc/containerd/config.toml"

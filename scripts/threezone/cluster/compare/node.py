@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from threezone.cluster.merging import Json
-from threezone.cluster.rows import API, MOUNTS, PORTS, TOPOLOGY, Row, declared_nodes, mapping, place
-from threezone.cluster.seen import OWN_MOUNTS, NodeSeen, Running, address, mount
+from threezone.cluster.compare.merging import Json
+from threezone.cluster.compare.rows import API, MOUNTS, PORTS, TOPOLOGY, Row, declared_nodes, mapping, place
+from threezone.cluster.compare.seen import OWN_MOUNTS, NodeSeen, Running, address, mount
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from threezone.cluster.fields import CLUSTER, CONTROL_PLANE, NODE, WORKER, Names, Scalar
-from threezone.cluster.reading import LOADER, Draft, Place, Spot, draft, hint, scalar, shown
-from threezone.cluster.values import is_everywhere, loopback
+from threezone.cluster.file.fields import CLUSTER, CONTROL_PLANE, NODE, WORKER, Names, Scalar
+from threezone.cluster.file.reading import LOADER, Draft, Place, Spot, draft, hint, scalar, shown
+from threezone.cluster.file.values import is_everywhere, loopback
 from threezone.errors import UsageError
 
 _PORT = re.compile(r"(?:(?P<address>\[[^\]]+\]|[0-9.]+):)?(?P<host>\d+):(?P<inner>\d+)(?:/(?P<protocol>\w+))?")
