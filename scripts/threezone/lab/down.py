@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from threezone.cluster import kind, leftovers
+from threezone.cluster import kind, leftovers, lifecycle
 from threezone.errors import ClusterError
+from threezone.events import step
+from threezone.gitops import forward, server
 from threezone.images import prune
-from threezone.lab import steps
+from threezone.lab import proxy
 from threezone.lab.images import plan_prune
 from threezone.lab.observe import current
 from threezone.lab.session import Session
 from threezone.plan import Action
+from threezone.zones import connect as zone
+from threezone.zones import place
 
 
 def plan(session: Session) -> tuple[Action, ...]:
@@ -81,7 +85,23 @@ def apply(session: Session, actions: Sequence[Action]) -> None:
     """Carry the plan out."""
     keys = {action.key for action in actions}
     if keys - {"images"}:
-        steps.down(session, ours="delete" in keys)
+        _remove(session, ours="delete" in keys)
     if "images" in keys:
         actions = plan_prune(session, everything=True)  # the cluster's own is among them only now
         prune.apply([action for action in actions if action.key.startswith("image ")])
+
+
+def _remove(session: Session, *, ours: bool) -> None:
+    """Remove what `up` made: the cluster, its leavings, the kubeconfig entry, our network attachment, our state."""
+    import shutil
+
+    if ours:
+        lifecycle.delete(session.lab.name, session.tools["kind"])
+    with step(f"remove the context {session.lab.context}") as running:
+        running.result = "" if zone.disconnect(session.lab.name) else "there was none"
+    leftovers.remove(leftovers.observe(session.lab.name))
+    forward.close(session.lab.context)
+    proxy.stop(session.lab.context)
+    shutil.rmtree(server.password_file(session.lab.key).parent, ignore_errors=True)
+    if ours:
+        place.forget(session.lab.name)

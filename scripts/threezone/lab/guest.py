@@ -9,7 +9,7 @@ from threezone import adopted
 from threezone.errors import ClusterError
 from threezone.events import step
 from threezone.gitops import flux_installation, flux_uninstall
-from threezone.lab import adoption, proxy, steps, token
+from threezone.lab import adoption, git_server, proxy, steps, token
 from threezone.lab import plan as lab_plan
 from threezone.lab.observe import Seen, observe
 from threezone.lab.session import Session
@@ -56,7 +56,7 @@ def apply_up(session: Session, plan: Plan) -> None:
 def plan_down(session: Session) -> tuple[Action, ...]:
     """What of ours is there, as far as nobody else needs it, and the end of the adoption."""
     where = session.lab.context
-    actions = list(steps.plan_remove(session))
+    actions = list(git_server.plan_remove(session))
     installed = flux_installation.observe(session.api)
     if installed is not None and installed.ours:
         if others := _of_others(session):
@@ -85,7 +85,7 @@ def apply_down(session: Session, actions: Sequence[Action]) -> tuple[str, ...]:
     """Carry it out; returns what to tell of the cluster that is given back."""
     keys = [action.key for action in actions]
     if "git" in keys:
-        steps.remove(session)
+        git_server.remove(session)
     if "flux" in keys:
         seen = flux_uninstall.observe(session.api)
         planned = flux_uninstall.plan(seen, prune=False, keep_namespace=False).actions

@@ -1,4 +1,4 @@
-"""Images that are named by a user: into the nodes, and out of the engine."""
+"""Images into the nodes, those that a user names and those that the lab needs, and out of the engine."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from threezone.images import base, build, docker, load, preload, prune, registry
 from threezone.images.docker import Image
 from threezone.lab.session import Session
 from threezone.plan import Action
+
+PULLED = (
+    "push the image to a registry of that cluster and name it with --image, "
+    "or set threezone.gitops.url in invoke.yaml to a repository that the cluster reaches"
+)
 
 
 def chosen(session: Session, names: Sequence[str]) -> list[Image]:
@@ -68,6 +73,21 @@ def into_nodes(session: Session, names: Sequence[str], archives: Sequence[Path])
         raise ClusterError(f"the node {still[0]} does not run", fix=f"./run invoke up --name {cluster}")
     images = chosen(session, names)
     return load.load(session.tools["kind"], cluster, [node.name for node in nodes], images, archives)
+
+
+def load_missing(session: Session, wanted: Sequence[Image], fix: str = PULLED) -> None:
+    """Put images into every node that lacks them. Raises UsageError where the nodes are not the engine's here."""
+    cluster = session.kind_cluster
+    if not cluster:
+        names = ", ".join(image.reference for image in wanted)
+        raise UsageError(
+            f"the nodes of {session.lab.context} are no nodes of kind's on the engine here: they get no image from it",
+            evidence=f"needed there: {names}",
+            fix=fix,
+        )
+    if missing := [image for image in wanted if image.reference.partition("@")[0] not in session.inside]:
+        nodes = [n.name for n in kind.nodes(cluster) if n.role in ("control-plane", "worker")]
+        load.load(session.tools["kind"], cluster, nodes, missing)
 
 
 def plan_prune(session: Session, *, everything: bool) -> tuple[Action, ...]:

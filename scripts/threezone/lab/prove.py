@@ -20,9 +20,9 @@ from threezone.gitops.proof import phases as plan
 from threezone.gitops.proof import run
 from threezone.gitops.proof.manifests import PART, PART_LABEL, Names
 from threezone.gitops.proof.worktree import Worktree, isolated
+from threezone.images import build
 from threezone.kube.waiting import NAMESPACES
 from threezone.lab.session import Session
-from threezone.lab.steps import APP_IMAGE
 
 FINAL = ("[rejected]", "[remote rejected]", "Authentication failed", "403", "not found")  # no trying again heals it
 
@@ -144,7 +144,7 @@ def prove(session: Session, asked: Sequence[str] = (), *, keep: bool = False, se
     names, started = Names(secrets.token_hex(3)), datetime.now(UTC)
     with _remote(session, seconds) as remote, tempfile.TemporaryDirectory(prefix=f"{names.name}-") as base:
         work = Worktree(Path(base), names.name, names.path)
-        proof = run.Proof(session.api, remote, names, work, session.lab.context, APP_IMAGE, seconds)
+        proof = run.Proof(session.api, remote, names, work, session.lab.context, build.APP, seconds)
         try:
             proof.run(wanted)
             lasted = time.monotonic() - proof.began

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from threezone import process
 from threezone.errors import CommandFailed, UsageError
 from threezone.events import step
+from threezone.gitops import repository
 from threezone.images import build
 from threezone.kube import pods
 from threezone.kube.waiting import World, condition, wait_for
-from threezone.lab import steps
+from threezone.lab import images
+from threezone.lab.observe import app_answer
 from threezone.lab.session import Session
 
 PATH = "local/gitops/apps/hello"
@@ -25,7 +29,7 @@ def deploy(session: Session, path: Path) -> None:
     if not session.lab.foreign:
         (hello,) = build.ensure("hello", session.channel)
         process.run(["docker", "tag", hello.reference, build.APP], timeout=30)
-        steps.load_images(session, (replace(hello, reference=build.APP),))
+        images.load_missing(session, (replace(hello, reference=build.APP),))
     kubectl: list[str | Path] = [session.tools["kubectl"], "--context", session.lab.context]
     with step(f"apply {path}") as running:
         try:
@@ -51,3 +55,22 @@ def deploy(session: Session, path: Path) -> None:
             seconds=session.lab.settings.gitops.timeout,
             what=app.service,
         )
+
+
+def answer(session: Session) -> str:
+    """What the sample app answers over HTTP now."""
+    return app_answer(session.api, session.lab.settings.app)
+
+
+def open_app(session: Session, port: int, opened: Callable[[str], None]) -> NoReturn:
+    """Keep the app open on a loopback port; `opened` is told each address. Ends by Ctrl-C, or when it cannot be opened.
+
+    A forward ends with its pod, and a new text brings a new pod: it is opened again, on the same port.
+    """
+    app = session.lab.settings.app
+    where = (session.tools["kubectl"], session.lab.context, app.namespace, f"service/{app.service}", app.port)
+    while True:
+        with repository.forwarded(*where, local=port) as forward:
+            opened(forward.address)
+            port = int(forward.address.rpartition(":")[2])
+            forward.wait()

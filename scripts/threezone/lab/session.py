@@ -28,6 +28,7 @@ from threezone.zones.trust import material
 MADE: tuple[Literal["release", "source"], ...] = ("release", "source")
 # Where the node image, and in the cluster Flux's images, are pulled from; without credentials they answer 401.
 REGISTRIES = ("https://registry-1.docker.io/v2/", "https://ghcr.io/v2/")
+GENTLE_SECONDS = 300.0  # for what has no time of its own in the settings
 
 
 class Session:

@@ -105,7 +105,7 @@ def _foreseen(session: Session) -> tuple[Overlay, ...]:
 
 def cluster_plan(session: Session, *, recreate: bool = False) -> tuple[Action, ...]:
     """What makes the declared cluster run, with what has to be fetched or built for it."""
-    from threezone.lab import steps
+    from threezone.lab import creation
 
     declared = session.declared  # first: a broken file is told even where there is no engine
     observed = lifecycle.observe(session.lab.name)
@@ -114,7 +114,7 @@ def cluster_plan(session: Session, *, recreate: bool = False) -> tuple[Action, .
     overlays = session.overlays if observed.state in ("absent", "interrupted") else ()
     image = f"threezone/node:{session.kubernetes}-{session.lab.name}"
     actions = lifecycle.plan(observed, declared, overlays, image)
-    return (*steps.supplies(session), *actions) if any(action.key == "create" for action in actions) else actions
+    return (*creation.supplies(session), *actions) if any(action.key == "create" for action in actions) else actions
 
 
 def changes(session: Session, stands: Standing, *, recreate: bool) -> tuple[Action, ...]:
@@ -124,13 +124,13 @@ def changes(session: Session, stands: Standing, *, recreate: bool) -> tuple[Acti
     """
     if not (recreate and stands.blocking):
         return stands.actions
-    from threezone.lab import losses, steps
+    from threezone.lab import creation, losses
 
     lost = losses.look(session)
     name = session.lab.name
     fields = ", ".join(row.field for row in stands.blocking)
     return (
-        *steps.supplies(session),
+        *creation.supplies(session),
         *lost.rescued,
         *lost.actions,
         Action(

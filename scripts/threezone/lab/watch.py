@@ -12,7 +12,7 @@ from threezone.events import muted
 from threezone.gitops import flux, repository, server
 from threezone.gitops.repository import FOREVER, Rejected
 from threezone.gitops.watch import Tip
-from threezone.lab import steps
+from threezone.lab import deliver
 from threezone.lab.session import Session
 
 FIRST, LONGEST = 1.0, 15.0  # seconds between tries while the API server or the Git server is away
@@ -47,9 +47,9 @@ def attempt(session: Session, sha: str, *, force: bool = False) -> Attempt:
         with muted():
             commit = repository.head(session.lab.root, session.lab.settings.gitops.path, sha)
             flux.require(flux.observe(session.api))
-            steps.push(session, commit, force=force)
+            deliver.push(session, commit, force=force)
             pushed = time.monotonic() - began
-            steps.reconcile(session, commit)
+            deliver.reconcile(session, commit)
     except ThreezoneError as failure:
         session.__dict__.pop("api", None)  # the entry may have been written anew meanwhile
         return Attempt(sha, pushed, time.monotonic() - began, failure, _passing(failure, pushed=bool(pushed)))

@@ -19,11 +19,11 @@ def deploy(c: Context, name: str = "", path: str = "", channel: str = "") -> Non
     """Put the sample app into the cluster by hand, without Flux and Git; app.open then shows it. Safe to repeat."""
     from pathlib import Path
 
-    from threezone.lab import sample, steps
+    from threezone.lab import sample
 
     at = session(name, channel, "")
     sample.deploy(at, Path(path) if path else at.lab.root / sample.PATH)
-    say(steps.answer(at))
+    say(sample.answer(at))
 
 
 @task(
@@ -36,9 +36,9 @@ def deploy(c: Context, name: str = "", path: str = "", channel: str = "") -> Non
 )
 def open_(c: Context, name: str = "", port: int = 0, once: bool = False) -> None:
     """Open the sample app on a loopback port until Ctrl-C; --once prints its answer and returns."""
-    from threezone.lab import steps
+    from threezone.lab import sample
 
     at = session(name, context="")
-    say(steps.answer(at))
+    say(sample.answer(at))
     if not once:
-        steps.open_app(at, port, lambda address: say(f"http://{address}/ until Ctrl-C"))
+        sample.open_app(at, port, lambda address: say(f"http://{address}/ until Ctrl-C"))

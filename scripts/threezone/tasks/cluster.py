@@ -42,7 +42,7 @@ def create(
 ) -> None:
     """Create the cluster that local/kubernetes/kind.yaml declares, connect the kubeconfig, wait until it is Ready."""
     from threezone.cluster import kind
-    from threezone.lab import connection, rescue, standing, steps, up
+    from threezone.lab import connection, creation, rescue, standing, steps, up
     from threezone.plan import describe
 
     options = declaring(
@@ -64,7 +64,7 @@ def create(
         consent(actions, yes=yes)
         steps.apply(at, actions)
         connection.connect_lab(at)
-        state = "is ready" if steps.ready(at) else "runs, and waits for the pod network that is yours to install"
+        state = "is ready" if creation.ready(at) else "runs, and waits for the pod network that is yours to install"
         say(f"the cluster {at.lab.name} {state}" + ("" if actions else "; nothing to do"))
         if kept := rescue.sentence(at.lab.key):
             say(as_started(kept))

@@ -48,7 +48,7 @@ def install(  # noqa: PLR0917  every option of a task is a parameter
     """
     from threezone import pins
     from threezone.gitops import flux, flux_installation, flux_manifests
-    from threezone.lab import steps
+    from threezone.lab import flux_install
     from threezone.plan import describe
 
     at = session(name, channel, context)
@@ -58,12 +58,12 @@ def install(  # noqa: PLR0917  every option of a task is a parameter
         chosen = flux_installation.choose(asked, at.channel, None)
         say(flux_manifests.impatient(flux_manifests.export(at.tools["flux"], chosen, flux.NAMESPACE)).rstrip("\n"))
         return
-    plan, objects = steps.plan_flux(at, asked)
+    plan, objects = flux_install.plan(at, asked)
     if dry_run:
         say(as_started("\n".join(filter(None, (describe(plan.actions), plan.notice)))))
         return
     consent(elsewhere(at, plan.actions), yes=yes)
-    steps.apply_flux(at, plan.actions, objects)
+    flux_install.apply(at, plan.actions, objects)
     seen = flux_installation.observe(at.api)
     ready = f"Flux {seen.version} is ready: {', '.join(seen.names)}" if seen else ""
     say(as_started("\n".join(filter(None, (ready + ("" if plan.actions else "; nothing to do"), plan.notice)))))

@@ -41,18 +41,18 @@ def serve(  # noqa: PLR0917  every option of a task is a parameter
     """Serve Git inside the cluster: Flux reads without a password, pushing needs a generated one."""
     from threezone.gitops import forward as forwards
     from threezone.gitops import server
-    from threezone.lab import steps
+    from threezone.lab import git_server
 
     at = session(name, channel, context)
     if stop_forward:
         say("the forward is closed" if forwards.close(at.lab.context) else "there is no forward")
         return
     if remove:
-        consent(steps.plan_remove(at), yes=yes)
-        say("the Git server is gone" if steps.remove(at) else "there is no Git server of threezone")
+        consent(git_server.plan_remove(at), yes=yes)
+        say("the Git server is gone" if git_server.remove(at) else "there is no Git server of threezone")
         return
     ask(at, f"the Git server, in the namespace {server.NAMESPACE}", yes=yes)
-    repositories = steps.serve(at, repository, image)
+    repositories = git_server.serve(at, repository, image)
     password = server.password_file(at.lab.key)
     say("\n".join(f"{server.url(each)} serves" for each in repositories) + f"; password: {password}")
     if forward or port:
@@ -71,11 +71,11 @@ def serve(  # noqa: PLR0917  every option of a task is a parameter
 )
 def push(c: Context, name: str = "", force: bool = False, yes: bool = False, context: str = "") -> None:
     """Deliver HEAD: push it to the lab's Git server and wait until Flux has applied exactly that commit."""
-    from threezone.lab import steps
+    from threezone.lab import deliver
 
     at = session(name, context=context)
     ask(at, "what the commit says, delivered by Flux", yes=yes)
-    revision = steps.deliver(at, force=force)
+    revision = deliver.deliver(at, force=force)
     say(f"applied {revision}")
 
 

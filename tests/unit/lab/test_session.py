@@ -13,7 +13,7 @@ from threezone.cluster.node import Node
 from threezone.engine.observe import Engine
 from threezone.errors import EngineError, UsageError
 from threezone.images import build, preload
-from threezone.lab import steps, up
+from threezone.lab import creation, up
 from threezone.lab.observe import Lab
 from threezone.lab.session import Session
 from threezone.settings import Cluster, Published, Settings
@@ -85,8 +85,8 @@ def test_what_only_several_control_planes_need_is_supplied_for_them_only(monkeyp
     monkeypatch.setattr(install, "find", lambda *_, **__: object())
     monkeypatch.setattr(build, "observe", lambda names, _: {name: () for name in names if name != "balancer"})
     monkeypatch.setattr(preload, "observe", lambda *_: (None, True))
-    assert steps.supplies(session("loopback", NATIVE)) == ()
-    (action,) = steps.supplies(session("loopback", NATIVE, THREE))
+    assert creation.supplies(session("loopback", NATIVE)) == ()
+    (action,) = creation.supplies(session("loopback", NATIVE, THREE))
     assert action.sentence.startswith("get the images balancer (")
     assert action.command == "./run invoke image.build balancer"
 

@@ -15,7 +15,7 @@ from threezone.cluster.file.declared import Declared
 from threezone.cluster.node import Node
 from threezone.engine.observe import Engine
 from threezone.errors import ClusterError
-from threezone.lab import comparison, losses, standing, steps, up
+from threezone.lab import comparison, creation, losses, standing, up
 from threezone.lab import plan as lab_plan
 from threezone.lab.losses import Losses
 from threezone.lab.observe import Lab, NodeState, Seen
@@ -106,7 +106,7 @@ def test_without_recreate_a_new_cluster_is_a_notice_and_no_action() -> None:
 def test_a_recreate_lists_the_losses_then_asks_then_makes_it_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     lost = Losses(volumes=("default/data (1Gi)",), repositories=("lab",))
     monkeypatch.setattr(losses, "look", lambda _: lost)
-    monkeypatch.setattr(steps, "supplies", lambda _: ())
+    monkeypatch.setattr(creation, "supplies", lambda _: ())
     actions = up.changes(session(OTHER), stands(OTHER), recreate=True)
     assert keys(actions) == ["rescue", "loss", "recreate", "overlay", "create"]
     assert [action.key for action in actions if action.asks] == ["loss", "recreate"]

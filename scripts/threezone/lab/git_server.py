@@ -1,0 +1,77 @@
+"""The lab's Git server: in the cluster, reached by a push and by Flux, and taken away again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from threezone import process
+from threezone.events import step
+from threezone.gitops import delivery, forward, server
+from threezone.images import build
+from threezone.lab import git_store, images, rescue
+from threezone.lab.session import GENTLE_SECONDS, Session
+from threezone.plan import Action
+
+
+def serve(session: Session, repository: str = "", image: str = "") -> tuple[str, ...]:
+    """Serve Git in the cluster, with `repository` beside those that are served, and wait. Returns all of them."""
+    repositories = start(session, repository, image)
+    wait(session)
+    reach(session)
+    return repositories
+
+
+def wait(session: Session) -> None:
+    """Wait until the Git server takes a push. Whether Flux reaches it is asked later: meanwhile its address spreads."""
+    server.wait_ready(session.api, GENTLE_SECONDS)
+    session.to_reach = True
+
+
+def reach(session: Session) -> None:
+    """Wait until the Git server answers at its Service's address, as Flux will ask there."""
+    server.reach(session.api, session.tools["kubectl"], session.lab.context)
+    session.to_reach = False
+
+
+def start(session: Session, repository: str = "", image: str = "") -> tuple[str, ...]:
+    """Have the Git server in the cluster, without waiting for it. Returns the repositories that it serves.
+
+    The sample app's image comes along, so that a commit finds it in the node. `image` names a Git server's image that
+    the cluster pulls itself: then nothing is loaded.
+    """
+    name = server.repository_name(repository or session.lab.settings.gitops.repository)
+    if not image:
+        made = build.ensure_all(("git-server", "hello"), session.channel)
+        (git,), (hello,) = made["git-server"], made["hello"]
+        # Built images are named by their content; what stands in a commit needs a name that lasts.
+        process.run(["docker", "tag", hello.reference, build.APP], timeout=30)
+        images.load_missing(session, (git, replace(hello, reference=build.APP)))
+        image = git.reference
+    secret = server.password(session.api, session.lab.key)
+    more = rescue.names(session.lab.key)
+    node = git_store.prepare(session)
+    return server.serve(session.api, image=image, repository=name, secret=secret, more=more, node=node)
+
+
+def plan_remove(session: Session) -> tuple[Action, ...]:
+    """What removes the Git server; a question, for the commits in it may be nowhere else."""
+    if not server.is_here(session.api):
+        return ()
+    held = ", ".join(server.served(session.api.get(f"{server.DEPLOYMENTS}/{server.NAME}"))) or "none"
+    sentence = f"remove the Git server of {session.lab.context} with its repositories ({held}) and what they delivered"
+    return (Action("git", sentence, f"kubectl delete namespace {server.NAMESPACE}", asks=True),)
+
+
+def remove(session: Session) -> bool:
+    """Remove the Git server, and what Flux applied from it; False when there is none of ours."""
+    import shutil
+
+    forward.close(session.lab.context)
+    shutil.rmtree(server.password_file(session.lab.key).parent, ignore_errors=True)
+    if not server.is_here(session.api):
+        return False
+    with step("remove the Git server and what it delivered"):
+        # The Kustomization first: it takes what it applied with it, as long as its source and Flux are there.
+        delivery.forget(session.api, session.lab.delivery, GENTLE_SECONDS)
+        git_store.take_down(session, lambda: server.remove(session.api, GENTLE_SECONDS))
+    return True
