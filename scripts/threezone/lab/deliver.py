@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from threezone.gitops import delivery, flux, remote, repository, server
+from threezone.gitops import arrival, delivery, flux, remote, repository, server
 from threezone.gitops.repository import Commit
 from threezone.lab import git_server
 from threezone.lab.session import GENTLE_SECONDS, Session
@@ -64,7 +64,7 @@ def reconcile(session: Session, commit: Commit) -> str:
         secret=give_credentials(session, at) if gitops.url else "",
     )
     revision = f"{gitops.branch}@sha1:{commit.sha}"
-    return delivery.wait_applied(session.api, at, revision, delivery.request(session.api, at), gitops.timeout)
+    return arrival.wait_applied(session.api, at, revision, delivery.request(session.api, at), gitops.timeout)
 
 
 def give_credentials(session: Session, at: delivery.Target) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from threezone.events import note
-from threezone.gitops import delivery, flux, repository
+from threezone.gitops import arrival, delivery, flux, repository
+from threezone.gitops.revision import is_revision
 from threezone.kube.client import Forbidden
 from threezone.lab.session import Session
 
@@ -16,7 +17,7 @@ def wait(session: Session, revision: str, kustomization: str = "", seconds: floa
     Raises UsageError for a revision that nobody knows, DeliveryError as soon as it cannot be applied.
     """
     gitops = session.lab.settings.gitops
-    wanted = revision if delivery.is_revision(revision) else repository.resolve(session.lab.root, revision)
+    wanted = revision if is_revision(revision) else repository.resolve(session.lab.root, revision)
     flux.require(flux.observe(session.api))
     ours = session.lab.delivery
     namespace, _, name = (kustomization or f"{ours.namespace}/{ours.name}").rpartition("/")
@@ -26,4 +27,4 @@ def wait(session: Session, revision: str, kustomization: str = "", seconds: floa
     except Forbidden as no:  # a job that may only look: whoever may change Flux's objects may have it apply anything
         stamp = ""
         note(f"{no.message}: Flux looks by itself, at its own interval")
-    return delivery.wait_applied(session.api, at, wanted, stamp, seconds or gitops.timeout)
+    return arrival.wait_applied(session.api, at, wanted, stamp, seconds or gitops.timeout)

@@ -1,9 +1,10 @@
 import pytest
 
 from threezone.errors import DeliveryError
-from threezone.gitops import delivery
+from threezone.gitops import arrival, delivery
 from threezone.gitops.delivery import KUSTOMIZATIONS, SOURCES, Target
 from threezone.gitops.flux import DEPLOYMENTS
+from threezone.gitops.revision import is_revision, matches
 from threezone.gitops.workload import APPS, PODS, REVISION
 from threezone.kube.client import Json
 from threezone.kube.waiting import World
@@ -54,40 +55,40 @@ def world(a: Json | None, b: Json | None) -> World:
 
 
 def test_exactly_the_revision_is_delivered() -> None:
-    assert delivery.missing(world(source(NEW), kustomization(NEW)), LAB, NEW, "now") == []
+    assert arrival.missing(world(source(NEW), kustomization(NEW)), LAB, NEW, "now") == []
 
 
 def test_ready_for_another_revision_is_not_delivered() -> None:
-    assert "fetch main@sha1:bbbbbbb" in delivery.missing(world(source(OLD), kustomization(OLD)), LAB, NEW, "now")[0]
-    assert "apply main@sha1:bbbbbbb" in delivery.missing(world(source(NEW), kustomization(OLD)), LAB, NEW, "now")[0]
+    assert "fetch main@sha1:bbbbbbb" in arrival.missing(world(source(OLD), kustomization(OLD)), LAB, NEW, "now")[0]
+    assert "apply main@sha1:bbbbbbb" in arrival.missing(world(source(NEW), kustomization(OLD)), LAB, NEW, "now")[0]
 
 
 def test_a_condition_of_an_older_generation_does_not_count() -> None:
-    assert delivery.missing(world(source(NEW), kustomization(NEW, seen=1)), LAB, NEW, "now")
+    assert arrival.missing(world(source(NEW), kustomization(NEW, seen=1)), LAB, NEW, "now")
 
 
 def test_nothing_declared_yet() -> None:
-    assert delivery.missing(world(None, None), LAB, NEW, "now") == ["Flux's GitRepository lab and Kustomization lab"]
+    assert arrival.missing(world(None, None), LAB, NEW, "now") == ["Flux's GitRepository lab and Kustomization lab"]
 
 
-@pytest.mark.parametrize("reason", sorted(delivery.FINAL))
+@pytest.mark.parametrize("reason", sorted(arrival.FINAL))
 def test_a_revision_that_failed_ends_the_wait_with_fluxs_words(reason: str) -> None:
     failed = kustomization(
         OLD, attempted=NEW, ready="False", reason=reason, message="kustomize build failed: no such file"
     )
     with pytest.raises(DeliveryError, match=f"could not apply main@sha1:bbbbbbb: {reason}") as caught:
-        delivery.missing(world(source(NEW), failed), LAB, NEW, "now")
+        arrival.missing(world(source(NEW), failed), LAB, NEW, "now")
     assert caught.value.evidence == "kustomize build failed: no such file"
 
 
 def test_the_failure_of_the_last_revision_is_not_blamed_on_this_one() -> None:
     failed = kustomization(OLD, attempted=OLD, ready="False", reason="BuildFailed", message="old trouble")
-    assert delivery.missing(world(source(NEW), failed), LAB, NEW, "now")
+    assert arrival.missing(world(source(NEW), failed), LAB, NEW, "now")
 
 
 def test_a_failure_from_before_our_request_may_have_healed() -> None:
     failed = kustomization(OLD, attempted=NEW, ready="False", reason="HealthCheckFailed", handled="earlier")
-    assert delivery.missing(world(source(NEW), failed), LAB, NEW, "now")
+    assert arrival.missing(world(source(NEW), failed), LAB, NEW, "now")
 
 
 def test_what_is_observed() -> None:
@@ -103,27 +104,27 @@ def test_what_is_observed() -> None:
 
 @pytest.mark.parametrize("wanted", [NEW, "b" * 40, "bbbbbbb", "main@sha1:bbbb"])
 def test_a_revision_is_known_by_its_spellings(wanted: str) -> None:
-    assert delivery.is_revision(wanted)
-    assert delivery.matches(NEW, wanted)
-    assert delivery.missing(world(source(NEW), kustomization(NEW)), LAB, wanted, "now") == []
+    assert is_revision(wanted)
+    assert matches(NEW, wanted)
+    assert arrival.missing(world(source(NEW), kustomization(NEW)), LAB, wanted, "now") == []
 
 
 @pytest.mark.parametrize("other", ["aaaaaaa", "other@sha1:bbbb", "", "main@sha1:"])
 def test_another_revision_does_not_pass_for_it(other: str) -> None:
-    assert not delivery.matches(NEW, other)
+    assert not matches(NEW, other)
 
 
 @pytest.mark.parametrize("name", ["HEAD", "main", "HEAD~1", "v1.0", "bbb"])
 def test_a_name_is_no_revision(name: str) -> None:
-    assert not delivery.is_revision(name)
+    assert not is_revision(name)
 
 
 def test_a_source_that_holds_something_else_after_our_request_cannot_deliver() -> None:
     asked = source(OLD)
     asked["status"]["lastHandledReconcileAt"] = "now"
     with pytest.raises(DeliveryError, match="does not hold main@sha1:bbbbbbb: it holds main@sha1:aaaaaaa"):
-        delivery.missing(world(asked, kustomization(OLD)), LAB, NEW, "now")
-    assert delivery.missing(world(asked, kustomization(OLD)), LAB, NEW, "later"), "not asked yet"
+        arrival.missing(world(asked, kustomization(OLD)), LAB, NEW, "now")
+    assert arrival.missing(world(asked, kustomization(OLD)), LAB, NEW, "later"), "not asked yet"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_conditions_that_are_ahead_of_the_artifact_are_waited_for(condition: Jso
     early["status"]["conditions"].insert(0, condition)
     if condition["type"] == "Ready":
         del early["status"]["conditions"][1]
-    assert delivery.missing(world(early, kustomization(OLD)), LAB, NEW, "now")
+    assert arrival.missing(world(early, kustomization(OLD)), LAB, NEW, "now")
 
 
 def test_what_is_suspended_is_told_at_once_with_the_command_that_resumes_it() -> None:
@@ -147,7 +148,7 @@ def test_what_is_suspended_is_told_at_once_with_the_command_that_resumes_it() ->
         suspended["spec"]["suspend"] = True
         pair = (suspended, kustomization(OLD)) if kind == "GitRepository" else (source(NEW), suspended)
         with pytest.raises(DeliveryError, match=f"the {kind} lab is suspended") as caught:
-            delivery.missing(world(*pair), LAB, NEW, "now")
+            arrival.missing(world(*pair), LAB, NEW, "now")
         assert caught.value.fix == (
             f'kubectl -n flux-system patch {kind.lower()} lab --type=merge -p \'{{"spec":{{"suspend":false}}}}\''
         )
@@ -156,14 +157,14 @@ def test_what_is_suspended_is_told_at_once_with_the_command_that_resumes_it() ->
 def test_what_is_applied_already_is_delivered_although_suspended() -> None:
     held = kustomization(NEW)
     held["spec"]["suspend"] = True
-    assert delivery.missing(world(source(NEW), held), LAB, NEW, "now") == []
+    assert arrival.missing(world(source(NEW), held), LAB, NEW, "now") == []
 
 
 def test_a_stalled_object_is_told_at_once() -> None:
     stalled = kustomization(OLD)
     stalled["status"]["conditions"].append({"type": "Stalled", "status": "True", "reason": "AccessDenied"})
     with pytest.raises(DeliveryError, match="the Kustomization lab is stalled: AccessDenied"):
-        delivery.missing(world(source(NEW), stalled), LAB, NEW, "now")
+        arrival.missing(world(source(NEW), stalled), LAB, NEW, "now")
 
 
 @pytest.mark.parametrize(("name", "work"), [("source-controller", "fetches"), ("kustomize-controller", "applies")])
@@ -171,7 +172,7 @@ def test_a_controller_at_zero_is_told_at_once(name: str, work: str) -> None:
     seen = world(source(OLD), kustomization(OLD))
     seen[DEPLOYMENTS] = {f"flux-system/{name}": {"spec": {"replicas": 0}}}
     with pytest.raises(DeliveryError, match=f"{name} is scaled to zero: nobody {work} commits") as caught:
-        delivery.missing(seen, LAB, NEW, "now")
+        arrival.missing(seen, LAB, NEW, "now")
     assert caught.value.fix == f"kubectl -n flux-system scale deployment {name} --replicas=1"
 
 
@@ -199,8 +200,8 @@ def unhealthy() -> World:
 
 
 def test_a_delivered_pod_that_can_never_start_is_not_sat_out() -> None:
-    with pytest.raises(delivery.Unhealthy, match="Deployment shop/web of main@sha1:bbbbbbb cannot become") as caught:
-        delivery.missing(unhealthy(), LAB, NEW, "now")
+    with pytest.raises(arrival.Unhealthy, match="Deployment shop/web of main@sha1:bbbbbbb cannot become") as caught:
+        arrival.missing(unhealthy(), LAB, NEW, "now")
     assert caught.value.evidence == "container web: ImagePullBackOff: no such image"
     assert caught.value.pod == "shop/web-1"
     assert caught.value.fix == "kubectl -n shop describe deployment web"
@@ -209,20 +210,20 @@ def test_a_delivered_pod_that_can_never_start_is_not_sat_out() -> None:
 def test_the_pods_of_the_last_revision_say_nothing_before_this_one_is_applied() -> None:
     seen = unhealthy()
     seen[KUSTOMIZATIONS]["flux-system/lab"]["status"]["conditions"].pop()
-    assert any("ImagePullBackOff" in line for line in delivery.missing(seen, LAB, NEW, "now"))
+    assert any("ImagePullBackOff" in line for line in arrival.missing(seen, LAB, NEW, "now"))
 
 
 def test_the_pods_behind_the_inventory_are_followed() -> None:
-    assert PODS.format(namespace="shop") in delivery.followed(unhealthy(), LAB)
-    assert delivery.followed(world(None, None), LAB) == ()
+    assert PODS.format(namespace="shop") in arrival.followed(unhealthy(), LAB)
+    assert arrival.followed(world(None, None), LAB) == ()
 
 
 def test_a_warning_tells_more_than_a_later_event() -> None:
     pulled = {"type": "Normal", "reason": "Pulling", "message": "image", "lastTimestamp": "2026-01-01T00:00:09Z"}
     failed = {"type": "Warning", "reason": "Failed", "message": "not found", "lastTimestamp": "2026-01-01T00:00:01Z"}
-    assert delivery.last_event([failed, pulled]) == "event Failed: not found"
-    assert delivery.last_event([pulled]) == "event Pulling: image"
-    assert delivery.last_event([]) == ""
+    assert arrival.last_event([failed, pulled]) == "event Failed: not found"
+    assert arrival.last_event([pulled]) == "event Pulling: image"
+    assert arrival.last_event([]) == ""
 
 
 def test_a_revision_whose_workload_runs_is_delivered_before_flux_has_looked_again() -> None:
@@ -230,15 +231,15 @@ def test_a_revision_whose_workload_runs_is_delivered_before_flux_has_looked_agai
     checking["status"]["conditions"].append(
         {"type": "Reconciling", "status": "True", "message": f"Running health checks for revision {NEW} with a timeout"}
     )
-    assert delivery.missing(world(source(NEW), checking), LAB, NEW) == [], "nothing in the inventory has a state"
+    assert arrival.missing(world(source(NEW), checking), LAB, NEW) == [], "nothing in the inventory has a state"
     entry = {"id": "shop_web_apps_Deployment", "v": "v1"}
     checking["status"]["inventory"] = {"entries": [entry]}
-    assert delivery.missing(world(source(NEW), checking), LAB, NEW), "the Deployment is not seen"
+    assert arrival.missing(world(source(NEW), checking), LAB, NEW), "the Deployment is not seen"
     assert delivery.read(source(NEW), checking).checking == NEW
     assert delivery.read(source(NEW), kustomization(NEW)).checking == ""
     checking["status"]["inventory"] = {}
     checking["status"]["conditions"][-1]["observedGeneration"] = 1
-    assert delivery.missing(world(source(NEW), checking), LAB, NEW), "that was said of an older spec"
+    assert arrival.missing(world(source(NEW), checking), LAB, NEW), "that was said of an older spec"
 
 
 def test_flux_at_work_on_what_it_has_applied_already_holds_the_revision() -> None:

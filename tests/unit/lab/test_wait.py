@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from threezone.gitops import delivery, flux
+from threezone.gitops import arrival, delivery, flux
 from threezone.gitops.delivery import Target
 from threezone.kube.client import refused
 from threezone.lab import wait as room
@@ -29,7 +29,7 @@ def test_who_may_not_have_flux_look_now_waits_until_it_looks_by_itself(monkeypat
     monkeypatch.setattr(flux, "require", lambda seen: seen)
     monkeypatch.setattr(delivery, "target", lambda _api, name, namespace: Target(name, namespace))
     monkeypatch.setattr(delivery, "request", request)
-    monkeypatch.setattr(delivery, "wait_applied", wait_applied)
+    monkeypatch.setattr(arrival, "wait_applied", wait_applied)
     lab = SimpleNamespace(settings=Settings(), delivery=Target("lab"))
     made: Any = SimpleNamespace(api=None, lab=lab)
     assert room.wait(cast("Session", made), "0123456") == "main@sha1:0123456"

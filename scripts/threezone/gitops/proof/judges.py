@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from threezone.errors import DeliveryError
-from threezone.gitops import delivery, workload
+from threezone.gitops import arrival, delivery, workload
 from threezone.gitops.delivery import Target
 from threezone.gitops.proof import managers, manifests
 from threezone.gitops.proof.manifests import Names
+from threezone.gitops.revision import short
 from threezone.kube import pods
 from threezone.kube.client import Json
 from threezone.kube.waiting import NAMESPACES, World, condition
@@ -83,7 +84,7 @@ def declared(world: World, at: Paths, kustomization: Json) -> dict[workload.Item
 
 def settled(world: World, at: Paths, target: Target, revision: str) -> list[str]:
     """The revision is applied, and the workload runs as it says and not otherwise."""
-    return delivery.missing(world, target, revision) or rolled_out(world, at)
+    return arrival.missing(world, target, revision) or rolled_out(world, at)
 
 
 def rolled_out(world: World, at: Paths) -> list[str]:
@@ -145,17 +146,17 @@ def put_back(world: World, at: Paths, page: str, hand: str) -> list[str]:
 
 def refused(world: World, at: Paths, target: Target, revision: str) -> list[str]:
     """Flux says that this revision cannot be applied. Raises DeliveryError when it was applied instead."""
-    delivery.carried(world)
+    arrival.carried(world)
     _, kustomization = target.find(world)
-    if kustomization is None or not delivery.fetched(world, target, revision):
-        return [f"Flux to fetch {delivery.short(revision)}"]
-    if delivery.applied(kustomization, revision):
+    if kustomization is None or not arrival.fetched(world, target, revision):
+        return [f"Flux to fetch {short(revision)}"]
+    if arrival.applied(kustomization, revision):
         raise DeliveryError(
-            f"Flux applied {delivery.short(revision)}, although it cannot be valid",
+            f"Flux applied {short(revision)}, although it cannot be valid",
             evidence=str(condition(kustomization, "Ready").get("message", "")),
             fix=f"kubectl -n {at.names.name} get deployment {manifests.APP} -o yaml",
         )
-    return [] if delivery.failure(kustomization, revision) else [f"Flux's word on {delivery.short(revision)}"]
+    return [] if arrival.failure(kustomization, revision) else [f"Flux's word on {short(revision)}"]
 
 
 def still(world: World, target: Target, revision: str, stamp: str) -> list[str]:
@@ -163,14 +164,14 @@ def still(world: World, target: Target, revision: str, stamp: str) -> list[str]:
 
     kustomize-controller answers a request while it is suspended, and does nothing (its Reconcile, finalizeStatus).
     """
-    delivery.carried(world)
+    arrival.carried(world)
     _, kustomization = target.find(world)
-    if kustomization is None or not delivery.fetched(world, target, revision):
-        return [f"Flux to fetch {delivery.short(revision)}"]
+    if kustomization is None or not arrival.fetched(world, target, revision):
+        return [f"Flux to fetch {short(revision)}"]
     status = kustomization.get("status") or {}
     if revision in (status.get("lastAttemptedRevision"), status.get("lastAppliedRevision")):
         raise DeliveryError(
-            f"Flux took up {delivery.short(revision)} while it was suspended",
+            f"Flux took up {short(revision)} while it was suspended",
             evidence=str(condition(kustomization, "Ready").get("message", "")),
             fix=f"kubectl -n {target.namespace} get kustomization {target.name} -o yaml",
         )

@@ -11,13 +11,14 @@ from typing import Protocol
 
 from threezone.errors import ClusterError, DeliveryError, ThreezoneError
 from threezone.events import note, step
-from threezone.gitops import delivery, workload
+from threezone.gitops import arrival, delivery, workload
 from threezone.gitops.flux import DEPLOYMENTS
 from threezone.gitops.proof import ground, judges, managers, manifests
 from threezone.gitops.proof.commands import commands
 from threezone.gitops.proof.manifests import Files, Names
 from threezone.gitops.proof.phases import Phase
 from threezone.gitops.proof.worktree import Worktree
+from threezone.gitops.revision import short
 from threezone.kube.client import RETRY, Api, Json
 from threezone.kube.waiting import NAMESPACES, Judge, Overdue, Watching, World, look
 
@@ -144,12 +145,12 @@ class Proof:
             with step(f"{outcome.phase.name}: {outcome.phase.title}") as running:
                 carry()
                 outcome.moments.ended = time.monotonic()
-                running.result = f"{delivery.short(outcome.revision)} in {outcome.moments.seconds()['total']:.1f} s"
+                running.result = f"{short(outcome.revision)} in {outcome.moments.seconds()['total']:.1f} s"
             outcome.ok = True
         except Overdue as overdue:
             self._failed(f"not finished within {self.seconds:.0f} s", overdue.evidence, "./run invoke flux.status")
-        except delivery.Unhealthy as trouble:
-            told = delivery.told(self.api, trouble)
+        except arrival.Unhealthy as trouble:
+            told = arrival.told(self.api, trouble)
             self._failed(told.message, told.evidence, told.fix)
         except ThreezoneError as error:
             self._failed(error.message, error.evidence, error.fix)
@@ -188,7 +189,7 @@ class Proof:
         self._now.moments.applied = time.monotonic()
         _, kustomization = self._target.find(world)
         assert kustomization is not None  # noqa: S101  the judge has seen it
-        self._now.evidence = delivery.failure(kustomization, revision)
+        self._now.evidence = arrival.failure(kustomization, revision)
         self._unchanged(before)
 
     def _repair(self) -> None:
@@ -201,8 +202,8 @@ class Proof:
         before, page = self._generation(), self._good[manifests.PAGE]
         self._write()
         revision = self._now.revision
-        fetch = [f"Flux to fetch {delivery.short(revision)}"]
-        self._until(lambda world: [] if delivery.fetched(world, self._target, revision) else fetch)
+        fetch = [f"Flux to fetch {short(revision)}"]
+        self._until(lambda world: [] if arrival.fetched(world, self._target, revision) else fetch)
         stamp = delivery.request(self._api, self._target)
         self._until(lambda world: judges.still(world, self._target, revision, stamp), fresh=True)
         self._unchanged(before, page)
@@ -213,12 +214,12 @@ class Proof:
     def _destroy(self) -> None:
         self._commit(manifests.nothing(self.names))
         revision = self._now.revision
-        world = self._until(lambda world: delivery.missing(world, self._target, revision), fresh=True)
+        world = self._until(lambda world: arrival.missing(world, self._target, revision), fresh=True)
         if stayed := judges.unpruned(look(self._api, self._all), self._paths, self._inventory):
             _, kustomization = self._target.find(world)
             off = kustomization is not None and not kustomization["spec"].get("prune")
             raise DeliveryError(
-                f"Flux applied {delivery.short(revision)}, and what it removes stays"
+                f"Flux applied {short(revision)}, and what it removes stays"
                 + (": pruning is switched off" if off else ""),
                 evidence="\n".join(stayed),
                 fix=f"kubectl -n {self.names.ground} get kustomization {self.names.name} -o yaml (spec.prune)",
@@ -264,9 +265,9 @@ class Proof:
 
         def noting(world: World) -> Sequence[str]:
             _, kustomization = self._target.find(world)
-            if moments.fetched is None and delivery.fetched(world, self._target, revision):
+            if moments.fetched is None and arrival.fetched(world, self._target, revision):
                 moments.fetched = time.monotonic()
-            if moments.applied is None and kustomization and delivery.applied(kustomization, revision):
+            if moments.applied is None and kustomization and arrival.applied(kustomization, revision):
                 moments.applied = time.monotonic()
             return judge(world)
 
