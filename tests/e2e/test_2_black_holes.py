@@ -4,7 +4,7 @@ import json
 import statistics
 
 import pytest
-from tests.chooser import HOLES
+from tests.bench.chooser import HOLES
 from tests.e2e.places import place
 from tests.e2e.project import Project
 
@@ -20,7 +20,7 @@ def test_dropped_packets_and_a_silent_resolver_hardly_delay_a_good_route(
     with place(project, "black-holes", *RIGHTS, socket=False) as stand:
         stand.run("./run", "python", "-c", "")  # makes its environment, while there is a network to fetch it from
         stand.run("sh", "-c", f"echo nameserver {HOLES[0]} >/etc/resolv.conf")
-        measure = ["unshare", "--net", "./run", "python", "-m", "tests.chooser", "--runs", "15"]
+        measure = ["unshare", "--net", "./run", "python", "-m", "tests.bench.chooser", "--runs", "15"]
         seen = json.loads(stand.run(*measure, "--name", "hangs.example").stdout)
     first, second, name, good = seen["whys"]
     assert first.startswith("cancelled in tcp: ")

@@ -1,6 +1,6 @@
 """The chooser before real black holes: addresses whose packets a firewall drops. Run in a network namespace of its own:
 
-    unshare --net python -m tests.chooser --runs 15
+    unshare --net python -m tests.bench.chooser --runs 15
 
 It prints JSON: the seconds of the good route alone, and those of the race with the black holes in front of it.
 """
@@ -34,7 +34,7 @@ def main() -> int:
         return 2
     for address in HOLES:
         process.run(["iptables", "--append", "INPUT", "--destination", address, "--jump", "DROP"], timeout=30)
-    pki = Pki(Path(__file__).parent / "integration/zones/pki/kind")
+    pki = Pki(Path(__file__).parents[1] / "integration/zones/pki/kind")
     trust = pki.trust()
     holes = [Route("black hole", f"https://{host}:6443") for host in (*HOLES, asked.name) if host]
     alone, crowd, whys = [], [], []

@@ -1,0 +1,71 @@
+"""Speed as ratios, measured in one run, alternating ours and the raw commands: `./run nox -s bench`.
+
+Exits non-zero only when a command fails: speed is a figure to look at, not a test, and other work on the machine shows
+in it. The clusters have a name, a port, a kubeconfig and a state of their own, and are removed afterwards.
+"""
+
+import argparse
+import json
+import os
+import sys
+
+from tests.bench.devcontainer import opening
+from tests.bench.lab import creating, delivering, fresh, repeating
+from tests.bench.programs import choosing, listing, rewriting
+from tests.bench.project import benched
+from tests.bench.rows import Row, markdown
+
+from threezone import events
+from threezone.display import display
+from threezone.errors import ThreezoneError
+
+ROWS = ("list", "kubeconfig", "chooser", "create", "up", "deliver", "fresh", "devcontainer")
+
+
+def main() -> int:
+    """Measure what was asked for and print it."""
+    # As a user has it: Python keeps compiled modules. Some build machines switch that off, for their images' sake.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    parser = argparse.ArgumentParser(prog="./run nox -s bench --", description=__doc__)
+    parser.add_argument("--only", choices=ROWS, action="append", help="measure only this")
+    parser.add_argument("--list-runs", type=int, default=15, metavar="N")
+    parser.add_argument("--kubeconfig-runs", type=int, default=11, metavar="N")
+    parser.add_argument("--chooser-runs", type=int, default=60, metavar="N")
+    parser.add_argument("--create-runs", type=int, default=3, metavar="N")
+    parser.add_argument("--up-runs", type=int, default=7, metavar="N")
+    parser.add_argument("--deliver-runs", type=int, default=5, metavar="N")
+    parser.add_argument("--fresh-runs", type=int, default=3, metavar="N")
+    parser.add_argument("--devcontainer-runs", type=int, default=3, metavar="N")
+    parser.add_argument("--json", action="store_true", help="print JSON with every single measurement")
+    asked = parser.parse_args()
+    only = asked.only or ROWS
+    rows: list[Row] = []
+    try:
+        with display():
+            if "list" in only:
+                rows += listing(asked.list_runs)
+            if "kubeconfig" in only:
+                rows += rewriting(asked.kubeconfig_runs)
+            if "chooser" in only:
+                try:
+                    rows += choosing(asked.chooser_runs)
+                except ThreezoneError as error:
+                    if asked.only or error.evidence:
+                        raise
+                    events.note(error.message)  # a machine that cannot measure this row still measures the others
+            if {"create", "up", "deliver", "fresh", "devcontainer"} & set(only):
+                with benched() as bench:
+                    rows += creating(bench, asked.create_runs) if "create" in only else []
+                    rows += repeating(bench, asked.up_runs) if "up" in only else []
+                    rows += delivering(bench, asked.deliver_runs) if "deliver" in only else []
+                    rows += fresh(bench, asked.fresh_runs) if "fresh" in only else []
+                    rows += opening(bench, asked.devcontainer_runs) if "devcontainer" in only else []
+    except ThreezoneError as error:
+        sys.stderr.write(f"error: {error.message}\n{error.evidence}\n")
+        return error.exit_code
+    sys.stdout.write((json.dumps([row.data() for row in rows], indent=2) if asked.json else markdown(rows)) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""One comparison, and all of them as a table."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MINUTES = 60.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: seconds of every run of ours and of the raw commands."""
+
+    what: str
+    against: str
+    ours: tuple[float, ...]
+    raw: tuple[float, ...]
+    target: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Median against median."""
+        return statistics.median(self.ours) / statistics.median(self.raw)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the target is met."""
+        if self.target is None:
+            return "for comparison"
+        return "met" if self.ratio <= self.target else "missed"
+
+    def data(self) -> dict[str, Any]:
+        """The row for programs."""
+        return {
+            "what": self.what,
+            "against": self.against,
+            "seconds": [round(seconds, 4) for seconds in self.ours],
+            "against_seconds": [round(seconds, 4) for seconds in self.raw],
+            "ratio": round(self.ratio, 3),
+            "target": self.target,
+            "verdict": self.verdict,
+        }
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The rows as a table for people."""
+    lines = ["| what | median | against | median | ratio | target | |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    for row in rows:
+        ours, raw = (f"{statistics.median(seen):.3f} s of {len(seen)}" for seen in (row.ours, row.raw))
+        target = "" if row.target is None else f"≤ {row.target}"
+        lines.append(f"| {row.what} | {ours} | {row.against} | {raw} | {row.ratio:.2f} | {target} | {row.verdict} |")
+    return "\n".join(lines)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long `work` takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
