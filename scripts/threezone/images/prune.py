@@ -21,7 +21,7 @@ from threezone.plan import Action
 QUICK = frozenset(f"threezone/{name}" for name in ("base", "git-server", "hello", "part", "preload", "preloaded"))
 SLOW = frozenset(
     {
-        *(f"threezone/{name}" for name in ("node", "registry")),
+        *(f"threezone/{name}" for name in ("node", "registry", "probe")),
         *(f"ghcr.io/fluxcd/{name}-controller" for name in ("source", "kustomize", "helm")),
         "kindest/haproxy",
     }

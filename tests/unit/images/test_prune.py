@@ -19,10 +19,11 @@ NOW = Named("threezone/hello", "abc", "5", 2)
 OLD = Named("threezone/hello", "before", "6", 2)
 LASTING = Named("threezone/hello", "lab", "5", 2)
 PRELOADED = Named("threezone/preloaded", "v1.35.0-old", "7", 1213)
+PROBE = Named("threezone/probe", "1", "10", 1)
 # Built on ours, so they have inherited our label.
 THEIRS = Named("team/app", "1", "8", 5)
 NEAR = Named("threezone/e2e-place", "1", "9", 5)
-ALL = (NODE, OTHER, LIVING, GONE, NOW, OLD, LASTING, PRELOADED, THEIRS, NEAR)
+ALL = (NODE, OTHER, LIVING, GONE, NOW, OLD, LASTING, PRELOADED, PROBE, THEIRS, NEAR)
 CURRENT = {NODE.reference, NOW.reference, LASTING.reference}
 
 
