@@ -88,7 +88,7 @@ def delivery(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def campaign(session: nox.Session) -> None:
-    """Killed at every step and run again: half an hour of it. Not part of CI."""
+    """Killed at every step and run again, and the races at full size: 50 minutes of it. Not part of CI."""
     pytest(session, "tests/campaign", options=["--timeout=3600"])
 
 
