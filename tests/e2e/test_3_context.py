@@ -45,6 +45,9 @@ def test_a_cluster_made_by_hand_is_delivered_to_and_left_as_it_was(foreign: Proj
         sha = foreign.run("git", "rev-parse", "HEAD").stdout.strip()
         assert f"@sha1:{sha}" in foreign.invoke("gitops.push", *AT).stdout, "the yes is for what is ours there"
         assert sha in foreign.invoke("gitops.wait", "--revision", "HEAD", *AT).stdout
+        # Flux looks at the health of what runs every five seconds.
+        wait = ("wait", "kustomization/lab", "--namespace=threezone", "--for=condition=Ready", "--timeout=60s")
+        foreign.kubectl(*wait, context=CONTEXT)
         seen = status(foreign)
         assert [(each["kind"], each["namespace"], each["name"], each["ready"]) for each in seen["objects"]] == [
             ("GitRepository", "threezone", "lab", True),

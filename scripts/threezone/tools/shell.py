@@ -6,6 +6,7 @@ For a container or a job in which one works: the user's own ~/.local, and nothin
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,6 +26,8 @@ _threezone_run() {
 complete -o default -F _threezone_run run ./run
 """
 
+THEMSELVES = {"tofu"}  # have no script: bash calls them (github.com/posener/complete), as -install-autocomplete has it
+
 
 def prepare(tools: Mapping[str, Tool]) -> None:
     """Put links to `tools` into ~/.local/bin, and bash completions for them and for ./run below ~/.local/share.
@@ -39,10 +42,16 @@ def prepare(tools: Mapping[str, Tool]) -> None:
         place = completions()
         place.mkdir(parents=True, exist_ok=True)
         for tool in tools.values():
-            script = process.run([tool.path, "completion", "bash"], timeout=30, env={"KUBECONFIG": os.devnull}).stdout
-            (place / tool.name).write_text(script, encoding="utf-8")
+            (place / tool.name).write_text(_completion(tool), encoding="utf-8")
         (place / "run").write_text(RUN, encoding="utf-8")
         step.result = f"{', '.join(made) or 'nothing'} in {into}, completions in {place}"
+
+
+def _completion(tool: Tool) -> str:
+    """What bash has to read before it can complete a program."""
+    if tool.name in THEMSELVES:
+        return f"complete -C {shlex.quote(str(tool.path))} {tool.name}\n"
+    return process.run([tool.path, "completion", "bash"], timeout=30, env={"KUBECONFIG": os.devnull}).stdout
 
 
 def completions() -> Path:

@@ -39,6 +39,14 @@ def test_programs_of_ours_are_linked_and_every_one_is_completed(home: Path, tmp_
     assert shell.completions() == home / ".local/share/bash-completion/completions"
 
 
+@pytest.mark.usefixtures("home")
+def test_a_program_without_a_script_is_called_by_bash(tmp_path: Path) -> None:
+    tofu = Tool("tofu", "1", program(tmp_path / "a place" / "tofu", "$COMP_LINE"), "release")
+    shell.prepare({"tofu": tofu})
+    ask = f". '{shell.completions() / 'tofu'}' && complete -p tofu"
+    assert process.run(["bash", "-c", ask], timeout=30).stdout == f"complete -C '{tofu.path}' tofu\n"
+
+
 def test_a_link_follows_the_version_and_a_file_of_the_user_s_stays(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
