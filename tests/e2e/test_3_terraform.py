@@ -43,7 +43,8 @@ def test_the_module_reads_the_same_kubeconfig_and_takes_the_same_way(
 ) -> None:
     lab.invoke("tools.install", "--name", "tofu", "--shell", env=home(tmp_path))
     assert (tmp_path / "home/.local/bin/tofu").resolve() == tofu.resolve()
-    assert lab.run(tofu, env={"COMP_LINE": "tofu vali"}).stdout.split() == ["validate"], "as bash asks it"
+    asked = {"COMP_LINE": "tofu vali", "TF_CLI_CONFIG_FILE": os.devnull}
+    assert lab.run(tofu, env=asked).stdout.split() == ["validate"], "as bash asks it"
     source = f'"gavinbunney/kubectl" = {json.dumps(str(provider.parent))}'
     (tmp_path / "tofurc").write_text(f"provider_installation {{\n  dev_overrides {{\n    {source}\n  }}\n}}\n")
     given = {"TF_VAR_kubeconfig": str(lab.kubeconfig), "TF_VAR_context": CONTEXT}
