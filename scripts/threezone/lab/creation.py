@@ -113,8 +113,9 @@ def nodes_ready(session: Session) -> bool:
 def mark(session: Session) -> None:
     """Mark the cluster as created to the end. Until then it counts as interrupted, and `up` makes it anew."""
     planes = [node for node in kind.nodes(session.lab.name) if node.role == "control-plane"]
+    record = standing.mark(session) if session.fresh else ""
     for node in planes:
-        kind.mark(node, standing.mark(session) if session.fresh else "")
+        kind.mark(node, record)
     if session.fresh:
         standing.annotate(session, planes)
 

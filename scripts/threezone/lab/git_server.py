@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from threezone import process
 from threezone.events import step
 from threezone.gitops import delivery, forward, server
 from threezone.images import build
@@ -43,9 +40,7 @@ def start(session: Session, repository: str = "", image: str = "") -> tuple[str,
     if not image:
         made = build.ensure_all(("git-server", "hello"), session.channel)
         (git,), (hello,) = made["git-server"], made["hello"]
-        # Built images are named by their content; what stands in a commit needs a name that lasts.
-        process.run(["docker", "tag", hello.reference, build.APP], timeout=30)
-        images.load_missing(session, (git, replace(hello, reference=build.APP)))
+        images.load_missing(session, (git, images.lasting(hello)))
         image = git.reference
     secret = server.password(session.api, session.lab.key)
     more = rescue.names(session.lab.key)

@@ -30,7 +30,7 @@ def chosen(session: Session, names: Sequence[str]) -> list[Image]:
         raise UsageError(f"{no[0]} is what nodes are made from; it is not loaded into them", fix="leave it out")
     made = build.ensure_all(short, session.channel) if short else {}
     images = [
-        image for name, group in made.items() for image in (*group, *(_lasting(group) if name == "hello" else ()))
+        image for name, group in made.items() for image in (*group, *((lasting(group[0]),) if name == "hello" else ()))
     ]
     given = {name: _tagged(name) for name in names if name not in short}
     found = docker.inspect(list(given.values()))
@@ -42,10 +42,10 @@ def chosen(session: Session, names: Sequence[str]) -> list[Image]:
     return [*images, *found.values()]
 
 
-def _lasting(group: Sequence[Image]) -> tuple[Image, ...]:
-    """The sample app under the name that commits have for it."""
-    process.run(["docker", "tag", group[0].reference, build.APP], timeout=30)
-    return (replace(group[0], reference=build.APP),)
+def lasting(hello: Image) -> Image:
+    """The sample app under the name that commits have for it: built images are named by their content."""
+    process.run(["docker", "tag", hello.reference, build.APP], timeout=30)
+    return replace(hello, reference=build.APP)
 
 
 def _tagged(name: str) -> str:

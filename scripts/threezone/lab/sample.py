@@ -1,9 +1,8 @@
-"""The sample workload put into a cluster by hand, without Flux and Git: for a look at a cluster that has neither."""
+"""The sample workload: put into a cluster by hand, without Flux and Git, asked for its text, and kept open."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,8 +27,7 @@ def deploy(session: Session, path: Path) -> None:
     """
     if not session.lab.foreign:
         (hello,) = build.ensure("hello", session.channel)
-        process.run(["docker", "tag", hello.reference, build.APP], timeout=30)
-        images.load_missing(session, (replace(hello, reference=build.APP),))
+        images.load_missing(session, (images.lasting(hello),))
     kubectl: list[str | Path] = [session.tools["kubectl"], "--context", session.lab.context]
     with step(f"apply {path}") as running:
         try:
