@@ -60,7 +60,7 @@ def inspect(nodes: Sequence[Node]) -> tuple[Container, ...]:
 
 def started(nodes: Sequence[Node]) -> dict[str, datetime]:
     """When the engine started each Kubernetes node among these that runs."""
-    wanted = [node for node in nodes if node.role in ("control-plane", "worker")]
+    wanted = [node for node in nodes if node.in_kubernetes]
     return {one.node.name: since for one in inspect(wanted) if (since := one.started) is not None}
 
 

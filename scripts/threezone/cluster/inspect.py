@@ -92,7 +92,7 @@ def _node(seen: Container) -> NodeSeen:
     def text(path: str) -> str:
         return (containers.read(node.container, path) or b"").decode(errors="replace")
 
-    is_node = node.role in ("control-plane", "worker")
+    is_node = node.in_kubernetes
     is_plane = node.role == "control-plane"
     pods = [static_pod(name, text(f"/etc/kubernetes/manifests/{name}.yaml")) for name in MANIFESTS if is_plane]
     pem = containers.read(node.container, CERTIFICATE) if is_plane else None

@@ -21,6 +21,11 @@ class Node:
     networks: str = ""  # parted by commas
 
     @property
+    def in_kubernetes(self) -> bool:
+        """Whether Kubernetes has it as a node: kind's balancer is a container beside them."""
+        return self.role in ("control-plane", "worker")
+
+    @property
     def just_started(self) -> bool:
         """Whether it runs for less than a minute, by the engine's own clock (go-units, HumanDuration)."""
         return self.state == "running" and self.status.startswith("Up ") and "second" in self.status

@@ -60,11 +60,7 @@ def hosting(instance: Wanted) -> dict[str, Any]:
 
 def reachable(cluster: str | None = None) -> list[Node]:
     """The running Kubernetes nodes of one cluster of ours, or of all."""
-    return [
-        node
-        for node in kind.nodes(cluster)
-        if node.ours and node.state == "running" and node.role in ("control-plane", "worker")
-    ]
+    return [node for node in kind.nodes(cluster) if node.ours and node.state == "running" and node.in_kubernetes]
 
 
 def wire(nodes: Sequence[Node], instances: Sequence[Wanted]) -> None:

@@ -153,7 +153,7 @@ def lead(nodes: Sequence[Node], started: Sequence[Node]) -> None:
 
     A control plane asks itself, a worker the first control plane.
     """
-    running = [node for node in nodes if node.role in ("control-plane", "worker")]
+    running = [node for node in nodes if node.in_kubernetes]
     seen = {one.node.name: one for one in containers.inspect(running)}
     planes = [node for node in running if node.role == "control-plane" and node.name in seen]
     if not planes:

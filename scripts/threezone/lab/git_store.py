@@ -22,7 +22,7 @@ def chosen(nodes: Sequence[Node]) -> str:
 
     The same nodes give the same choice.
     """
-    ours = [node for node in nodes if node.ours and node.role in ("worker", "control-plane")]
+    ours = [node for node in nodes if node.ours and node.in_kubernetes]
     return min(ours, key=lambda node: (node.role != "worker", node.name)).name if ours else ""
 
 

@@ -66,7 +66,7 @@ def into_nodes(session: Session, names: Sequence[str], archives: Sequence[Path])
             f"the nodes of {session.lab.called} are no nodes of kind's on the engine here: they get no image from it",
             fix="push the image to a registry that the cluster pulls from",
         )
-    nodes = [node for node in kind.nodes(cluster) if node.role in ("control-plane", "worker")]
+    nodes = [node for node in kind.nodes(cluster) if node.in_kubernetes]
     if not nodes:
         raise ClusterError(f"there is no cluster named {cluster}", fix=f"./run invoke cluster.create --name {cluster}")
     if still := [node.name for node in nodes if node.state != "running"]:
@@ -86,7 +86,7 @@ def load_missing(session: Session, wanted: Sequence[Image], fix: str = PULLED) -
             fix=fix,
         )
     if missing := [image for image in wanted if image.reference.partition("@")[0] not in session.inside]:
-        nodes = [n.name for n in kind.nodes(cluster) if n.role in ("control-plane", "worker")]
+        nodes = [n.name for n in kind.nodes(cluster) if n.in_kubernetes]
         load.load(session.tools["kind"], cluster, nodes, missing)
 
 

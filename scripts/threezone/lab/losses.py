@@ -190,7 +190,7 @@ def _is_ours(metadata: Mapping[str, Any]) -> bool:
 
 
 def _images(cluster: str) -> tuple[str, ...]:
-    nodes = [n.name for n in kind.nodes(cluster) if n.state == "running" and n.role in ("control-plane", "worker")]
+    nodes = [n.name for n in kind.nodes(cluster) if n.state == "running" and n.in_kubernetes]
 
     def ask(node: str) -> str:
         return process.run(["docker", "exec", node, "sh", "-c", _IMAGES], timeout=60).stdout
