@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from threezone import paths
+from threezone.core import paths
 
 TESTS = Path(__file__).resolve().parent
 STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"})

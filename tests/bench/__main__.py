@@ -15,9 +15,9 @@ from tests.bench.programs import choosing, listing, rewriting
 from tests.bench.project import benched
 from tests.bench.rows import Row, markdown
 
-from threezone import events
-from threezone.display import display
-from threezone.errors import ThreezoneError
+from threezone.core import events
+from threezone.core.errors import ThreezoneError
+from threezone.tasks.display import display
 
 ROWS = ("list", "kubeconfig", "chooser", "create", "up", "deliver", "fresh", "devcontainer")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.integration.zones.conftest import Behaviour, Pki, api_server
 
-from threezone import process
+from threezone.core import process
 from threezone.zones.prove import prove
 from threezone.zones.routes import Route
 

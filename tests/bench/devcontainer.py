@@ -7,7 +7,7 @@ from tests.bench.rows import Row, seconds
 from tests.e2e.devcontainer import NO_CLUSTER, belongs_to, prepare
 from tests.e2e.project import Project
 
-from threezone import events
+from threezone.core import events
 
 
 def opening(bench: Bench, runs: int) -> list[Row]:

@@ -8,7 +8,7 @@ from tests.bench import plain
 from tests.bench.project import FIRST, NAME, PORT, Bench
 from tests.bench.rows import Row, seconds
 
-from threezone import events
+from threezone.core import events
 
 
 def creating(bench: Bench, runs: int) -> list[Row]:

@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from threezone.gitops import server
+from threezone.cluster.context import Session
+from threezone.cluster.drift import report
+from threezone.delivery import git_server
 from threezone.images import build
 from threezone.images.load import cluster_image
-from threezone.lab import standing
-from threezone.lab.session import Session
 
 PASSWORD = "of-a-bench"
 
@@ -25,9 +25,9 @@ def commands(session: Session, scratch: Path) -> list[Sequence[str]]:
     node, git = made["node"][0], made["git-server"][0]
     loaded = [image.reference for image in (*made["flux"], git)] + [build.APP]
     config, serving = scratch / "plain-kind.yaml", scratch / "plain-git.json"
-    config.write_text(json.dumps(standing.configuration(session)))
+    config.write_text(json.dumps(report.configuration(session)))
     node_name = f"{name}-control-plane"
-    wanted = [found for _, found in server.objects(git.reference, ["lab"], PASSWORD, node_name)]
+    wanted = [found for _, found in git_server.objects(git.reference, ["lab"], PASSWORD, node_name)]
     serving.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted}))
     image = cluster_image(node.reference, name)
     controllers = ",".join(image.reference.rpartition("/")[2].partition(":")[0] for image in made["flux"])
@@ -37,7 +37,7 @@ def commands(session: Session, scratch: Path) -> list[Sequence[str]]:
         ("kind", "create", "cluster", "--name", name, "--config", str(config), "--image", image, "--wait=120s"),
         ("kind", "load", "docker-image", "--name", name, *loaded),
         ("flux", context, "install", f"--components={controllers}"),
-        ("docker", "exec", node_name, "install", "--directory", f"--owner={server.UID}", server.STORE),
+        ("docker", "exec", node_name, "install", "--directory", f"--owner={git_server.UID}", git_server.STORE),
         ("kubectl", context, "apply", f"--filename={serving}"),
         ("kubectl", context, "apply", "--kustomize=local/gitops/apps/hello"),
         ("kubectl", context, "wait", *waiting),

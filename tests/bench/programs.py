@@ -13,10 +13,10 @@ from typing import Any
 from tests.bench.rows import MINUTES, Row, seconds
 from tests.e2e.project import ROOT
 
-from threezone import events, process
-from threezone.errors import ThreezoneError
+from threezone.core import events, process
+from threezone.core.errors import ThreezoneError
 from threezone.kubeconfig import document, store
-from threezone.tools.install import ensure
+from threezone.toolchain.install import ensure
 
 
 def listing(runs: int) -> list[Row]:

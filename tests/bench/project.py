@@ -12,13 +12,13 @@ from pathlib import Path
 from tests.bench.rows import MINUTES
 from tests.e2e.project import copy_of_repository
 
-from threezone import events, process
+from threezone.cluster.context import Session
+from threezone.cluster.drift import report
+from threezone.core import events, process
+from threezone.core.settings import load
 from threezone.images import build
 from threezone.images.load import cluster_image
-from threezone.lab import standing
 from threezone.lab.observe import Lab
-from threezone.lab.session import Session
-from threezone.settings import load
 
 NAME = "threezone-bench"
 PORT = 16643
@@ -81,7 +81,7 @@ class Bench:
         session = self.session()
         (node,) = build.ensure("node", session.channel)
         config = self.root.parent / "kind.yaml"
-        config.write_text(json.dumps(standing.configuration(session)))
+        config.write_text(json.dumps(report.configuration(session)))
         image = cluster_image(node.reference, NAME)
         create = ["kind", "create", "cluster", "--name", NAME, "--config", str(config), "--image", image]
         server = f"--server=https://host.docker.internal:{PORT}"

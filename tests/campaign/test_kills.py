@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.project import NAME, Project
 
-from threezone import paths, process
+from threezone.core import paths, process
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.integration.kubeconfig.racing import race
 
-from threezone.tools.install import ensure
+from threezone.toolchain.install import ensure
 
 pytestmark = pytest.mark.timeout(3600)
 

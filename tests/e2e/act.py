@@ -15,11 +15,11 @@ from pathlib import Path
 import yaml
 from tests.e2e import node
 
-from threezone import paths, process
-from threezone.ci.pipeline import ACTIONS
-from threezone.process import Completed
-from threezone.tools import golang
-from threezone.tools.golang import Program
+from threezone.core import paths, process
+from threezone.core.process import Completed
+from threezone.extras.ci.pipeline import ACTIONS
+from threezone.toolchain import golang
+from threezone.toolchain.golang import Program
 
 MODULE, VERSION = "github.com/nektos/act", "v0.2.89"
 STAND_INS = Path(__file__).with_name("github")

@@ -31,7 +31,7 @@ from tests.e2e.project import (
     untouchable,
 )
 
-from threezone import process
+from threezone.core import process
 
 
 @pytest.hookimpl(wrapper=True)

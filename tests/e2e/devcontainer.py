@@ -16,8 +16,8 @@ from tests.e2e import node
 from tests.e2e.places import CERTIFICATES, base_image
 from tests.e2e.project import Project, Ran
 
-from threezone import process
-from threezone.process import Completed
+from threezone.core import process
+from threezone.core.process import Completed
 
 RUNS = "dockerfile/devcontainer.json"  # of the definitions, the one that needs no registry of features
 USER = 1000  # vscode in there

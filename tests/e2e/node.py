@@ -13,8 +13,8 @@ import platform
 import shutil
 from pathlib import Path
 
-from threezone import process
-from threezone.tools import cache, golang
+from threezone.core import process
+from threezone.toolchain import cache, golang
 
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"  # Node brings its own list; a company's authority is in this one
 LOCKS = Path(__file__).with_name("node")

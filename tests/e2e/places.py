@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from tests.e2e.project import Project, Ran
 
-from threezone import process
-from threezone.images import base
+from threezone.core import process
+from threezone.core.process import Completed
+from threezone.images import debian_base
 from threezone.images.versions import images
-from threezone.process import Completed
-from threezone.tools import reach
+from threezone.toolchain import channel
 
 IMAGE = "threezone/e2e-place:1"
 RECIPE = Path(__file__).with_name("containers") / "place"
@@ -113,7 +113,7 @@ def build_image(image: str, recipe: Path) -> None:
 
 def base_image() -> str:
     """The Debian that the channel has."""
-    return base.ensure() if reach.resolve_channel("auto") == "source" else images().base.release
+    return debian_base.ensure() if channel.resolve_channel("auto") == "source" else images().base.release
 
 
 def holds(stand: Project | Place, context: str, *options: str) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from threezone import process
-from threezone.process import Completed
+from threezone.core import process
+from threezone.core.process import Completed
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "threezone-e2e"

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from tests.e2e.project import Project, free_port
 
-from threezone import labels, process
+from threezone.core import labels, process
+from threezone.core.process import Completed
 from threezone.images import build
 from threezone.images.load import load
-from threezone.process import Completed
-from threezone.tools import reach
+from threezone.toolchain import channel
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -103,7 +103,7 @@ def test_the_balancer_is_kinds_own_or_ours_and_goes_with_the_cluster(ha: Project
     balancer = next(image for image in listed if image["name"] == "balancer")
     assert balancer["present"]
     image = json.loads(ha.run("docker", "image", "inspect", balancer["reference"]).stdout)[0]
-    source = reach.resolve_channel("auto") == "source"
+    source = channel.resolve_channel("auto") == "source"
     assert ((image["Config"]["Labels"] or {}).get(labels.MANAGED) == "true") is source
     clusters = json.loads(ha.invoke("cluster.list", "--json").stdout)
     nodes = next(cluster for cluster in clusters if cluster["name"] == NAME)
@@ -112,7 +112,7 @@ def test_the_balancer_is_kinds_own_or_ours_and_goes_with_the_cluster(ha: Project
 
 
 def test_pods_of_every_node_reach_those_of_every_other(ha: Project) -> None:
-    hello = build.ensure("hello", reach.resolve_channel("auto"))
+    hello = build.ensure("hello", channel.resolve_channel("auto"))
     load(Path(ha.tool("kind")), NAME, [*PLANES, WORKER], hello)
     ha.write("talkers.yaml", TALKERS.format(image=hello[0].reference))
     kubectl(ha, "apply", "--filename", "talkers.yaml")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tests.e2e.project import NAME, Project
 
-from threezone import process
-from threezone.gitops import server
+from threezone.core import process
+from threezone.delivery import git_server
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -124,5 +124,5 @@ def test_a_node_restarted_under_a_commit_loses_none(lab: Project) -> None:
         until("fetched", lambda: seen(lab, "gitrepository")["status"]["artifact"]["revision"].endswith(sha))
         lab.run("docker", "restart", "--time=5", NODE)
         delivered(lab, pushing, sha, "after a restart")
-    held = lab.run("docker", "exec", NODE, "cat", f"{server.STORE}/lab.git/refs/heads/main")
+    held = lab.run("docker", "exec", NODE, "cat", f"{git_server.STORE}/lab.git/refs/heads/main")
     assert held.stdout.strip() == sha, "the Git server has every commit that it took"

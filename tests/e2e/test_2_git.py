@@ -17,8 +17,8 @@ import pytest
 from tests.e2e.places import place
 from tests.e2e.project import NAME, Project
 
-from threezone import process
-from threezone.process import Completed
+from threezone.core import process
+from threezone.core.process import Completed
 
 pytestmark = pytest.mark.timeout(1800)
 

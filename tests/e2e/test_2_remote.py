@@ -14,7 +14,7 @@ from tests.e2e.places import build_image
 from tests.e2e.project import NAME, Project
 from tests.e2e.test_2_tunnel import SSH_IMAGE, SSH_RECIPE, container
 
-from threezone import process
+from threezone.core import process
 
 pytestmark = pytest.mark.timeout(1800)
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from tests.e2e.places import build_image
 from tests.e2e.project import Project
-from tests.unit.report.samples import SAMPLES, figures, passed
+from tests.unit.extras.report.samples import SAMPLES, figures, passed
 
-from threezone import process
-from threezone.gitops.proof.phases import NAMES
+from threezone.core import process
+from threezone.delivery.proof.phases import NAMES
 
 IMAGE = "threezone/e2e-browser:1"
 RECIPE = Path(__file__).with_name("containers") / "browser"

@@ -18,7 +18,7 @@ import pytest
 from tests.e2e.places import IMAGE, SOCKET, Place, build_image, holds, place
 from tests.e2e.project import NAME, PORT, Project
 
-from threezone import process
+from threezone.core import process
 
 pytestmark = pytest.mark.timeout(1800)
 

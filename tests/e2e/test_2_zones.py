@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.places import IMAGE, NETWORK, SOCKET, Place, holds, place, start
 from tests.e2e.project import GATEWAY, GATEWAY_PORT, NAME, PORT, Project
 
-from threezone import process
+from threezone.core import process
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.project import BY_HAND, PORT, Project
 
-from threezone import process
+from threezone.core import process
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from tests.e2e.project import Project
 
-from threezone import process
+from threezone.core import process
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.project import Project
 
-from threezone import process
+from threezone.core import process
 
 NOBODY = "65534"
 

@@ -26,9 +26,9 @@ from tests.e2e.test_3_pipelines import (
 )
 from tests.e2e.test_3_registry import registry  # noqa: F401  a fixture
 
-from threezone import process
-from threezone.ci import pipeline
-from threezone.process import Completed
+from threezone.core import process
+from threezone.core.process import Completed
+from threezone.extras.ci import pipeline
 
 pytestmark = pytest.mark.timeout(3600)
 

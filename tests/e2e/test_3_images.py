@@ -20,11 +20,11 @@ from pathlib import Path
 import pytest
 from tests.e2e.project import Project
 
-from threezone import labels, process
 from threezone.cluster import kind
-from threezone.images import build, docker
+from threezone.core import labels, process
+from threezone.images import build, engine_images
 from threezone.images.load import cluster_image, has, held, load
-from threezone.tools import golang, reach
+from threezone.toolchain import channel, golang
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -33,14 +33,14 @@ TWO = "threezone-e2e-two"
 
 
 @pytest.fixture(scope="module")
-def images(project: Project) -> dict[str, docker.Image]:  # noqa: ARG001 - its engine works
+def images(project: Project) -> dict[str, engine_images.Image]:  # noqa: ARG001 - its engine works
     """The lab's images by name."""
-    made = build.ensure_all(("node", "git-server", "hello"), reach.resolve_channel("auto"))
+    made = build.ensure_all(("node", "git-server", "hello"), channel.resolve_channel("auto"))
     return {name: group[0] for name, group in made.items()}
 
 
 @contextmanager
-def running(image: docker.Image, *options: str) -> Iterator[tuple[str, str]]:
+def running(image: engine_images.Image, *options: str) -> Iterator[tuple[str, str]]:
     """A container as a restricted pod would run it; gives its id and the address of its port 8080 on loopback."""
     confined = ["--read-only", "--cap-drop=ALL", "--tmpfs=/tmp:mode=1777", "--publish=127.0.0.1::8080"]
     argv = ["docker", "run", "--detach", *confined, *options, image.reference]
@@ -73,7 +73,7 @@ def stopped_within(container: str, seconds: float) -> bool:
 
 
 def test_the_sample_app_answers_with_what_is_mounted_and_stops_when_told(
-    images: dict[str, docker.Image], tmp_path: Path
+    images: dict[str, engine_images.Image], tmp_path: Path
 ) -> None:
     page = tmp_path / "index.html"
     page.write_text("from a file\n")
@@ -87,7 +87,7 @@ def test_the_sample_app_answers_with_what_is_mounted_and_stops_when_told(
 
 
 @pytest.fixture
-def git_server(images: dict[str, docker.Image], tmp_path: Path) -> Iterator[tuple[str, str]]:
+def git_server(images: dict[str, engine_images.Image], tmp_path: Path) -> Iterator[tuple[str, str]]:
     """A running Git server with one empty repository."""
     password = tmp_path / "password"
     password.write_text(PASSWORD)
@@ -147,14 +147,14 @@ def test_no_spelling_of_the_address_gets_round_the_password(git_server: tuple[st
         assert refusal.code == 401
 
 
-def test_the_node_image_is_small_and_known_at_once(images: dict[str, docker.Image]) -> None:
+def test_the_node_image_is_small_and_known_at_once(images: dict[str, engine_images.Image]) -> None:
     assert images["node"].size < 1_200_000_000
     began = time.monotonic()
-    build.ensure("node", reach.resolve_channel("auto"))
+    build.ensure("node", channel.resolve_channel("auto"))
     assert time.monotonic() - began < 5
 
 
-def test_a_clusters_own_node_image_is_derived_once(images: dict[str, docker.Image]) -> None:
+def test_a_clusters_own_node_image_is_derived_once(images: dict[str, engine_images.Image]) -> None:
     first = cluster_image(images["node"].reference, TWO)
     shown = json.loads(process.run(["docker", "image", "inspect", first], timeout=30).stdout)[0]
     base = json.loads(process.run(["docker", "image", "inspect", images["node"].reference], timeout=30).stdout)[0]
@@ -167,7 +167,7 @@ def test_a_clusters_own_node_image_is_derived_once(images: dict[str, docker.Imag
 
 
 @pytest.fixture(scope="module")
-def two_nodes(project: Project, images: dict[str, docker.Image]) -> Iterator[Callable[..., process.Completed]]:
+def two_nodes(project: Project, images: dict[str, engine_images.Image]) -> Iterator[Callable[..., process.Completed]]:
     """kubectl on a cluster of a control plane and a worker."""
     kind, kubectl = project.tool("kind"), project.tool("kubectl")
     config = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes: [{role: control-plane}, {role: worker}]\n"
@@ -215,7 +215,7 @@ spec:
 
 
 def test_pods_of_two_nodes_reach_each_other_and_a_claim_is_bound(
-    two_nodes: Callable[..., process.Completed], images: dict[str, docker.Image]
+    two_nodes: Callable[..., process.Completed], images: dict[str, engine_images.Image]
 ) -> None:
     kubectl = two_nodes
     kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=120s")
@@ -257,7 +257,10 @@ def for_another_machine(archive: Path) -> Path:
 
 
 def test_images_and_archives_are_loaded_once_and_for_the_right_machine_only(
-    project: Project, two_nodes: Callable[..., process.Completed], images: dict[str, docker.Image], tmp_path: Path
+    project: Project,
+    two_nodes: Callable[..., process.Completed],
+    images: dict[str, engine_images.Image],
+    tmp_path: Path,
 ) -> None:
     assert two_nodes("get", "nodes").exit_code == 0
     archive = tmp_path / "app.tar"
@@ -284,7 +287,7 @@ def test_images_and_archives_are_loaded_once_and_for_the_right_machine_only(
 
 
 def test_what_nobody_needs_is_removed_and_nothing_of_others(
-    project: Project, images: dict[str, docker.Image], by_hand: str
+    project: Project, images: dict[str, engine_images.Image], by_hand: str
 ) -> None:
     stale, theirs = "threezone/hello:of-another-day", "by-hand/on-ours:1"  # the second inherits our label
     for name in (stale, theirs):
@@ -296,13 +299,13 @@ def test_what_nobody_needs_is_removed_and_nothing_of_others(
         assert theirs not in plan
         assert project.invoke("image.prune", check=False).exit_code == 8, "it asks"
         project.invoke("image.prune", "--yes")
-        present = docker.inspect([stale, theirs, *used, *(image.reference for image in images.values())])
+        present = engine_images.inspect([stale, theirs, *used, *(image.reference for image in images.values())])
         assert set(present) == {theirs, *used, *(image.reference for image in images.values())}
     finally:
         process.run(["docker", "image", "rm", stale, theirs], timeout=30, check=False)
 
 
-def test_a_killed_build_is_finished_by_the_next(project: Project, images: dict[str, docker.Image]) -> None:
+def test_a_killed_build_is_finished_by_the_next(project: Project, images: dict[str, engine_images.Image]) -> None:
     reference = images["hello"].reference
     argv = ["./run", "invoke", "image.build", "hello"]
     for seconds in (0.5, 1.0, 2.0):
@@ -311,4 +314,4 @@ def test_a_killed_build_is_finished_by_the_next(project: Project, images: dict[s
             time.sleep(seconds)
             os.killpg(builder.pid, signal.SIGKILL)
         project.invoke("image.build", "hello")
-        assert docker.inspect([reference])[reference].recipe == images["hello"].recipe
+        assert engine_images.inspect([reference])[reference].recipe == images["hello"].recipe

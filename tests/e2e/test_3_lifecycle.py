@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.e2e.project import BY_HAND, NAME, Project
 
-from threezone import process
+from threezone.core import process
 
 pytestmark = pytest.mark.timeout(900)
 

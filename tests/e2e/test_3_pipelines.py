@@ -20,8 +20,8 @@ from tests.e2e.places import CERTIFICATES, HOME, IMAGE, SOCKET
 from tests.e2e.project import NAME, Project
 from tests.e2e.test_3_registry import registry  # noqa: F401  a fixture
 
-from threezone import process
-from threezone.process import Completed
+from threezone.core import process
+from threezone.core.process import Completed
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.e2e.project import Project
 
-from threezone import process
+from threezone.core import process
 
 pytestmark = pytest.mark.timeout(1800)
 

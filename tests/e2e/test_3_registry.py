@@ -21,13 +21,13 @@ import yaml
 from tests.e2e.places import Place
 from tests.e2e.project import BY_HAND, NAME, Project, free_port
 
-from threezone import labels, process
+from threezone.core import labels, process
+from threezone.core.pins import tools as pinned
+from threezone.core.process import Completed
 from threezone.images import build
-from threezone.images.docker import derive
-from threezone.pins import tools as pinned
-from threezone.process import Completed
-from threezone.tools import golang, release
-from threezone.tools.install import MADE
+from threezone.images.engine_images import derive
+from threezone.toolchain import golang, release
+from threezone.toolchain.install import MADE
 
 pytestmark = pytest.mark.timeout(3600)
 

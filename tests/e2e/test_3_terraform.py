@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.e2e.project import NAME, Project
 
-from threezone.tools import golang
-from threezone.tools.golang import Program
+from threezone.toolchain import golang
+from threezone.toolchain.golang import Program
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -10,7 +10,7 @@ from tests.e2e.project import Project, free_port
 
 from threezone.images import build
 from threezone.images.versions import node_for
-from threezone.tools import reach
+from threezone.toolchain import channel as reach
 
 pytestmark = pytest.mark.timeout(5400)
 

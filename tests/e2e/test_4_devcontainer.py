@@ -17,7 +17,7 @@ from tests.e2e.devcontainer import NO_CLUSTER, USER, Devcontainer, belongs_to, p
 from tests.e2e.places import base_image
 from tests.e2e.project import ROOT, Project, free_port
 
-from threezone import process
+from threezone.core import process
 
 pytestmark = pytest.mark.timeout(1200)
 

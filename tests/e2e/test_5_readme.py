@@ -10,7 +10,7 @@ from tests.e2e.project import RAN, ROOT, Project
 ELSEWHERE = {
     "./run nox": "this is what runs here",
     "$EDITOR local/gitops/apps/hello/index.html": "the tests write the file",
-    "pip install ../threezone": "tests/integration/frame/test_adoption.py",
+    "pip install ../threezone": "tests/integration/house/test_adoption.py",
     "devcontainer up --workspace-folder .": "tests/e2e/test_4_devcontainer.py",
 }
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from threezone import process
-from threezone.cluster.node import Node
-from threezone.engine.observe import explain
+from threezone.clients.node import Node
+from threezone.core import process
+from threezone.engine.find import explain
 
 Json = dict[str, Any]
 

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from threezone.clients.node import Node
 from threezone.cluster import containers
 from threezone.cluster.containers import Container
-from threezone.cluster.node import Node
 from threezone.zones import certificate
 
 MANIFESTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from threezone import labels, paths, process
-from threezone.cluster import planes
-from threezone.cluster.node import Node
-from threezone.engine.observe import explain
-from threezone.errors import ClusterError, CommandFailed
+from threezone.clients.node import Node
+from threezone.cluster import admin_kubeconfig
+from threezone.core import labels, paths, process
+from threezone.core.errors import ClusterError, CommandFailed
+from threezone.engine.find import explain
 
 SHOWN = (labels.KIND_CLUSTER, labels.KIND_ROLE, labels.OWNER)
 MARK = "/kind/threezone-created"  # in the node: written last, so that an interrupted create has none
@@ -64,7 +64,7 @@ def _is_derived_for(cluster: str) -> bool:
 def kubeconfig(cluster: str, kind: str | Path | None = None) -> str:
     """The kubeconfig that kind has for a cluster, as text with private keys: never log it."""
     seen = process.run([kind or _kind(), "get", "kubeconfig", "--name", cluster], timeout=60, check=False)
-    if seen.exit_code != 0 and (other := planes.kubeconfig(nodes(cluster))):
+    if seen.exit_code != 0 and (other := admin_kubeconfig.kubeconfig(nodes(cluster))):
         return other
     if seen.exit_code != 0:
         raise ClusterError(
@@ -76,7 +76,7 @@ def kubeconfig(cluster: str, kind: str | Path | None = None) -> str:
 
 
 def _kind() -> Path:
-    from threezone.tools.install import find
+    from threezone.toolchain.install import find
 
     tool = find("kind")
     if tool is None:

@@ -12,15 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from threezone import process
 from threezone.cluster import kind
-from threezone.cluster.compare.merging import merged
-from threezone.cluster.file import patches, values
-from threezone.cluster.file.declared import Declared
-from threezone.cluster.file.fields import PATCHED
-from threezone.cluster.file.patches import Patch
-from threezone.cluster.file.reading import Place
-from threezone.errors import UsageError
+from threezone.cluster.drift.merge_patch import merged
+from threezone.cluster.spec import patches, validate
+from threezone.cluster.spec.declared import Declared
+from threezone.cluster.spec.decode import Place
+from threezone.cluster.spec.patches import Patch
+from threezone.cluster.spec.schema import PATCHED
+from threezone.core import process
+from threezone.core.errors import UsageError
 
 SECONDS = 120.0
 _MARK = "@threezone"
@@ -69,8 +69,8 @@ def _documents(declared: Declared, version: str, found: Sequence[Patch] = (), *,
     """
     if any(patch.kind == _JOIN for patch in found) and len(found) == 1:
         return (_patched(_JOIN, {"discovery": {"bootstrapToken": _TOKEN}, "nodeRegistration": _NODE}, found),)
-    family = values.family(declared.content)
-    networking = values.subnets(declared.networking if own else {}, family)
+    family = validate.family(declared.content)
+    networking = validate.subnets(declared.networking if own else {}, family)
     least: dict[str, dict[str, Any]] = {
         _CLUSTER: {"kubernetesVersion": version, "networking": networking},
         "InitConfiguration": {"localAPIEndpoint": {"advertiseAddress": _HERE[family]}, "nodeRegistration": _NODE},

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from threezone import paths, process
+from threezone.clients.kubernetes.api import Api, Json
+from threezone.clients.kubernetes.watch import World, condition, wait_for
+from threezone.clients.node import Node
 from threezone.cluster import containers, inotify, kubeadm, ports
 from threezone.cluster import kind as kind_cli
-from threezone.cluster.file import values
-from threezone.cluster.file.declared import Declared, Overlay, as_typed, published, with_overlays
-from threezone.cluster.node import Node
-from threezone.engine.observe import Engine
-from threezone.errors import ClusterError, CommandFailed, EngineError, UsageError
-from threezone.events import step
-from threezone.kube.client import Api, Json
-from threezone.kube.waiting import World, condition, wait_for
-from threezone.plan import Action
+from threezone.cluster.spec import validate
+from threezone.cluster.spec.declared import Declared, Overlay, as_typed, published, with_overlays
+from threezone.core import paths, process
+from threezone.core.errors import ClusterError, CommandFailed, EngineError, UsageError
+from threezone.core.events import step
+from threezone.core.plan import Action
+from threezone.engine.find import Engine
 from threezone.zones.locate import engine_kind, locate
 
 NODES = "/api/v1/nodes"
@@ -112,7 +112,7 @@ def preflight(declared: Declared, added: Sequence[Overlay], engine: Engine, goin
             f"port {declared.api_port} on {address} is taken by {ports.holder(declared.api_port)}",
             fix=f"free it, or declare another networking.apiServerPort in {declared.path}",
         )
-    for keys, address, port, protocol in values.ports(declared.content):
+    for keys, address, port, protocol in validate.ports(declared.content):
         if keys[0] == "nodes" and protocol == "TCP" and is_taken(address, port):
             place = declared.spots.at(*keys, "hostPort")
             raise UsageError(

@@ -7,7 +7,7 @@ import errno
 import socket
 from pathlib import Path
 
-from threezone import process
+from threezone.core import process
 
 
 def is_taken(address: str, port: int) -> bool:

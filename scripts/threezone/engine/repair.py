@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from threezone import process
+from threezone.core import process
+from threezone.core.errors import EngineError
+from threezone.core.events import step
+from threezone.core.plan import Action
 from threezone.engine import bounded_runtime
-from threezone.engine.observe import Engine, observe, require
-from threezone.engine.probe import prove
-from threezone.errors import EngineError
-from threezone.events import step
-from threezone.plan import Action
+from threezone.engine.find import Engine, observe, require
+from threezone.engine.prove import prove
 
 PACKAGES = ("docker.io", "iptables", "iproute2")
 RUNTIME = "threezone-bounded"

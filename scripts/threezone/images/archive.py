@@ -9,8 +9,8 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from threezone.errors import UsageError
-from threezone.images.docker import Image
+from threezone.core.errors import UsageError
+from threezone.images.engine_images import Image
 
 DOCKER, OCI = "manifest.json", "index.json"
 NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")  # annotations, the better one first

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from threezone import events, paths, pins
-from threezone.errors import ToolError, UsageError
-from threezone.images import base, docker, node, programs
-from threezone.images.docker import Image
+from threezone.core import events, paths, pins
+from threezone.core.errors import ToolError, UsageError
+from threezone.images import debian_base, engine_images, node_image, programs
+from threezone.images.engine_images import Image
 from threezone.images.versions import Images, NodePin, images, node_for, require_digest, require_parts
-from threezone.tools import cache, golang
-from threezone.tools.golang import Program
+from threezone.toolchain import cache, golang
+from threezone.toolchain.golang import Program
 
 Channel = Literal["release", "source"]
 NAMES = ("node", "flux", "git-server", "hello")
@@ -61,7 +61,7 @@ def references(name: str, channel: Channel) -> tuple[str, ...]:
             return ()
         return tuple(f"ghcr.io/fluxcd/{p.name}:{p.version}" for p in programs.flux_controllers(pinned.flux))
     if name in OWN:
-        return (f"threezone/{name}:{docker.digest('common', name)}",)
+        return (f"threezone/{name}:{engine_images.digest('common', name)}",)
     raise UsageError(f"there is no image {name!r}", fix=f"one of: {', '.join((*NAMES, BALANCER, 'all'))}")
 
 
@@ -114,13 +114,13 @@ def _make(names: Sequence[str], channel: Channel) -> None:
     _require_space(todo)
     with events.step(f"{'build' if channel == 'source' else 'get'} {', '.join(names)}") as step:
         work(todo, step)
-    docker.prune()
+    engine_images.prune()
 
 
 def observe(names: Sequence[str], channel: Channel) -> dict[str, tuple[Image, ...]]:
     """Those of the images that the engine has as they should be; one call to it."""
     wanted = {name: references(name, channel) for name in names}
-    found = docker.inspect([reference for group in wanted.values() for reference in group])
+    found = engine_images.inspect([reference for group in wanted.values() for reference in group])
     expected = {name: made_from(name, channel) for name in names}
 
     def fits(name: str, reference: str) -> bool:
@@ -141,12 +141,16 @@ def made_from(name: str, channel: Channel) -> str:
         return ""
     pinned = images()
     if name == "flux":
-        facts: list[object] = [str(pinned.flux), docker.digest("flux")]
+        facts: list[object] = [str(pinned.flux), engine_images.digest("flux")]
     elif name == BALANCER:
-        facts = [docker.digest("common", BALANCER)]
+        facts = [engine_images.digest("common", BALANCER)]
     else:
-        facts = [str(_node_pin(name)), pins.tools().kind.version, docker.digest("common", "node", "system", "program")]
-    return _digest(*facts, base.reference(), golang.architecture())
+        facts = [
+            str(_node_pin(name)),
+            pins.tools().kind.version,
+            engine_images.digest("common", "node", "system", "program"),
+        ]
+    return _digest(*facts, debian_base.reference(), golang.architecture())
 
 
 def _digest(*facts: object) -> str:
@@ -177,7 +181,7 @@ def plan(names: Sequence[str], channel: Channel) -> Plan:
     if channel == "release":
         pulled = [reference for name in (*nodes, *balancers) for reference in references(name, channel)]
         return Plan(
-            beside=tuple(Part(f"pull {reference}", 60, partial(docker.pull, reference)) for reference in pulled),
+            beside=tuple(Part(f"pull {reference}", 60, partial(engine_images.pull, reference)) for reference in pulled),
             last=tuple(Part(f"{name} image", 30, partial(_own, name, channel)) for name in own),
         )
     missing = [part for part, group in _programs(names, pinned) if golang.built(*group) is None]
@@ -189,8 +193,8 @@ def plan(names: Sequence[str], channel: Channel) -> Plan:
         beside=(
             *(
                 ()
-                if base.reference() in docker.inspect([base.reference()])
-                else (Part("Debian base", 60, base.ensure),)
+                if debian_base.reference() in engine_images.inspect([debian_base.reference()])
+                else (Part("Debian base", 60, debian_base.ensure),)
             ),
             *(Part(f"{name} image", 30, partial(_own, name, channel)) for name in own),
             *(Part(f"{name} image", 20, _balancer) for name in balancers),
@@ -218,36 +222,36 @@ def _programs(names: Sequence[str], pinned: Images) -> list[tuple[Part, tuple[Pr
 
 
 def _own(name: str, channel: Channel) -> None:
-    under = images().base.release if channel == "release" else base.ensure()
-    docker.build(references(name, channel)[0], name, made_from=docker.digest("common", name), base=under)
+    under = images().base.release if channel == "release" else debian_base.ensure()
+    engine_images.build(references(name, channel)[0], name, made_from=engine_images.digest("common", name), base=under)
 
 
 def _balancer() -> None:
-    docker.build(
+    engine_images.build(
         references(BALANCER, "source")[0],
         BALANCER,
         made_from=made_from(BALANCER, "source"),
-        base=base.ensure(),
+        base=debian_base.ensure(),
     )
 
 
 def _node(name: str) -> None:
-    node.build(
+    node_image.build(
         references(name, "source")[0],
         _node_pin(name),
         kind_version=pins.tools().kind.version,
-        base=base.ensure(),
+        base=debian_base.ensure(),
         made_from=made_from(name, "source"),
     )
 
 
 def _flux(pinned: Images) -> None:
     for program, reference in zip(programs.flux_controllers(pinned.flux), references("flux", "source"), strict=True):
-        docker.build(
+        engine_images.build(
             reference,
             "flux",
             made_from=made_from("flux", "source"),
-            base=base.ensure(),
+            base=debian_base.ensure(),
             target=program.name,
             files={f"bin/{program.name}": golang.build(program)},
         )

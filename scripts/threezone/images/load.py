@@ -8,11 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 
-from threezone import events, labels, process
-from threezone.errors import CommandFailed, UsageError
-from threezone.images import archive, docker
-from threezone.images.docker import Image
-from threezone.tools.golang import ARCHITECTURES
+from threezone.core import events, labels, process
+from threezone.core.errors import CommandFailed, UsageError
+from threezone.images import archive, engine_images
+from threezone.images.engine_images import Image
+from threezone.toolchain.golang import ARCHITECTURES
 
 LOAD_SECONDS = 900.0
 
@@ -24,7 +24,7 @@ def cluster_image(base: str, cluster: str, version: str = "", files: Mapping[str
     """
     tag = version or base.partition("@")[0].rsplit(":", 1)[-1]
     marks = {labels.MANAGED: "true", labels.OWNER: cluster}
-    return docker.derive(base, f"threezone/node:{tag}-{cluster}", marks, files).reference
+    return engine_images.derive(base, f"threezone/node:{tag}-{cluster}", marks, files).reference
 
 
 def load(
@@ -46,12 +46,12 @@ def load(
     }
     everything = (*missing, *(image for inside in needed.values() for image in inside))
     if not everything:
-        docker.sweep(f"load-{cluster}")  # a load that was killed after its last byte
+        engine_images.sweep(f"load-{cluster}")  # a load that was killed after its last byte
         return ()
     lacking = [name for name, store in stores.items() if not all(has(store, image) for image in everything)]
     require_architecture(everything, {name: architecture(name) for name in lacking})
     count = f"{len(everything)} image{'s' if len(everything) > 1 else ''}"
-    with events.step(f"load {count} into {cluster}") as step, docker.scratch(f"load-{cluster}") as place:
+    with events.step(f"load {count} into {cluster}") as step, engine_images.scratch(f"load-{cluster}") as place:
         files = [archive.plain(path, place) for path in needed]
         if missing:
             files.append(place / "images.tar")
@@ -94,7 +94,7 @@ def has(store: Mapping[str, str], image: Image) -> bool:
     The engine's id is the digest of the image's configuration, which Kubernetes keeps as a second name of the same
     content; engines with containerd's store use the digest itself.
     """
-    digest = store.get(docker.full(image.reference))
+    digest = store.get(engine_images.full(image.reference))
     return digest is not None and digest in (image.id, store.get(image.id))
 
 

@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone import events, labels, paths, process
-from threezone.errors import ThreezoneError, ToolError
-from threezone.images import build, docker
+from threezone.core import events, labels, paths, process
+from threezone.core.errors import ThreezoneError, ToolError
+from threezone.images import build, engine_images
 from threezone.images.build import Channel
-from threezone.images.docker import Image
+from threezone.images.engine_images import Image
 from threezone.images.versions import images
-from threezone.tools import cache
+from threezone.toolchain import cache
 
 NAME = "preloaded"
 REPOSITORY = "threezone/preloaded"
@@ -48,7 +48,7 @@ class Combination:
     def recipe(self) -> str:
         """A digest of everything that decides its content."""
         facts = [[part.id, part.names] for part in self.parts]
-        return cache.key("", self.node.id, facts, docker.digest(NAME)).lstrip("-")
+        return cache.key("", self.node.id, facts, engine_images.digest(NAME)).lstrip("-")
 
     @property
     def reference(self) -> str:
@@ -78,7 +78,7 @@ def observe(
     combination = combine(present, _pulled(channel))
     if combination is None:
         return None, None
-    return combination, docker.inspect([combination.reference]).get(combination.reference)
+    return combination, engine_images.inspect([combination.reference]).get(combination.reference)
 
 
 def ensure(names: Sequence[str], channel: Channel) -> tuple[Image, frozenset[str]]:
@@ -102,7 +102,7 @@ def ensure(names: Sequence[str], channel: Channel) -> tuple[Image, frozenset[str
 
 def _pulled(channel: Channel) -> list[Image]:
     """Those of Flux's released images that the engine has; what is built is no concern of a registry's."""
-    return list(docker.inspect(images().released.flux).values()) if channel == "release" else []
+    return list(engine_images.inspect(images().released.flux).values()) if channel == "release" else []
 
 
 def _pull(channel: Channel) -> None:
@@ -110,7 +110,7 @@ def _pull(channel: Channel) -> None:
     if channel != "release":
         return
     wanted = images().released.flux
-    there = docker.inspect(wanted)
+    there = engine_images.inspect(wanted)
     missing = [reference for reference in wanted if reference not in there]
     if not missing:
         return
@@ -118,7 +118,7 @@ def _pull(channel: Channel) -> None:
         try:
             for reference in missing:
                 step.say(reference.partition("@")[0])
-                docker.pull(reference)
+                engine_images.pull(reference)
         except ToolError as error:  # its registry is not to be reached, and it is the others' too
             step.result = f"left to the cluster: {error.message}"
 
@@ -126,14 +126,14 @@ def _pull(channel: Channel) -> None:
 def _made(combination: Combination) -> Image:
     """The image of a combination, made unless the engine has it."""
     reference = combination.reference
-    with docker.scratch("preload") as place:
-        if found := docker.inspect([reference]):  # whoever we waited for made it
+    with engine_images.scratch("preload") as place:
+        if found := engine_images.inspect([reference]):  # whoever we waited for made it
             return found[reference]
         if (free := shutil.disk_usage(place).free) < SPACE:
             raise ToolError(f"{SPACE / 1e9:.0f} GB of free disk are needed, and {place} has {free / 1e9:.1f} GB")
         with events.step(f"put {len(combination.parts)} images into the node image, once") as step:
             _make(combination, place)
-            made = docker.inspect([reference])[reference]
+            made = engine_images.inspect([reference])[reference]
             step.result = f"{made.size / 1e6:.0f} MB"
     return made
 
@@ -152,15 +152,19 @@ def _make(combination: Combination, place: Path) -> None:
         for name, part in temporary.items():
             process.run(["docker", "tag", part.id, name], timeout=60)
         process.run(["docker", "save", "--output", place / "images.tar", *temporary], timeout=DEADLINE)
-        lines = [f"docker.io/{name} {docker.full(final)}\n" for name, part in temporary.items() for final in part.names]
+        lines = [
+            f"docker.io/{name} {engine_images.full(final)}\n"
+            for name, part in temporary.items()
+            for final in part.names
+        ]
         (place / "names").write_text("".join(lines))
         start = ["docker", "run", "--detach", "--rm", "--name", container, "--privileged", "--network=none"]
         process.run([*start, "--entrypoint=sleep", node.id, str(DEADLINE)], timeout=120)
         for file in ("images.tar", "names"):
             process.run(["docker", "cp", place / file, f"{container}:/{file}"], timeout=DEADLINE)
-        script = (docker.RECIPES / NAME / "import-more").read_text(encoding="utf-8")
+        script = (engine_images.RECIPES / NAME / "import-more").read_text(encoding="utf-8")
         process.run(["docker", "exec", "--interactive", container, "bash", "-s"], stdin=script, timeout=DEADLINE)
-        changes = [*_start_of(node), f"LABEL {labels.MANAGED}=true {docker.RECIPE}={recipe}"]
+        changes = [*_start_of(node), f"LABEL {labels.MANAGED}=true {engine_images.RECIPE}={recipe}"]
         arguments = [part for change in changes for part in ("--change", change)]
         process.run(["docker", "commit", *arguments, container, combination.reference], timeout=DEADLINE)
     finally:

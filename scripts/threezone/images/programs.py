@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from threezone.images.versions import FluxPin, NodePin
-from threezone.tools import kubernetes
-from threezone.tools.golang import Program
+from threezone.toolchain import kubernetes
+from threezone.toolchain.golang import Program
 
 ON_NODES = ("kubelet", "kubeadm", "kubectl")
 IN_PODS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")

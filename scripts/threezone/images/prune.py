@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone import labels, paths, process
-from threezone.events import step
-from threezone.images import docker
-from threezone.plan import Action
+from threezone.core import labels, paths, process
+from threezone.core.events import step
+from threezone.core.plan import Action
+from threezone.images import engine_images
 
 # What is made anew in seconds goes when it is not the newest; what takes minutes goes only when everything goes.
 QUICK = frozenset(f"threezone/{name}" for name in ("base", "git-server", "hello", "part", "preload", "preloaded"))
@@ -165,7 +165,7 @@ def apply(actions: Sequence[Action]) -> None:
     with step(f"remove {len(names)} image{'' if len(names) == 1 else 's'}"):
         if names:
             process.run(["docker", "image", "rm", *names], timeout=600, check=False)
-        docker.prune()
+        engine_images.prune()
     for action in actions:
         if action.key.startswith("path "):
             with step(action.sentence):

@@ -14,16 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from threezone import labels, process
-from threezone.errors import CommandFailed, EngineError, ToolError, UsageError
-from threezone.events import step
-from threezone.images import base, docker
+from threezone.core import labels, process
+from threezone.core.errors import CommandFailed, EngineError, ToolError, UsageError
+from threezone.core.events import step
+from threezone.core.plan import Action
+from threezone.images import debian_base, engine_images
 from threezone.images.build import Channel
-from threezone.images.docker import Image
+from threezone.images.engine_images import Image
 from threezone.images.versions import images
-from threezone.plan import Action
-from threezone.tools import cache, golang
-from threezone.tools.golang import Program
+from threezone.toolchain import cache, golang
+from threezone.toolchain.golang import Program
 
 STORE = "/var/lib/registry"
 DEFAULT_NETWORK = "bridge"
@@ -88,7 +88,7 @@ def reference(channel: Channel) -> str:
     """How its image is asked for. Raises UsageError when the project's pins have no digest of it."""
     pin = images().registry
     if channel == "source":
-        return f"threezone/registry:{pin.version}-{docker.digest('registry')}"
+        return f"threezone/registry:{pin.version}-{engine_images.digest('registry')}"
     if pin.digest is None:
         raise UsageError(
             f"no digest is pinned for {pin.release}:{pin.version}",
@@ -114,23 +114,25 @@ def program() -> Program:
 def ensure_image(channel: Channel) -> Image:
     """Its image, pulled or built when the engine lacks it."""
     wanted = reference(channel)
-    if found := docker.inspect([wanted]):
+    if found := engine_images.inspect([wanted]):
         return found[wanted]
     with cache.exclusive("registry-image"):
-        if not docker.inspect([wanted]):
+        if not engine_images.inspect([wanted]):
             _get(wanted, channel)
-    return docker.inspect([wanted])[wanted]
+    return engine_images.inspect([wanted])[wanted]
 
 
 def _get(wanted: str, channel: Channel) -> None:
     if channel == "release":
         with step(f"pull {wanted.partition('@')[0]}"):
-            docker.pull(wanted)
+            engine_images.pull(wanted)
         return
     built = golang.build(program())
     with step("build the registry's image"):
         files = {"bin/registry": built}
-        docker.build(wanted, "registry", made_from=docker.digest("registry"), base=base.ensure(), files=files)
+        engine_images.build(
+            wanted, "registry", made_from=engine_images.digest("registry"), base=debian_base.ensure(), files=files
+        )
 
 
 def observe(name: str) -> dict[str, Seen]:
@@ -154,7 +156,7 @@ def _read(document: dict[str, Any]) -> tuple[str, Seen]:
         name=document["Name"].lstrip("/"),
         state=document["State"]["Status"],
         image=config["Image"],
-        recipe=config["Labels"].get(docker.RECIPE, ""),
+        recipe=config["Labels"].get(engine_images.RECIPE, ""),
         port=int(port),
         upstream=upstream,
     )
@@ -187,7 +189,7 @@ def command(wanted: Wanted, image: str, network: str) -> list[str]:
         argv += ["--env=REGISTRY_STORAGE_DELETE_ENABLED=true", f"--publish=127.0.0.1:{wanted.port}:{wanted.port}"]
     marks = {
         labels.REGISTRY: f"{wanted.of}/{wanted.port}/{wanted.upstream}",
-        docker.RECIPE: recipe(wanted, image, network),
+        engine_images.RECIPE: recipe(wanted, image, network),
     }
     return [*argv, *(f"--label={key}={value}" for key, value in marks.items()), image]
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import msgspec
 
-from threezone import pins
-from threezone.errors import UsageError
+from threezone.core import pins
+from threezone.core.errors import UsageError
 
 Digest = Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
 

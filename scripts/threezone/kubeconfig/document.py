@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from threezone.errors import UsageError
-from threezone.kubeconfig import notation
+from threezone.core.errors import UsageError
+from threezone.kubeconfig import go_yaml
 
 Section = Literal["clusters", "contexts", "users"]
 Item = dict[str, Any]
@@ -120,8 +120,8 @@ def parse(text: bytes, where: str = "kubeconfig") -> Document:
     Raises UsageError, with the line where it is known, for everything that kubectl refuses too.
     """
     try:
-        data, lines, cut = notation.load(text)
-    except notation.Broken as error:
+        data, lines, cut = go_yaml.load(text)
+    except go_yaml.Broken as error:
         raise _broken(where, error.problem, error.line) from None
     if data is None:
         return Document({}, cut)
@@ -248,7 +248,7 @@ def dump(document: Document) -> bytes:
     for section in BODY:
         data[section] = data.get(section) or []
     data["current-context"] = data.get("current-context") or ""
-    return notation.dump({**head, **data})
+    return go_yaml.dump({**head, **data})
 
 
 def items(document: Document, section: Section) -> dict[str, Item]:

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone.errors import UsageError
+from threezone.core.errors import UsageError
 from threezone.kubeconfig import document
 from threezone.kubeconfig.document import BODY, Document, Section
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from threezone.cluster import kind, leftovers, lifecycle
-from threezone.errors import ClusterError
-from threezone.events import step
-from threezone.gitops import forward, server
+from threezone.cluster import kind, lifecycle, orphans
+from threezone.cluster.context import Session
+from threezone.cluster.node_images import plan_prune
+from threezone.core.errors import ClusterError
+from threezone.core.events import step
+from threezone.core.plan import Action
+from threezone.delivery import git_forward, git_server
+from threezone.extras.addons import proxy
 from threezone.images import prune
-from threezone.lab import proxy
-from threezone.lab.images import plan_prune
 from threezone.lab.observe import current
-from threezone.lab.session import Session
-from threezone.plan import Action
 from threezone.zones import connect as zone
-from threezone.zones import place
+from threezone.zones.export import path
 
 
 def plan(session: Session) -> tuple[Action, ...]:
@@ -34,7 +34,7 @@ def plan(session: Session) -> tuple[Action, ...]:
                 asks=True,
             )
         )
-    elif left := leftovers.observe(name):
+    elif left := orphans.observe(name):
         actions.append(
             Action("leftovers", f"remove what an interrupted create of {name} left: {', '.join(left.names)}", asks=True)
         )
@@ -99,9 +99,9 @@ def _remove(session: Session, *, ours: bool) -> None:
         lifecycle.delete(session.lab.name, session.tools["kind"])
     with step(f"remove the context {session.lab.context}") as running:
         running.result = "" if zone.disconnect(session.lab.name) else "there was none"
-    leftovers.remove(leftovers.observe(session.lab.name))
-    forward.close(session.lab.context)
+    orphans.remove(orphans.observe(session.lab.name))
+    git_forward.close(session.lab.context)
     proxy.stop(session.lab.context)
-    shutil.rmtree(server.password_file(session.lab.key).parent, ignore_errors=True)
+    shutil.rmtree(git_server.password_file(session.lab.key).parent, ignore_errors=True)
     if ours:
-        place.forget(session.lab.name)
+        path.forget(session.lab.name)

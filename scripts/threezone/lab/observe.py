@@ -7,23 +7,26 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from threezone.cluster import kind, settling
-from threezone.cluster.compare import record
+from threezone.clients.kubernetes.api import Access, Api, Json, Refused
+from threezone.clients.kubernetes.watch import condition, look
+from threezone.clients.node import Node
+from threezone.cluster import kind, pod_recovery
 from threezone.cluster.containers import started
+from threezone.cluster.drift import last_applied
 from threezone.cluster.lifecycle import NODES, kubelet
-from threezone.cluster.node import Node
-from threezone.errors import DeliveryError, ThreezoneError, UsageError
-from threezone.gitops import delivery, flux, forward, repository, server
-from threezone.gitops.delivery import Delivery
-from threezone.gitops.flux import Flux
-from threezone.gitops.repository import Commit
-from threezone.kube.client import Access, Api, Json, Refused
-from threezone.kube.waiting import condition, look
+from threezone.core.errors import DeliveryError, ThreezoneError, UsageError
+from threezone.core.settings import App, Settings
+from threezone.delivery import git_forward, repository
+from threezone.delivery import git_server as server
+from threezone.delivery import sync as delivery
+from threezone.delivery.repository import Commit
+from threezone.delivery.sync import Delivery
+from threezone.flux import components as flux
+from threezone.flux.components import Flux
 from threezone.kubeconfig import document
-from threezone.settings import App, Settings
+from threezone.kubeconfig.credentials import trust
 from threezone.zones.connect import Current
 from threezone.zones.connect import find as entry_of
-from threezone.zones.trust import trust
 
 ALL_DEPLOYMENTS = "/apis/apps/v1/deployments"
 NO_FLUX = Flux("", ())
@@ -51,7 +54,7 @@ class Lab:
     @property
     def key(self) -> str:
         """What names this cluster in our state."""
-        return f"context-{forward.slug(self.foreign)}" if self.foreign else self.name
+        return f"context-{git_forward.slug(self.foreign)}" if self.foreign else self.name
 
     @property
     def delivery(self) -> delivery.Target:
@@ -193,7 +196,7 @@ def _not_back(api: Api, containers: Sequence[Node]) -> tuple[str, ...]:
     """What is not back after a restart. Later than a minute after it, the API server's own words are true again."""
     if not any(node.just_started for node in containers):
         return ()
-    return tuple(settling.not_back(look(api, [NODES, settling.ALL_PODS]), started(containers)))
+    return tuple(pod_recovery.not_back(look(api, [NODES, pod_recovery.ALL_PODS]), started(containers)))
 
 
 def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None) -> dict[str, object]:
@@ -217,7 +220,7 @@ def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None)
         "delivery": delivered,
         "waiting": waiting,
         "labels": {n["metadata"]["name"]: n["metadata"].get("labels") or {} for n in nodes},
-        "made_from": record.noted(nodes),
+        "made_from": last_applied.noted(nodes),
     }
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from threezone.core.plan import Action
 from threezone.lab.observe import Lab, Seen
-from threezone.plan import Action
 
 
 def revision(lab: Lab, seen: Seen) -> str:

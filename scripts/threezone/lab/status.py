@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from threezone.engine.observe import observe as observe_engine
+from threezone.engine.find import observe as observe_engine
 from threezone.lab import plan, versions
 from threezone.lab.observe import Lab, Seen, observe
 from threezone.zones.locate import locate

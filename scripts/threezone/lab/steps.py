@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from threezone.cluster.settling import ALL_PODS
-from threezone.events import note, step
-from threezone.gitops import flux_installation
-from threezone.kube import pods
-from threezone.kube.waiting import World, condition, wait_for
-from threezone.lab import connection, creation, deliver, flux_install, git_server, rescue, restart, standing
+from threezone.clients.kubernetes import pods
+from threezone.clients.kubernetes.watch import World, condition, wait_for
+from threezone.cluster import create, recover
+from threezone.cluster.context import GENTLE_SECONDS, Session
+from threezone.cluster.drift import report
+from threezone.cluster.pod_recovery import ALL_PODS
+from threezone.core.events import note, step
+from threezone.core.plan import Action
+from threezone.delivery import git_backup, push, serve
+from threezone.flux import install, installation
 from threezone.lab.observe import ALL_DEPLOYMENTS
-from threezone.lab.session import GENTLE_SECONDS, Session
-from threezone.plan import Action
+from threezone.zones import connection
 
 
 def unsettled(world: World) -> list[str]:
@@ -35,20 +38,20 @@ def settle(session: Session) -> None:
 
 STEPS: dict[str, Callable[[Session], object]] = {
     "tools": lambda session: session.tools,
-    "images": creation.get_images,
-    "delete": creation.delete,
-    "labels": standing.relabel,
-    "rescue": rescue.take,
-    "recreate": creation.recreate,
-    "create": creation.create,
-    "start": restart.start,
-    "revive": restart.revive,
+    "images": create.get_images,
+    "delete": create.delete,
+    "labels": report.relabel,
+    "rescue": git_backup.take,
+    "recreate": create.recreate,
+    "create": create.create,
+    "start": recover.start,
+    "revive": recover.revive,
     "connect": connection.connect_lab,
-    "git": git_server.start,
-    "flux": flux_install.install,
-    "serve": git_server.wait,
-    "restore": rescue.put_back,
-    "deliver": deliver.deliver_to_new,
+    "git": serve.start,
+    "flux": install.install,
+    "serve": serve.wait,
+    "restore": git_backup.put_back,
+    "deliver": push.deliver_to_new,
     "settle": settle,
 }
 
@@ -65,18 +68,16 @@ def apply(session: Session, actions: Sequence[Action]) -> None:
         for action in actions:
             if fresh and action.key == "create":
                 # It asks no cluster and takes a second: there is one to spare while kind works.
-                beside.submit(
-                    flux_install.objects, session.tools["flux"], flux_installation.choose((), session.channel, None)
-                )
+                beside.submit(install.objects, session.tools["flux"], installation.choose((), session.channel, None))
             if fresh and action.key == "flux":
                 started["git"] = beside.submit(STEPS["git"], session)
             if action.key in started:
                 started[action.key].result()
             elif action.key == "ready":
-                complete = creation.nodes_ready(session)
-                started["mark"] = beside.submit(creation.mark, session)
+                complete = create.nodes_ready(session)
+                started["mark"] = beside.submit(create.mark, session)
                 if not complete:
-                    raise creation.no_pod_network(session)
+                    raise create.no_pod_network(session)
             elif action.key in STEPS:
                 STEPS[action.key](session)
             else:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from threezone.clients.node import Node
 from threezone.cluster import lifecycle
-from threezone.cluster.file.declared import Overlay, published
-from threezone.cluster.node import Node
-from threezone.errors import DeliveryError, EngineError
+from threezone.cluster.context import Session
+from threezone.cluster.drift import report
+from threezone.cluster.drift.report import Standing
+from threezone.cluster.spec.declared import Overlay, published
+from threezone.core.errors import DeliveryError, EngineError
+from threezone.core.plan import Action
+from threezone.delivery import git_backup
 from threezone.lab import plan as lab_plan
-from threezone.lab import rescue, standing, versions
+from threezone.lab import versions
 from threezone.lab.observe import Seen, app_answer, observe
-from threezone.lab.session import Session
-from threezone.lab.standing import Standing
-from threezone.plan import Action
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def plan(session: Session, *, recreate: bool = False) -> Plan:
             raise seen.engine_trouble
     stands = _stands(session, seen)
     cluster = _cluster(session, seen, bool(repairs), stands, recreate=recreate)
-    actions = (*_prefixed(repairs), *lab_plan.up(session.lab, seen, cluster, rescue.names(session.lab.key)))
+    actions = (*_prefixed(repairs), *lab_plan.up(session.lab, seen, cluster, git_backup.names(session.lab.key)))
     if any(action.key == "recreate" for action in actions):
         return Plan(actions, seen, "\n".join(versions.planned_apart(session)))
     apart = versions.seen_apart(session.lab, seen) if seen.kubernetes else versions.planned_apart(session)
@@ -55,7 +57,7 @@ def _stands(session: Session, seen: Seen) -> Standing | None:
     """The comparison with what is declared, of a healthy cluster of ours; None where a cheap look says enough."""
     if not (seen.nodes_ready and seen.containers and seen.containers[0].ours):
         return None
-    return None if standing.is_as_declared(session, seen) else standing.look(session, seen.containers, seen.labels)
+    return None if report.is_as_declared(session, seen) else report.look(session, seen.containers, seen.labels)
 
 
 def _told(session: Session, seen: Seen, stands: Standing | None) -> str:
@@ -69,9 +71,9 @@ def notice(session: Session, nodes: Sequence[Node]) -> str:
     """
     if not nodes or not nodes[0].ours:
         return ""
-    from threezone.cluster.file import publish
+    from threezone.cluster.spec import api_endpoint
 
-    return publish.elsewhere(nodes, published(session.declared, session.published))
+    return api_endpoint.elsewhere(nodes, published(session.declared, session.published))
 
 
 def _prefixed(repairs: tuple[Action, ...]) -> tuple[Action, ...]:
@@ -98,23 +100,23 @@ def _foreseen(session: Session) -> tuple[Overlay, ...]:
     """What the settings say about publishing, before there is an engine to name the address."""
     if session.lab.settings.cluster.api == "loopback":
         return ()
-    from threezone.cluster.file import publish
+    from threezone.cluster.spec import api_endpoint
 
-    return (publish.on_gateway(session.declared, ""),)
+    return (api_endpoint.on_gateway(session.declared, ""),)
 
 
 def cluster_plan(session: Session, *, recreate: bool = False) -> tuple[Action, ...]:
     """What makes the declared cluster run, with what has to be fetched or built for it."""
-    from threezone.lab import creation
+    from threezone.cluster import create
 
     declared = session.declared  # first: a broken file is told even where there is no engine
     observed = lifecycle.observe(session.lab.name)
     if observed.state == "running":
-        return changes(session, standing.look(session, observed.nodes), recreate=recreate)
+        return changes(session, report.look(session, observed.nodes), recreate=recreate)
     overlays = session.overlays if observed.state in ("absent", "interrupted") else ()
     image = f"threezone/node:{session.kubernetes}-{session.lab.name}"
     actions = lifecycle.plan(observed, declared, overlays, image)
-    return (*creation.supplies(session), *actions) if any(action.key == "create" for action in actions) else actions
+    return (*create.supplies(session), *actions) if any(action.key == "create" for action in actions) else actions
 
 
 def changes(session: Session, stands: Standing, *, recreate: bool) -> tuple[Action, ...]:
@@ -124,13 +126,14 @@ def changes(session: Session, stands: Standing, *, recreate: bool) -> tuple[Acti
     """
     if not (recreate and stands.blocking):
         return stands.actions
-    from threezone.lab import creation, losses
+    from threezone.cluster import create
+    from threezone.lab import data_loss
 
-    lost = losses.look(session)
+    lost = data_loss.look(session)
     name = session.lab.name
     fields = ", ".join(row.field for row in stands.blocking)
     return (
-        *creation.supplies(session),
+        *create.supplies(session),
         *lost.rescued,
         *lost.actions,
         Action(
@@ -159,12 +162,12 @@ def apply(session: Session, plan: Plan) -> None:
         repair.apply(repairs)
         again = observe(session.lab)
         cluster = _cluster(session, again, engine_first=False, stands=_stands(session, again))
-        actions = lab_plan.up(session.lab, again, cluster, rescue.names(session.lab.key))
+        actions = lab_plan.up(session.lab, again, cluster, git_backup.names(session.lab.key))
     if back := [number for number, action in enumerate(actions, 1) if action.key == "revive"]:
         steps.apply(session, actions[: back[0]])
         again = observe(session.lab)  # what nobody could see before
         cluster = changes(session, stands, recreate=False) if (stands := _stands(session, again)) else ()
-        actions = lab_plan.up(session.lab, again, cluster, rescue.names(session.lab.key))
+        actions = lab_plan.up(session.lab, again, cluster, git_backup.names(session.lab.key))
     steps.apply(session, actions)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from threezone import pins
-from threezone.cluster import skew
-from threezone.gitops.flux_check import KUBERNETES
-from threezone.gitops.flux_installation import number
+from threezone.cluster import version_skew
+from threezone.cluster.context import Session
+from threezone.core import pins
+from threezone.flux.check import KUBERNETES
+from threezone.flux.installation import number
 from threezone.lab.observe import Lab, Seen
-from threezone.lab.session import Session
-from threezone.tools import install
+from threezone.toolchain import install
 
 
 def seen_apart(lab: Lab, seen: Seen) -> tuple[str, ...]:
@@ -25,8 +25,8 @@ def planned_apart(session: Session) -> tuple[str, ...]:
 def _apart(lab: Lab, server: str, kubelets: dict[str, str], flux: str) -> tuple[str, ...]:
     pinned = pins.tools(lab.root)
     kubectl = install.find("kubectl", root=lab.root)
-    return skew.sentences(
-        skew.Versions(
+    return version_skew.sentences(
+        version_skew.Versions(
             server=server,
             kubectl=kubectl.version if kubectl else pinned.kubectl.version,
             kubelets=kubelets,

@@ -27,10 +27,10 @@ NAMESPACES = (
 
 def collection() -> Collection:
     """All tasks of threezone, assembled, for a project's tasks.py to call its namespace."""
-    from threezone.tasks import edge, lab
+    from threezone.tasks import lab, runtime
 
-    sys.excepthook = edge.uncaught
-    atexit.register(edge.flush)
+    sys.excepthook = runtime.uncaught
+    atexit.register(runtime.flush)
 
     root = Collection(lab.up, lab.down, lab.status)
     for name in NAMESPACES:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Context
 
-from threezone.tasks.edge import as_started, emit, say, task
 from threezone.tasks.lab import CHANNEL, CONTEXT, NAME, YES, ask, session
+from threezone.tasks.runtime import as_started, emit, say, task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def token(  # noqa: PLR0917  every option of a task is a parameter
     It is printed nowhere; its path is the first line. A role's token is of a service account of ours in kube-system,
     --account takes an account of yours. To paste it into a page: xclip < FILE, or pbcopy < FILE.
     """
-    from threezone.lab import token as room
+    from threezone.extras.addons import token as room
 
     at = session(name, context=context)
     if remove:
@@ -81,8 +81,8 @@ def proxy(  # noqa: PLR0917  every option of a task is a parameter
     entered nor attached to through it (kubectl's own default). down stops it, too. Exit code 5: none runs, or nothing
     answers through it.
     """
-    from threezone.errors import RouteError, UsageError
-    from threezone.lab import proxy as room
+    from threezone.core.errors import RouteError, UsageError
+    from threezone.extras.addons import proxy as room
 
     if action not in ("start", "stop", "status"):
         raise UsageError(f"addon.proxy {action}: expected start, stop or status")
@@ -140,7 +140,7 @@ def dashboard(  # noqa: PLR0917  every option of a task is a parameter
     everything but Secrets and changes nothing. Headlamp itself has no rights. Exit code 7: the image cannot be had by
     this channel; it is named, and nothing is declared.
     """
-    from threezone.lab import addons as room
+    from threezone.extras.addons import declare as room
 
     at = session(name, channel, context)
     if remove:
@@ -166,7 +166,7 @@ def ingress(  # noqa: PLR0917  every option of a task is a parameter
     ingress/ingress (an example: local/gitops/addons/ingress/hello). It serves on node port 30080, which
     --port 8080:30080 publishes. Exit code 7: the image cannot be had by this channel; it is named, nothing is declared.
     """
-    from threezone.lab import addons as room
+    from threezone.extras.addons import declare as room
 
     at = session(name, channel, context)
     if remove:
@@ -202,8 +202,8 @@ def agent(  # noqa: PLR0917  every option of a task is a parameter
     """
     from pathlib import Path
 
-    from threezone.errors import UsageError
-    from threezone.lab import addons as room
+    from threezone.core.errors import UsageError
+    from threezone.extras.addons import declare as room
 
     at = session(name, channel, context)
     if remove:
@@ -226,7 +226,7 @@ def agent(  # noqa: PLR0917  every option of a task is a parameter
 
 def _offer(at: Any, name: str, paths: Sequence[Path], *, check: bool) -> bool:
     """Check an add-on's manifests by the API server, then declare it; True when that changed something."""
-    from threezone.lab import addons as room
+    from threezone.extras.addons import declare as room
 
     objects = [each for path in paths for each in room.rendered(at, path)]
     seen = room.check(at, objects)

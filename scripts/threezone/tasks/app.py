@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from invoke import Context
 
-from threezone.tasks.edge import say, task
 from threezone.tasks.lab import CHANNEL, NAME, session
+from threezone.tasks.runtime import say, task
 
 
 @task(
@@ -19,11 +19,11 @@ def deploy(c: Context, name: str = "", path: str = "", channel: str = "") -> Non
     """Put the sample app into the cluster by hand, without Flux and Git; app.open then shows it. Safe to repeat."""
     from pathlib import Path
 
-    from threezone.lab import sample
+    from threezone.extras import sample_app
 
     at = session(name, channel, "")
-    sample.deploy(at, Path(path) if path else at.lab.root / sample.PATH)
-    say(sample.answer(at))
+    sample_app.deploy(at, Path(path) if path else at.lab.root / sample_app.PATH)
+    say(sample_app.answer(at))
 
 
 @task(
@@ -36,9 +36,9 @@ def deploy(c: Context, name: str = "", path: str = "", channel: str = "") -> Non
 )
 def open_(c: Context, name: str = "", port: int = 0, once: bool = False) -> None:
     """Open the sample app on a loopback port until Ctrl-C; --once prints its answer and returns."""
-    from threezone.lab import sample
+    from threezone.extras import sample_app
 
     at = session(name, context="")
-    say(sample.answer(at))
+    say(sample_app.answer(at))
     if not once:
-        sample.open_app(at, port, lambda address: say(f"http://{address}/ until Ctrl-C"))
+        sample_app.open_app(at, port, lambda address: say(f"http://{address}/ until Ctrl-C"))

@@ -6,8 +6,8 @@ from typing import Any
 
 from invoke import Context
 
-from threezone.tasks.edge import as_started, consent, emit, say, task
 from threezone.tasks.lab import CONTEXT, NAME, YES, elsewhere, session
+from threezone.tasks.runtime import as_started, consent, emit, say, task
 
 _FILE = {
     "output": "the file to write, from the project's root on",
@@ -25,8 +25,8 @@ def _write(kind: str, runner: str, options: dict[str, str], *, output: str, stdo
     """Print the pipeline's file, or plan, ask and write it."""
     import sys
 
-    from threezone import settings
-    from threezone.ci import file, pipeline
+    from threezone.core import settings
+    from threezone.extras.ci import file, pipeline
 
     root = settings.find_root()
     chosen = settings.load(root)
@@ -153,11 +153,11 @@ def kubeconfig(  # noqa: PLR0917  every option of a task is a parameter
     It may change nothing: what is delivered by commit, Flux applies. It sees no Secret. The file is proved from where
     the jobs run. Its path is the first line that is printed. Exit code 5: it would not work there; nothing is written.
     """
-    from threezone.ci.rights import Job
-    from threezone.lab import ci as room
-    from threezone.lab.export import Wanted
-    from threezone.plan import describe
+    from threezone.core.plan import describe
+    from threezone.extras.ci import credential as room
+    from threezone.extras.ci.rights import Job
     from threezone.tasks.kubeconfig import given
+    from threezone.zones.export.run import Wanted
 
     at: Any = session(name, context=context)
     by_hand, _ = given(server, "") or ("", "")

@@ -6,8 +6,8 @@ from typing import Any
 
 from invoke import Context
 
-from threezone.tasks.edge import as_started, consent, emit, say, table, task
 from threezone.tasks.lab import CHANNEL, DECLARING, NAME, RECREATE, REPEATED, YES, declaring, session
+from threezone.tasks.runtime import as_started, consent, emit, say, table, task
 
 
 @task(
@@ -41,9 +41,13 @@ def create(
     set_: Any = None,
 ) -> None:
     """Create the cluster that local/kubernetes/kind.yaml declares, connect the kubeconfig, wait until it is Ready."""
+    from threezone.cluster import create as creation
     from threezone.cluster import kind
-    from threezone.lab import connection, creation, rescue, standing, steps, up
-    from threezone.plan import describe
+    from threezone.cluster.drift import report as standing
+    from threezone.core.plan import describe
+    from threezone.delivery import git_backup
+    from threezone.lab import steps, up
+    from threezone.zones import connection
 
     options = declaring(
         config=config,
@@ -66,7 +70,7 @@ def create(
         connection.connect_lab(at)
         state = "is ready" if creation.ready(at) else "runs, and waits for the pod network that is yours to install"
         say(f"the cluster {at.lab.name} {state}" + ("" if actions else "; nothing to do"))
-        if kept := rescue.sentence(at.lab.key):
+        if kept := git_backup.sentence(at.lab.key):
             say(as_started(kept))
     again = dry_run and any(action.key == "recreate" for action in actions)
     nodes = () if again else kind.nodes(at.lab.name)
@@ -94,7 +98,7 @@ def plan(
     Each field is the same, can be changed in place (up does it), or needs a new cluster (up --recreate does it): then
     what would be lost is listed. What older clusters have not written down, and cannot be seen, is unknown.
     """
-    from threezone.lab.comparison import report
+    from threezone.lab.drift_report import report
 
     options = declaring(
         config=config,
@@ -130,13 +134,13 @@ def delete(c: Context, name: list[str], all: bool = False, yes: bool = False) ->
 
     The network `kind` stays: kind made it, for the clusters of everybody, and makes it again where it is missing.
     """
-    from threezone.cluster import leftovers
-    from threezone.errors import UsageError
+    from threezone.cluster import orphans
+    from threezone.core.errors import UsageError
     from threezone.lab import down
 
     if all and name:
         raise UsageError("--all and --name exclude each other", fix="leave one of them out")
-    names = leftovers.owners() if all else tuple(dict.fromkeys(name)) or ("",)
+    names = orphans.owners() if all else tuple(dict.fromkeys(name)) or ("",)
     planned = down.several([session(each, own=True) for each in names])
     consent([action for _, actions in planned for action in actions], yes=yes)
     for at, actions in planned:
@@ -179,7 +183,7 @@ def list_(c: Context, json: bool = False) -> None:
 def status(c: Context, name: str = "", json: bool = False) -> None:
     """Show one cluster: its containers and its nodes as the API server sees them. Exit 4 when it is not ready."""
     from threezone.cluster import kind
-    from threezone.errors import ClusterError
+    from threezone.core.errors import ClusterError
     from threezone.lab import status as room
 
     at = session(name, context="")
@@ -211,7 +215,8 @@ def status(c: Context, name: str = "", json: bool = False) -> None:
 )
 def stop(c: Context, name: str = "", grace: int = 5) -> None:
     """Stop the cluster's nodes and keep all that is in them; cluster.start, or up, brings them back."""
-    from threezone.cluster import lifecycle, stopping
+    from threezone.cluster import lifecycle
+    from threezone.cluster import stop as stopping
 
     at = session(name, own=True)
     seen = lifecycle.observe(at.lab.name)
@@ -225,10 +230,10 @@ def stop(c: Context, name: str = "", grace: int = 5) -> None:
 @task(help={"name": NAME})
 def start(c: Context, name: str = "") -> None:
     """Start a stopped cluster, repair one whose node or engine was restarted, and wait until every pod is Ready."""
-    from threezone.lab import restart
+    from threezone.cluster import recover
 
     at = session(name, own=True)
-    stuck = restart.bring_back(at)
+    stuck = recover.bring_back(at)
     if stuck is None:
         say(f"the cluster {at.lab.name} is ready; nothing to do")
     else:
@@ -243,7 +248,7 @@ def inspect(c: Context, name: str = "", json: bool = False) -> None:
     """
     from threezone.cluster import inspect as room
     from threezone.cluster import kind
-    from threezone.errors import ClusterError
+    from threezone.core.errors import ClusterError
 
     at = session(name, own=True)
     nodes = kind.nodes(at.lab.name)
@@ -269,8 +274,8 @@ def logs(c: Context, name: str = "", output: str = "") -> None:
     a cluster that is stopped or broken gives what it can.
     """
     from threezone.cluster import kind
-    from threezone.errors import ClusterError
-    from threezone.lab import logs as room
+    from threezone.core.errors import ClusterError
+    from threezone.doctor.support_bundle import bundle as room
 
     at = session(name, own=True)
     if not kind.nodes(at.lab.name):
@@ -305,19 +310,19 @@ def adopt(  # noqa: PLR0917  every option of a task is a parameter
     kubernetes.docker.internal in a container), another way is looked for, proved, and written after a question.
     Without options: what is adopted. Exit code 5: no way leads there; each that was tried is explained.
     """
-    from threezone import adopted
-    from threezone.errors import UsageError
-    from threezone.events import step
-    from threezone.lab import adoption
-    from threezone.plan import describe
-    from threezone.settings import find_root
+    from threezone.core.errors import UsageError
+    from threezone.core.events import step
+    from threezone.core.plan import describe
+    from threezone.core.settings import find_root
+    from threezone.lab.external_cluster import adopt as adoption
+    from threezone.lab.external_cluster import record
     from threezone.tasks.kubeconfig import given
 
     root = find_root()
     if remove:
         say(as_started("\n".join(adoption.release(root))))
         return
-    held = adopted.context(root)
+    held = record.context(root)
     if not context:
         if server:
             raise UsageError("--server belongs to a context", fix="add --context NAME")

@@ -6,13 +6,13 @@ from dataclasses import asdict
 
 from invoke import Context
 
-from threezone.tasks.edge import consent, emit, say, task
+from threezone.tasks.runtime import consent, emit, say, task
 
 
 @task(help={"json": "print the observation as JSON"})
 def check(c: Context, json: bool = False) -> None:
     """Find the container engine and prove it by starting a privileged container; say what is wrong."""
-    from threezone.engine.observe import require
+    from threezone.engine.find import require
     from threezone.engine.repair import diagnose
 
     engine, _ = diagnose()
@@ -29,9 +29,9 @@ def check(c: Context, json: bool = False) -> None:
 @task(help={"yes": "answer yes to installing packages and starting the engine", "dry-run": "print the plan only"})
 def start(c: Context, yes: bool = False, dry_run: bool = False) -> None:
     """Make a container engine work: install (Debian, Ubuntu; root), adapt to a bounded machine, start, prove."""
-    from threezone.engine.observe import require
+    from threezone.core.plan import describe
+    from threezone.engine.find import require
     from threezone.engine.repair import apply, diagnose
-    from threezone.plan import describe
 
     engine, actions = diagnose()
     if dry_run:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Context
 
-from threezone.tasks.edge import as_started, consent, emit, say, table, task
 from threezone.tasks.lab import CHANNEL, CONTEXT, NAME, YES, ask, elsewhere, session
+from threezone.tasks.runtime import as_started, consent, emit, say, table, task
 
 if TYPE_CHECKING:
-    from threezone.gitops.flux_objects import Found
+    from threezone.flux.objects import Found
 
 OBJECT = "KIND/NAME, such as kustomization/lab; repeatable"
 NAMESPACE = "the objects' namespace (default: flux-system)"
@@ -46,17 +46,18 @@ def install(  # noqa: PLR0917  every option of a task is a parameter
 
     A Flux of others (bootstrap, Helm, flux install) is never changed without a question, nor is a second one installed.
     """
-    from threezone import pins
-    from threezone.gitops import flux, flux_installation, flux_manifests
-    from threezone.lab import flux_install
-    from threezone.plan import describe
+    from threezone.core import pins
+    from threezone.core.plan import describe
+    from threezone.flux import components as flux
+    from threezone.flux import install as flux_install
+    from threezone.flux import installation, manifests
 
     at = session(name, channel, context)
-    flux_installation.require_version(flux_version, pins.tools(at.lab.root).flux.version, at.channel)
+    installation.require_version(flux_version, pins.tools(at.lab.root).flux.version, at.channel)
     asked = [each.strip() for each in components.split(",") if each.strip()]
     if export:
-        chosen = flux_installation.choose(asked, at.channel, None)
-        say(flux_manifests.impatient(flux_manifests.export(at.tools["flux"], chosen, flux.NAMESPACE)).rstrip("\n"))
+        chosen = installation.choose(asked, at.channel, None)
+        say(manifests.impatient(manifests.export(at.tools["flux"], chosen, flux.NAMESPACE)).rstrip("\n"))
         return
     plan, objects = flux_install.plan(at, asked)
     if dry_run:
@@ -64,7 +65,7 @@ def install(  # noqa: PLR0917  every option of a task is a parameter
         return
     consent(elsewhere(at, plan.actions), yes=yes)
     flux_install.apply(at, plan.actions, objects)
-    seen = flux_installation.observe(at.api)
+    seen = installation.observe(at.api)
     ready = f"Flux {seen.version} is ready: {', '.join(seen.names)}" if seen else ""
     say(as_started("\n".join(filter(None, (ready + ("" if plan.actions else "; nothing to do"), plan.notice)))))
 
@@ -72,8 +73,8 @@ def install(  # noqa: PLR0917  every option of a task is a parameter
 @task(help={"name": NAME, "json": "print the checks as JSON", "context": CONTEXT})
 def check(c: Context, name: str = "", json: bool = False, context: str = "") -> None:
     """Check what Flux stands on, its definitions, controllers and sources. Exit 6 with the first reason."""
-    from threezone.gitops import flux_check
-    from threezone.tools import install as tools
+    from threezone.flux import check as flux_check
+    from threezone.toolchain import install as tools
 
     at = session(name, context=context)
     tool = tools.find("flux", at.asked, at.lab.root)
@@ -94,10 +95,12 @@ def status(c: Context, name: str = "", json: bool = False, context: str = "") ->
 
     A suspended object is as it should be. The age is that of its present state.
     """
-    from threezone.gitops import flux, flux_installation, flux_objects
+    from threezone.flux import components as flux
+    from threezone.flux import installation
+    from threezone.flux import objects as flux_objects
 
     at = session(name, context=context)
-    seen = flux_installation.observe(at.api)
+    seen = installation.observe(at.api)
     states = [flux_objects.state(each) for each in flux_objects.observe(at.api)]
     looked = flux.Flux(seen.version, seen.components) if seen else flux.Flux("", ())
     if json:
@@ -143,8 +146,9 @@ def reconcile(  # noqa: PLR0917  every option of a task is a parameter
     context: str = "",
 ) -> None:
     """Have Flux reconcile now, and watch until it has: done, or the failure in Flux's words."""
-    from threezone.errors import UsageError
-    from threezone.gitops import flux_objects, flux_reconcile
+    from threezone.core.errors import UsageError
+    from threezone.flux import objects as flux_objects
+    from threezone.flux import reconcile as flux_reconcile
 
     at = session(name, context=context)
     ask(at, "Flux reconciles now", yes=yes)
@@ -179,7 +183,7 @@ def suspend(  # noqa: PLR0917  every option of a task is a parameter
     context: str = "",
 ) -> None:
     """Suspend objects of Flux: commits move nothing, and manual changes stay, until flux.resume."""
-    from threezone.gitops import flux_reconcile
+    from threezone.flux import reconcile as flux_reconcile
 
     at = session(name, context=context)
     ask(at, "objects of Flux are suspended", yes=yes)
@@ -214,7 +218,7 @@ def resume(  # noqa: PLR0917  every option of a task is a parameter
     context: str = "",
 ) -> None:
     """Resume suspended objects and watch until Flux has reconciled them: done, or the failure in Flux's words."""
-    from threezone.gitops import flux_reconcile
+    from threezone.flux import reconcile as flux_reconcile
 
     at = session(name, context=context)
     ask(at, "objects of Flux are resumed", yes=yes)
@@ -251,8 +255,8 @@ def uninstall(  # noqa: PLR0917  every option of a task is a parameter
 
     A question is asked where Flux or its objects are not ours, and before workloads or Secrets go.
     """
-    from threezone.gitops import flux_uninstall
-    from threezone.plan import describe
+    from threezone.core.plan import describe
+    from threezone.flux import uninstall as flux_uninstall
 
     at = session(name, context=context)
     seen = flux_uninstall.observe(at.api)
@@ -271,8 +275,9 @@ def _chosen(
     at: Any, asked: list[str], namespace: str, *, every: bool | None = None
 ) -> tuple[tuple[Found, ...], tuple[Found, ...]]:
     """All of Flux's objects, and those asked for by name. With `every` given, one of both has to be said."""
-    from threezone.errors import UsageError
-    from threezone.gitops import flux, flux_objects
+    from threezone.core.errors import UsageError
+    from threezone.flux import components as flux
+    from threezone.flux import objects as flux_objects
 
     if every is not None and bool(asked) == every:
         raise UsageError("name the objects, or all of them", fix="--object KIND/NAME, or --all")
@@ -283,13 +288,14 @@ def _chosen(
 
 def _served(at: Any, targets: tuple[Found, ...]) -> tuple[Found, ...]:
     """The same objects, when the controllers that answer for them serve."""
-    from threezone.gitops import flux_installation, flux_reconcile
+    from threezone.flux import installation
+    from threezone.flux import reconcile as flux_reconcile
 
-    flux_reconcile.require_controllers(flux_installation.observe(at.api), [each.kind for each in targets])
+    flux_reconcile.require_controllers(installation.observe(at.api), [each.kind for each in targets])
     return targets
 
 
 def _tell(done: tuple[Found, ...]) -> None:
-    from threezone.gitops import flux_objects
+    from threezone.flux import objects as flux_objects
 
     say(table(flux_objects.rows([flux_objects.state(each) for each in done])) if done else "nothing to do")

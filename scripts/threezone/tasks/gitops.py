@@ -7,13 +7,13 @@ from typing import Any
 
 from invoke import Context
 
-from threezone.tasks.edge import consent, emit, say, table, task
 from threezone.tasks.lab import CHANNEL, CONTEXT, NAME, YES, ask, session
+from threezone.tasks.runtime import consent, emit, say, table, task
 
 
 @task(
     help={
-        "repository": "one more repository (default: threezone.gitops.repository in invoke.yaml); none is taken away",
+        "repository": "one more repository (default: threezone.delivery.repository in invoke.yaml); none is taken away",
         "forward": "keep it open on a loopback port of this machine, through whatever restarts",
         "port": "that port (default: 8418, or a free one)",
         "stop-forward": "end that, and do nothing else",
@@ -39,9 +39,9 @@ def serve(  # noqa: PLR0917  every option of a task is a parameter
     context: str = "",
 ) -> None:
     """Serve Git inside the cluster: Flux reads without a password, pushing needs a generated one."""
-    from threezone.gitops import forward as forwards
-    from threezone.gitops import server
-    from threezone.lab import git_server
+    from threezone.delivery import git_forward as forwards
+    from threezone.delivery import git_server as server
+    from threezone.delivery import serve as git_server
 
     at = session(name, channel, context)
     if stop_forward:
@@ -71,7 +71,7 @@ def serve(  # noqa: PLR0917  every option of a task is a parameter
 )
 def push(c: Context, name: str = "", force: bool = False, yes: bool = False, context: str = "") -> None:
     """Deliver HEAD: push it to the lab's Git server and wait until Flux has applied exactly that commit."""
-    from threezone.lab import deliver
+    from threezone.delivery import push as deliver
 
     at = session(name, context=context)
     ask(at, "what the commit says, delivered by Flux", yes=yes)
@@ -92,7 +92,7 @@ def wait(  # noqa: PLR0917  every option of a task is a parameter
     c: Context, revision: str, kustomization: str = "", timeout: int = 0, name: str = "", context: str = ""
 ) -> None:
     """Wait until Flux has applied exactly that revision; why it cannot be is told as soon as it is known. Exit 6."""
-    from threezone.lab import wait as room
+    from threezone.delivery import wait_revision as room
 
     say(f"applied {room.wait(session(name, context=context), revision, kustomization, float(timeout))}")
 
@@ -127,8 +127,8 @@ def prove(  # noqa: PLR0917  every option of a task is a parameter
     """Prove that a commit alone creates, updates and destroys a workload, with evidence. Cleans up. Exit 6 when not."""
     from pathlib import Path
 
-    from threezone.errors import UsageError
-    from threezone.lab import prove as room
+    from threezone.core.errors import UsageError
+    from threezone.delivery.proof import prove as room
 
     at = session(name, context=context)
     for file in filter(None, (junit, report)):  # told before a minute of work, not after it
@@ -147,8 +147,8 @@ def prove(  # noqa: PLR0917  every option of a task is a parameter
     else:
         say(_figures(data))
     if junit or report:
-        from threezone.report import files, page
-        from threezone.report import junit as xml
+        from threezone.extras.report import files, page
+        from threezone.extras.report import junit as xml
 
         for file, draw in ((junit, xml.junit), (report, page.page)):
             if file:
@@ -192,9 +192,9 @@ def watch(  # noqa: PLR0917  every option of a task is a parameter
     context: str = "",
 ) -> None:
     """Deliver each new commit of a branch, until Ctrl-C: a line for each, with its times or with what went wrong."""
-    from threezone.gitops import hook
-    from threezone.gitops.watch import branch_of
-    from threezone.lab import watch as room
+    from threezone.delivery import hook
+    from threezone.delivery import watch as room
+    from threezone.delivery.branch import branch_of
 
     at = session(name, context=context)
     root = at.lab.root

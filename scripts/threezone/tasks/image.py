@@ -6,8 +6,8 @@ from pathlib import Path
 
 from invoke import Context
 
-from threezone.tasks.edge import consent, emit, say, table, task
 from threezone.tasks.lab import CHANNEL, NAME, session
+from threezone.tasks.runtime import consent, emit, say, table, task
 
 
 @task(
@@ -51,7 +51,7 @@ def load(c: Context, images: str, archive: list[str], name: str = "", channel: s
 
     An image for another architecture than the nodes' is refused before anything is copied.
     """
-    from threezone.lab import images as room
+    from threezone.cluster import node_images as room
 
     wanted = [each.strip() for each in images.split(",") if each.strip()]
     files = [each for each in wanted if each.endswith((".tar", ".tar.gz", ".tgz"))]
@@ -72,9 +72,9 @@ def load(c: Context, images: str, archive: list[str], name: str = "", channel: s
 )
 def prune(c: Context, all: bool = False, dry_run: bool = False, yes: bool = False, channel: str = "") -> None:  # noqa: A002
     """Remove images of ours that no cluster and no lab here uses, and what interrupted runs left; nothing of others."""
+    from threezone.cluster import node_images as room
+    from threezone.core.plan import describe
     from threezone.images import prune as images
-    from threezone.lab import images as room
-    from threezone.plan import describe
 
     actions = room.plan_prune(session("", channel), everything=all)
     if dry_run or not actions:

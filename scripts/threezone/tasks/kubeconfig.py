@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from invoke import Context
 
-from threezone.tasks.edge import as_started, emit, say, table, task
 from threezone.tasks.lab import NAME
+from threezone.tasks.runtime import as_started, emit, say, table, task
 
 
 def chosen_cluster(name: str) -> str:
@@ -13,18 +13,20 @@ def chosen_cluster(name: str) -> str:
 
     Raises UsageError for a bad name, ClusterError where another cluster is adopted and no name is given.
     """
-    from threezone import adopted, settings
+    from threezone.core import settings
+    from threezone.lab.external_cluster import record
 
     if not name:
-        adopted.refuse(settings.find_root())
+        record.refuse(settings.find_root())
     return settings.cluster_name(name or settings.load(settings.find_root()).cluster.name)
 
 
 def adopted_context(name: str) -> str:
     """The adopted context, where no cluster is named; "" when there is none."""
-    from threezone import adopted, settings
+    from threezone.core import settings
+    from threezone.lab.external_cluster import record
 
-    return "" if name else adopted.context(settings.find_root())
+    return "" if name else record.context(settings.find_root())
 
 
 @task(
@@ -53,11 +55,11 @@ def connect(
     Exit code 4: the cluster is gone or stopped (0 with --if-running). 5: no way is proved; every way that was tried is
     explained.
     """
-    from threezone.cluster.known import look
-    from threezone.errors import ClusterError
-    from threezone.events import note, step
+    from threezone.core.errors import ClusterError
+    from threezone.core.events import note, step
     from threezone.kubeconfig import store
-    from threezone.lab.connection import connect as prove_and_write
+    from threezone.zones.connection import connect as prove_and_write
+    from threezone.zones.discovery import look
 
     by_hand = given(server, tls_server_name)
     if break_lock:
@@ -84,15 +86,15 @@ def connect(
 
 def _reconnect(context: str, by_hand: tuple[str, str] | None) -> None:
     """The adopted cluster's way, proved again; its yes was given when it was adopted."""
-    from threezone.events import step
-    from threezone.lab import adoption
-    from threezone.settings import find_root
+    from threezone.core.events import step
+    from threezone.core.settings import find_root
+    from threezone.lab.external_cluster import adopt
 
     root = find_root()
     with step(f"prove a way to the cluster of the context {context}") as running:
-        found = adoption.observe(adoption.entry_of(context), by_hand)
-        actions = adoption.plan(root, found)
-        done = adoption.apply(root, found, actions)
+        found = adopt.observe(adopt.entry_of(context), by_hand)
+        actions = adopt.plan(root, found)
+        done = adopt.apply(root, found, actions)
         running.result = done.sentence
     say(f"{done.sentence}; context {context} {'written' if actions else 'unchanged'}")
 
@@ -101,7 +103,7 @@ def given(server: str, tls_server_name: str) -> tuple[str, str] | None:
     """The way that options name, or None. Raises UsageError for what is no https address, or a name without one."""
     from urllib.parse import urlsplit
 
-    from threezone.errors import UsageError
+    from threezone.core.errors import UsageError
 
     if not server:
         if tls_server_name:
@@ -120,7 +122,7 @@ def given(server: str, tls_server_name: str) -> tuple[str, str] | None:
 @task(help={"name": NAME, "json": "print the entry as JSON, without keys"})
 def show(c: Context, name: str = "", json: bool = False) -> None:
     """Show the cluster's entry in your kubeconfig: address, TLS name, CA fingerprint, kind of login; never a key."""
-    from threezone.errors import UsageError
+    from threezone.core.errors import UsageError
     from threezone.zones.connect import describe, find
 
     held = adopted_context(name)
@@ -155,9 +157,9 @@ def check(c: Context, name: str = "", context: str = "", json: bool = False) -> 
     """
     import sys
 
-    from threezone.errors import UsageError
-    from threezone.events import note
-    from threezone.lab.connection import check as look_and_prove
+    from threezone.core.errors import UsageError
+    from threezone.core.events import note
+    from threezone.zones.connection import check as look_and_prove
 
     if name and context:
         raise UsageError("--name and --context both name an entry; give one of them")
@@ -206,8 +208,8 @@ def export(  # noqa: PLR0917  every option of a task is a parameter
     The file is minimal, for your eyes only (0600), and holds everything inline. Its path is the first line that is
     printed; the others say where it works and where not. Exit code 5: it would not work there; nothing is written.
     """
-    from threezone.lab.export import Wanted
-    from threezone.lab.export import export as write
+    from threezone.zones.export.run import Wanted
+    from threezone.zones.export.run import export as write
 
     cluster = chosen_cluster(name)
     by_hand, _ = given(server, "") or ("", "")
@@ -225,7 +227,8 @@ def pick(c: Context, file: str = "", name: str = "") -> None:
     """
     from pathlib import Path
 
-    from threezone.zones import picker, place
+    from threezone.zones.export import path as place
+    from threezone.zones.export import picker
     from threezone.zones.locate import locate
 
     path = Path(file) if file else place.default(chosen_cluster(name), "any")

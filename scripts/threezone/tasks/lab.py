@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Context
 
-from threezone.tasks.edge import as_started, consent, emit, say, table, task
+from threezone.tasks.runtime import as_started, consent, emit, say, table, task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from threezone.plan import Action
+    from threezone.core.plan import Action
 
 CHANNEL = "where tools and images come from: auto (by reachability), release, source"
 NAME = "the cluster's name (default: threezone.cluster.name in invoke.yaml)"
@@ -47,7 +47,7 @@ def declaring(
     """The options of DECLARING, for `session`: what they lay upon the declared cluster."""
     from pathlib import Path
 
-    from threezone.cluster.file.overlay import Options
+    from threezone.cluster.spec.overlay import Options
 
     options = Options(
         control_planes=control_planes,
@@ -82,10 +82,11 @@ def session(
 
     import msgspec
 
-    from threezone import adopted, settings
-    from threezone.errors import UsageError
+    from threezone.cluster.context import Session
+    from threezone.core import settings
+    from threezone.core.errors import UsageError
+    from threezone.lab.external_cluster import record
     from threezone.lab.observe import Lab
-    from threezone.lab.session import Session
 
     root = settings.find_root()
     chosen = settings.load(root)
@@ -96,9 +97,9 @@ def session(
     if kubernetes and not re.fullmatch(f"v?({settings.VERSION})", kubernetes):
         raise UsageError(f"--kubernetes {kubernetes}: expected a version such as 1.35 or 1.35.0")
     if own and not name:
-        adopted.refuse(root)
+        record.refuse(root)
     if context == "" and not name:
-        context = adopted.context(root)
+        context = record.context(root)
     wanted = (("config", config and str(Path.cwd() / config)), ("kubernetes", kubernetes.removeprefix("v")))
     changed = {key: value for key, value in wanted if value}
     chosen = msgspec.structs.replace(chosen, cluster=msgspec.structs.replace(chosen.cluster, **changed))
@@ -117,10 +118,10 @@ def elsewhere(at: Any, actions: Sequence[Action]) -> Sequence[Action]:
 
 def ask(at: Any, what: str, *, yes: bool) -> None:
     """Before a cluster that we did not make is changed: ask, unless our namespace is there by an earlier yes."""
-    from threezone.gitops import server
-    from threezone.plan import Action
+    from threezone.core.plan import Action
+    from threezone.delivery import git_server
 
-    if at.lab.foreign and not server.is_here(at.api):
+    if at.lab.foreign and not git_server.is_here(at.api):
         consent([Action("foreign", f"change the cluster of the context {at.lab.foreign}: {what}", asks=True)], yes=yes)
 
 
@@ -156,8 +157,8 @@ def up(
 
     On an adopted cluster (cluster.adopt): Flux, Git and the commit, after a question.
     """
+    from threezone.core.plan import describe
     from threezone.lab import up as room
-    from threezone.plan import describe
 
     options = declaring(
         config=config,
@@ -200,9 +201,9 @@ def down(c: Context, yes: bool = False, dry_run: bool = False, name: str = "", i
     On an adopted cluster: what was delivered, Git, and Flux where we installed it and nobody else needs it; then the
     cluster is given back.
     """
+    from threezone.core.plan import describe
+    from threezone.delivery import git_backup
     from threezone.lab import down as room
-    from threezone.lab import rescue
-    from threezone.plan import describe
 
     at = session(name, context="")
     if at.lab.foreign and not images:
@@ -216,19 +217,18 @@ def down(c: Context, yes: bool = False, dry_run: bool = False, name: str = "", i
     consent(actions, yes=yes)
     room.apply(at, actions)
     say(f"the lab {at.lab.name} is gone; tools {'stay' if images else 'and images stay'} cached")
-    if kept := rescue.sentence(at.lab.key):
+    if kept := git_backup.sentence(at.lab.key):
         say(as_started(kept))
 
 
 def _guest_up(at: Any, *, yes: bool, dry_run: bool, declaring: bool) -> None:
-    from threezone import adopted
-    from threezone.lab import guest
+    from threezone.core.plan import describe
     from threezone.lab import up as room
-    from threezone.plan import describe
+    from threezone.lab.external_cluster import lifecycle, record
 
     if declaring:  # such options make a cluster
-        adopted.refuse(at.lab.root)
-    plan = guest.plan_up(at)
+        record.refuse(at.lab.root)
+    plan = lifecycle.plan_up(at)
     if dry_run:
         say(as_started(describe(plan.actions)))
         return
@@ -236,20 +236,20 @@ def _guest_up(at: Any, *, yes: bool, dry_run: bool, declaring: bool) -> None:
         say("nothing to do")
     else:
         consent(plan.actions, yes=yes)
-        guest.apply_up(at, plan)
+        lifecycle.apply_up(at, plan)
     say(as_started(room.summary(at, plan)))
 
 
 def _guest_down(at: Any, *, yes: bool, dry_run: bool) -> None:
-    from threezone.lab import guest
-    from threezone.plan import describe
+    from threezone.core.plan import describe
+    from threezone.lab.external_cluster import lifecycle
 
-    actions = guest.plan_down(at)
+    actions = lifecycle.plan_down(at)
     if dry_run:
         say(describe(actions))
         return
     consent(actions, yes=yes)
-    say(as_started("\n".join(guest.apply_down(at, actions))))
+    say(as_started("\n".join(lifecycle.apply_down(at, actions))))
 
 
 @task(help={"json": "print the observation as JSON", "name": NAME})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from invoke import Context
 
-from threezone.tasks.edge import consent, emit, say, table, task
 from threezone.tasks.lab import CHANNEL, session
+from threezone.tasks.runtime import consent, emit, say, table, task
 
 
 @task(help={"channel": CHANNEL, "dry-run": "print the plan and change nothing"})
@@ -16,9 +16,9 @@ def start(c: Context, channel: str = "", dry_run: bool = False) -> None:
     127.0.0.1 and on the clusters' network only, speaks plain HTTP there (which engines accept for loopback), asks for
     no password, and keeps its images when clusters, or itself, are stopped. Clusters that are made later know it too.
     """
+    from threezone.cluster import local_registry as registry
+    from threezone.core.plan import describe
     from threezone.images.registry import address
-    from threezone.lab import registry
-    from threezone.plan import describe
 
     at = session("", channel)
     plan = registry.plan(at)
@@ -37,7 +37,7 @@ def start(c: Context, channel: str = "", dry_run: bool = False) -> None:
 @task(help={"json": "print JSON"})
 def status(c: Context, json: bool = False) -> None:
     """Show the local registry and its mirrors. Exit 4 when it does not run."""
-    from threezone.errors import ClusterError
+    from threezone.core.errors import ClusterError
     from threezone.images import registry
 
     name = session().lab.settings.registry.name
@@ -64,9 +64,9 @@ def status(c: Context, json: bool = False) -> None:
 @task(help={"delete": "also delete every image that it holds (asks)", "yes": "answer yes to the question"})
 def stop(c: Context, delete: bool = False, yes: bool = False) -> None:
     """Stop the local registry; its images stay for the next start, unless --delete."""
+    from threezone.cluster import local_registry as registry
+    from threezone.core.plan import Action
     from threezone.images.registry import volumes
-    from threezone.lab import registry
-    from threezone.plan import Action
 
     chosen = session().lab.settings.registry.name
     if delete and (held := volumes(chosen)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import Context
 
-from threezone.tasks.edge import say, table, task
+from threezone.tasks.runtime import say, table, task
 
 
 @task(
@@ -22,8 +22,8 @@ def show(c: Context, file: str, html: str = "", junit: str = "", open_: bool = F
     """
     from pathlib import Path
 
-    from threezone.report import files, page, proof
-    from threezone.report import junit as xml
+    from threezone.extras.report import files, page, proof
+    from threezone.extras.report import junit as xml
 
     source = Path(file)
     data = files.load(source)

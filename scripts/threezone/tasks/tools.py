@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
-from threezone.tasks.edge import emit, say, table, task
+from threezone.tasks.runtime import emit, say, table, task
 
 if TYPE_CHECKING:
-    from threezone.settings import Channel
-    from threezone.tools.install import Tool
+    from threezone.core.settings import Channel
+    from threezone.toolchain.install import Tool
 
 MISMATCH = 7  # as errors.ToolError: a program could not be verified
 
@@ -32,13 +32,13 @@ def install(c: Context, name: list[str], channel: str = "", shell: bool = False,
     checksum, or, where the release hosts cannot be reached, built from Go modules. Nothing outside the cache changes,
     unless --shell asks for links and completions in your ~/.local.
     """
-    from threezone import settings
-    from threezone.tools import install as tools
+    from threezone.core import settings
+    from threezone.toolchain import install as tools
 
     root = settings.find_root()
     made = tools.ensure(name or tools.NAMES, _channel(channel), root)
     if shell:
-        from threezone.tools.shell import prepare
+        from threezone.toolchain.shell import prepare
 
         prepare(made)
     if json:
@@ -59,9 +59,9 @@ def list_(c: Context, path: bool = False, json: bool = False) -> None:
 
     For a shell that uses the same programs: export PATH="$(./run invoke tools.list --path):$PATH"
     """
-    from threezone import settings
-    from threezone.errors import ToolError
-    from threezone.tools import install as tools
+    from threezone.core import settings
+    from threezone.core.errors import ToolError
+    from threezone.toolchain import install as tools
 
     listed = tools.survey(settings.find_root(), _channel(""))
     missing = [line.name for line in listed if line.tool is None]
@@ -102,8 +102,8 @@ def verify(c: Context, json: bool = False) -> None:
     """
     import sys
 
-    from threezone import settings
-    from threezone.tools import install as tools
+    from threezone.core import settings
+    from threezone.toolchain import install as tools
 
     checks = tools.verify(settings.find_root())
     if json:
@@ -120,8 +120,8 @@ def verify(c: Context, json: bool = False) -> None:
 
 
 def _channel(given: str) -> Channel:
-    from threezone import settings
-    from threezone.errors import UsageError
+    from threezone.core import settings
+    from threezone.core.errors import UsageError
 
     if not given:
         return settings.load(settings.find_root()).channel

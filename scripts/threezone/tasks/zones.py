@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Context
 
-from threezone.tasks.edge import as_started, emit, say, table, task
 from threezone.tasks.kubeconfig import adopted_context, chosen_cluster, given
 from threezone.tasks.lab import NAME
+from threezone.tasks.runtime import as_started, emit, say, table, task
 
 if TYPE_CHECKING:
-    from threezone.engine.observe import Engine
-    from threezone.zones.picture import Facts
+    from threezone.engine.find import Engine
+    from threezone.zones.diagram import Facts
 
 
 @task(help={"name": NAME, "json": "print the zone and the facts as JSON"})
@@ -23,8 +23,8 @@ def show(c: Context, name: str = "", json: bool = False) -> None:
     """
     from dataclasses import asdict
 
-    from threezone.engine.observe import observe
-    from threezone.zones import picture
+    from threezone.engine.find import observe
+    from threezone.zones import diagram
     from threezone.zones.locate import locate
 
     held = adopted_context(name)
@@ -34,23 +34,23 @@ def show(c: Context, name: str = "", json: bool = False) -> None:
     if json:
         emit({**asdict(zone), "facts": facts.data()})
         return
-    say(as_started(picture.draw(zone, facts)))
+    say(as_started(diagram.draw(zone, facts)))
     say("\nevidence:\n" + "\n".join(f"  - {line}" for line in zone.evidence))
 
 
 def _facts(cluster: str, engine: Engine, context: str) -> Facts:
     from threezone.cluster import kind
-    from threezone.errors import ThreezoneError
-    from threezone.zones import picture
+    from threezone.core.errors import ThreezoneError
+    from threezone.zones import diagram
     from threezone.zones.connect import find
 
-    nodes, nodes_why = tuple[picture.Node, ...](), "not known without an engine"
+    nodes, nodes_why = tuple[diagram.Node, ...](), "not known without an engine"
     way, way_why = None, f"your kubeconfig has no entry {context}"
     try:
         if engine.state == "ok":
             nodes = tuple(
-                picture.Node(
-                    node.name, node.role, node.state, tuple(node.networks.split(",")), picture.published(node.ports)
+                diagram.Node(
+                    node.name, node.role, node.state, tuple(node.networks.split(",")), diagram.published(node.ports)
                 )
                 for node in kind.nodes(cluster)
             )
@@ -59,10 +59,10 @@ def _facts(cluster: str, engine: Engine, context: str) -> Facts:
         nodes_why = error.message
     try:
         if entry := find(context):
-            way, way_why = picture.Way(entry.context, entry.server, entry.tls_server_name, entry.file), ""
+            way, way_why = diagram.Way(entry.context, entry.server, entry.tls_server_name, entry.file), ""
     except ThreezoneError as error:
         way_why = error.message
-    return picture.Facts(cluster, engine, nodes, nodes_why, way, way_why)
+    return diagram.Facts(cluster, engine, nodes, nodes_why, way, way_why)
 
 
 @task(
@@ -83,12 +83,12 @@ def probe(c: Context, name: str = "", server: str = "", tls_server_name: str = "
     import os
     import sys
 
-    from threezone.cluster.known import look
-    from threezone.errors import RouteError
+    from threezone.core.errors import RouteError
     from threezone.zones.connect import current
     from threezone.zones.connect import probe as try_all
-    from threezone.zones.explain import explain, no_route
-    from threezone.zones.proxies import proxied
+    from threezone.zones.diagnostics import explain, no_route
+    from threezone.zones.discovery import look
+    from threezone.zones.http_proxy import proxied
 
     by_hand = given(server, tls_server_name)
     if held := adopted_context(name):
@@ -126,13 +126,13 @@ def probe(c: Context, name: str = "", server: str = "", tls_server_name: str = "
 def _probe_adopted(context: str, by_hand: tuple[str, str] | None, *, json: bool) -> None:
     import sys
 
-    from threezone.errors import RouteError
-    from threezone.lab import adoption
-    from threezone.zones import elsewhere
+    from threezone.core.errors import RouteError
+    from threezone.lab.external_cluster import adopt
+    from threezone.zones import external_routes
     from threezone.zones.locate import locate
 
-    entry = adoption.entry_of(context)
-    found = elsewhere.probe(entry, locate(), by_hand)
+    entry = adopt.entry_of(context)
+    found = external_routes.probe(entry, locate(), by_hand)
     data = found.data()
     if json:
         emit(data)
@@ -141,7 +141,7 @@ def _probe_adopted(context: str, by_hand: tuple[str, str] | None, *, json: bool)
     if found.verdict.chosen is None:
         if json:
             sys.exit(RouteError.exit_code)
-        raise elsewhere.no_way(entry, found)
+        raise external_routes.no_way(entry, found)
 
 
 def _routes(routes: list[dict[str, Any]]) -> str:

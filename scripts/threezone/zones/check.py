@@ -16,17 +16,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from threezone.errors import ClusterError, RouteError, ThreezoneError, UsageError
+from threezone.core.errors import ClusterError, RouteError, ThreezoneError, UsageError
 from threezone.kubeconfig import document, store
+from threezone.kubeconfig.credentials import material, trust
 from threezone.kubeconfig.document import Entry
 from threezone.zones import certificate
 from threezone.zones.connect import Current, find
-from threezone.zones.explain import explain
+from threezone.zones.diagnostics import explain
+from threezone.zones.http_proxy import proxied
 from threezone.zones.locate import Zone
 from threezone.zones.prove import Proof, Verdict, prove
-from threezone.zones.proxies import proxied
 from threezone.zones.routes import Route
-from threezone.zones.trust import material, trust
 
 # recreated: the context's name now belongs to another cluster. gone: its cluster is deleted or stopped.
 State = Literal["proved", "recreated", "gone", "unreachable"]

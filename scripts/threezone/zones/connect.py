@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from threezone import events, labels, process
-from threezone.engine.observe import Engine
-from threezone.errors import ClusterError, CommandFailed, ThreezoneError, UsageError
+from threezone.core import events, labels, process
+from threezone.core.errors import ClusterError, CommandFailed, ThreezoneError, UsageError
+from threezone.engine.find import Engine
 from threezone.kubeconfig import document, store
+from threezone.kubeconfig.credentials import Trust, material, trust
 from threezone.kubeconfig.document import Entry
 from threezone.zones import certificate
 from threezone.zones import tunnel as tunnels
-from threezone.zones.explain import no_route
+from threezone.zones.diagnostics import no_route
+from threezone.zones.http_proxy import proxied
 from threezone.zones.locate import JOINED_ALIAS, Zone, kind_network, locate
 from threezone.zones.prove import Proof, Verdict, prove
-from threezone.zones.proxies import proxied
 from threezone.zones.routes import NODE_PORT, Route, address, candidates
-from threezone.zones.trust import Trust, material, trust
 
 # Where the container can still be joined to kind's network, nobody waits long for the ways that need no change.
 _BEFORE_JOINING = 1.0

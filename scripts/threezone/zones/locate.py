@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from threezone import process
-from threezone.engine.observe import Engine
+from threezone.core import process
+from threezone.engine.find import Engine
 
 EngineKind = Literal["native", "desktop", "rootless", "remote", "unknown"]
 System = Literal["linux", "wsl", "macos", "windows"]

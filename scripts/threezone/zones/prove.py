@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from threezone.kubeconfig.credentials import Trust
 from threezone.zones.routes import Route
-from threezone.zones.trust import Trust
 
 StageName = Literal["dns", "tcp", "tls", "readyz", "auth"]
 STAGES: tuple[StageName, ...] = ("dns", "tcp", "tls", "readyz", "auth")

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from threezone import daemon, labels, process
-from threezone.engine import observe
-from threezone.engine.observe import Engine
-from threezone.errors import ClusterError, CommandFailed, RouteError, ThreezoneError, ToolError
+from threezone.core import daemon, labels, process
+from threezone.core.errors import ClusterError, CommandFailed, RouteError, ThreezoneError, ToolError
+from threezone.engine import find as observe
+from threezone.engine.find import Engine
 
 How = Literal["ssh", "exec"]
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from threezone import process
-from threezone.cluster.file import declared
-from threezone.cluster.file.overlay import Options
-from threezone.tools import install
+from threezone.cluster.spec import declared
+from threezone.cluster.spec.overlay import Options
+from threezone.core import process
+from threezone.toolchain import install
 
 pytestmark = pytest.mark.timeout(3600)
 
-FILES = Path(__file__).parents[2] / "unit/cluster/fixtures/kind"
+FILES = Path(__file__).parents[2] / "unit/cluster/spec/fixtures/kind"
 # What kind would only fail at when its nodes run, or drop or open without a word: refused here, with its line.
 STRICTER = {
     "api-everywhere",

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from threezone import paths
-from threezone.errors import ThreezoneError
-from threezone.tools import golang
-from threezone.tools.golang import Program
+from threezone.core import paths
+from threezone.core.errors import ThreezoneError
+from threezone.toolchain import golang
+from threezone.toolchain.golang import Program
 
 PROGRAM = Program(module="example.test/m", version="v1.0.0", package="example.test/m/cmd/greet", name="greet")
 

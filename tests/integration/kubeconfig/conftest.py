@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from threezone.process import run
-from threezone.tools.install import ensure
+from threezone.core.process import run
+from threezone.toolchain.install import ensure
 
 View = Callable[..., dict[str, Any]]
 

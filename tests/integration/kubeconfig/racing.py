@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from threezone.core.process import run
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.document import BODY
-from threezone.process import run
 
 # Ends only when every round is written; it pauses, so that there are moments without a lock, which kubectl needs.
 WRITER = """

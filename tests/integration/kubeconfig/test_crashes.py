@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from threezone.errors import UsageError
+from threezone.core.errors import UsageError
+from threezone.core.process import run
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.document import Document
-from threezone.process import run
 
 # Forks a writer again and again, each of which comes one system call further than the one before and is killed there,
 # until one ends by itself: ptrace(2) by way of libc, so no tool is needed and the machine does not matter. What was

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from threezone.errors import UsageError
+from threezone.core.errors import UsageError
+from threezone.core.process import run
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.document import Document
-from threezone.process import run
 
 View = Callable[..., dict[str, Any]]
 

@@ -18,10 +18,10 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from threezone.errors import UsageError
-from threezone.kubeconfig import document, notation
+from threezone.core.errors import UsageError
+from threezone.core.process import run
+from threezone.kubeconfig import document, go_yaml
 from threezone.kubeconfig.document import BODY, Document, Section
-from threezone.process import run
 
 AT_ONCE = 5
 BATCHES = 400
@@ -105,7 +105,7 @@ def as_json(data: Any) -> str:
 
 def as_pyyaml(data: Any) -> str:
     """What Python tools write: PyYAML leaves `1e3` and `y` without quotes, as keys too, which nobody can mean."""
-    meant = all(isinstance(notation.resolve(key), str) for key in keys(data))
+    meant = all(isinstance(go_yaml.resolve(key), str) for key in keys(data))
     return str(yaml.safe_dump(data, sort_keys=False)) if meant else as_quoted(data)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import pytest
 
 from threezone.kubeconfig import document
-from threezone.zones.trust import Trust, trust
+from threezone.kubeconfig.credentials import Trust, trust
 
 CERTIFICATES = Path(__file__).with_name("pki")
 

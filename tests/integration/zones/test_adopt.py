@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from tests.integration.zones.conftest import Pki, Serve
 
-from threezone import adopted, paths
-from threezone.errors import RouteError, UsageError
+from threezone.core import paths
+from threezone.core.errors import RouteError, UsageError
+from threezone.core.process import Completed, run
 from threezone.kubeconfig import document, store
-from threezone.lab import adoption
-from threezone.process import Completed, run
+from threezone.lab.external_cluster import adopt as adoption
+from threezone.lab.external_cluster import record
 from threezone.zones.locate import Zone
 
 CONTEXT = "kind-desktop"
@@ -49,7 +50,7 @@ def test_an_entry_that_leads_there_is_left_alone(root: Path, config: Path, pki: 
     found = adoption.observe(adoption.entry_of(CONTEXT))
     assert [(action.key, action.asks) for action in adoption.plan(root, found)] == [("adopt", False)]
     adopt(root)
-    assert adopted.context(root) == CONTEXT
+    assert record.context(root) == CONTEXT
     assert adoption.plan(root, found) == ()
     told = adoption.release(root)
     assert told[0] == f"the cluster of the context {CONTEXT} is given back"
@@ -98,12 +99,12 @@ def test_where_nothing_leads_nothing_is_written(root: Path, config: Path, pki: P
     before = config.read_bytes()
     with pytest.raises(RouteError, match=f"to the API server of the context {CONTEXT}"):
         adopt(root)
-    assert (config.read_bytes(), adopted.read(root)) == (before, None)
+    assert (config.read_bytes(), record.read(root)) == (before, None)
 
 
 def test_one_cluster_is_adopted_at_a_time(root: Path, config: Path, pki: Pki, serve: Serve) -> None:
     config.write_text(pki.kubeconfig(f"https://127.0.0.1:{serve()}", "desktop"))
-    adopted.write(root, adopted.Adopted("another"))
+    record.write(root, record.Adopted("another"))
     with pytest.raises(UsageError, match="the context another is adopted already"):
         adopt(root)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.integration.zones.conftest import Behaviour, Pki, Serve
 
-from threezone.errors import ClusterError, UsageError
+from threezone.core.errors import ClusterError, UsageError
 from threezone.zones.check import check
 from threezone.zones.locate import Zone
 

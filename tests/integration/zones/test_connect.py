@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from tests.integration.zones.conftest import Behaviour, Pki, Serve
 
-from threezone import events
-from threezone.engine.observe import Engine
-from threezone.errors import ClusterError, RouteError, UsageError
-from threezone.process import run
-from threezone.tools.install import ensure
+from threezone.core import events
+from threezone.core.errors import ClusterError, RouteError, UsageError
+from threezone.core.process import run
+from threezone.engine.find import Engine
+from threezone.toolchain.install import ensure
 from threezone.zones import connect as zones_connect
 from threezone.zones import tunnel
 from threezone.zones.connect import connect, current, describe, disconnect, probe

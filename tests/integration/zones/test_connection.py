@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from tests.integration.zones.conftest import Behaviour, Pki, Serve
 
-from threezone.cluster.known import Known
-from threezone.cluster.node import Node
-from threezone.engine.observe import Engine
-from threezone.errors import ClusterError, EngineError, RouteError, UsageError
-from threezone.lab.connection import connect
+from threezone.clients.node import Node
+from threezone.core.errors import ClusterError, EngineError, RouteError, UsageError
+from threezone.engine.find import Engine
+from threezone.zones.connection import connect
+from threezone.zones.discovery import Known
 from threezone.zones.locate import Zone
 
 HOST = Zone("host", ("a test",))

@@ -9,20 +9,21 @@ from typing import Any
 import pytest
 from tests.integration.zones.conftest import Behaviour, Pki, Serve
 
-from threezone.cluster.known import Known
-from threezone.cluster.node import Node
-from threezone.engine.observe import Engine
-from threezone.errors import ClusterError, RouteError, UsageError
+from threezone.clients.node import Node
+from threezone.core.errors import ClusterError, RouteError, UsageError
+from threezone.core.process import run
+from threezone.engine.find import Engine
 from threezone.kubeconfig import document, store
-from threezone.lab import export as room
-from threezone.lab.export import Wanted, export
-from threezone.process import run
-from threezone.tools.install import ensure
-from threezone.zones import picker, place
-from threezone.zones.export import file
+from threezone.toolchain.install import ensure
+from threezone.zones.discovery import Known
+from threezone.zones.export import path as place
+from threezone.zones.export import picker
+from threezone.zones.export import run as room
+from threezone.zones.export.in_container_probe import witness
+from threezone.zones.export.offer import file
+from threezone.zones.export.run import Wanted, export
 from threezone.zones.locate import Zone
 from threezone.zones.routes import Route
-from threezone.zones.witness import witness
 
 HOST = Zone("host", ("a test",), engine="native")
 ENGINE = Engine("ok", "unix:///var/run/docker.sock")

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from tests.integration.zones.conftest import Behaviour, Pki, Serve, Speak
 
-from threezone.errors import UsageError
+from threezone.core.errors import UsageError
+from threezone.core.process import run
 from threezone.kubeconfig import document
-from threezone.process import run
+from threezone.kubeconfig.credentials import trust
 from threezone.zones.prove import Proof, Verdict, prove
 from threezone.zones.routes import Route
-from threezone.zones.trust import trust
 
 
 def local(port: int, tls_server_name: str = "", host: str = "127.0.0.1") -> Route:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.integration.zones.conftest import Pki, Serve
 
-from threezone.process import Completed, run
+from threezone.core.process import Completed, run
 
 ROOT = Path(__file__).parents[3]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from threezone import daemon
-from threezone.daemon import Daemon
-from threezone.errors import ClusterError, CommandFailed, RouteError, ToolError
+from threezone.core import daemon
+from threezone.core.daemon import Daemon
+from threezone.core.errors import ClusterError, CommandFailed, RouteError, ToolError
 from threezone.zones import forwarder, tunnel
 from threezone.zones.tunnel import Plan
 

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from threezone import process
+from threezone.clients.node import Node
 from threezone.cluster import containers
 from threezone.cluster.containers import Container, moment
-from threezone.cluster.node import Node
-from threezone.process import Completed
+from threezone.core import process
+from threezone.core.process import Completed
 
 NODE = Node("0123", "lab-control-plane", "lab", "control-plane", "running", "threezone/node:v1.35.0-lab", ours=True)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from threezone.cluster import inotify, lifecycle
-from threezone.cluster.file.declared import Declared, parse
-from threezone.engine.observe import Engine
-from threezone.errors import EngineError
+from threezone.cluster.spec.declared import Declared, parse
+from threezone.core.errors import EngineError
+from threezone.engine.find import Engine
 
 ENGINE = Engine("ok", "unix:///var/run/docker.sock", version="28.0.0", system="Debian GNU/Linux 12", cgroup="2")
 

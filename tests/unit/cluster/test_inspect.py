@@ -1,6 +1,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from threezone.clients.node import Node
 from threezone.cluster.containers import Container
 from threezone.cluster.inspect import (
     Certificate,
@@ -13,7 +14,6 @@ from threezone.cluster.inspect import (
     redacted,
     static_pod,
 )
-from threezone.cluster.node import Node
 
 PKI = Path(__file__).parents[2] / "integration/zones/pki"
 NODE = Node("0123456789abcdef", "lab-control-plane", "lab", "control-plane", "exited", "threezone/node:1", ours=True)

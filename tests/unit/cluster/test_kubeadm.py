@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from threezone.clients.node import Node
 from threezone.cluster import kubeadm
-from threezone.cluster.compare import merging
-from threezone.cluster.file.declared import Declared, parse
-from threezone.cluster.node import Node
-from threezone.errors import UsageError
-from threezone.process import Completed
+from threezone.cluster.drift import merge_patch
+from threezone.cluster.spec.declared import Declared, parse
+from threezone.core.errors import UsageError
+from threezone.core.process import Completed
 
 TEXT = """\
 kind: Cluster
@@ -91,7 +91,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, *answers: str, declared: Declared = D
         ran.extend([" ".join(argv), stdin])
         return Completed(tuple(argv), 0, "".join(answers), "", 0.1)
 
-    monkeypatch.setattr("threezone.process.run", run)
+    monkeypatch.setattr("threezone.core.process.run", run)
     kubeadm.check(declared, "node:1", "v1.35.0")
     return ran
 
@@ -199,7 +199,7 @@ def test_a_patch_for_a_version_that_kind_does_not_write_is_not_asked_about() -> 
     ],
 )
 def test_merge_patches_are_applied_as_the_rfc_says(target: object, patch: object, result: object) -> None:
-    assert merging.merged(target, patch) == result
+    assert merge_patch.merged(target, patch) == result
 
 
 # As kind 0.31 printed them when a create failed.
@@ -229,7 +229,7 @@ def test_a_json_patch_with_a_field_that_kubeadm_does_not_know_is_told_afterwards
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = WARNED.replace("apiServer.extraArgz", "apiServer.timeoutForControlPlain")
-    monkeypatch.setattr("threezone.process.run", lambda argv, **_: Completed(tuple(argv), 1, "", words, 0.1))
+    monkeypatch.setattr("threezone.core.process.run", lambda argv, **_: Completed(tuple(argv), 1, "", words, 0.1))
     node = Node("0", "lab-control-plane", "lab", "control-plane", "running", "image", ours=True)
     monkeypatch.setattr("threezone.cluster.kind.nodes", lambda _: (node,))
     told = kubeadm.check_made(DECLARED, "lab")

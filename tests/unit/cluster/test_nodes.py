@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from threezone import process
 from threezone.cluster import kind
-from threezone.process import Completed
+from threezone.core import process
+from threezone.core.process import Completed
 
 
 def row(name: str, role: str, owner: str = "") -> str:

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from threezone.cluster.file.declared import Overlay, parse
+from threezone.clients.kubernetes.api import Json
+from threezone.clients.node import Node
 from threezone.cluster.lifecycle import NODES, Observed, State, _mounts_exist, nodes_missing, plan
-from threezone.cluster.node import Node
-from threezone.errors import ClusterError, UsageError
-from threezone.kube.client import Json
+from threezone.cluster.spec.declared import Overlay, parse
+from threezone.core.errors import ClusterError, UsageError
 
 DECLARED = parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n", Path("kind.yaml"))
 OVERLAY = Overlay("cgroup v1 needs this", "patch")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from threezone.engine import bounded_runtime, observe, probe, repair
-from threezone.engine.observe import Engine, State
-from threezone.errors import EngineError
+from threezone.core.errors import EngineError
+from threezone.engine import bounded_runtime, find, prove, repair
+from threezone.engine.find import Engine, State
 
 WORDS = {
     "stopped": "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
@@ -21,7 +21,7 @@ WORDS = {
 
 @pytest.mark.parametrize(("state", "words"), WORDS.items())
 def test_dockers_words_tell_the_states_apart(state: State, words: str) -> None:
-    assert observe.classify(words, daemon_installed=True) == state
+    assert find.classify(words, daemon_installed=True) == state
 
 
 @pytest.mark.parametrize(
@@ -29,24 +29,24 @@ def test_dockers_words_tell_the_states_apart(state: State, words: str) -> None:
 )
 def test_what_ssh_refuses_is_not_taken_for_the_engines_word(words: str) -> None:
     client = "error during connect: command [ssh -l me -- far docker system dial-stdio] has exited with exit status 255"
-    assert observe.classify(f"{client}, please make sure the URL is valid: stderr={words}", daemon_installed=True) == (
+    assert find.classify(f"{client}, please make sure the URL is valid: stderr={words}", daemon_installed=True) == (
         "unreachable"
     )
 
 
 def test_a_client_that_refuses_an_old_engine_itself_is_understood() -> None:
     words = "API version 1.39 is not supported by this client: the minimum supported API version is 1.44"
-    assert observe.classify(words, daemon_installed=True) == "too-old"
+    assert find.classify(words, daemon_installed=True) == "too-old"
 
 
 def test_without_a_daemon_program_a_silent_socket_means_missing() -> None:
-    assert observe.classify(WORDS["stopped"], daemon_installed=False) == "missing"
+    assert find.classify(WORDS["stopped"], daemon_installed=False) == "missing"
 
 
 @pytest.mark.parametrize("state", ["missing", "stopped", "forbidden", "too-old", "old-client", "unreachable", "broken"])
 def test_every_state_has_its_own_sentence_and_fix(state: State) -> None:
     with pytest.raises(EngineError) as caught:
-        observe.require(Engine(state, "unix:///var/run/docker.sock", "words"))
+        find.require(Engine(state, "unix:///var/run/docker.sock", "words"))
     assert caught.value.fix
     assert caught.value.evidence == "words"
 
@@ -85,7 +85,7 @@ def test_every_change_of_the_machine_asks() -> None:
 
 @pytest.mark.parametrize(("architecture", "machine"), [("amd64", 62), ("arm64", 183)])
 def test_the_probe_is_a_static_elf_for_its_architecture(architecture: str, machine: int) -> None:
-    with tarfile.open(fileobj=BytesIO(probe.archive(architecture))) as tar:
+    with tarfile.open(fileobj=BytesIO(prove.archive(architecture))) as tar:
         member = tar.getmember("exit0")
         file = tar.extractfile(member)
         assert file is not None

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from threezone.errors import UsageError
+from threezone.core.errors import UsageError
 from threezone.images import archive, load
-from threezone.images.docker import Image
+from threezone.images.engine_images import Image
 
 
 def packed(path: Path, files: dict[str, Any]) -> Path:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from threezone import events
-from threezone.errors import ToolError, UsageError
-from threezone.images import base, build, docker, load
+from threezone.core import events
+from threezone.core.errors import ToolError, UsageError
+from threezone.images import build, debian_base, engine_images, load
 from threezone.images.build import Part, Plan, work
-from threezone.images.docker import Image
-from threezone.tools import golang
+from threezone.images.engine_images import Image
+from threezone.toolchain import golang
 
 ID = "sha256:" + "1" * 64
 
@@ -69,14 +69,14 @@ def test_a_balancer_that_the_user_pulled_is_left_and_an_old_one_of_ours_is_not(
     recipe: str, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = build.made_from("balancer", "source") if recipe == "ours" else recipe
-    monkeypatch.setattr(docker, "inspect", lambda names: {names[0]: Image(names[0], ID, 1, made)})
+    monkeypatch.setattr(engine_images, "inspect", lambda names: {names[0]: Image(names[0], ID, 1, made)})
     assert bool(build.observe(["balancer"], "source")) is kept
 
 
 @pytest.mark.usefixtures("recipes")
 def test_the_plan_of_another_kubernetes_builds_what_it_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(golang, "built", lambda *_: None)
-    monkeypatch.setattr(docker, "inspect", lambda _: {})
+    monkeypatch.setattr(engine_images, "inspect", lambda _: {})
     todo = build.plan(["node:1.34", "balancer"], "source")
     assert "Kubernetes 1.34.3" in [part.title for part in todo.programs]
     assert [part.title for part in todo.beside] == ["Debian base", "balancer image"]
@@ -92,9 +92,9 @@ def test_the_plan_of_another_kubernetes_builds_what_it_is_made_of(monkeypatch: p
 def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the recipes that may be changed, and a machine whose release is known."""
     copy = tmp_path / "recipes"
-    shutil.copytree(docker.RECIPES, copy)
-    monkeypatch.setattr(docker, "RECIPES", copy)
-    monkeypatch.setattr(base, "_release", lambda: ("debian", "bookworm"))
+    shutil.copytree(engine_images.RECIPES, copy)
+    monkeypatch.setattr(engine_images, "RECIPES", copy)
+    monkeypatch.setattr(debian_base, "_release", lambda: ("debian", "bookworm"))
     return copy
 
 
@@ -124,13 +124,13 @@ def test_a_changed_recipe_makes_another_image_and_no_other_one(recipes: Path, fi
 
 
 def test_a_script_that_lost_its_mode_is_another_recipe(recipes: Path) -> None:
-    before = docker.digest("git-server")
+    before = engine_images.digest("git-server")
     (recipes / "git-server/serve").chmod(0o644)
-    assert docker.digest("git-server") != before
+    assert engine_images.digest("git-server") != before
 
 
 def test_recipes_use_only_what_the_classic_builder_knows() -> None:
-    files = sorted(docker.RECIPES.rglob("Dockerfile"))
+    files = sorted(engine_images.RECIPES.rglob("Dockerfile"))
     assert len(files) >= 5
     for file in files:
         text = file.read_text()
@@ -146,7 +146,7 @@ def test_recipes_use_only_what_the_classic_builder_knows() -> None:
     ],
 )
 def test_names_as_containerd_has_them(reference: str, full: str) -> None:
-    assert docker.full(reference) == full
+    assert engine_images.full(reference) == full
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_full_disk_is_told_before_anything_is_built(monkeypatch: pytest.Monkey
 
 def test_files_reach_a_container_as_one_archive_of_roots() -> None:
     files = {"/kind/patches/etcd.json": "{}", "etc/containerd/certs.d/a/hosts.toml": "ü"}
-    with tarfile.open(fileobj=io.BytesIO(docker.packed(files))) as tar:
+    with tarfile.open(fileobj=io.BytesIO(engine_images.packed(files))) as tar:
         assert tar.getnames() == ["kind/patches/etcd.json", "etc/containerd/certs.d/a/hosts.toml"]
         assert {(member.uid, member.mode) for member in tar} == {(0, 0o644)}
         assert [found.read().decode() for member in tar if (found := tar.extractfile(member))] == ["{}", "ü"]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from threezone import events
-from threezone.errors import CommandFailed, ToolError
-from threezone.images import build, docker, preload
-from threezone.images.docker import Image
+from threezone.core import events
+from threezone.core.errors import CommandFailed, ToolError
+from threezone.images import build, engine_images, preload
+from threezone.images.engine_images import Image
 from threezone.images.versions import images
 
 
@@ -85,7 +85,7 @@ def test_a_lab_comes_up_from_the_plain_node_image_where_no_other_can_be_made(
         raise trouble
 
     monkeypatch.setattr(build, "ensure_all", lambda *_: PRESENT)
-    monkeypatch.setattr(docker, "inspect", lambda _: {})
+    monkeypatch.setattr(engine_images, "inspect", lambda _: {})
     monkeypatch.setattr(preload, "_make", fail)
     told: list[str] = []
     with events.listening(lambda event: told.append(event.text)):
@@ -96,7 +96,7 @@ def test_a_lab_comes_up_from_the_plain_node_image_where_no_other_can_be_made(
 def test_one_that_is_there_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     there = image(combined().reference, 7)
     monkeypatch.setattr(build, "ensure_all", lambda *_: PRESENT)
-    monkeypatch.setattr(docker, "inspect", lambda _: {there.reference: there})
+    monkeypatch.setattr(engine_images, "inspect", lambda _: {there.reference: there})
     made, inside = preload.ensure(build.NAMES, "source")
     assert made is there
     assert {"threezone/git-server:abc", "threezone/hello:lab"} < inside
@@ -116,8 +116,8 @@ def test_flux_is_left_to_the_cluster_where_its_registry_cannot_be_reached(monkey
         raise ToolError("this test makes none")
 
     monkeypatch.setattr(build, "ensure_all", lambda *_: {**PRESENT, "flux": ()})
-    monkeypatch.setattr(docker, "inspect", lambda _: {})
-    monkeypatch.setattr(docker, "pull", pull)
+    monkeypatch.setattr(engine_images, "inspect", lambda _: {})
+    monkeypatch.setattr(engine_images, "pull", pull)
     monkeypatch.setattr(preload, "_make", make)
     assert preload.ensure(build.NAMES, "release") == (NODE, frozenset())
     assert len(asked) == 1, "a registry that does not answer is asked once"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from threezone import paths
+from threezone.core import paths
 from threezone.images import prune
 from threezone.images.prune import Left, Named
-from threezone.tools import cache
+from threezone.toolchain import cache
 
 NODE = Named("threezone/node", "v1.35.0", "1", 936)
 OTHER = Named("threezone/node", "v1.34.3", "2", 936)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from threezone import labels, settings
-from threezone.errors import CommandFailed, UsageError
+from threezone.core import labels, settings
+from threezone.core.errors import CommandFailed, UsageError
 from threezone.images import registry
 from threezone.images.registry import Seen, Wanted
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from threezone import pins
-from threezone.errors import UsageError
+from threezone.core import pins
+from threezone.core.errors import UsageError
 from threezone.images.versions import Images, images, key_of, node_for, require_digest, require_parts
-from threezone.tools import golang, kubernetes
+from threezone.toolchain import golang, kubernetes
 
 
 def test_the_projects_own_version_is_meant_by_nothing_by_its_minor_and_by_itself() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from threezone.errors import UsageError
+from threezone.core.errors import UsageError
 from threezone.kubeconfig import document
 from threezone.kubeconfig.document import BODY, Document, Section
 

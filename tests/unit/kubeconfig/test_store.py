@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from threezone.errors import UsageError
+from threezone.core.errors import UsageError
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.document import Document
 

@@ -1,7 +1,7 @@
 """What is read of a lab in one look."""
 
-from threezone.gitops.delivery import Delivery
-from threezone.kube.client import Json
+from threezone.clients.kubernetes.api import Json
+from threezone.delivery.sync import Delivery
 from threezone.lab.observe import read
 
 NEW = "main@sha1:" + "b" * 40

@@ -3,16 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from threezone.cluster.node import Node
-from threezone.engine.observe import Engine
-from threezone.gitops.delivery import Delivery
-from threezone.gitops.flux import REQUIRED, Component, Flux
-from threezone.gitops.repository import Commit
+from threezone.clients.node import Node
+from threezone.core.plan import Action
+from threezone.core.settings import Settings
+from threezone.delivery.repository import Commit
+from threezone.delivery.sync import Delivery
+from threezone.engine.find import Engine
+from threezone.flux.components import REQUIRED, Component, Flux
 from threezone.lab import plan, status
 from threezone.lab.observe import Lab, NodeState, Seen
-from threezone.plan import Action
-from threezone.settings import Settings
-from threezone.tools import install
+from threezone.toolchain import install
 from threezone.zones.locate import Zone
 
 LAB = Lab(Path("/project"), Settings(), "lab")

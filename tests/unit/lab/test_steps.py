@@ -9,10 +9,12 @@ from typing import cast
 
 import pytest
 
-from threezone.errors import ClusterError
-from threezone.lab import creation, flux_install, steps
-from threezone.lab.session import Session
-from threezone.plan import Action
+from threezone.cluster import create
+from threezone.cluster.context import Session
+from threezone.core.errors import ClusterError
+from threezone.core.plan import Action
+from threezone.flux import install
+from threezone.lab import steps
 
 SESSION = cast(
     Session,
@@ -40,14 +42,14 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     for key in ("create", "flux", "git", "serve", "deliver"):
         step(key)
-    monkeypatch.setattr(flux_install, "objects", lambda *_: [])
+    monkeypatch.setattr(install, "objects", lambda *_: [])
 
     def nodes_ready(_: Session) -> bool:
         told.append("ready")
         return True
 
-    monkeypatch.setattr(creation, "nodes_ready", nodes_ready)
-    monkeypatch.setattr(creation, "mark", lambda _: told.append("mark"))
+    monkeypatch.setattr(create, "nodes_ready", nodes_ready)
+    monkeypatch.setattr(create, "mark", lambda _: told.append("mark"))
     return told
 
 
@@ -67,7 +69,7 @@ def test_a_cluster_that_was_there_is_given_one_after_the_other(done: list[str]) 
 def test_the_mark_is_written_beside_the_rest_and_waited_for(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     delivered = threading.Event()
     monkeypatch.setitem(steps.STEPS, "deliver", lambda _: delivered.set())
-    monkeypatch.setattr(creation, "mark", lambda _: done.append(f"mark, after the delivery: {delivered.wait(10)}"))
+    monkeypatch.setattr(create, "mark", lambda _: done.append(f"mark, after the delivery: {delivered.wait(10)}"))
     steps.apply(SESSION, plan(*FRESH))
     assert done[-1] == "mark, after the delivery: True"
 
@@ -78,7 +80,7 @@ def test_what_fails_beside_the_rest_fails_it(beside: str, done: list[str], monke
         raise ClusterError(f"no {beside}")
 
     monkeypatch.setitem(steps.STEPS, "git", fail if beside == "git" else steps.STEPS["git"])
-    monkeypatch.setattr(creation, "mark", fail if beside == "mark" else creation.mark)
+    monkeypatch.setattr(create, "mark", fail if beside == "mark" else create.mark)
     with pytest.raises(ClusterError, match=f"no {beside}"):
         steps.apply(SESSION, plan(*FRESH))
     assert ("deliver" in done) is (beside == "mark")
@@ -87,7 +89,7 @@ def test_what_fails_beside_the_rest_fails_it(beside: str, done: list[str], monke
 def test_a_cluster_that_only_lacks_its_pod_network_is_marked_and_told(
     done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(creation, "nodes_ready", lambda _: False)
+    monkeypatch.setattr(create, "nodes_ready", lambda _: False)
     with pytest.raises(ClusterError, match=r"its pod network is yours to install.*kind\.yaml:4"):
         steps.apply(SESSION, plan(*FRESH))
     assert done[-1] == "mark"

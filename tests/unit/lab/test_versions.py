@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from threezone.gitops.flux import Component, Flux
+from threezone.cluster.context import Session
+from threezone.core.settings import Cluster, Settings
+from threezone.flux.components import Component, Flux
 from threezone.lab import versions
 from threezone.lab.observe import Lab, NodeState, Seen
-from threezone.lab.session import Session
-from threezone.settings import Cluster, Settings
-from threezone.tools import install
+from threezone.toolchain import install
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from threezone.errors import UsageError
+from threezone.core.errors import UsageError
 from threezone.tasks.kubeconfig import given
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from threezone.errors import ClusterError
+from threezone.core.errors import ClusterError
 from threezone.kubeconfig import document
 from threezone.kubeconfig.document import Entry
 from threezone.zones import certificate

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from threezone.engine.observe import Engine
+from threezone.engine.find import Engine
 from threezone.zones.locate import engine_kind, locate
 
 ID = "0123456789abcdef" * 4

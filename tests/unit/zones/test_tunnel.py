@@ -2,7 +2,7 @@
 
 import pytest
 
-from threezone.errors import ClusterError, RouteError, ThreezoneError
+from threezone.core.errors import ClusterError, RouteError, ThreezoneError
 from threezone.zones.tunnel import Node, Plan, explain, far_end, ssh_arguments
 
 SSH = Plan("ssh", "ssh://me@far:2222", "127.0.0.1:6443")

@@ -1,1 +1,0 @@
-"""Jobs of a pipeline: the file that describes them, and what they may do in a cluster."""

@@ -1,0 +1,261 @@
+"""The Kubernetes API as plain JSON: what comes back is what the API server sent, no models in between.
+
+The only module that imports `kubernetes`, the official client, and only where its kubeconfig machinery is needed
+(credential plugins, proxies): the import costs 0.2 to 0.3 s.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+from threezone.core.errors import ClusterError
+
+Json = dict[str, Any]
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 20.0
+BUSY_TRIES, BUSY_SECONDS = 10, 1.0  # how often a busy server is asked again, and the longest pause before it
+RETRY = 0.2  # seconds between tries while the API server is away
+MANAGER = "threezone"  # our field manager in server-side apply
+
+
+class Refused(ClusterError):
+    """The API server answered with an error: its HTTP status and its own words."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(f"the API server answered with {status}: {words}", fix="./run invoke status")
+        self.status = status
+
+
+class Forbidden(Refused):
+    """The API server knows who asks and says no (403): who (`user`), and what was asked for, as RBAC names it.
+
+    `resource` is spelled as rules spell it, `pods/log` say; `namespace` is empty for what has none.
+    """
+
+    def __init__(self, words: str, said: Mapping[str, str | None]) -> None:
+        super().__init__(HTTPStatus.FORBIDDEN, words)
+        parts = ("user", "verb", "resource", "group", "namespace")
+        user, self.verb, self.resource, self.group, namespace = (said[part] or "" for part in parts)
+        of = f" ({self.group})" if self.group else ""
+        where = f"in the namespace {namespace}" if namespace else "at the cluster scope"
+        self.user, self.namespace = user, namespace
+        self.message = f"{_spelled(user)} may not {self.verb} {self.resource}{of} {where}"
+        self.evidence = words
+        scope = f" --namespace {namespace}" if namespace else ""
+        self.fix = f"kubectl auth can-i --list{scope} shows what it may; the cluster's administrator can grant more"
+        if user.startswith(_ACCOUNT):
+            home, _, account = user.removeprefix(_ACCOUNT).partition(":")
+            self.fix = (
+                "as the cluster's administrator, for the account of a CI job: "
+                f"./run invoke ci.kubeconfig --namespace {home} --account {account}"
+            )
+
+
+class Unauthorized(Refused):
+    """The API server does not know who asks (401): the login has ended, or is of another cluster."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(HTTPStatus.UNAUTHORIZED, words)
+        self.message = "the API server does not accept this login: its token has ended, or was never of this cluster"
+        self.evidence = f"HTTP 401: {words}"
+        self.fix = "./run invoke kubeconfig.connect; for the account of a CI job: ./run invoke ci.kubeconfig"
+
+
+_ACCOUNT = "system:serviceaccount:"
+# k8s.io/apiserver, pkg/endpoints/handlers/responsewriters/errors.go: forbiddenMessage
+_NO = re.compile(
+    r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
+    r'(?: in the namespace "(?P<namespace>[^"]+)"| at the cluster scope)'
+)
+
+
+def refused(status: int, words: str) -> Refused:
+    """The answer as an exception: who may not do what where it says so, a login that has ended. Pure."""
+    if status == HTTPStatus.FORBIDDEN and (said := _NO.search(words)):
+        return Forbidden(words, said.groupdict())
+    return Unauthorized(words) if status == HTTPStatus.UNAUTHORIZED else Refused(status, words)
+
+
+def _spelled(user: str) -> str:
+    home, _, account = user.removeprefix(_ACCOUNT).partition(":")
+    return f"the service account {home}/{account}" if user.startswith(_ACCOUNT) else f"the user {user}"
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to reach an API server without the client library: verified TLS, and headers that carry a token."""
+
+    server: str
+    tls: ssl.SSLContext
+    tls_server_name: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class Api:
+    """A connection to one API server. Paths are API paths such as `/api/v1/nodes`. Nothing is sent until asked."""
+
+    def __init__(
+        self,
+        base: str,
+        pool: Any,
+        headers: Callable[[str, str], Mapping[str, str]],
+        deadline: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._base = base.rstrip("/")
+        self._pool = pool
+        self._headers = headers
+        self._deadline = deadline
+
+    @staticmethod
+    def by_access(access: Access) -> Api:
+        """With a certificate or token that is already at hand: urllib3 alone, which costs a tenth of the client."""
+        import urllib3
+
+        named: dict[str, Any] = {"server_hostname": access.tls_server_name} if access.tls_server_name else {}
+        pool = urllib3.PoolManager(ssl_context=access.tls, **named)
+        return Api(access.server, pool, lambda _method, _path: access.headers)
+
+    @staticmethod
+    def by_kubeconfig(kubeconfig: Mapping[str, Any], context: str) -> Api:
+        """With whatever the kubeconfig (as data) says, credential plugins and proxies included: the official client."""
+        from kubernetes.config import new_client_from_config_dict
+
+        client: Any = new_client_from_config_dict(  # type: ignore[no-untyped-call]
+            dict(kubeconfig), context=context, persist_config=False
+        )
+
+        def headers(method: str, path: str) -> Mapping[str, str]:
+            filled: dict[str, str] = {}
+            client.update_params_for_auth(filled, [], ["BearerToken"], path, method, None)
+            return filled
+
+        return Api(client.configuration.host, client.rest_client.pool_manager, headers)
+
+    def patient(self, deadline: Callable[[], float]) -> Api:
+        """The same connection, on which a request is sent again while the API server is away or not up yet.
+
+        `deadline` says until when, by the monotonic clock. Meant for requests that may be sent twice.
+        """
+        return Api(self._base, self._pool, self._headers, deadline)
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        *,
+        body: Any = None,
+        content: str = "application/json",
+        read: float = READ_SECONDS,
+    ) -> Any:
+        import urllib3
+
+        headers = {"Accept": "application/json", "Content-Type": content, **self._headers(method, path)}
+        try:
+            for left in reversed(range(BUSY_TRIES)):
+                answer = self._pool.request(
+                    method,
+                    self._base + path + (f"?{urlencode(query)}" if query else ""),
+                    headers=headers,
+                    body=None if body is None else json.dumps(body),
+                    timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read),
+                    retries=False,
+                    preload_content=False,
+                )
+                # The server has done nothing and says when to ask again: the kind is new to it, or it has much to do.
+                pause = answer.headers.get("Retry-After", "")
+                if answer.status != HTTPStatus.TOO_MANY_REQUESTS or not pause.isdigit() or not left:
+                    break
+                answer.drain_conn()
+                time.sleep(min(float(pause), BUSY_SECONDS))
+        except urllib3.exceptions.HTTPError as error:
+            raise self._silent(error) from None
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise refused(answer.status, _message(self._whole(answer).encode()))
+        return answer
+
+    def _whole(self, answer: Any) -> str:
+        """The answer's body. Raises ClusterError when the server goes away in the middle of it."""
+        import urllib3
+
+        try:
+            return bytes(answer.read() or b"").decode(errors="replace")
+        except urllib3.exceptions.HTTPError as error:
+            raise self._silent(error) from None
+
+    def _silent(self, error: Exception) -> ClusterError:
+        return ClusterError(
+            f"the API server at {self._base} does not answer",
+            evidence=str(error),
+            fix="./run invoke kubeconfig.connect",
+        )
+
+    def send(self, method: str, path: str, body: Any = None, content: str = "application/json", **query: Any) -> Json:
+        """One request and its JSON answer. Raises Refused with the server's words, ClusterError when out of reach."""
+        while True:
+            try:
+                return dict(
+                    json.loads(self._whole(self._open(method, path, query, body=body, content=content)) or "{}")
+                )
+            except ClusterError as error:
+                answered = isinstance(error, Refused) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+                if answered or time.monotonic() >= self._deadline():
+                    raise
+                time.sleep(RETRY)  # there is nothing to watch while nobody answers
+
+    def get(self, path: str, **query: Any) -> Json | None:
+        """The object or list at `path`, or None when it (or its API) does not exist."""
+        try:
+            return self.send("GET", path, **query)
+        except Refused as refused:
+            if refused.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    def text(self, path: str) -> str:
+        """The body at `path` as text, for the API server's proxy paths."""
+        return self._whole(self._open("GET", path, {}))
+
+    def apply(self, path: str, wanted: Json) -> Json:
+        """Server-side apply of one object to its own path; fields that we do not name are left alone."""
+        return self.send(
+            "PATCH", path, wanted, content="application/apply-patch+yaml", fieldManager=MANAGER, force="true"
+        )
+
+    def merge(self, path: str, change: Json) -> Json:
+        """A JSON merge patch of one object."""
+        return self.send("PATCH", path, change, content="application/merge-patch+json", fieldManager=MANAGER)
+
+    def watch(self, path: str, *, since: str, seconds: float, **query: Any) -> Iterator[Json]:
+        """Watch events (`{type, object}`) of a collection from a resourceVersion, for at most `seconds`."""
+        wanted = {**query, "watch": "true", "resourceVersion": since, "timeoutSeconds": max(1, int(seconds))}
+        answer = self._open("GET", path, wanted, read=seconds + 5)
+        rest = b""
+        try:
+            for chunk in answer.stream(amt=None, decode_content=False):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    if line.strip():
+                        yield json.loads(line)
+        finally:
+            answer.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
+
+def _message(raw: bytes) -> str:
+    try:
+        return str(json.loads(raw).get("message") or raw.decode(errors="replace"))
+    except (ValueError, AttributeError):
+        return raw.decode(errors="replace").strip()[:500]

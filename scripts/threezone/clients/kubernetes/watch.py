@@ -1,0 +1,232 @@
+"""Waiting is watching: collections of the API are followed until a pure judge says that nothing is missing."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Self
+
+from threezone.clients.kubernetes.api import RETRY, Api, Forbidden, Json
+from threezone.core.errors import ClusterError, ThreezoneError
+from threezone.core.events import note
+
+# What is seen: API path → (namespace/name → object).
+World = dict[str, dict[str, Json]]
+# A judge names what is still missing (empty: done), or raises what waiting cannot heal.
+Judge = Callable[[World], Sequence[str]]
+# Names further collections to follow, from what is seen.
+Paths = Callable[[World], Iterable[str]]
+
+NAMESPACES = "/api/v1/namespaces"
+
+
+def key_of(item: Json) -> str:
+    """`namespace/name` of an object (`/name` when it has no namespace)."""
+    meta = item.get("metadata") or {}
+    return f"{meta.get('namespace', '')}/{meta.get('name', '')}"
+
+
+def look(api: Api, paths: Sequence[str], *, unless_forbidden: Collection[str] = ()) -> World:
+    """The collections as they are now; one that does not exist (a missing CRD) is empty.
+
+    So is one of `unless_forbidden` that this login may not see.
+    """
+    world: World = {}
+    for path in paths:
+        try:
+            listed = api.get(path) or {}
+        except Forbidden:
+            if path not in unless_forbidden:
+                raise
+            listed = {}
+        world[path] = {key_of(item): item for item in listed.get("items") or []}
+    return world
+
+
+# Seconds for which a 403 is taken for an API server that has just started and does not know its own rules yet.
+STARTING = 15.0
+_Told = queue.Queue[tuple[str, dict[str, Json] | Forbidden]]
+
+
+def _follow(api: Api, path: str, inbox: _Told, stop: threading.Event) -> None:
+    """Keep telling `inbox` the whole collection at `path`, after every change, until told to stop; or the refusal."""
+    since = 0.0  # when a 403 came that no good answer has followed
+    while not stop.is_set():
+        try:
+            listed = api.get(path)
+            items = {key_of(item): item for item in (listed or {}).get("items") or []}
+            inbox.put((path, dict(items)))
+            since = 0.0
+            if listed is None:  # its API does not exist yet
+                stop.wait(RETRY)
+                continue
+            for event in api.watch(path, since=listed["metadata"]["resourceVersion"], seconds=60):
+                if stop.is_set() or not _changed(items, event):
+                    break
+                inbox.put((path, dict(items)))
+        except Forbidden as no:
+            since = since or time.monotonic()
+            if time.monotonic() - since >= STARTING:
+                inbox.put((path, no))
+                return
+            stop.wait(RETRY)
+        except (ClusterError, OSError):
+            stop.wait(RETRY)
+        except Exception as error:  # noqa: BLE001  a watch cut off by a restart fails in many ways; all mean: again
+            if stop.is_set():
+                return
+            note(f"watching {path} again after: {error}"[:120])
+            stop.wait(RETRY)
+
+
+def _changed(items: dict[str, Json], event: Json) -> bool:
+    """Take one event of a watch into what is known; False when the version is too old (410 Gone): list again."""
+    if event["type"] == "ERROR":
+        return False
+    if event["type"] == "DELETED":
+        items.pop(key_of(event["object"]), None)
+    else:
+        items[key_of(event["object"])] = event["object"]
+    return True
+
+
+class Overdue(ClusterError):
+    """The deadline of a wait has passed; the evidence says what was still missing."""
+
+
+def _first(missing: Sequence[str]) -> str:
+    return f"waiting for {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+
+
+class Watching:
+    """Collections that are followed while a block runs: `until` waits for what a judge wants to see in them.
+
+    Each collection is followed on its own, so one may be behind another, or behind what we have just changed. With
+    `fresh=True` the wait ends only when the judge says the same of lists asked for anew, be it good or bad.
+    """
+
+    def __init__(self, api: Api, paths: Sequence[str]) -> None:
+        self._api = api
+        self._inbox: _Told = queue.Queue()
+        self._stop = threading.Event()
+        self._followed: set[str] = set()
+        self._first = frozenset(paths)
+        self._world: World = {}
+        for path in paths:
+            self.follow(path)
+
+    def follow(self, path: str) -> None:
+        """Follow one more collection; one that is followed already is left as it is. No judge waits for its list."""
+        if path not in self._followed:
+            self._followed.add(path)
+            threading.Thread(target=_follow, args=(self._api, path, self._inbox, self._stop), daemon=True).start()
+
+    def until(
+        self,
+        judge: Judge,
+        *,
+        seconds: float,
+        what: str,
+        more: Paths | None = None,
+        fresh: bool = False,
+        steady: float = 0.0,
+    ) -> World:
+        """Wait until `judge` finds nothing missing, and has for `steady` seconds. Returns what was seen then.
+
+        `more` names further collections to follow from what is seen (the namespaces of delivered objects, say).
+        Raises Overdue when `seconds` are over, or whatever the judge raises; and Forbidden where this login may not see
+        one of the first collections. Of the further ones it may be kept from any: it stays unseen.
+        """
+        deadline = time.monotonic() + seconds
+        missing: Sequence[str] = ["no answer from the API server yet"]
+        said = ""
+        good: float | None = None  # since when nothing is missing
+        while True:
+            if self._first <= self._world.keys():
+                for path in more(self._world) if more else ():
+                    self.follow(path)
+                missing = self._judged(judge, fresh=fresh)
+                good = None if missing else good or time.monotonic()
+                if good and time.monotonic() >= good + steady:
+                    return self._world
+                if missing and (first := _first(missing)) != said:
+                    note(first)
+                    said = first
+            try:
+                end = good + steady if good else deadline
+                path, items = self._inbox.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                if good:
+                    continue
+                raise Overdue(
+                    f"{what}: not ready within {seconds:.0f} s", evidence="\n".join(missing), fix="./run invoke status"
+                ) from None
+            if not isinstance(items, Forbidden):
+                self._world[path] = items
+            elif path in self._first:
+                raise items
+            else:
+                note(f"not looked at: {items.message}")
+
+    def _judged(self, judge: Judge, *, fresh: bool) -> Sequence[str]:
+        try:
+            missing = judge(self._world)
+        except ThreezoneError:
+            if not fresh:
+                raise
+            missing = ()
+        return self._anew(judge) if fresh and not missing else missing
+
+    def _anew(self, judge: Judge) -> Sequence[str]:
+        try:
+            world = look(self._api, sorted(self._followed), unless_forbidden=self._followed - self._first)
+        except ClusterError as away:  # it is asked again when its watch is back
+            return [str(away)]
+        return judge(world)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+
+
+def wait_for(
+    api: Api,
+    paths: Sequence[str],
+    judge: Judge,
+    *,
+    seconds: float,
+    what: str,
+    more: Paths | None = None,
+    fresh: bool = False,
+) -> World:
+    """Watch `paths` until `judge` finds nothing missing: `Watching` for a single wait."""
+    with Watching(api, paths) as watching:
+        return watching.until(judge, seconds=seconds, what=what, more=more, fresh=fresh)
+
+
+def condition(item: Mapping[str, object], kind: str) -> Mapping[str, str]:
+    """The condition `kind` of an object's status, or an empty mapping."""
+    status = item.get("status")
+    conditions = status.get("conditions") if isinstance(status, dict) else None
+    return next((c for c in conditions or [] if c.get("type") == kind), {})
+
+
+def namespace_usable(api: Api, name: str, *, seconds: float = 120.0) -> None:
+    """Wait until a namespace that is being deleted is gone: nothing can be created in it before (it answers 403)."""
+    seen = api.get(f"{NAMESPACES}/{name}")
+    if seen and seen["metadata"].get("deletionTimestamp"):
+        wait_for(
+            api,
+            [NAMESPACES],
+            lambda world: [f"the deletion of the namespace {name}"] if _terminating(world, name) else [],
+            seconds=seconds,
+            what=f"the namespace {name}",
+        )
+
+
+def _terminating(world: World, name: str) -> bool:
+    return "deletionTimestamp" in world[NAMESPACES].get(f"/{name}", {"metadata": {}})["metadata"]

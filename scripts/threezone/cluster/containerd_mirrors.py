@@ -1,0 +1,115 @@
+"""The local registry made known to a cluster: to containerd on each node, and to tools by the documented ConfigMap.
+
+Both are written through the nodes' containers, so no route to the API server is needed, and both may be written again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from threezone.clients.node import Node
+from threezone.cluster import kind
+from threezone.core import process
+from threezone.core.errors import ClusterError, CommandFailed
+from threezone.core.events import note
+from threezone.images import engine_images, registry
+from threezone.images.registry import Wanted
+
+CERTS = "etc/containerd/certs.d"  # containerd's own default (plugins/cri/images), which kind leaves as it is
+CONFIG_MAP = "local-registry-hosting"
+NAMESPACE = "kube-public"
+HELP = "https://kind.sigs.k8s.io/docs/user/local-registry/"
+BY = "app.kubernetes.io/managed-by"
+US = "threezone"
+KUBECTL = ("kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "--namespace", NAMESPACE)
+
+
+def hosts(instances: Sequence[Wanted]) -> dict[str, str]:
+    """The hosts.toml files by which containerd finds these instances, by their paths on a node. Pure."""
+    files = {}
+    for each in instances:
+        host = f'[host."http://{each.address}"]\n'
+        if each.upstream:  # where the mirror does not answer, containerd goes to the registry itself
+            text = f'server = "{registry.url(each.upstream)}"\n\n{host}  capabilities = ["pull", "resolve"]\n'
+            files[f"{CERTS}/{each.upstream}/hosts.toml"] = text
+        else:
+            for name in (registry.address(each.port), each.address):
+                files[f"{CERTS}/{name}/hosts.toml"] = f'server = "http://{each.address}"\n\n{host}'
+    return files
+
+
+def hosting(instance: Wanted) -> dict[str, Any]:
+    """The ConfigMap by which tools find a local registry (KEP-1755). Pure."""
+    facts = {
+        "host": registry.address(instance.port),
+        "hostFromContainerRuntime": instance.address,
+        "hostFromClusterNetwork": instance.address,
+        "help": HELP,
+    }
+    text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in facts.items())
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": CONFIG_MAP, "namespace": NAMESPACE, "labels": {BY: US}},
+        "data": {"localRegistryHosting.v1": text},
+    }
+
+
+def reachable(cluster: str | None = None) -> list[Node]:
+    """The running Kubernetes nodes of one cluster of ours, or of all."""
+    return [node for node in kind.nodes(cluster) if node.ours and node.state == "running" and node.in_kubernetes]
+
+
+def wire(nodes: Sequence[Node], instances: Sequence[Wanted]) -> None:
+    """Make the instances known to these nodes and their clusters."""
+    files = hosts(instances)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda node: _put(node, files), nodes))
+    for node in _one_each(nodes):
+        _announce(node, hosting(instances[0]))
+
+
+def unwire(nodes: Sequence[Node], instances: Sequence[Wanted]) -> None:
+    """Take it back: the files on the nodes, and the ConfigMap if it is ours."""
+    places = sorted({f"/{path.rpartition('/')[0]}" for path in hosts(instances)})
+    for node in nodes:
+        process.run(["docker", "exec", node.container, "rm", "-rf", *places], timeout=30, check=False)
+    for node in _one_each(nodes):
+        argv = [*KUBECTL, "delete", "configmap", "--ignore-not-found", "--selector", f"{BY}={US}"]
+        process.run(
+            ["docker", "exec", node.container, *argv, "--field-selector", f"metadata.name={CONFIG_MAP}"],
+            timeout=60,
+            check=False,  # a cluster that does not answer keeps it, and gets the next one with the next start
+        )
+
+
+def _one_each(nodes: Sequence[Node]) -> list[Node]:
+    """A control plane of each cluster."""
+    return list({node.cluster: node for node in nodes if node.role == "control-plane"}.values())
+
+
+def _put(node: Node, files: Mapping[str, str]) -> None:
+    try:
+        engine_images.put_texts(node.container, files)
+    except CommandFailed as error:
+        raise ClusterError(f"the node {node.name} takes no files", evidence=error.tail) from None
+
+
+def _announce(node: Node, wanted: Mapping[str, Any]) -> None:
+    """Apply the ConfigMap, unless somebody else's is there."""
+    argv = ["docker", "exec", "--interactive", node.container, *KUBECTL]
+    get = ["get", "configmap", CONFIG_MAP, "--ignore-not-found", "--output=json"]
+    try:
+        seen = process.run([*argv, *get], timeout=60).stdout
+        now = json.loads(seen) if seen.strip() else None
+        if now is not None and now["metadata"].get("labels", {}).get(BY) != US:
+            note(f"the ConfigMap {NAMESPACE}/{CONFIG_MAP} of the cluster {node.cluster} is not ours; it is left alone")
+            return
+        if now is None or now["data"] != wanted["data"]:
+            apply = ["apply", "--server-side", f"--field-manager={US}", "--filename=-"]
+            process.run([*argv, *apply], stdin=json.dumps(wanted), timeout=60)
+    except CommandFailed as error:
+        note(f"the cluster {node.cluster} does not answer, so it is not told of the registry: {error.tail[-200:]}")

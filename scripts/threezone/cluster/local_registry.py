@@ -1,0 +1,83 @@
+"""The local registry and the clusters that know it: start, stop, and what a new cluster is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from threezone.clients.node import Node
+from threezone.cluster import containerd_mirrors as wiring
+from threezone.cluster.context import Session
+from threezone.core import process
+from threezone.core.plan import Action
+from threezone.images import engine_images, registry
+from threezone.images.registry import DEFAULT_NETWORK, Seen, Wanted
+from threezone.zones.locate import kind_network
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done, for which instances, from which image, on which network, and the nodes that are told."""
+
+    actions: tuple[Action, ...]
+    wanted: tuple[Wanted, ...]
+    image: str
+    network: str
+    nodes: tuple[Node, ...]
+
+
+def network() -> str:
+    """The nodes' network; before there is one, the engine's default (the first cluster moves the registry over)."""
+    argv = ["docker", "network", "ls", "--format", "{{.Name}}"]
+    wanted = kind_network()
+    return wanted if wanted in process.run(argv, timeout=30).stdout.split() else DEFAULT_NETWORK
+
+
+def wanted(session: Session) -> tuple[Wanted, ...]:
+    """The instances that the settings ask for."""
+    chosen = session.lab.settings.registry
+    return registry.instances(chosen.name, chosen.port, chosen.mirrors)
+
+
+def plan(session: Session) -> Plan:
+    """What makes the registry run as the settings say. A running one keeps the image that it has."""
+    asked = wanted(session)
+    seen = registry.observe(asked[0].name)
+    now = seen.get(asked[0].name)
+    image = now.image if now is not None and now.running else registry.reference(session.channel)
+    there = network()
+    actions = registry.plan(asked, seen, image, there)
+    return Plan(actions, asked, image, there, tuple(wiring.reachable()))
+
+
+def start(session: Session, chosen: Plan) -> None:
+    """Carry it out, and tell every cluster of ours that runs."""
+    if chosen.actions and not engine_images.inspect([chosen.image]):
+        registry.ensure_image(session.channel)
+    registry.apply(chosen.actions, chosen.wanted, chosen.image, chosen.network)
+    wiring.wire(chosen.nodes, chosen.wanted)
+
+
+def tell(session: Session) -> None:
+    """Make the registry known to the session's cluster, if there is one that runs; nothing otherwise."""
+    name = session.lab.settings.registry.name
+    seen = registry.observe(name)
+    if name not in seen or not seen[name].running:
+        return
+    instances, image, there = known(name, seen), seen[name].image, network()
+    registry.apply(registry.plan(instances, seen, image, there), instances, image, there)
+    wiring.wire(wiring.reachable(session.lab.name), instances)
+
+
+def known(name: str, seen: dict[str, Seen]) -> tuple[Wanted, ...]:
+    """The instances as whoever started them wanted them: the settings differ between projects. Pure."""
+    mirrors = [each.upstream for _, each in sorted(seen.items()) if each.upstream]
+    return registry.instances(name, seen[name].port, mirrors)
+
+
+def stop(name: str, *, delete: bool) -> Sequence[str]:
+    """Stop the registry, and have the clusters that run forget it. Returns the names of what was removed."""
+    seen = registry.observe(name)
+    if name in seen:
+        wiring.unwire(wiring.reachable(), known(name, seen))
+    return registry.stop(name, delete=delete)

@@ -1,0 +1,136 @@
+"""cluster.stop: the nodes end quickly and in order, and nothing that etcd has acknowledged is lost.
+
+`docker stop` alone asks systemd in the node to halt, and that asks every container of every pod to end, all at once:
+kube-apiserver then waits a minute for an etcd that is gone, and CoreDNS five seconds for clients that are gone too
+(`lameduck` in kubeadm's Corefile). Neither of them keeps anything, so they are ended without being asked, everything
+else is asked and waited for, and only then the node is told to halt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from threezone.clients.node import Node
+from threezone.cluster import kind
+from threezone.cluster.lifecycle import Observed
+from threezone.core import process
+from threezone.core.errors import ClusterError, CommandFailed, UsageError
+from threezone.core.events import Step, step
+from threezone.core.plan import Action
+
+GRACE = 5  # seconds for the pods of a node, asked all at once
+LONGEST_GRACE = 300
+HALT = 10  # seconds for systemd when no pod is left, as docker stop has it by default
+ENDED = ("exited", "created", "dead")  # a container's states in which nothing of it runs
+# Nobody shall still need what is ended: pods first lose the workers, then the control planes, clients the balancer.
+ORDER = ("worker", "control-plane", "external-load-balancer")
+
+# In the node. The kubelet first, or it starts again what ends. What is there after the seconds is ended and named.
+_END = r"""
+set -u
+systemctl stop kubelet
+in_k8s() { ctr --namespace k8s.io "$@" 2>/dev/null; }
+sandboxes=$(in_k8s containers list --quiet 'labels."io.cri-containerd.kind"==sandbox')
+idle=$(in_k8s containers list --quiet \
+  'labels."io.kubernetes.pod.namespace"==kube-system,labels."io.kubernetes.container.name"~="^(kube-apiserver|coredns)$"')
+asked=
+while read -r id pid state; do
+  case "
+$sandboxes
+" in *"
+$id
+"*) continue ;; esac
+  [ "$state" = RUNNING ] || continue
+  case "
+$idle
+" in *"
+$id
+"*) kill -KILL "$pid" ;; *) kill -TERM "$pid" && asked="$asked $id:$pid" ;; esac
+done <<EOT
+$(in_k8s tasks list)
+EOT
+left=$(($1 * 20))
+while :; do
+  still=
+  for one in $asked; do [ -d "/proc/${one#*:}" ] && still="$still $one"; done
+  asked=$still
+  [ -n "$asked" ] && [ "$left" -gt 0 ] || break
+  left=$((left - 1))
+  sleep 0.05
+done
+for one in $asked; do
+  kill -KILL "${one#*:}" 2>/dev/null || continue
+  in_k8s containers info "${one%%:*}" | sed -n \
+    -e 's|.*"io.kubernetes.container.name": "\([^"]*\)".*|container \1|p' \
+    -e 's|.*"io.kubernetes.pod.name": "\([^"]*\)".*|of \1|p' | tr '\n' ' '
+  echo
+done
+"""
+
+
+def plan(seen: Observed) -> tuple[Action, ...]:
+    """What stops the cluster; nothing when it is stopped. Raises ClusterError for one that is gone, or not ours."""
+    if seen.state == "absent":
+        raise ClusterError(f"there is no cluster named {seen.name}", fix="./run invoke cluster.list")
+    if seen.state == "foreign":
+        raise ClusterError(
+            f"the cluster {seen.name} was not made by threezone; it is left alone",
+            evidence="\n".join(f"container {node.name} from {node.image}" for node in seen.nodes),
+            fix=f"docker stop {' '.join(node.name for node in seen.nodes)}",
+        )
+    running = [node.name for node in in_order(seen.nodes) if node.state not in ENDED]
+    if not running:
+        return ()
+    return (Action("stop", f"stop the nodes of the cluster {seen.name}", f"docker stop {' '.join(running)}"),)
+
+
+def in_order(nodes: Sequence[Node]) -> list[Node]:
+    """Nodes in the order in which they are stopped. Pure."""
+    return sorted(nodes, key=lambda node: (ORDER.index(node.role) if node.role in ORDER else 0, node.name))
+
+
+def stop(seen: Observed, *, grace: int = GRACE) -> tuple[str, ...]:
+    """Stop the nodes, with at most `grace` seconds for their pods. Returns a line for what was ended by force.
+
+    Raises ClusterError when a node runs on.
+    """
+    if not 1 <= grace <= LONGEST_GRACE:
+        raise UsageError(f"--grace {grace}: expected seconds from 1 to {LONGEST_GRACE}")
+    with step(f"stop the nodes of {seen.name}") as running:
+        forced: list[str] = []
+        for role in ORDER:
+            group = [node for node in seen.nodes if node.role == role and node.state not in ENDED]
+            if group:
+                with ThreadPoolExecutor(len(group)) as pool:
+                    for lines in pool.map(lambda node: _stop(node, grace, running), group):
+                        forced += lines
+        left = [node for node in kind.nodes(seen.name) if node.state == "running"]
+        if left:
+            raise ClusterError(
+                f"{', '.join(node.name for node in left)} did not stop",
+                fix=f"docker kill {' '.join(node.name for node in left)}",
+            )
+        running.result = ", ".join(forced)
+    return tuple(forced)
+
+
+def _stop(node: Node, grace: int, running: Step) -> list[str]:
+    if node.state == "paused":
+        process.run(["docker", "unpause", node.container], timeout=30, check=False)
+    lines: list[str] = []
+    if node.role != "external-load-balancer":
+        running.say(f"end the pods of {node.name}")
+        argv = ["docker", "exec", "--interactive", node.container, "sh", "-s", str(grace)]
+        try:
+            # A node whose containerd hangs does not keep us: it is told to halt all the same.
+            ended = process.run(argv, stdin=_END, timeout=grace + 15, check=False)
+            lines = [f"{node.name}: ended by force: {line.strip()}" for line in ended.stdout.splitlines() if line]
+        except CommandFailed as overdue:
+            lines = [f"{node.name}: its pods were not ended in order: {overdue.message}"]
+    running.say(f"halt {node.name}")
+    # Short, for the long form of the option has two names, old and new.
+    stopped = process.run(["docker", "stop", "-t", str(HALT), node.container], timeout=HALT + 60, check=False)
+    if stopped.exit_code != 0:
+        lines.append(f"{node.name}: {stopped.stderr.strip()}")
+    return lines

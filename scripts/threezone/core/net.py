@@ -1,0 +1,148 @@
+"""One HTTPS request as a download needs it: proxies of the environment, verified TLS, redirects that never lose TLS.
+
+TLS trusts what the system trusts (companies install their own authorities there) and, since some Pythons come without,
+the authorities of `certifi` as well.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from threezone.core.errors import ToolError
+
+if TYPE_CHECKING:  # urllib3 costs as much as everything else together; only who downloads pays for it
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+REDIRECTS = 5
+MOVED = frozenset({301, 302, 303, 307, 308})
+SUCCESS = 200
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds to connect, between two pieces of data, for everything; bytes; attempts when a connection is lost.
+
+    `pause` is what lies before the second attempt, in seconds; it grows with each.
+    """
+
+    connect: float = 10.0
+    stall: float = 30.0
+    total: float = 1800.0
+    size: int = 512 * 2**20
+    attempts: int = 3
+    pause: float = 0.5
+
+
+class Unreachable(ToolError):
+    """There is no way to the server from here: its name, the connection, the proxy or TLS failed."""
+
+
+class Lost(ToolError):
+    """The connection broke; another attempt may succeed."""
+
+
+def request(method: str, url: str, limits: Limits) -> BaseHTTPResponse:
+    """The answer to a request, redirects followed, its body not read yet. The caller closes it.
+
+    Raises Unreachable, Lost (both ToolError), or ToolError when a redirect leads where it must not.
+    """
+    here = url
+    for _ in range(REDIRECTS + 1):
+        if not _allowed(here, url):
+            raise ToolError(
+                f"{url} leads to {here}: only https is followed (http only on this machine, for pins that say so)",
+                fix="check the addresses in local/pins.toml",
+            )
+        answer = _one(method, here, limits)
+        target = answer.headers.get("Location")
+        if answer.status not in MOVED or target is None:
+            return answer
+        answer.close()
+        here = urljoin(here, target)
+    raise ToolError(f"{url} redirects more than {REDIRECTS} times")
+
+
+def _one(method: str, url: str, limits: Limits) -> BaseHTTPResponse:
+    from urllib3 import Timeout, exceptions
+
+    host = urlsplit(url).netloc
+    headers = {"User-Agent": "threezone", "Accept-Encoding": "identity"}  # what is hashed is what is sent
+    try:
+        return _pool(_proxy(url)).request(
+            method,
+            url,
+            headers=headers,
+            redirect=False,
+            retries=False,
+            preload_content=False,
+            timeout=Timeout(connect=limits.connect, read=limits.stall),
+        )
+    except exceptions.ReadTimeoutError:
+        raise ToolError(f"{host} accepted the request but sent no answer for {limits.stall:.0f} s") from None
+    except exceptions.ProtocolError as error:
+        raise Lost(f"{host} closed the connection before it answered", evidence=str(error)) from None
+    except exceptions.HTTPError as error:  # names, refused connections, TLS and the proxy
+        raise Unreachable(f"no connection to {host}", evidence=str(error)) from None
+
+
+def knock(url: str, timeout: float) -> None:
+    """Connect to what a request for `url` connects to first, and hang up. Raises OSError; `timeout` is per address."""
+    parts = urlsplit(_proxy(url) or url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    socket.create_connection((parts.hostname or "", port), timeout).close()
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment (on macOS also the system) names for `url`."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    proxies = getproxies()
+    if parts.hostname is None or proxy_bypass(parts.netloc) or is_loopback(parts.hostname):
+        return None
+    found = proxies.get(parts.scheme) or proxies.get("all")
+    return (found if "://" in found else f"http://{found}") if found else None
+
+
+@cache
+def _pool(proxy: str | None) -> PoolManager:
+    import ssl
+
+    import urllib3
+
+    trust = ssl.create_default_context()
+    try:
+        import certifi
+    except ImportError:
+        pass
+    else:
+        trust.load_verify_locations(certifi.where())
+    if proxy is None:
+        return urllib3.PoolManager(ssl_context=trust)
+    user = urlsplit(proxy)
+    headers = None
+    if user.username is not None:
+        from urllib.parse import unquote
+
+        login = f"{unquote(user.username)}:{unquote(user.password or '')}"
+        headers = urllib3.make_headers(proxy_basic_auth=login)
+    return urllib3.ProxyManager(proxy, ssl_context=trust, proxy_ssl_context=trust, proxy_headers=headers)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is this machine, by name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _allowed(url: str, first: str) -> bool:
+    parts = urlsplit(url)
+    plain = parts.scheme == "http" and parts.hostname is not None and is_loopback(parts.hostname)
+    return parts.scheme == "https" or (plain and urlsplit(first).scheme == "http")

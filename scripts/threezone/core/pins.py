@@ -1,0 +1,127 @@
+"""Every version and checksum, once: the package's pins.toml, over which a project's local/pins.toml goes key by key.
+
+Each room describes its own section as a struct and asks `section` for it, so a wrong key or type is told with the key
+and the file that it stands in.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from threezone.core import settings
+from threezone.core.errors import UsageError
+
+PACKAGED = Path(__file__).with_name("pins.toml")
+OVERRIDE = Path("local") / "pins.toml"
+OF_A_VERSION = ("sha256", "digest")  # keys that say what one version's content is
+
+Sum = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Version = Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d+\.\d+$")]
+T = TypeVar("T")
+
+
+class Sums(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="kebab"):
+    """SHA-256 of a release file per platform; a platform without one cannot use the release channel."""
+
+    linux_amd64: Sum | None = None
+    linux_arm64: Sum | None = None
+    darwin_amd64: Sum | None = None
+    darwin_arm64: Sum | None = None
+
+
+class ToolPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One program: its version, where releases are served, and what the served file must be.
+
+    The release is at `base`/`path`. `member` names the program inside a .tar.gz ("": the file is the program).
+    {version}, {os} and {arch} are filled in in both.
+    """
+
+    version: Version
+    base: str
+    path: str
+    member: str = ""
+    sha256: Sums = msgspec.field(default_factory=Sums)
+
+
+class Tools(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The section `tools`."""
+
+    kind: ToolPin
+    kubectl: ToolPin
+    flux: ToolPin
+    helm: ToolPin
+    tofu: ToolPin
+
+
+def tools(root: Path | None = None) -> Tools:
+    """The programs that the project at `root` uses."""
+    return section("tools", Tools, root)
+
+
+def section(name: str, kind: type[T], root: Path | None = None) -> T:
+    """The section `name` as `kind` (a msgspec type), with the project's changes. `root`: None means the project here.
+
+    Raises UsageError with the key and the file when the content does not fit.
+    """
+    root = root or settings.find_root()
+    merged, own = _documents(root)
+    try:
+        return msgspec.convert(merged.get(name, {}), kind, strict=True)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$")
+        keys = [name, *(part for part in place.rstrip("`").split(".") if part)]
+        unknown = re.fullmatch(r"Object contains unknown field `([^`]+)`", problem)
+        if unknown:
+            keys, problem = [*keys, unknown.group(1)], "unknown key"
+        file = root / OVERRIDE if _holds(own, keys) else PACKAGED
+        raise UsageError(f"{file}: {'.'.join(keys)}: {problem}", fix=f"correct {file}") from None
+
+
+@functools.cache
+def _documents(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The merged pins and the project's own part of them."""
+    packaged = _read(PACKAGED)
+    own = _read(root / OVERRIDE) if (root / OVERRIDE).is_file() else {}
+    strange = sorted(own.keys() - packaged.keys())
+    if strange:
+        raise UsageError(
+            f"{root / OVERRIDE}: unknown section {strange[0]}; known: {', '.join(packaged)}",
+            fix=f"correct {root / OVERRIDE}",
+        )
+    return merge(packaged, own), own
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML", evidence=str(error), fix=f"correct {path}") from None
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `over`, table by table.
+
+    Checksums belong to a version: where `over` changes a version, those of `base` are dropped, so that they are given
+    anew or not had, but never mixed.
+    """
+    if "version" in over and over["version"] != base.get("version"):
+        base = {key: value for key, value in base.items() if key not in OF_A_VERSION}
+    merged = dict(base)
+    for key, value in over.items():
+        mine = base.get(key)
+        merged[key] = merge(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _holds(document: Any, keys: list[str]) -> bool:
+    for key in keys:
+        if not isinstance(document, dict) or key not in document:
+            return False
+        document = document[key]
+    return True

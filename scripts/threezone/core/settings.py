@@ -1,0 +1,179 @@
+"""The settings a team changes, typed: the section `threezone` of invoke.yaml in the project's root.
+
+Every key has a default that works; an unknown key or a wrong type is refused with the key, what was expected and the
+file. Environment variables do not change settings: a run is described by its command line and this file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import msgspec.inspect
+
+from threezone.core.errors import UsageError
+
+Channel = Literal["auto", "release", "source"]
+Published = Literal["loopback", "gateway"]
+Seconds = Annotated[int, msgspec.Meta(ge=1)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+VERSION = r"1\.\d+(\.\d+)?"  # of Kubernetes, as one asks for it
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The declared cluster. `config` is relative to the project's root; `api` says where its API is published.
+
+    `kubernetes` is a version such as 1.35, "" for the pinned one. What follows it is laid upon the file of `config`:
+    `overlay` is a piece of kind's own configuration, counts of 0 leave the nodes of the file, `ports` and `mounts` are
+    written as the flags --port and --mount.
+    """
+
+    name: str = "kind"
+    config: str = "local/kubernetes/kind.yaml"
+    kubernetes: Annotated[str, msgspec.Meta(pattern=rf"^({VERSION})?$")] = ""
+    control_planes: Count = 0
+    workers: Count = 0
+    ports: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()
+    overlay: dict[str, Any] = {}
+    api: Published = "loopback"
+    ready_timeout: Seconds = 180
+
+
+class GitOps(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What Flux reconciles: `path` in the commit, on `branch` of `repository` in the lab's Git server, or of `url`.
+
+    `credentials` is a file with what Flux reads `url` with, `known_hosts` has that host's SSH keys; both may begin
+    with `~`, and are relative to the project's root.
+    """
+
+    path: str = "local/gitops/clusters/local"
+    branch: str = "main"
+    repository: str = "lab"
+    url: str = ""
+    credentials: str = ""
+    known_hosts: str = "~/.ssh/known_hosts"
+    timeout: Seconds = 180
+
+
+class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The local registry: its container, its port on 127.0.0.1, the public registries that are mirrored for nodes."""
+
+    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]{0,40}$")] = "threezone-registry"
+    port: Port = 5001
+    mirrors: tuple[Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9.-]+\.[a-z]+(:[0-9]+)?$")], ...] = ()
+
+
+class App(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The sample workload that `app.open` shows: a Service and its port in a namespace."""
+
+    namespace: str = "hello"
+    service: str = "hello"
+    port: Port = 80
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything. `channel` chooses where tools and images come from (auto: by reachability)."""
+
+    channel: Channel = "auto"
+    cluster: Cluster = msgspec.field(default_factory=Cluster)
+    gitops: GitOps = msgspec.field(default_factory=GitOps)
+    app: App = msgspec.field(default_factory=App)
+    registry: Registry = msgspec.field(default_factory=Registry)
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The project's root: the nearest directory upwards with tasks.py (as invoke finds it), else `start` itself."""
+    here = (start or Path.cwd()).resolve()
+    for directory in (here, *here.parents):
+        if (directory / "tasks.py").is_file():
+            return directory
+    return here
+
+
+def cluster_name(name: str) -> str:
+    """A valid cluster name, as kind wants it (pkg/cluster/internal/create, validNameRE). Raises UsageError."""
+    if not re.fullmatch(r"[a-z0-9.-]{1,50}", name):
+        raise UsageError(
+            f"{name!r} is no cluster name: lower-case letters, digits, dots and dashes, at most 50 of them",
+            fix="choose another name",
+        )
+    return name
+
+
+def load(root: Path) -> Settings:
+    """The settings of the project at `root`; defaults when it has no invoke.yaml. Raises UsageError."""
+    path = root / "invoke.yaml"
+    if not path.is_file():
+        return Settings()
+    import yaml
+
+    try:
+        with path.open("rb") as stream:  # a stream has a name, which the error tells beside the line
+            document = yaml.safe_load(stream)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not valid YAML", evidence=str(error), fix=f"correct {path}") from None
+    if document is None:
+        return Settings()
+    if not isinstance(document, dict):
+        raise UsageError(f"{path}: expected sections, got {_shown(document)}", fix=f"correct {path}")
+    return parse(document.get("threezone"), path)
+
+
+def parse(section: Any, path: Path) -> Settings:
+    """Settings from plain data; None means none. `path` is the file that an error names. Raises UsageError."""
+    try:
+        return msgspec.convert({} if section is None else section, Settings, strict=True)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path}: {_sentence(str(error), section)}", fix=f"correct {path}") from None
+
+
+def _sentence(problem: str, section: Any) -> str:
+    """What msgspec found, in the words of the file: the key, what was expected there, and what stands there."""
+    found = re.search(r"`\$\.?([^`]*)`$", problem)
+    listed = found is not None and "[" in found.group(1)
+    place = [part.partition("[")[0] for part in found.group(1).split(".")] if found and found.group(1) else []
+    wanted: Any = msgspec.inspect.type_info(Settings)
+    value = section
+    for part in place:
+        wanted = next(field.type for field in wanted.fields if field.name == part)
+        value = value[part]
+    if listed:
+        value = next((each for each in value if not isinstance(each, str)), value)
+    unknown = re.match(r"Object contains unknown field `([^`]+)`", problem)
+    if unknown:
+        known = [field.name for field in wanted.fields]
+        near = difflib.get_close_matches(unknown.group(1), known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"unknown key {'.'.join(['threezone', *place, unknown.group(1)])}; {hint}"
+    return f"{'.'.join(['threezone', *place])}: expected {_expected(wanted)}, got {_shown(value)}"
+
+
+def _expected(wanted: Any) -> str:
+    match wanted:
+        case msgspec.inspect.StructType():
+            return f"a section with the keys {', '.join(field.name for field in wanted.fields)}"
+        case msgspec.inspect.LiteralType():
+            return f"one of {', '.join(str(value) for value in wanted.values)}"
+        case msgspec.inspect.IntType():
+            return f"a whole number from {wanted.ge}" + (f" to {wanted.le}" if wanted.le is not None else "")
+        case msgspec.inspect.DictType():
+            expected = "a mapping"
+        case msgspec.inspect.VarTupleType():
+            hosts = getattr(wanted.item_type, "pattern", None)
+            expected = "a list of host names, such as [docker.io]" if hosts else "a list of texts"
+        case _:
+            pattern = getattr(wanted, "pattern", None) or ""
+            expected = f"text like {pattern}" if pattern else "text"
+            if "." in pattern:
+                expected = 'a version in quotes, such as "1.35" or "1.35.0"'
+    return expected
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else json.dumps(value, default=str, ensure_ascii=False)[:60]

@@ -1,0 +1,267 @@
+"""The Git server's repositories kept on this machine while their cluster is made anew, and put back into the new one.
+
+A rescue is a directory of bare repositories with a list of their refs. It is complete once it has its final name, and
+it is removed only when the new Git server has every ref of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from threezone.cluster.context import Session
+from threezone.core import paths, process
+from threezone.core.errors import DeliveryError
+from threezone.core.events import note, step
+from threezone.delivery import git_server, repository
+from threezone.delivery.repository import Forward
+
+LIST = "rescue.json"
+TAKING = ".taking"
+TRIES = 5  # how often is fetched again because somebody pushed meanwhile
+GIT_SECONDS = 600.0
+THERE = "refs/threezone-there/"  # what the new Git server has, beside what was rescued
+BESIDE = "rescued"  # the part of a name under which a ref is put whose own name has other commits by now
+# The user's settings and the repository that a hook stands in have no say here; what is fetched comes from loopback.
+ALONE: dict[str, str | None] = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "NO_PROXY": "127.0.0.1",
+    "no_proxy": "127.0.0.1",
+    **dict.fromkeys(("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")),
+}
+
+
+@dataclass(frozen=True)
+class Rescue:
+    """A complete rescue: where it is, and every repository's refs."""
+
+    path: Path
+    repositories: Mapping[str, Mapping[str, str]]
+
+
+def place(key: str) -> Path:
+    """Where a lab's rescues are kept: beside its other state, which `down` removes."""
+    return paths.state_dir() / "rescued" / key
+
+
+def pending(key: str) -> tuple[Rescue, ...]:
+    """The rescues of a lab that have not been put back, oldest first."""
+    found = []
+    for path in sorted(place(key).glob("[0-9]*")):
+        try:
+            found.append(Rescue(path, json.loads((path / LIST).read_text())["repositories"]))
+        except FileNotFoundError:  # put back already; only its remains are left
+            shutil.rmtree(path, ignore_errors=True)
+    return tuple(found)
+
+
+def names(key: str) -> tuple[str, ...]:
+    """The repositories that are to be put back."""
+    return tuple(dict.fromkeys(name for each in pending(key) for name in each.repositories))
+
+
+def sentence(key: str) -> str:
+    """What is kept and where; "" when there is nothing."""
+    if not (kept := pending(key)):
+        return ""
+    where = ", ".join(str(each.path) for each in kept)
+    return f"what the Git server held ({', '.join(names(key))}) is kept in {where}; ./run invoke up puts it back"
+
+
+def served(session: Session) -> tuple[str, ...]:
+    """The repositories that the cluster's Git server serves; none where there is none of ours."""
+    if not git_server.is_here(session.api):
+        return ()
+    return git_server.served(session.api.get(f"{git_server.DEPLOYMENTS}/{git_server.NAME}"))
+
+
+def fetch(session: Session, repositories: Sequence[str], into: Path) -> dict[str, dict[str, str]]:
+    """Fetch everything of these repositories into bare ones, `into/NAME.git`; returns their refs with their commits.
+
+    Raises DeliveryError when the Git server does not answer.
+    """
+    with _forwarded(session) as forward:
+        return {name: _fetch(_url(forward.address, name), into / f"{name}.git") for name in repositories}
+
+
+def _forwarded(session: Session) -> AbstractContextManager[Forward]:
+    where = (git_server.NAMESPACE, f"service/{git_server.NAME}", 80)
+    return repository.forwarded(session.tools["kubectl"], session.lab.context, *where)
+
+
+def _url(address: str, name: str) -> str:
+    return f"http://{address}/{name}.git"
+
+
+def _fetch(url: str, bare: Path) -> dict[str, str]:
+    """Fetch until what came is what is there: somebody may push meanwhile."""
+    git("init", "--quiet", "--bare", "--template=", bare)
+    for _ in range(TRIES):
+        git("-C", bare, "fetch", "--quiet", "--prune", "--update-shallow", url, "+refs/*:refs/*")
+        if (held := refs(bare)) == listed(git("ls-remote", "--refs", url)):
+            return held
+    raise DeliveryError(
+        f"the repository {bare.stem} changed with every look", fix="let no one push to it meanwhile, and try again"
+    )
+
+
+def git(*arguments: str | Path) -> str:
+    """What git prints, undisturbed by the user's settings. Raises DeliveryError with its words."""
+    done = process.run(
+        ["git", "-c", "gc.auto=0", "-c", "maintenance.auto=false", *arguments],
+        env=ALONE,
+        timeout=GIT_SECONDS,
+        check=False,
+    )
+    if done.exit_code != 0:
+        raise DeliveryError(
+            "git could not work with what the Git server holds",
+            evidence=process.redact(f"{process.paste(['git', *arguments])}\n{done.stderr.strip()}"),
+            fix="./run invoke status",
+        )
+    return done.stdout
+
+
+def refs(bare: Path) -> dict[str, str]:
+    """A bare repository's refs with what they name."""
+    return listed(git("-C", bare, "for-each-ref", "--format=%(objectname)\t%(refname)"))
+
+
+def listed(text: str) -> dict[str, str]:
+    """The refs in git's lines `SHA<tab>NAME`. Pure."""
+    return {name: sha for sha, _, name in (line.partition("\t") for line in text.splitlines())}
+
+
+def take(session: Session) -> Rescue | None:
+    """Keep what the Git server holds, for good until it is put back; None where it holds nothing.
+
+    Nobody else may read it. What an interrupted run left half-made is made anew.
+    """
+    repositories = served(session)
+    if not repositories:
+        return None
+    with step("keep what the Git server holds") as running:
+        kept = place(session.lab.key)
+        kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+        making = kept / TAKING
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(mode=0o700)
+        found = fetch(session, repositories, making)
+        git_server.keep(making / LIST, json.dumps({"cluster": session.lab.name, "repositories": found}))
+        _settle_on_disk(making)
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        final = next(path for n in range(1000) if not (path := kept / f"{stamp}-{n:03}").exists())
+        making.rename(final)
+        running.result = f"{', '.join(repositories)} in {final}"
+    return Rescue(final, found)
+
+
+def _settle_on_disk(directory: Path) -> None:
+    """Have everything on the disk before the cluster goes, for a machine may lose its power; and for no other eyes."""
+    for path in (*directory.rglob("*"), directory):
+        path.chmod(path.stat().st_mode & 0o700)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def put_back(session: Session) -> None:
+    """Put every rescue into the Git server, and remove it when all of it is there. Nothing there is overwritten."""
+    for rescued in pending(session.lab.key):
+        with step("put back what the Git server held") as running, _forwarded(session) as forward:
+            secret = git_server.password(session.api, session.lab.key)
+            beside: list[str] = []
+            for name, wanted in rescued.repositories.items():
+                bare = rescued.path / f"{name}.git"
+                aside = _of_another_project(session, name, bare, wanted)
+                beside += _put(_url(forward.address, name), bare, wanted, secret, aside)
+            running.result = ", ".join(rescued.repositories)
+            for line in beside:
+                note(line)
+        (rescued.path / LIST).unlink()
+        shutil.rmtree(rescued.path, ignore_errors=True)
+
+
+def _of_another_project(session: Session, name: str, bare: Path, wanted: Mapping[str, str]) -> tuple[str, ...]:
+    """The branch that Flux follows, where its history has nothing in common with the checkout's.
+
+    A rescue may have waited for long, and the lab of this name be another project's by now: its commits come beside.
+    """
+    gitops = session.lab.settings.gitops
+    branch = f"refs/heads/{gitops.branch}"
+    if name != gitops.repository or branch not in wanted or not lend(bare, session.lab.root):
+        return ()
+    head = process.run(["git", "-C", session.lab.root, "rev-parse", "HEAD"], timeout=60, check=False).stdout.strip()
+    argv: list[str | Path] = ["git", "-C", bare, "merge-base", head or "HEAD", wanted[branch]]
+    return (branch,) if process.run(argv, env=ALONE, timeout=60, check=False).exit_code == 1 else ()
+
+
+def lend(bare: Path, checkout: Path) -> bool:
+    """Let a bare repository see the user's commits, without a copy of them; False where there is no checkout."""
+    objects = process.run(["git", "-C", checkout, "rev-parse", "--git-path", "objects"], timeout=60, check=False)
+    if objects.exit_code != 0:
+        return False
+    alternates = bare / "objects" / "info" / "alternates"
+    alternates.parent.mkdir(parents=True, exist_ok=True)
+    alternates.write_text(f"{(checkout / objects.stdout.strip()).resolve()}\n")
+    return True
+
+
+def _put(url: str, bare: Path, wanted: Mapping[str, str], secret: str, aside: Collection[str]) -> list[str]:
+    """One repository; returns a line for each ref that had to go beside its own name."""
+    git("-C", bare, "fetch", "--quiet", "--prune", "--update-shallow", url, f"+refs/*:{THERE}*")
+    there = {f"refs/{ref.removeprefix(THERE)}": sha for ref, sha in refs(bare).items() if ref.startswith(THERE)}
+
+    def follows(newer: str, older: str) -> bool:
+        argv: list[str | Path] = ["git", "-C", bare, "merge-base", "--is-ancestor", older, newer]
+        return process.run(argv, env=ALONE, timeout=60, check=False).exit_code == 0
+
+    pushes = refspecs(wanted, there, follows, aside)
+    if pushes:
+        done = repository.send(
+            bare, url, [f"{sha}:{ref}" for ref, sha in pushes.items()], user=git_server.USER, password=secret, env=ALONE
+        )
+        if done.exit_code != 0:
+            raise DeliveryError(
+                f"what was rescued of {bare.stem} could not be put back; it stays in {bare}",
+                evidence=process.redact(done.stdout + done.stderr).strip(),
+                fix="./run invoke up tries again",
+            )
+    return [f"{bare.stem}: {ref} is as it was before, beside what is there now" for ref in pushes if ref not in wanted]
+
+
+def refspecs(
+    wanted: Mapping[str, str],
+    there: Mapping[str, str],
+    follows: Callable[[str, str], bool],
+    beside: Collection[str] = (),
+) -> dict[str, str]:
+    """What to push: a ref by its own name, or beside it where that has other commits by now; by the name to push to.
+
+    `follows(newer, older)` says whether a commit has another in its history; refs in `beside` never go by their own
+    name. Pure.
+    """
+    pushes = {}
+    for ref, sha in wanted.items():
+        now = there.get(ref)
+        if now == sha or (now and follows(now, sha)):
+            continue
+        if ref not in beside and (now is None or (ref.startswith("refs/heads/") and follows(sha, now))):
+            pushes[ref] = sha
+            continue
+        kind, _, name = ref.removeprefix("refs/").partition("/")
+        asides = (f"refs/{kind}/{BESIDE}{number or ''}/{name}" for number in range(1000))
+        aside = next(each for each in asides if there.get(each, sha) == sha)
+        if aside not in there:
+            pushes[aside] = sha
+    return pushes

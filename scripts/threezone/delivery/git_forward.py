@@ -1,0 +1,108 @@
+"""The Git server on a loopback port of ours, from every zone: through the API server, by a daemon that lasts."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import re
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from threezone.core import daemon
+from threezone.core.errors import CommandFailed, DeliveryError, ToolError, UsageError
+from threezone.delivery import git_server, port_forward
+from threezone.zones.tunnel import free_port, is_free
+
+PORT = 8418  # Git's own 9418 is for its own protocol
+SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A forward that runs."""
+
+    context: str
+    port: int
+    pid: int
+
+    def url(self, repository: str) -> str:
+        """A repository's address on this machine; the name in it is not secret."""
+        return f"http://{git_server.USER}@127.0.0.1:{self.port}/{repository}.git"
+
+    def helper(self, password: Path) -> str:
+        """The command that tells git where the password for pushing is: in our file, and nowhere else."""
+        answer = f'!f() {{ test "$1" != get || echo "password=$(cat {shlex.quote(str(password))})"; }}; f'
+        return f"git config --global credential.http://{git_server.USER}@127.0.0.1:{self.port}.helper {shlex.quote(answer)}"
+
+
+def slug(context: str) -> str:
+    """A context's name as a part of file names: the same, or with a digest where that loses something. Pure."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "-", context).lstrip("._-")
+    return plain if plain == context else f"{plain[-60:]}-{hashlib.sha256(context.encode()).hexdigest()[:8]}"
+
+
+def open_forward(kubectl: Path, context: str, *, port: int = 0) -> Opened:
+    """Carry 127.0.0.1:`port` to the Git server of `context`; 0 means the usual port, or a free one when it is taken.
+
+    One that runs is returned. The Git server has answered through it when this returns. Raises UsageError for a port
+    that is taken, DeliveryError when the Git server does not answer.
+    """
+    if (there := find(context)) is not None:
+        if port in (0, there.port) and _answers(there.port):
+            return there
+        close(context)
+    if port and not is_free(port):
+        raise UsageError(f"port {port} is taken on 127.0.0.1", fix="name another one, or none: --port")
+    chosen = port or (PORT if is_free(PORT) else free_port())
+    argv: list[str | Path] = [sys.executable, "-I", port_forward.__file__, str(chosen), kubectl, "--context", context]
+    argv += [
+        "--namespace",
+        git_server.NAMESPACE,
+        "port-forward",
+        "--address",
+        "127.0.0.1",
+        f"service/{git_server.NAME}",
+        ":80",
+    ]
+    try:
+        made = daemon.start(
+            _name(context),
+            argv,
+            ready=lambda: _answers(chosen),
+            timeout=SECONDS,
+            env=daemon.for_kubectl(),
+            facts={"context": context, "port": str(chosen)},
+        )
+    except (CommandFailed, ToolError) as error:
+        raise DeliveryError(
+            f"no way to the Git server of {context}", evidence=error.evidence, fix="./run invoke gitops.serve"
+        ) from None
+    return Opened(context, chosen, made.pid)
+
+
+def find(context: str) -> Opened | None:
+    """The forward of a context, if it runs here."""
+    found = daemon.find(_name(context))
+    return Opened(context, int(found.facts["port"]), found.pid) if found else None
+
+
+def close(context: str) -> bool:
+    """End the forward of a context; False when there is none."""
+    return daemon.stop(_name(context))
+
+
+def _name(context: str) -> str:
+    return f"git-{slug(context)}"
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=port_forward.ANSWER)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,140 @@
+"""A source that is not the lab's Git server: any HTTPS or SSH URL, with credentials in a Secret of the cluster.
+
+The user's own git pushes there with the user's own credentials; what Flux reads with comes from a file or the
+environment, and goes nowhere but into the Secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from threezone.clients.kubernetes.api import Json
+from threezone.core import process
+from threezone.core.errors import DeliveryError, UsageError
+from threezone.core.events import step
+from threezone.delivery.repository import Commit, Rejected
+
+USERNAME, PASSWORD = "THREEZONE_GIT_USERNAME", "THREEZONE_GIT_PASSWORD"
+SSH_PORT = 22
+
+
+def check(url: str) -> str:
+    """The URL as it is, when both Flux and git can use it. Raises UsageError; a password in it is not repeated."""
+    parts = urlsplit(url)
+    if parts.password is not None:
+        raise UsageError(
+            "threezone.gitops.url holds a password: everybody who reads the file or the cluster's objects has it",
+            fix=f"change that password, take it out of the URL, and export {USERNAME} and {PASSWORD}",
+        )
+    if parts.scheme not in ("https", "ssh") or not parts.hostname or not parts.path.strip("/"):
+        raise UsageError(
+            f"threezone.gitops.url: {url!r} is no https:// or ssh:// URL of a repository",
+            fix="spell git@host:path as ssh://git@host/path",
+        )
+    return url
+
+
+def credentials(url: str, file: Path | None, known_hosts: Path, env: Mapping[str, str]) -> dict[str, str] | None:
+    """What Flux needs to read `url`, by the Secret's keys (Flux's GitRepository API, `secretRef`); None without any.
+
+    HTTPS: username and password from the environment, else from `file` with lines as git's own credential helpers
+    have them (`username=…`, `password=…`). SSH: `file` is the private key, and the host's keys are those that
+    `known_hosts` has: host keys are always checked. Raises UsageError.
+    """
+    if urlsplit(url).scheme == "ssh":
+        return _ssh(url, file, known_hosts)
+    if env.get(PASSWORD):
+        found = {"username": env.get(USERNAME, ""), "password": env[PASSWORD]}
+    elif file is not None:
+        lines = (line.partition("=") for line in _read(file).splitlines())
+        found = {key: value for key, _, value in lines if key in ("username", "password")}
+    else:
+        return None
+    process.keep_secret(found.get("password", ""))
+    if not (found.get("username") and found.get("password")):
+        raise UsageError(
+            f"the credentials for {urlsplit(url).hostname} lack a user name or a password",
+            fix=f"export {USERNAME} and {PASSWORD} (with a token any name will do), or write username=… and "
+            "password=… into the file that threezone.gitops.credentials names",
+        )
+    return found
+
+
+def _ssh(url: str, file: Path | None, known_hosts: Path) -> dict[str, str]:
+    if file is None:
+        raise UsageError(
+            "Flux needs a private key to read an ssh:// URL", fix="name its file: threezone.gitops.credentials"
+        )
+    text = _read(file)
+    process.keep_secret(text)
+    public = process.run(["ssh-keygen", "-y", "-P", "", "-f", file], timeout=30, check=False)
+    if public.exit_code != 0:
+        raise UsageError(
+            f"{file} is no private key without a passphrase",
+            evidence=public.stderr.strip(),
+            fix="ssh-keygen -t ed25519 -N '' -f FILE, and give its public half to the Git host as a deploy key",
+        )
+    parts = urlsplit(url)
+    port = parts.port or SSH_PORT
+    name = f"[{parts.hostname}]:{port}" if port != SSH_PORT else str(parts.hostname)
+    seen = process.run(["ssh-keygen", "-F", name, "-f", known_hosts], timeout=30, check=False)
+    keys = [line for line in seen.stdout.splitlines() if line and not line.startswith("#")]
+    if not keys:
+        raise UsageError(
+            f"{known_hosts} has no key of {name}: Flux would not know whom it talks to",
+            fix=f"ssh-keyscan -p {port} {parts.hostname} >> {known_hosts}, after comparing its fingerprint",
+        )
+    return {"identity": text, "identity.pub": public.stdout, "known_hosts": "\n".join(keys) + "\n"}
+
+
+def _read(file: Path) -> str:
+    try:
+        if file.stat().st_mode & 0o077:
+            raise UsageError(f"{file} can be read by others", fix=f"chmod 600 {file}")
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}", fix="threezone.gitops.credentials") from None
+
+
+def secret(name: str, namespace: str, data: Mapping[str, str]) -> Json:
+    """The Secret's object. Pure."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {"app.kubernetes.io/part-of": "threezone"},
+        },
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
+    }
+
+
+def push(root: Path, commit: Commit, url: str, branch: str, *, force: bool = False) -> None:
+    """Push with the user's own git and credentials, unless the branch has the commit already. Raises DeliveryError."""
+    # Nobody can be asked: a credential helper, an agent or a key without a passphrase has to answer.
+    env = {"GIT_TERMINAL_PROMPT": "0"}
+    ref = f"refs/heads/{branch}"
+    with step(f"push {commit.sha[:7]} to {url}") as running:
+        seen = process.run(["git", "-C", root, "ls-remote", url, ref], env=env, timeout=60, check=False)
+        if seen.exit_code == 0 and seen.stdout.split("\t")[0] == commit.sha:
+            running.result = "already there"
+            return
+        options = ["--porcelain", *(["--force"] if force else [])]
+        done = process.run(
+            ["git", "-C", root, "push", *options, url, f"{commit.sha}:{ref}"], env=env, timeout=300, check=False
+        )
+        if done.exit_code == 0:
+            return
+        words = process.redact(done.stdout + done.stderr).strip()
+        if re.search(r"\[rejected\]|\[remote rejected\]", words):
+            raise Rejected(
+                f"{url} does not take {commit.sha[:7]} on {branch}",
+                evidence=words,
+                fix=f"git pull --rebase {url} {branch}",
+            )
+        raise DeliveryError(f"the push to {url} failed", evidence=words, fix=f"git push {url} {branch}")

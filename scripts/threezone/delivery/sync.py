@@ -1,0 +1,220 @@
+"""Flux's source and Kustomization of a delivery: declared, observed, asked to look now, taken away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from threezone.clients.kubernetes.api import Api, Json
+from threezone.clients.kubernetes.watch import World, condition, key_of, wait_for
+from threezone.core.errors import DeliveryError, UsageError
+from threezone.flux.components import NAMESPACE
+
+SOURCE = "/apis/source.toolkit.fluxcd.io/v1/namespaces/{namespace}/{plural}"
+KUSTOMIZATION = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{namespace}/kustomizations"
+SOURCES = SOURCE.format(namespace=NAMESPACE, plural="gitrepositories")
+KUSTOMIZATIONS = KUSTOMIZATION.format(namespace=NAMESPACE)
+REQUESTED = "reconcile.fluxcd.io/requestedAt"  # fluxcd/pkg, apis/meta: ReconcileRequestAnnotation
+
+
+@dataclass(frozen=True)
+class Target:
+    """A Kustomization of Flux and the source that it applies; by default both have one name and stand in one place."""
+
+    name: str
+    namespace: str = NAMESPACE
+    source: str = ""
+    source_namespace: str = ""
+    source_kind: str = "GitRepository"
+
+    @property
+    def kustomizations(self) -> str:
+        """The collection that holds the Kustomization."""
+        return KUSTOMIZATION.format(namespace=self.namespace)
+
+    @property
+    def sources(self) -> str:
+        """The collection that holds the source."""
+        plural = {"GitRepository": "gitrepositories", "OCIRepository": "ocirepositories", "Bucket": "buckets"}
+        return SOURCE.format(namespace=self.source_namespace or self.namespace, plural=plural[self.source_kind])
+
+    @property
+    def paths(self) -> tuple[str, str]:
+        """The API paths of the two objects: the source's, the Kustomization's."""
+        return f"{self.sources}/{self.source or self.name}", f"{self.kustomizations}/{self.name}"
+
+    def find(self, world: World) -> tuple[Json | None, Json | None]:
+        """The source and the Kustomization in what is seen."""
+        source = f"{self.source_namespace or self.namespace}/{self.source or self.name}"
+        return world.get(self.sources, {}).get(source), world.get(self.kustomizations, {}).get(
+            f"{self.namespace}/{self.name}"
+        )
+
+
+def target(api: Api, name: str, namespace: str = NAMESPACE) -> Target:
+    """The Kustomization of that name with the source that it names. Raises DeliveryError when it is not there."""
+    found = api.get(f"{KUSTOMIZATION.format(namespace=namespace)}/{name}")
+    if found is None:
+        raise DeliveryError(
+            f"there is no Kustomization {name} in the namespace {namespace}",
+            fix="kubectl get kustomizations --all-namespaces",
+        )
+    of = found["spec"]["sourceRef"]
+    if of["kind"] not in ("GitRepository", "OCIRepository", "Bucket"):
+        raise UsageError(f"the Kustomization {name} applies a {of['kind']}, whose revisions cannot be waited for here")
+    return Target(name, namespace, of["name"], of.get("namespace", ""), of["kind"])
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What Flux says of the lab's source and of what it applied. Revisions are spelled `branch@sha1:commit`.
+
+    `checking` is the revision that it has applied and whose health it has not seen yet, or looks at once more; "" when
+    there is none.
+    """
+
+    url: str
+    fetched: str
+    applied: str
+    ready: bool
+    message: str
+    checking: str = ""
+
+
+def declare(
+    api: Api,
+    *,
+    name: str,
+    url: str,
+    branch: str,
+    path: str,
+    namespace: str = NAMESPACE,
+    interval: str = "1m0s",
+    wait: bool = True,
+    secret: str = "",
+) -> None:
+    """Tell Flux what to reconcile (server-side apply; nothing changes when it is declared already).
+
+    With `wait` Flux calls a revision ready when all its objects are healthy, else when they are applied. `secret` is
+    the name of the Secret that it reads the source with.
+    """  # fmt: skip
+    source, kustomization = Target(name, namespace).paths
+    api.apply(
+        source,
+        {
+            "apiVersion": "source.toolkit.fluxcd.io/v1",
+            "kind": "GitRepository",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"url": url, "ref": {"branch": branch}, "interval": interval, "timeout": "60s"}
+            | ({"secretRef": {"name": secret}} if secret else {}),
+        },
+    )
+    api.apply(
+        kustomization,
+        {
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+            "kind": "Kustomization",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "sourceRef": {"kind": "GitRepository", "name": name},
+                "path": f"./{path}",
+                "prune": True,
+                "wait": wait,
+                "interval": "10m0s",
+                "retryInterval": "15s",
+                "timeout": "2m0s",
+            },
+        },
+    )
+
+
+def forget(api: Api, at: Target, seconds: float) -> None:
+    """Take back what `declare` told Flux: the Kustomization, with what it applied, and then its source."""
+    source, kustomization = at.paths
+    _delete(api, at.kustomizations, kustomization, seconds)
+    _delete(api, at.sources, source, seconds)
+
+
+def _delete(api: Api, collection: str, path: str, seconds: float) -> None:
+    """Delete an object and wait until its finalizers are done."""
+    found = api.get(path)
+    if found is None:
+        return
+    api.send("DELETE", path)
+    what = f"the end of {found['kind']} {key_of(found)}"
+    wait_for(
+        api,
+        [collection],
+        lambda world: [what] if key_of(found) in world[collection] else [],
+        seconds=seconds,
+        what=what,
+    )
+
+
+def observe(api: Api, at: Target) -> Delivery | None:
+    """The lab's delivery as Flux reports it, or None when it is not declared."""
+    source, applied = (api.get(path) for path in at.paths)
+    return read(source, applied) if source and applied else None
+
+
+def read(source: Json, kustomization: Json) -> Delivery:
+    """The delivery from Flux's two objects. Pure."""
+    unready = next((item for item in (source, kustomization) if not is_ready(item)), None)
+    attempted = str((kustomization.get("status") or {}).get("lastAttemptedRevision", ""))
+    held = unready is kustomization and (checking(kustomization, attempted) or _once_more(kustomization))
+    return Delivery(
+        url=str(source["spec"]["url"]),
+        fetched=holds(source),
+        applied=str((kustomization.get("status") or {}).get("lastAppliedRevision", "")),
+        ready=unready is None,
+        message=str(condition(unready or kustomization, "Ready").get("message", "")),
+        checking=attempted if held else "",
+    )
+
+
+def is_ready(item: Json) -> bool:
+    """Ready, and said of the present generation: a condition may be older than the spec."""
+    status = item.get("status") or {}
+    return condition(item, "Ready").get("status") == "True" and (
+        status.get("observedGeneration", -1) == item["metadata"].get("generation")
+    )
+
+
+def holds(source: Json) -> str:
+    """The revision whose files a source holds, "" while it has none."""
+    return str(((source.get("status") or {}).get("artifact") or {}).get("revision", ""))
+
+
+def request(api: Api, at: Target, *, source_only: bool = False) -> str:
+    """Ask Flux to fetch and apply now, by its own annotation. Returns the request's stamp, for `missing`.
+
+    A new revision is applied without being asked for: for that, asking for the source is enough.
+    """
+    stamp = datetime.now(UTC).isoformat()
+    for path in at.paths[:1] if source_only else at.paths:
+        api.merge(path, {"metadata": {"annotations": {REQUESTED: stamp}}})
+    return stamp
+
+
+def handled(item: Json) -> str:
+    """The stamp of the last request that Flux has answered for a source or Kustomization."""
+    return str((item.get("status") or {}).get("lastHandledReconcileAt", ""))
+
+
+def checking(kustomization: Json, attempted: str) -> bool:
+    """Whether Flux has applied this revision and looks at the health of its objects. Pure."""
+    generation = kustomization["metadata"].get("generation")
+    said = [condition(kustomization, kind) for kind in ("Healthy", "Reconciling")]
+    now = [each.get("message", "") for each in said if each.get("observedGeneration", generation) == generation]
+    return any(f"health checks for revision {attempted} " in words for words in now)
+
+
+def _once_more(kustomization: Json) -> bool:
+    """Whether Flux is at work on what it has applied already: it was asked to, or its interval is over."""
+    status = kustomization.get("status") or {}
+    return (
+        condition(kustomization, "Ready").get("status") == "Unknown"
+        and bool(status.get("lastAppliedRevision"))
+        and status.get("lastAttemptedRevision") == status["lastAppliedRevision"]
+        and status.get("observedGeneration") == kustomization["metadata"].get("generation")
+    )

@@ -1,0 +1,110 @@
+"""Commit means delivered: a branch is followed, and each new commit of it is pushed and applied."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from threezone.cluster.context import Session
+from threezone.core.errors import ClusterError, CommandFailed, DeliveryError, RouteError, ThreezoneError
+from threezone.core.events import muted
+from threezone.delivery import git_server, push, repository
+from threezone.delivery.branch import Tip
+from threezone.delivery.repository import FOREVER, Rejected
+from threezone.flux import components
+
+FIRST, LONGEST = 1.0, 15.0  # seconds between tries while the API server or the Git server is away
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What became of a commit. `again`: nothing is wrong with the commit, the way was closed."""
+
+    sha: str
+    pushed: float = 0.0
+    seconds: float = 0.0
+    failure: ThreezoneError | None = None
+    again: bool = False
+
+    @property
+    def line(self) -> str:
+        """The result for a person, in one line, or with the evidence of a failure below it."""
+        commit = self.sha[:7]
+        if self.failure is None:
+            return f"{commit} applied in {self.seconds:.1f} s (push {self.pushed:.1f} s)"
+        head = f"{commit} {'waits' if self.again else 'was not delivered'}: {self.failure.message}"
+        lines = [f"  | {line}" for line in self.failure.evidence.splitlines() if line.strip()]
+        return "\n".join([head, *lines, *([f"  fix: {self.failure.fix}"] if self.failure.fix else [])])
+
+
+def attempt(session: Session, sha: str, *, force: bool = False) -> Attempt:
+    """Push one commit and wait until it is applied. Never raises: the failure is part of the answer."""
+    began = time.monotonic()
+    pushed = 0.0
+    try:
+        with muted():
+            commit = repository.head(session.lab.root, session.lab.settings.gitops.path, sha)
+            components.require(components.observe(session.api))
+            push.push(session, commit, force=force)
+            pushed = time.monotonic() - began
+            push.reconcile(session, commit)
+    except ThreezoneError as failure:
+        session.__dict__.pop("api", None)  # the entry may have been written anew meanwhile
+        return Attempt(sha, pushed, time.monotonic() - began, failure, _passing(failure, pushed=bool(pushed)))
+    return Attempt(sha, pushed, time.monotonic() - began)
+
+
+def _passing(failure: ThreezoneError, *, pushed: bool) -> bool:
+    """Whether the same commit may be delivered later by itself. Pure."""
+    if isinstance(failure, (ClusterError, RouteError)):
+        return True
+    # What Flux says of a commit that it has is about that commit; what hinders a push is not, unless git refuses it.
+    return not pushed and not isinstance(failure, Rejected) and isinstance(failure, (CommandFailed, DeliveryError))
+
+
+def watch(session: Session, branch: str, told: Callable[[str], None], *, force: bool = False) -> NoReturn:
+    """Deliver the newest commit of `branch`, now and after every new one, until Ctrl-C. `told` gets a line for each.
+
+    A commit that failed is left for the next one; while the API server or the Git server is away, it is tried again.
+    """
+    tip = Tip(session.lab.root, branch)
+    done = ""
+    while True:
+        done = _deliver(session, tip, tip.other(done, FOREVER), told, force=force)
+
+
+def once(session: Session, branch: str, *, force: bool = False) -> Attempt | None:
+    """Deliver the newest commit of `branch`, when nobody else is at it. None: another run waits to do just that.
+
+    Of many commits in a row, one is being delivered and one run waits; it delivers what is newest when its turn comes.
+    """
+    from filelock import FileLock, Timeout
+
+    directory = git_server.password_file(session.lab.key).parent
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    waiting = FileLock(directory / "watch-next.lock", mode=0o600)
+    try:
+        waiting.acquire(timeout=0)
+    except Timeout:
+        return None
+    with FileLock(directory / "watch-now.lock", mode=0o600):
+        waiting.release()
+        return attempt(session, Tip(session.lab.root, branch).sha, force=force)
+
+
+def _deliver(session: Session, tip: Tip, sha: str, told: Callable[[str], None], *, force: bool) -> str:
+    """Try until it is delivered or cannot be, or there is a newer commit. Returns the commit that is done with."""
+    pause, said = FIRST, ""
+    while True:
+        made = attempt(session, sha, force=force)
+        if made.line != said or not made.again:
+            told(made.line)
+            said = made.line
+        if not made.again:
+            return sha
+        if (newer := tip.other(sha, pause)) != sha:
+            sha, pause = newer, FIRST
+        else:
+            pause = min(2 * pause, LONGEST)

@@ -1,0 +1,74 @@
+"""The sample workload: put into a cluster by hand, without Flux and Git, asked for its text, and kept open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from threezone.clients.kubernetes import pods
+from threezone.clients.kubernetes.watch import World, condition, wait_for
+from threezone.cluster import node_images
+from threezone.cluster.context import Session
+from threezone.core import process
+from threezone.core.errors import CommandFailed, UsageError
+from threezone.core.events import step
+from threezone.delivery import repository
+from threezone.images import build
+from threezone.lab.observe import app_answer
+
+PATH = "local/gitops/apps/hello"
+
+
+def deploy(session: Session, path: Path) -> None:
+    """Load the sample app's image, apply the kustomization at `path`, and wait until its Deployments are available.
+
+    Raises UsageError with kubectl's words when it cannot be applied. Flux takes the objects over when it delivers them.
+    """
+    if not session.lab.foreign:
+        (hello,) = build.ensure("hello", session.channel)
+        node_images.load_missing(session, (node_images.lasting(hello),))
+    kubectl: list[str | Path] = [session.tools["kubectl"], "--context", session.lab.context]
+    with step(f"apply {path}") as running:
+        try:
+            argv = [*kubectl, "apply", "--server-side", "--force-conflicts", "--kustomize", path]
+            done = process.run(argv, timeout=60)
+        except CommandFailed as error:
+            raise UsageError(f"{path} could not be applied", evidence=error.tail, fix="correct it") from None
+        running.result = f"{len(done.stdout.splitlines())} objects"
+    app = session.lab.settings.app
+    deployments = f"/apis/apps/v1/namespaces/{app.namespace}/deployments"
+    running_pods = f"/api/v1/namespaces/{app.namespace}/pods"
+
+    def missing(world: World) -> list[str]:
+        broken = pods.missing(world[running_pods].values())
+        late = [key for key, item in world[deployments].items() if condition(item, "Available").get("status") != "True"]
+        return [f"deployment {key}" for key in late] + broken
+
+    with step("wait until it is available"):
+        wait_for(
+            session.api,
+            [deployments, running_pods],
+            missing,
+            seconds=session.lab.settings.gitops.timeout,
+            what=app.service,
+        )
+
+
+def answer(session: Session) -> str:
+    """What the sample app answers over HTTP now."""
+    return app_answer(session.api, session.lab.settings.app)
+
+
+def open_app(session: Session, port: int, opened: Callable[[str], None]) -> NoReturn:
+    """Keep the app open on a loopback port; `opened` is told each address. Ends by Ctrl-C, or when it cannot be opened.
+
+    A forward ends with its pod, and a new text brings a new pod: it is opened again, on the same port.
+    """
+    app = session.lab.settings.app
+    where = (session.tools["kubectl"], session.lab.context, app.namespace, f"service/{app.service}", app.port)
+    while True:
+        with repository.forwarded(*where, local=port) as forward:
+            opened(forward.address)
+            port = int(forward.address.rpartition(":")[2])
+            forward.wait()

@@ -1,0 +1,62 @@
+"""Flux in the session's cluster: what that takes, and its objects applied."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+from threezone.clients.kubernetes.api import Json
+from threezone.clients.kubernetes.watch import namespace_usable
+from threezone.cluster import node_images
+from threezone.cluster.context import GENTLE_SECONDS, Session
+from threezone.core.errors import Declined
+from threezone.core.events import step
+from threezone.core.plan import Action
+from threezone.flux import components as flux
+from threezone.flux import installation, manifests
+from threezone.images import build
+
+
+@functools.cache
+def objects(program: Path, components: tuple[str, ...], *, ours: bool = True) -> list[Json]:
+    """The objects that the CLI carries for these components; `ours` with what we make quicker."""
+    manifest = manifests.export(program, components, flux.NAMESPACE)
+    return manifests.parse(manifests.impatient(manifest) if ours else manifest)
+
+
+def plan(session: Session, asked: Sequence[str] = ()) -> tuple[installation.Plan, list[Json]]:
+    """What installs the asked components (none: those that run, or the channel's), and the objects that it applies."""
+    seen = installation.observe(session.api)
+    components = installation.choose(asked, session.channel, seen)
+    wanted = objects(session.tools["flux"], components)
+    # What we like better is no reason to take a Flux of others over.
+    compared = objects(session.tools["flux"], components, ours=False) if seen and not seen.ours else wanted
+    changes = manifests.changes(session.api, compared) if seen else ()
+    version = manifests.version(wanted)
+    return installation.plan(seen, flux.NAMESPACE, version, components, changes), wanted
+
+
+def install(session: Session) -> None:
+    """Apply the components that run, or the channel's, and wait for none. Raises Declined for a Flux of others."""
+    chosen, wanted = plan(session)
+    if asking := [action for action in chosen.actions if action.asks]:
+        raise Declined(f"left alone, for it needs a yes: {asking[0].sentence}", fix="./run invoke flux.install --yes")
+    apply(session, [action for action in chosen.actions if action.key == "flux.apply"], wanted)
+
+
+def apply(session: Session, actions: Sequence[Action], wanted: list[Json]) -> None:
+    """Carry a plan of `plan` out."""
+    components = manifests.components(wanted)
+    if actions and session.channel == "source":
+        node_images.load_missing(
+            session, build.ensure("flux", session.channel), "./run invoke flux.install --channel release"
+        )
+    for action in actions:
+        if action.key == "flux.apply":
+            with step("install Flux") as running:
+                namespace_usable(session.api, flux.NAMESPACE)  # after an uninstall it takes a while to go
+                manifests.apply(session.api, wanted)
+                running.result = f"{len(wanted)} objects"
+        else:
+            flux.wait_ready(session.api, components, GENTLE_SECONDS)

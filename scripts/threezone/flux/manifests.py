@@ -1,0 +1,152 @@
+"""Flux's manifests: taken from the CLI that carries them, compared with the cluster, applied object by object.
+
+Applied by server-side apply through the API, as `flux install` does it, but with a field manager of our own: by it our
+installation is told from somebody else's, and a dry run of the same request says what an apply would change.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from threezone.clients.kubernetes.api import Api, Json, Refused
+from threezone.core import process
+from threezone.core.errors import DeliveryError
+
+MANAGER = "threezone-flux"  # our field manager on everything of Flux that we install
+APPLY = "application/apply-patch+yaml"
+GATE, GATE_SINCE = "CancelHealthCheckOnNewRevision", (2, 7)
+# Where the kinds in Flux's manifests live. Flux brings no others (manifests/ of flux2).
+PLACES = {
+    "Namespace": "/api/v1/namespaces",
+    "ResourceQuota": "/api/v1/namespaces/{namespace}/resourcequotas",
+    "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
+    "Service": "/api/v1/namespaces/{namespace}/services",
+    "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
+    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+}
+# What the API server writes into metadata by itself: no difference that we made.
+SERVERS_OWN = {"managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One object that an apply would create or change, such as `Deployment source-controller`."""
+
+    verb: Literal["create", "change"]
+    what: str
+
+
+def export(flux: Path, components: Sequence[str], namespace: str) -> str:
+    """The manifests that `flux install` would apply, from the set inside the CLI. Asks no cluster and no network."""
+    argv: list[str | Path] = [flux, "install", "--export", f"--components={','.join(components)}"]
+    return process.run([*argv, f"--namespace={namespace}"], timeout=60).stdout
+
+
+def impatient(manifest: str) -> str:
+    """The manifest with what waits needlessly by default made quick. Pure.
+
+    kustomize-controller leaves a failing revision as soon as there is a newer one: else it watches the health of the
+    old one until spec.timeout, and the commit that heals it waits so long (kustomize-controller, internal/features:
+    opt-in from v1.7, which is Flux 2.7). And each controller is asked every second whether it serves: else every ten
+    (Kubernetes' default for periodSeconds), and the first answer of one that is starting is no.
+    """
+    parts = re.split(r"^(---\n)", manifest, flags=re.MULTILINE)
+    return "".join(_impatient(part) for part in parts)
+
+
+_READINESS = re.compile(r"^( *)readinessProbe:\n((?:\1 .*\n)*)", re.MULTILINE)
+
+
+def _each_second(probe: re.Match[str]) -> str:
+    indent, rest = probe.groups()
+    return probe[0] if "periodSeconds:" in rest else f"{indent}readinessProbe:\n{indent}  periodSeconds: 1\n{rest}"
+
+
+def _impatient(part: str) -> str:
+    if re.search(r"^kind: Deployment$", part, re.MULTILINE):
+        part = _READINESS.sub(_each_second, part)
+    label = re.search(r"^\s+app\.kubernetes\.io/version: v(\d+)\.(\d+)\.", part, re.MULTILINE)
+    named = re.search(r"^kind: Deployment\nmetadata:\n(  .*\n)*?  name: kustomize-controller$", part, re.MULTILINE)
+    if not (named and label and (int(label[1]), int(label[2])) >= GATE_SINCE):
+        return part
+    return re.sub(
+        r"^( *)- --log-level=.*$", rf"\g<0>\n\1- --feature-gates={GATE}=true", part, count=1, flags=re.MULTILINE
+    )
+
+
+def parse(manifest: str) -> list[Json]:
+    """The objects of a manifest, in its order."""
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 8,000 lines: libyaml takes a tenth of the time
+    return [document for document in yaml.load_all(manifest, loader) if document]
+
+
+def version(objects: Sequence[Json]) -> str:
+    """Flux's version that the objects are labelled with, such as v2.7.3."""
+    return next((str(found) for each in objects if (found := _labels(each).get("app.kubernetes.io/version"))), "")
+
+
+def components(objects: Sequence[Json]) -> tuple[str, ...]:
+    """The names of the controllers in the objects."""
+    return tuple(each["metadata"]["name"] for each in objects if each["kind"] == "Deployment")
+
+
+def path(wanted: Json) -> str:
+    """The API path of an object. Raises DeliveryError for a kind that Flux's manifests are not known to hold."""
+    kind, meta = wanted["kind"], wanted["metadata"]
+    if kind not in PLACES:
+        raise DeliveryError(f"Flux's manifests hold a {kind}, which is not known here: {meta['name']}")
+    return f"{PLACES[kind].format(namespace=meta.get('namespace', ''))}/{meta['name']}"
+
+
+def changes(api: Api, objects: Sequence[Json]) -> tuple[Change, ...]:
+    """What an apply of `objects` would create or change now, by a dry run on the API server.
+
+    Raises DeliveryError with the server's words when it would refuse one.
+    """
+    found: list[Change] = []
+    for wanted in objects:
+        what = f"{wanted['kind']} {wanted['metadata']['name']}"
+        live = api.get(path(wanted))
+        # Without its namespace a dry run would be refused; what is going will be gone when we apply.
+        if live is None or "deletionTimestamp" in live["metadata"]:
+            found.append(Change("create", what))
+        elif bare(live) != bare(_apply(api, wanted, dry=True)):
+            found.append(Change("change", what))
+    return tuple(found)
+
+
+def apply(api: Api, objects: Sequence[Json]) -> None:
+    """Apply `objects` in their order; equal ones stay untouched. Raises DeliveryError with the server's words."""
+    for wanted in objects:
+        _apply(api, wanted)
+
+
+def _apply(api: Api, wanted: Json, *, dry: bool = False) -> Json:
+    query = {"dryRun": "All"} if dry else {}
+    try:
+        return api.send("PATCH", path(wanted), wanted, APPLY, fieldManager=MANAGER, force="true", **query)
+    except Refused as refused:
+        raise DeliveryError(
+            f"the API server refuses Flux's {wanted['kind']} {wanted['metadata']['name']}",
+            evidence=refused.message,
+            fix="kubectl auth can-i '*' '*' tells whether you may; flux migrate helps with old stored versions",
+        ) from None
+
+
+def bare(item: Json) -> Json:
+    """An object without what the API server itself keeps in its metadata. Pure."""
+    kept = {key: value for key, value in item["metadata"].items() if key not in SERVERS_OWN}
+    return {**item, "metadata": kept}
+
+
+def _labels(item: Json) -> Json:
+    return item["metadata"].get("labels") or {}

@@ -1,0 +1,99 @@
+"""up and down on an adopted cluster: what the lab brings there, and takes away again. The cluster is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from threezone.cluster.context import Session
+from threezone.core.errors import ClusterError
+from threezone.core.events import step
+from threezone.core.plan import Action
+from threezone.delivery import serve
+from threezone.extras.addons import proxy, token
+from threezone.flux import installation, uninstall
+from threezone.lab import plan as lab_plan
+from threezone.lab import steps
+from threezone.lab.external_cluster import adopt, record
+from threezone.lab.observe import Seen, observe
+from threezone.lab.up import Plan
+from threezone.zones.export import tokens
+
+# Steps of a lab's plan that make or mend a cluster, or wait for workloads that are not ours.
+NOT_OURS = ("connect", "ready", "settle")
+
+
+def plan_up(session: Session) -> Plan:
+    """Flux, the Git server and the commit, as far as they are missing; each needs a yes, for the cluster is not ours.
+
+    Raises ClusterError when its API server does not answer, UsageError without a commit.
+    """
+    seen = observe(session.lab)
+    if seen.head_trouble is not None:
+        raise seen.head_trouble
+    return Plan(needed(session, seen), seen)
+
+
+def needed(session: Session, seen: Seen) -> tuple[Action, ...]:
+    """The same, from what was seen. Pure."""
+    if seen.unreachable:
+        raise ClusterError(
+            f"the API server of {session.lab.context} does not answer",
+            evidence=seen.unreachable,
+            fix="./run invoke kubeconfig.connect",
+        )
+    where = f"(on {session.lab.context})"
+    return tuple(
+        replace(each, sentence=f"{each.sentence} {where}", asks=True)
+        for each in lab_plan.up(session.lab, seen, ())
+        if each.key not in NOT_OURS
+    )
+
+
+def apply_up(session: Session, plan: Plan) -> None:
+    """Carry it out."""
+    steps.apply(session, plan.actions)
+
+
+def plan_down(session: Session) -> tuple[Action, ...]:
+    """What of ours is there, as far as nobody else needs it, and the end of the adoption."""
+    where = session.lab.context
+    actions = list(serve.plan_remove(session))
+    installed = installation.observe(session.api)
+    if installed is not None and installed.ours:
+        if others := _of_others(session):
+            sentence = f"leave Flux on {where}: others have objects of it ({', '.join(others)})"
+            actions.append(Action("flux stays", sentence))
+        else:
+            sentence = f"remove Flux {installed.version}, which threezone has installed on {where}"
+            actions.append(Action("flux", sentence, "flux uninstall", asks=True))
+    if accounts := tokens.ours(session.api):
+        actions.append(Action("tokens", f"end the tokens of {', '.join(accounts)} on {where}", asks=True))
+    actions.append(Action("release", f"give the cluster of {where} back; it is not changed any more"))
+    return tuple(actions)
+
+
+def _of_others(session: Session) -> tuple[str, ...]:
+    """Flux's objects that are not the lab's."""
+    at = session.lab.delivery
+    ours = {(at.namespace, at.name)}
+    objects = uninstall.observe(session.api).objects
+    return tuple(
+        each.what for each in objects if (each.namespace, each.name) not in ours and not uninstall.derived(each)
+    )
+
+
+def apply_down(session: Session, actions: Sequence[Action]) -> tuple[str, ...]:
+    """Carry it out; returns what to tell of the cluster that is given back."""
+    keys = [action.key for action in actions]
+    if "git" in keys:
+        serve.remove(session)
+    if "flux" in keys:
+        seen = uninstall.observe(session.api)
+        planned = uninstall.plan(seen, prune=False, keep_namespace=False).actions
+        uninstall.apply(session.api, seen, planned, prune=False, seconds=session.lab.settings.gitops.timeout)
+    if "tokens" in keys:
+        with step("end the tokens"):
+            token.remove(session.api, session.lab)
+    proxy.stop(session.lab.context)
+    return adopt.release(session.lab.root) if record.context(session.lab.root) == session.lab.foreign else ()

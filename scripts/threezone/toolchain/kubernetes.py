@@ -1,0 +1,84 @@
+"""Kubernetes' own programs from its Go module.
+
+`k8s.io/kubernetes` replaces its staging modules by paths that its module does not contain; each of them is published
+under the same minor version as v0.X.Y, which is what Kubernetes' publishing robot makes from the same commit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from threezone.core.errors import ToolError
+from threezone.toolchain import golang
+
+MODULE = "k8s.io/kubernetes"
+
+# The modules below staging/src/k8s.io in Kubernetes' go.mod (1.34 and 1.35), and those that came later.
+STAGING = (
+    "api",
+    "apiextensions-apiserver",
+    "apimachinery",
+    "apiserver",
+    "cli-runtime",
+    "client-go",
+    "cloud-provider",
+    "cluster-bootstrap",
+    "code-generator",
+    "component-base",
+    "component-helpers",
+    "controller-manager",
+    "cri-api",
+    "cri-client",
+    "csi-translation-lib",
+    "dynamic-resource-allocation",
+    "endpointslice",
+    "externaljwt",
+    "kms",
+    "kube-aggregator",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubectl",
+    "kubelet",
+    "metrics",
+    "mount-utils",
+    "pod-security-admission",
+    "sample-apiserver",
+    "sample-cli-plugin",
+    "sample-controller",
+)
+LATER = {36: ("cri-streaming", "streaming")}
+
+
+def description(name: str, version: str, *, goos: str = "", goarch: str = "") -> golang.Program:
+    """How `name` (kubectl, kubelet, kubeadm, kube-proxy, …) of Kubernetes `version` ("1.35.0") is built."""
+    numbers = re.fullmatch(r"1\.(\d+)\.(\d+)", version)
+    if numbers is None:
+        raise ToolError(f"{version!r} is not a Kubernetes release like 1.35.0")
+    minor, patch = numbers.groups()
+    # kubeadm derives image tags and version skew from these (hack/lib/version.sh sets the same in both packages).
+    facts = {"gitVersion": f"v{version}", "gitMajor": "1", "gitMinor": minor, "gitTreeState": "archive"}
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    staging = (*STAGING, *(module for since, new in LATER.items() if int(minor) >= since for module in new))
+    return golang.Program(
+        module=MODULE,
+        version=f"v{version}",
+        package=f"{MODULE}/cmd/{name}",
+        name=name,
+        ldflags=tuple(f"-X {package}.{fact}={value}" for package in packages for fact, value in facts.items()),
+        replace=tuple((f"k8s.io/{module}", f"k8s.io/{module}@v0.{minor}.{patch}") for module in staging),
+        goos=goos,
+        goarch=goarch,
+    )
+
+
+def program(name: str, version: str, *, goos: str = "", goarch: str = "") -> Path:
+    """The path of one of Kubernetes' programs, built unless the cache has it."""
+    return golang.build(description(name, version, goos=goos, goarch=goarch))
+
+
+def programs(names: Sequence[str], version: str, *, goos: str = "", goarch: str = "") -> list[Path]:
+    """The paths of several, built together."""
+    return golang.build_together([description(name, version, goos=goos, goarch=goarch) for name in names])

@@ -1,0 +1,193 @@
+"""The channel `release`: a published file, trusted because its SHA-256 is the pinned one and for no other reason."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from threezone.core import events, net
+from threezone.core.errors import ToolError, UsageError
+from threezone.core.net import Limits
+from threezone.core.pins import ToolPin
+from threezone.toolchain import golang
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+PIECE = 1 << 18
+EVERY = 2.0  # seconds between two progress notes
+SOURCE = "build it instead: ./run invoke tools.install --channel source"
+
+
+def system() -> str:
+    """The system here in the releases' words: linux or darwin. Raises ToolError for others."""
+    name = os.uname().sysname.lower()
+    if name not in ("linux", "darwin"):
+        raise ToolError(f"no programs for {name}", fix="use Linux, macOS or WSL 2")
+    return name
+
+
+def address(pin: ToolPin) -> str:
+    """Where the release for this machine is served. Raises UsageError when the pin's path has an unknown {name}."""
+    return f"{pin.base.rstrip('/')}/{filled(pin.path, pin.version)}"
+
+
+def filled(text: str, version: str) -> str:
+    """A pin's path or member for this machine. Raises UsageError when it has an unknown {name}."""
+    try:
+        return text.format(version=version, os=system(), arch=golang.architecture())
+    except (LookupError, ValueError):
+        raise UsageError(
+            f"{text!r} in pins.toml cannot be filled in: only {{version}}, {{os}} and {{arch}} can",
+            fix="correct local/pins.toml",
+        ) from None
+
+
+def checksum(name: str, pin: ToolPin) -> str:
+    """The pinned SHA-256 of the release for this machine. Raises ToolError when there is none."""
+    platform = f"{system()}-{golang.architecture()}"
+    found = getattr(pin.sha256, platform.replace("-", "_"), None)
+    if found is None:
+        raise ToolError(
+            f"no checksum is pinned for {name} {pin.version} on {platform}",
+            fix=f'add it to local/pins.toml:\n[tools.{name}.sha256]\n{platform} = "…"\nor {SOURCE}',
+        )
+    return str(found)
+
+
+def install(name: str, pin: ToolPin, into: Path, limits: Limits | None = None) -> None:
+    """Put the released program `name`, executable, into the directory `into`. Raises ToolError; keeps nothing then."""
+    with events.step(f"download {name} {pin.version}") as step:
+        program = into / name
+        if pin.member:
+            archive = into / ".archive"
+            fetch(address(pin), checksum(name, pin), archive, limits or Limits())
+            unpack(archive, filled(pin.member, pin.version), program)
+            archive.unlink()
+        else:
+            fetch(address(pin), checksum(name, pin), program, limits or Limits())
+        program.chmod(0o755)
+        step.result = f"{program.stat().st_size / 1e6:.0f} MB from {urlsplit(pin.base).netloc}, checksum as pinned"
+
+
+def fetch(url: str, sha256: str, to: Path, limits: Limits) -> None:
+    """Write what `url` serves to `to`, if its SHA-256 is `sha256`; else raise ToolError and leave no file.
+
+    A lost connection is tried again from the start; nothing else is.
+    """
+    for attempt in range(1, limits.attempts + 1):
+        try:
+            found = _receive(url, to, limits)
+        except net.Lost as error:
+            to.unlink(missing_ok=True)
+            if attempt == limits.attempts:
+                raise ToolError(
+                    f"{error.message} ({attempt} attempts)",
+                    evidence=error.evidence or url,
+                    fix=f"try again, or {SOURCE}",
+                ) from None
+            events.note(f"{error.message}; trying again")
+            time.sleep(limits.pause * attempt)  # a server that restarts needs a moment
+        except BaseException:
+            to.unlink(missing_ok=True)
+            raise
+        else:
+            if found != sha256:
+                size = to.stat().st_size
+                to.unlink()
+                raise ToolError(
+                    f"the checksum of {url} is wrong: pinned {sha256}, served {found}",
+                    evidence=f"{size:,} bytes received; nothing of them was kept",
+                    fix="do not use the file; compare the pin with the publisher's checksum, and ask who serves it",
+                )
+            return
+
+
+def _receive(url: str, to: Path, limits: Limits) -> str:
+    """Write the body to `to`; its SHA-256."""
+    began = time.monotonic()
+    answer = net.request("GET", url, limits)
+    try:
+        if answer.status != net.SUCCESS:
+            raise ToolError(
+                f"{urlsplit(url).netloc} answered {answer.status} {answer.reason or ''}".rstrip() + f" for {url}",
+                fix=f"check the version and address in pins.toml, or {SOURCE}",
+            )
+        announced = answer.headers.get("Content-Length", "")
+        total = int(announced) if announced.isdigit() else None
+        digest = hashlib.sha256()
+        received, noted = 0, began
+        with to.open("wb") as file:
+            while True:
+                if max(received, total or 0) > limits.size:
+                    raise ToolError(f"{url} is larger than {limits.size / 1e6:.0f} MB: that is not the program")
+                if time.monotonic() - began > limits.total:
+                    raise ToolError(f"{url} is too slow: {_of(received, total)} after {limits.total:.0f} s", fix=SOURCE)
+                data = _piece(answer, url, received, total, limits)
+                if not data:
+                    return digest.hexdigest()
+                digest.update(data)
+                file.write(data)
+                received += len(data)
+                if time.monotonic() - noted >= EVERY:
+                    noted = time.monotonic()
+                    events.note(_progress(received, total, noted - began))
+    finally:
+        answer.close()
+
+
+def _piece(answer: BaseHTTPResponse, url: str, received: int, total: int | None, limits: Limits) -> bytes:
+    """The next bytes as they come (b"" at the end), with the ways a connection ends told apart."""
+    from urllib3 import exceptions
+
+    host = urlsplit(url).netloc
+    try:
+        data = answer.read1(PIECE, decode_content=False)
+    except exceptions.ReadTimeoutError:
+        raise ToolError(
+            f"{host} sent nothing for {limits.stall:.0f} s after {_of(received, total)}",
+            evidence=url,
+            fix=f"try again, or {SOURCE}",
+        ) from None
+    except (exceptions.HTTPError, OSError) as error:
+        if not isinstance(error.args[-1], exceptions.IncompleteRead):
+            broke = f"the connection to {host} broke after {_of(received, total)}"
+            raise net.Lost(broke, evidence=str(error)) from None
+        data = b""
+    if not data and total is not None and received < total:
+        raise net.Lost(f"{host} ended the file after {_of(received, total)}: it is truncated", evidence=url)
+    return data
+
+
+def _of(received: int, total: int | None) -> str:
+    return f"{received:,} of {total:,} bytes" if total is not None else f"{received:,} bytes"
+
+
+def _progress(received: int, total: int | None, seconds: float) -> str:
+    rate = received / max(seconds, 0.001)
+    if total is None:
+        return f"{received / 1e6:.1f} MB, {rate / 1e6:.1f} MB/s"
+    left = (total - received) / max(rate, 1.0)
+    return f"{100 * received // max(total, 1)} % of {total / 1e6:.0f} MB, {rate / 1e6:.1f} MB/s, {left:.0f} s left"
+
+
+def unpack(archive: Path, member: str, to: Path) -> None:
+    """Write the one regular file `member` of a .tar.gz to `to`; nothing else of the archive is looked at."""
+    import tarfile
+
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for entry in tar:
+                source = tar.extractfile(entry) if entry.name.removeprefix("./") == member and entry.isreg() else None
+                if source is not None:
+                    with source, to.open("wb") as file:
+                        shutil.copyfileobj(source, file)
+                    return
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ToolError(f"the archive of {member} cannot be read", evidence=str(error)) from None
+    raise ToolError(f"the archive holds no file {member}", evidence=str(archive))

@@ -1,0 +1,73 @@
+"""The installed programs at hand in a shell: links on PATH, and completions where bash-completion looks for them.
+
+For a container or a job in which one works: the user's own ~/.local, and nothing that is not ours is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from threezone.core import events, process
+from threezone.toolchain.install import Tool
+
+# ./run is completed by invoke's own completer: `--complete --` prints what may follow.
+RUN = """# Completion for ./run invoke, written by: ./run invoke tools.install --shell
+_threezone_run() {
+  local current=${COMP_WORDS[COMP_CWORD]} words="${COMP_WORDS[*]:1}"
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    COMPREPLY=($(compgen -W "invoke nox" -- "$current"))
+  elif [ "${COMP_WORDS[1]}" = invoke ]; then
+    COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" invoke --complete -- "$words" 2>/dev/null)" -- "$current"))
+  fi
+}
+complete -o default -F _threezone_run run ./run
+"""
+
+THEMSELVES = {"tofu"}  # have no script: bash calls them (github.com/posener/complete), as -install-autocomplete has it
+
+
+def prepare(tools: Mapping[str, Tool]) -> None:
+    """Put links to `tools` into ~/.local/bin, and bash completions for them and for ./run below ~/.local/share.
+
+    What is on PATH already needs no link. Safe to repeat: links follow the pinned versions. bash-completion loads a
+    completion when its command is completed for the first time (its README: BASH_COMPLETION_USER_DIR), so a new shell
+    starts as fast as before. Raises CommandFailed when a program cannot be run.
+    """
+    with events.step("links and completions for shells") as step:
+        into = Path.home() / ".local" / "bin"
+        made = [tool.name for tool in tools.values() if tool.channel != "path" and _link(into / tool.name, tool.path)]
+        place = completions()
+        place.mkdir(parents=True, exist_ok=True)
+        for tool in tools.values():
+            (place / tool.name).write_text(_completion(tool), encoding="utf-8")
+        (place / "run").write_text(RUN, encoding="utf-8")
+        step.result = f"{', '.join(made) or 'nothing'} in {into}, completions in {place}"
+
+
+def _completion(tool: Tool) -> str:
+    """What bash has to read before it can complete a program."""
+    if tool.name in THEMSELVES:
+        return f"complete -C {shlex.quote(str(tool.path))} {tool.name}\n"
+    return process.run([tool.path, "completion", "bash"], timeout=30, env={"KUBECONFIG": os.devnull}).stdout
+
+
+def completions() -> Path:
+    """Where bash-completion 2 looks for a user's own: $XDG_DATA_HOME/bash-completion/completions, by command name."""
+    data = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "bash-completion" / "completions"
+
+
+def _link(place: Path, target: Path) -> bool:
+    """Let `place` be a link to `target`; False where something stands there that is no link."""
+    if place.exists() and not place.is_symlink():
+        events.note(f"{place} is there and is no link: it stays")
+        return False
+    place.parent.mkdir(parents=True, exist_ok=True)
+    new = place.with_name(f".{place.name}.new")
+    new.unlink(missing_ok=True)
+    new.symlink_to(target)
+    new.replace(place)
+    return True

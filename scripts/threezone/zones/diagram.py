@@ -1,0 +1,229 @@
+"""The three zones as a drawing with the facts in it. Pure: from what was found to text of at most 100 columns."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from threezone.engine.find import Engine
+from threezone.zones.locate import Zone
+
+WIDTH = 100
+_INNER = (23, 28, 27)  # columns of text in each box; with frames and two connectors of five they fill the width
+_NODES = 7  # nodes in the drawing; those of larger clusters are counted
+
+_ENGINES = {
+    "native": "on Linux itself",
+    "desktop": "Docker Desktop",
+    "rootless": "rootless",
+    "remote": "on another machine",
+    "unknown": "",
+}
+_SYSTEMS = {"linux": "", "wsl": "in WSL", "macos": "on macOS", "windows": "on Windows"}
+_JOBS = {"": "", "gitlab": "job of GitLab CI", "github": "job of GitHub Actions"}
+
+_BOUNDARY, _NONE = "──┃─▶", "═════"
+_SINGLE, _DOUBLE = "┌─┐│└┘", "╔═╗║╚╝"
+_PUBLISHED = re.compile(r"([^\s,]+:\d+)->6443/tcp")  # as `docker ps` lists a published API port
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node's container with its networks. `published`: where the engine's host listens for its API server, or ""."""
+
+    name: str
+    role: str
+    state: str
+    networks: tuple[str, ...] = ()
+    published: str = ""
+
+
+@dataclass(frozen=True)
+class Way:
+    """What the user's kubeconfig has for the cluster: where its entry leads, and in which file it is."""
+
+    context: str
+    server: str
+    tls_server_name: str
+    file: str
+
+    def data(self) -> dict[str, Any]:
+        """The entry as JSON has it."""
+        name = self.tls_server_name or None
+        return {"context": self.context, "server": self.server, "tlsServerName": name, "file": self.file}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The engine, the nodes of the cluster, the kubeconfig's entry. Why one of them is not known stands beside it."""
+
+    cluster: str
+    engine: Engine
+    nodes: tuple[Node, ...] = ()
+    nodes_why: str = ""
+    way: Way | None = None
+    way_why: str = ""
+
+    def data(self) -> dict[str, Any]:
+        """The facts as JSON has them."""
+        engine = self.engine
+        return {
+            "engine": {"state": engine.state, "endpoint": engine.endpoint, "version": engine.version or None},
+            "cluster": {"name": self.cluster, "nodes": list(map(asdict, self.nodes)), "why": self.nodes_why or None},
+            "kubeconfig": {"entry": self.way.data() if self.way else None, "why": self.way_why or None},
+        }
+
+
+def published(ports: str) -> str:
+    """Where a node's API server is published, from what `docker ps` lists as its ports: `127.0.0.1:6443`, or ""."""
+    found = _PUBLISHED.search(ports)
+    return found[1] if found else ""
+
+
+def draw(zone: Zone, facts: Facts) -> str:
+    """The drawing: a box for each zone, double where we stand, `┃` for a boundary that has to be crossed.
+
+    Below it stand these boundaries and where the kubeconfig's entry leads. What is missing says so in its place.
+    """
+    one_machine = _is_engine_host(zone)
+    boxes = (
+        _box("zone 1: you are here", _first(zone), _INNER[0], _DOUBLE),
+        _box("zone 2: engine's host", _second(zone, facts), _INNER[1], _DOUBLE if one_machine else _SINGLE),
+        _box("zone 3: cluster", _third(facts), _INNER[2], _SINGLE),
+    )
+    height = max(map(len, boxes))
+    columns = [_stretched(box, height) for box in boxes]
+    lines = []
+    for number, (first, second, third) in enumerate(zip(*columns, strict=True)):
+        middle = number == height // 2
+        crossing = (_NONE if one_machine else _BOUNDARY, _BOUNDARY) if middle else (" " * 5, " " * 5)
+        lines.append(f"{first}{crossing[0]}{second}{crossing[1]}{third}")
+    if shared := _shared(zone, facts):
+        lines[-1:] = _joined(lines[-1], shared)
+    return "\n".join((*lines, "", *_below(zone, facts)))
+
+
+def _is_engine_host(zone: Zone) -> bool:
+    return zone.kind == "host" and zone.engine != "remote"
+
+
+def _box(title: str, lines: Iterable[str], inner: int, frame: str) -> list[str]:
+    wrapped = [part for line in lines for part in textwrap.wrap(line, inner, subsequent_indent="  ")]
+    body = [f"{frame[3]} {line.ljust(inner)} {frame[3]}" for line in wrapped]
+    head = f"{frame[0]}{frame[1]} {title} ".ljust(inner + 3, frame[1]) + frame[2]
+    return [head, *body, f"{frame[4]}{frame[1] * (inner + 2)}{frame[5]}"]
+
+
+def _stretched(box: list[str], height: int) -> list[str]:
+    side, inner = box[1][0], len(box[0]) - 2
+    return [*box[:-1], *[f"{side}{' ' * inner}{side}"] * (height - len(box)), box[-1]]
+
+
+def _shared(zone: Zone, facts: Facts) -> str:
+    """The network that a container and the nodes are on, or "": there no boundary lies between them."""
+    networks = {name for node in facts.nodes for name in node.networks}
+    return next((name for name in zone.networks if name in networks), "") if zone.kind == "container" else ""
+
+
+def _joined(bottom: str, network: str) -> tuple[str, str]:
+    """The boxes' bottom line with a line below it from the first box to the third."""
+    left, right = _INNER[0] // 2, WIDTH - _INNER[2] // 2
+    under = f"{bottom[:left]}╤{bottom[left + 1 : right]}▲{bottom[right + 1 :]}"
+    return under, " " * left + "└" + f" both are on the network {network} ".center(right - left - 1, "─") + "┘"
+
+
+def _first(zone: Zone) -> Iterator[str]:
+    job = _JOBS[zone.ci]
+    if zone.kind == "host":
+        yield " ".join(filter(None, ("the host", _SYSTEMS[zone.system])))
+        if job:
+            yield job
+        yield "127.0.0.1 is zone 2's" if _is_engine_host(zone) else "127.0.0.1 is its own"
+        return
+    yield f"{'devcontainer' if zone.devcontainer else 'container'} {zone.container_id[:12]}".rstrip()
+    if job:
+        yield job
+    if zone.networks:
+        yield f"on {', '.join(zone.networks)}"
+    gateways = ", ".join(filter(None, (zone.gateway, zone.gateway6)))
+    if gateways:
+        yield f"gateway {gateways}"
+    yield "127.0.0.1 is itself"
+
+
+def _second(zone: Zone, facts: Facts) -> Iterator[str]:
+    engine = facts.engine
+    if engine.state != "ok":
+        yield f"no engine ({engine.state}) at"
+        yield engine.endpoint
+        return
+    yield f"engine {engine.version}"
+    if where := _ENGINES[zone.engine]:
+        yield where
+    yield engine.endpoint
+    ports = [node.published for node in facts.nodes if node.published]
+    yield f"publishes {', '.join(ports)}" if ports else "publishes no API port"
+
+
+def _third(facts: Facts) -> Iterator[str]:
+    if not facts.nodes:
+        yield facts.nodes_why
+        return
+    yield f"{facts.cluster}, API server on 6443"
+    for node in facts.nodes[:_NODES]:
+        yield _node(node)
+    if facts.nodes[_NODES:]:
+        yield f"and {len(facts.nodes) - _NODES} more"
+    networks = dict.fromkeys(name for node in facts.nodes for name in node.networks)
+    if networks:
+        yield f"network {', '.join(networks)}"
+
+
+def _node(node: Node) -> str:
+    return node.name if node.state == "running" else f"{node.name} {node.state}"
+
+
+def _below(zone: Zone, facts: Facts) -> Iterator[str]:
+    if _is_engine_host(zone):
+        yield "┃ one boundary from here: zone 2 → 3, which the published port crosses"
+    else:
+        whose = "the container's network" if zone.kind == "container" else "another machine"
+        yield f"┃ two boundaries from here: zone 1 → 2 ({whose}), zone 2 → 3 (the published port)"
+    if facts.way is None:
+        yield facts.way_why
+        return
+    way = facts.way
+    name = f" (TLS name {way.tls_server_name})" if way.tls_server_name else ""
+    yield from textwrap.wrap(
+        f"{way.context} in {way.file} → {way.server}{name}: {_leads(zone, facts)}",
+        WIDTH, subsequent_indent="  ", break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _leads(zone: Zone, facts: Facts) -> str:
+    """Where the entry's address is, as seen from here. That it answers, only a probe can say."""
+    try:
+        host = urlsplit(facts.way.server if facts.way else "").hostname or ""
+    except ValueError:
+        return "no address"
+    if _is_loopback(host):
+        if zone.kind == "container":
+            return "the container itself (the localhost trap), unless a tunnel listens there"
+        if zone.engine == "remote":
+            return "this machine, from which only a tunnel leads on"
+        return "the port that zone 2 publishes"
+    if host in {node.name for node in facts.nodes}:
+        return "past zone 2 straight into zone 3"
+    return "by way of zone 2"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,75 @@
+"""Where an export goes: a file of its own, for its owner alone, and never where git would pick it up."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from threezone.core import paths, process
+from threezone.core.errors import UsageError
+from threezone.kubeconfig import document, store
+from threezone.kubeconfig.document import Document
+from threezone.zones.export.offer import TARGETS
+
+_PRIVATE = 0o600
+_GIT = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set in hooks; they would hide the work tree that is asked about
+
+
+def default(name: str, target: str, *, job: bool = False) -> Path:
+    """The file for an export of the cluster `name`, below the state directory; with `job` that of a job's account."""
+    return paths.state_dir() / "kubeconfig" / f"{name}-{target}{'-job' if job else ''}.yaml"
+
+
+def forget(name: str) -> None:
+    """Remove what was exported for the cluster `name` to the default place: its keys are dead when the cluster is."""
+    for target in (*TARGETS, "any"):
+        file = default(name, target)
+        for left in (file, file.with_name(f"{file.stem}-pick.sh"), default(name, target, job=True)):
+            left.unlink(missing_ok=True)
+
+
+def guard(path: Path, context: str) -> Path:
+    """The absolute path, when an export may be written there.
+
+    Raises UsageError inside a git work tree that does not ignore it, and for a file that holds anything but an earlier
+    export of the same cluster. Nothing is written.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they were named
+    if os.pathsep in str(path):
+        raise UsageError(f"{path} has {os.pathsep!r} in it: $KUBECONFIG could not name it", fix="choose another")
+    refuse_in_git(path, f"it goes below {paths.state_dir()} then")
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory", fix="name a file in it")
+    held = document.items(store.read({"KUBECONFIG": str(path)}).document, "contexts")
+    others = [other for other in held if other != context and not other.startswith(f"{context}@")]
+    if others:
+        raise UsageError(
+            f"{path} is no earlier export of this cluster: it holds {', '.join(others[:3])}",
+            fix="name another file: an export is a file of its own",
+        )
+    return path
+
+
+def refuse_in_git(path: Path, otherwise: str) -> None:
+    """Raise UsageError for a file that git would pick up. `otherwise` says where it goes when none is named."""
+    for at in dict.fromkeys((path, Path(os.path.realpath(path)))):
+        root = next((above for above in at.parents if (above / ".git").exists()), None)
+        if root is not None and not _ignored(at, root):
+            raise UsageError(
+                f"{path} is in the git work tree {root} and not ignored there: a credential waiting to be committed",
+                fix=f"leave --output out ({otherwise}), or name it in {root / '.gitignore'}",
+            )
+
+
+def _ignored(path: Path, root: Path) -> bool:
+    if process.find("git") is None:
+        return False
+    argv: list[str | Path] = ["git", "-C", root, "check-ignore", "--quiet", "--", path]
+    return process.run(argv, timeout=20, env=dict.fromkeys(_GIT), check=False).exit_code == 0
+
+
+def write(path: Path, content: Document) -> None:
+    """Make the file `content`, mode 0600, in one step; the store's lock and atomic write serve here too."""
+    store.update(lambda _: content, env={"KUBECONFIG": str(path)})
+    if path.stat().st_mode & 0o777 != _PRIVATE:  # an equal file that somebody opened up is not written again
+        path.chmod(_PRIVATE)

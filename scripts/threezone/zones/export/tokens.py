@@ -1,0 +1,117 @@
+"""A short-lived login of its own for an export, instead of the administrator's key: the TokenRequest API.
+
+Every role has a service account of its own: one account would lend the most powerful role to every token of it.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from threezone.clients.kubernetes.api import Api, Refused
+from threezone.core import process
+from threezone.core.errors import ClusterError, UsageError
+
+NAMESPACE = "kube-system"
+_ACCOUNTS = "/api/v1/namespaces/{namespace}/serviceaccounts"
+_RBAC = "/apis/rbac.authorization.k8s.io/v1"
+_LABELS = {"app.kubernetes.io/name": "threezone-export", "app.kubernetes.io/managed-by": "threezone"}
+_SELECTOR = ",".join(f"{key}={value}" for key, value in _LABELS.items())
+_HOUR = 3600
+_LONGEST = 24 * 365  # hours
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token, whose it is, and its end as the server set it (RFC 3339, UTC)."""
+
+    account: str
+    ends: str
+    value: str = field(repr=False)
+
+
+def request(api: Api, role: str, hours: int) -> Token:
+    """A token for the cluster role `role` that lasts `hours`, or as long as the server allows.
+
+    Makes the service account and its binding when they are not there. Raises UsageError for a role that does not exist.
+    """
+    lasting(hours)
+    if (
+        not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,200}[a-z0-9])?", role)
+        or api.get(f"{_RBAC}/clusterroles/{role}") is None
+    ):
+        raise UsageError(f"the cluster has no role {role!r} that a token could have", fix="kubectl get clusterroles")
+    name = f"threezone-export-{role}"
+    head = {"metadata": {"name": name, "labels": _LABELS}}
+    account = {"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}
+    api.apply(f"{_ACCOUNTS.format(namespace=NAMESPACE)}/{name}", {"apiVersion": "v1", "kind": "ServiceAccount", **head})
+    api.apply(
+        f"{_RBAC}/clusterrolebindings/{name}",
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            **head,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [account],
+        },
+    )
+    return issue(api, NAMESPACE, name, hours)
+
+
+def of_account(api: Api, namespace: str, name: str, hours: int) -> Token:
+    """A token of a service account that is there. Raises UsageError when it is not, or for hours that no token has."""
+    lasting(hours)
+    path = f"{_ACCOUNTS.format(namespace=namespace)}/{name}"
+    if not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?", part) for part in (namespace, name)) or (
+        api.get(path) is None
+    ):
+        raise UsageError(
+            f"the cluster has no service account {namespace}/{name}", fix="kubectl get serviceaccounts --all-namespaces"
+        )
+    return issue(api, namespace, name, hours)
+
+
+def issue(api: Api, namespace: str, account: str, hours: int) -> Token:
+    """A token of a service account that is there, for `hours` or as long as the server allows."""
+    body = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"expirationSeconds": hours * _HOUR},
+    }
+    path = f"{_ACCOUNTS.format(namespace=namespace)}/{account}"
+    status = api.send("POST", f"{path}/token", body).get("status") or {}
+    value = str(status.get("token") or "")
+    if not value:
+        raise ClusterError(f"the API server made no token for {namespace}/{account}")
+    process.keep_secret(value)
+    return Token(f"{namespace}/{account}", str(status.get("expirationTimestamp") or ""), value)
+
+
+def ours(api: Api) -> tuple[str, ...]:
+    """The names of the service accounts that `request` has made."""
+    listed = api.get(_ACCOUNTS.format(namespace=NAMESPACE), labelSelector=_SELECTOR) or {}
+    return tuple(sorted(each["metadata"]["name"] for each in listed.get("items") or []))
+
+
+def revoke(api: Api, name: str) -> None:
+    """Delete a service account of ours with its binding: every token of it ends, within ten seconds."""
+    for path in (f"{_RBAC}/clusterrolebindings/{name}", f"{_ACCOUNTS.format(namespace=NAMESPACE)}/{name}"):
+        with suppress(Refused):  # deleted by somebody else meanwhile
+            api.send("DELETE", path)
+
+
+def sentence(token: Token, role: str = "") -> str:
+    """Whose it is, until when, and how to end it before that."""
+    namespace, _, account = token.account.partition("/")
+    return (
+        f"a token of the service account {token.account}{role}, until {token.ends}; "
+        f"it ends within ten seconds of kubectl --namespace {namespace} delete serviceaccount {account}"
+    )
+
+
+def lasting(hours: int) -> int:
+    """The same hours. Raises UsageError for what no token lasts."""
+    if not 1 <= hours <= _LONGEST:
+        raise UsageError(f"--hours {hours}: a token lasts from one hour to a year")
+    return hours

@@ -1,0 +1,110 @@
+"""addon.proxy with the real kubectl, before API servers on loopback."""
+
+import http.client
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.integration.zones.conftest import Behaviour, Pki, Serve, pki, serve
+
+from threezone.core import daemon
+from threezone.core.errors import RouteError, UsageError
+from threezone.extras.addons import proxy
+from threezone.toolchain import install
+
+__all__ = ["pki", "serve"]  # fixtures of the zones, which have API servers
+
+CONTEXT = "kind-kind"
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> Path:
+    """The pinned kubectl, fetched or built when it is not there yet."""
+    return install.ensure(("kubectl",))["kubectl"].path
+
+
+@pytest.fixture(autouse=True)
+def _none_left() -> Iterator[None]:
+    yield
+    for running in daemon.all():
+        daemon.stop(running.name)
+
+
+@pytest.fixture
+def behaviour(pki: Pki, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Behaviour:
+    """A cluster that the user's kubeconfig leads to."""
+    made = Behaviour()
+    (tmp_path / "config").write_text(pki.kubeconfig(f"https://127.0.0.1:{serve(made)}"))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    return made
+
+
+def ask(port: int, method: str, path: str = "/readyz") -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_one_proxy_serves_a_cluster_until_it_is_stopped(kubectl: Path, behaviour: Behaviour) -> None:
+    made = proxy.start(kubectl, CONTEXT)
+    assert ask(made.port, "GET") == 200
+    assert behaviour.seen[-1][2] == "kubernetes-admin", "with the entry's own login"
+    assert proxy.start(kubectl, CONTEXT) == made
+    assert proxy.find(CONTEXT) == made
+    assert made.data()["answers"]
+    assert proxy.find("kind-other") is None
+    assert proxy.stop(CONTEXT)
+    assert not proxy.stop(CONTEXT)
+    assert (proxy.find(CONTEXT), proxy.answers(made.port)) == (None, False)
+
+
+def test_to_read_only_lets_nothing_through_that_changes(kubectl: Path, behaviour: Behaviour) -> None:
+    made = proxy.start(kubectl, CONTEXT, read_only=True)
+    before = len(behaviour.seen)
+    assert [ask(made.port, method, "/api/v1/pods") for method in ("POST", "PUT", "PATCH", "DELETE")] == [403] * 4
+    assert len(behaviour.seen) == before
+    assert ask(made.port, "GET", "/api/v1/pods") == 200
+    other = proxy.start(kubectl, CONTEXT)  # asked for otherwise: another one
+    assert (other.read_only, other.pid != made.pid) == (False, True)
+
+
+def test_a_proxy_with_which_nothing_answers_any_more_is_started_anew(
+    kubectl: Path, behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proxy, "SECONDS", 2.0)
+    made = proxy.start(kubectl, CONTEXT)
+    behaviour.ready = 500  # as when the cluster was made anew, with another CA
+    found = proxy.find(CONTEXT)
+    assert found is not None
+    assert not found.data()["answers"]
+    with pytest.raises(RouteError, match="no API server answers through a proxy"):
+        proxy.start(kubectl, CONTEXT, port=made.port)
+    assert proxy.find(CONTEXT) is None
+    behaviour.ready = 200
+    assert proxy.start(kubectl, CONTEXT, port=made.port).pid != made.pid
+
+
+def test_a_port_that_is_taken_is_told_and_else_another_is_found(kubectl: Path, behaviour: Behaviour) -> None:  # noqa: ARG001
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = int(taken.getsockname()[1])
+        with pytest.raises(UsageError, match=f"port {port} is taken"):
+            proxy.start(kubectl, CONTEXT, port=port)
+    chosen = proxy.start(kubectl, CONTEXT, port=port)
+    assert chosen.port == port
+
+
+def test_without_a_cluster_there_is_no_proxy(
+    kubectl: Path, behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proxy, "SECONDS", 2.0)
+    behaviour.ready = 500
+    with pytest.raises(RouteError, match="no API server answers") as refused:
+        proxy.start(kubectl, CONTEXT)
+    assert refused.value.fix == "./run invoke kubeconfig.check"
+    assert daemon.all() == ()

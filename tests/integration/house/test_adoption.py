@@ -1,0 +1,63 @@
+"""Another repository adopts threezone: installed as a package, one import in its own tasks.py, a local/ of its own."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from threezone.core import process
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def adopter(tmp_path_factory: pytest.TempPathFactory, outer_environment: dict[str, str]) -> Path:
+    base = tmp_path_factory.mktemp("adopter")
+    process.run([sys.executable, "-m", "venv", base / "venv"], timeout=120)
+    project = base / "project"
+    shutil.copytree(ROOT / "local", project / "local")
+    (project / "tasks.py").write_text("from threezone.tasks import collection\n\nnamespace = collection()\n")
+    for name in ("scripts", "pyproject.toml", "README.md", "LICENSE"):
+        source = ROOT / name
+        copy = base / "threezone" / name
+        if source.is_dir():
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copy2(source, copy)
+    process.run(
+        [base / "venv/bin/pip", "install", "--quiet", "../threezone"],
+        cwd=project,
+        env={**outer_environment},
+        timeout=600,
+    )
+    return project
+
+
+def invoke(project: Path, *arguments: str) -> process.Completed:
+    return process.run(
+        [project.parent / "venv/bin/invoke", *arguments], cwd=project, env={"PYTHONPATH": None}, timeout=60, check=False
+    )
+
+
+def test_all_tasks_are_there(adopter: Path) -> None:
+    listed = invoke(adopter, "--list").stdout
+    for name in ("up", "down", "status", "cluster.create", "kubeconfig.connect", "flux.install", "gitops.push"):
+        assert f" {name} " in listed
+
+
+def test_its_own_cluster_file_is_the_one_that_counts(adopter: Path) -> None:
+    file = adopter / "local/kubernetes/kind.yaml"
+    good = file.read_text()
+    file.write_text("nodes: 3\n")
+    broken = invoke(adopter, "cluster.create")
+    file.write_text(good)
+    assert broken.exit_code != 0
+    assert "error: local/kubernetes/kind.yaml:1: nodes: expected a list" in broken.stderr
+
+
+def test_what_is_to_be_typed_fits_a_project_without_the_launcher(adopter: Path) -> None:
+    told = invoke(adopter, "kubeconfig.connect", "--name", "nobody").stderr
+    assert "fix: invoke " in told
+    assert "./run" not in told

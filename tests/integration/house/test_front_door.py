@@ -1,0 +1,124 @@
+"""invoke and nox as a person starts them: what they say when something is wrong."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from threezone.core.process import Completed, run
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Another team's repository: its own tasks.py imports ours from where they are installed."""
+    source = "from threezone.tasks import collection\n\nnamespace = collection()\n"
+    (tmp_path / "tasks.py").write_text(source)
+    return tmp_path
+
+
+def invoke(project: Path, *arguments: str) -> Completed:
+    command = [sys.executable, "-m", "invoke", *arguments]
+    return run(command, cwd=project, env={"PYTHONPATH": str(ROOT / "scripts")}, timeout=60, check=False)
+
+
+def test_another_repository_gets_all_the_tasks_from_one_import(project: Path) -> None:
+    ours = run([sys.executable, "-m", "invoke", "--list"], cwd=ROOT, timeout=60).stdout
+    theirs = invoke(project, "--list")
+    assert theirs.exit_code == 0
+    assert theirs.stdout == ours
+    assert "cluster.create" in ours
+
+
+def test_every_task_has_help_those_that_require_an_argument_too() -> None:
+    asked = run([sys.executable, "-m", "invoke", "--list", "--list-format=json"], cwd=ROOT, timeout=60)
+    listed = json.loads(asked.stdout)
+    names = [task["name"] for task in listed["tasks"]]
+    names += [f"{room['name']}.{task['name']}" for room in listed["collections"] for task in room["tasks"]]
+    assert {"up", "kubeconfig.export", "image.build"} <= set(names)
+    for name in names:
+        asked = run([sys.executable, "-m", "invoke", name, "--help"], cwd=ROOT, timeout=60)
+        assert f"{name} [--options]" in asked.stdout, asked.stdout
+        assert "Docstring:\n  none" not in asked.stdout, name
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("threezone: {a: b: c}\n", "invoke.yaml is not valid YAML"),
+        ("[1]\n", "invoke.yaml: expected sections, got [1]"),
+        ("threezone: {chanel: auto}\n", "unknown key threezone.chanel; did you mean 'channel'?"),
+    ],
+)
+def test_a_broken_invoke_yaml_is_one_sentence(project: Path, text: str, sentence: str) -> None:
+    (project / "invoke.yaml").write_text(text)
+    done = invoke(project, "tools.list")
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"error: {project}/invoke.yaml")
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_another_error_of_invoke_keeps_its_traceback(project: Path) -> None:
+    with (project / "tasks.py").open("a") as tasks:
+        tasks.write("raise RuntimeError('not the settings')\n")
+    done = invoke(project, "--list")
+    assert done.exit_code == 1
+    assert "RuntimeError: not the settings" in done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["at the end", "in the middle"])
+@pytest.mark.parametrize(
+    ("arguments", "both"),
+    [(["--list"], False), (["tools.list"], False), (["up", "--dry-run"], True), (["gitops.push"], True)],
+    ids=["list", "result", "progress", "error"],
+)
+def test_a_reader_that_goes_away_ends_it_quietly(
+    project: Path, tmp_path: Path, arguments: list[str], both: bool, unbuffered: str
+) -> None:
+    """As in `… | head -1`: the pipe has no reader when the first line is written; `both` is `2>&1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    errors = tmp_path / "stderr"
+    with os.fdopen(writer, "wb") as gone, errors.open("wb") as apart:
+        done = subprocess.run(
+            [sys.executable, "-m", "invoke", *arguments],
+            cwd=project,
+            env=os.environ | {"PYTHONPATH": str(ROOT / "scripts"), "PYTHONUNBUFFERED": unbuffered},
+            stdout=gone,
+            stderr=gone if both else apart,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == -signal.SIGPIPE
+    assert errors.read_bytes() == b""
+
+
+def test_another_broken_pipe_keeps_its_traceback(project: Path) -> None:
+    with (project / "tasks.py").open("a") as tasks:
+        tasks.write("raise BrokenPipeError('of a connection')\n")
+    done = invoke(project, "--list")
+    assert done.exit_code == 1
+    assert "BrokenPipeError: of a connection" in done.stderr
+
+
+@pytest.mark.parametrize("session", ["lint", "types", "tests", "e2e", "bench"])
+def test_nox_outside_the_locked_environment_says_how_to_start_it(tmp_path: Path, session: str) -> None:
+    shutil.copy(ROOT / "noxfile.py", tmp_path)
+    (tmp_path / "requirements.lock").write_text("another lock file\n")  # so this environment is not that of the lock
+    done = run([sys.executable, "-m", "nox", "-s", session], cwd=tmp_path, timeout=60, check=False)
+    assert done.exit_code != 0
+    assert "start it as: ./run nox" in done.stdout + done.stderr
+
+
+def test_nox_runs_everything_but_what_is_long() -> None:
+    listed = run([sys.executable, "-m", "nox", "--list"], cwd=ROOT, timeout=60).stdout.splitlines()
+    chosen = {line[2:].split(" -> ")[0] for line in listed if line.startswith("* ")}
+    left = {line[2:].split(" -> ")[0] for line in listed if line.startswith("- ")}
+    assert (chosen, left) == ({"lint", "types", "tests", "e2e"}, {"bench", "campaign", "delivery"})

@@ -1,0 +1,289 @@
+"""The launcher, really run: a checkout with a lock file of one wheel, an index of its own and a PATH of its own."""
+
+import base64
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from threezone.core.process import Completed, Running, run
+
+ROOT = Path(__file__).parents[3]
+PYTHON = Path(sys.executable).resolve()
+TIMEOUT = 120
+
+
+@dataclass
+class Checkout:
+    """A checkout of the launcher alone, on a machine that has the programs in `bin` and nothing else."""
+
+    root: Path
+    bin: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "requirements.lock"
+
+    def environment(self) -> dict[str, str | None]:
+        return {**dict.fromkeys(os.environ), "PATH": str(self.bin), **self.env}
+
+    def run(self, *arguments: str, cwd: Path | None = None) -> Completed:
+        command = [str(self.root / "run"), *arguments]
+        return run(command, timeout=TIMEOUT, check=False, env=self.environment(), cwd=cwd)
+
+    def add(self, program: str) -> None:
+        """Give the machine a program of this one."""
+        found = shutil.which(program)
+        assert found, program
+        (self.bin / program).symlink_to(found)
+
+    def environments(self) -> list[Path]:
+        return sorted(path for path in Path(self.env["THREEZONE_CACHE"], "env").glob("*") if path.is_dir())
+
+
+def wheel(folder: Path, version: str) -> str:
+    """Write a wheel of the package `tiny`, as PEP 427 describes it, and return its line for a lock file."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"tiny-{version}-py3-none-any.whl"
+    files = {
+        "tiny.py": f'VERSION = "{version}"\n',
+        f"tiny-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n",
+        f"tiny-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = ""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+            record += f"{name},sha256={digest},{len(text)}\n"
+            archive.writestr(name, text)
+        archive.writestr(f"tiny-{version}.dist-info/RECORD", record + f"tiny-{version}.dist-info/RECORD,,\n")
+    return f"tiny=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    root, bin_, index = tmp_path / "a check out", tmp_path / "bin", tmp_path / "index"
+    (root / "scripts").mkdir(parents=True)
+    bin_.mkdir()
+    shutil.copy(ROOT / "run", root / "run")
+    shutil.copy(ROOT / "scripts" / "bootstrap.py", root / "scripts")
+    (bin_ / "python3").symlink_to(PYTHON)
+    (root / "requirements.lock").write_text(wheel(index, "1.0"))
+    places = {"HOME": str(tmp_path / "home"), "THREEZONE_CACHE": str(tmp_path / "the cache")}
+    pip = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": index.as_uri()}
+    uv = {"UV_NO_CONFIG": "1", "UV_OFFLINE": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(index)}
+    made = Checkout(root, bin_, {**places, **pip, **uv, "UV_CACHE_DIR": str(tmp_path / "uv")})
+    for program in ("sh", "dirname", "cksum", "uname", "cmp", "uv"):
+        made.add(program)
+    return made
+
+
+@pytest.fixture
+def pip_only(checkout: Checkout) -> Checkout:
+    """A checkout where the environment is made by venv and pip, which takes seconds instead of a moment."""
+    (checkout.bin / "uv").unlink()
+    return checkout
+
+
+def script(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def old_python(checkout: Checkout) -> None:
+    """What ./run asks of an interpreter, answered as Python 2.7 answers it."""
+    script(checkout.bin / "python3", '[ "$1" = -V ] && { echo "Python 2.7.18" >&2; exit 0; }; exit 1')
+
+
+ASK = ("python", "-c", "import sys, tiny; print(tiny.VERSION, sys.prefix)")
+
+
+def test_first_use_installs_what_the_lock_lists_and_says_so(pip_only: Checkout, tmp_path: Path) -> None:
+    done = pip_only.run(*ASK, cwd=tmp_path)
+    [env] = pip_only.environments()
+    assert (done.exit_code, done.stdout) == (0, f"1.0 {env}\n"), done.stderr
+    assert "making the environment" in done.stderr
+    assert "ready" in done.stderr
+
+
+def test_later_uses_are_silent_quick_and_need_no_index(checkout: Checkout, tmp_path: Path) -> None:
+    assert checkout.run("true").exit_code == 127, "only what is on PATH and in the environment can be run"
+    shutil.rmtree(tmp_path / "index")
+    checkout.add("true")
+    later = checkout.run(*ASK)
+    assert (later.exit_code, later.stdout[:3], later.stderr) == (0, "1.0", "")
+
+    def seconds(*command: str | Path) -> float:
+        began = time.perf_counter()
+        subprocess.run(command, env=checkout.env | {"PATH": str(checkout.bin)}, check=True)
+        return time.perf_counter() - began
+
+    through, direct = zip(*((seconds(checkout.root / "run", "true"), seconds("true")) for _ in range(20)), strict=True)
+    assert min(through) - min(direct) < 0.050, "the launcher adds at most 50 ms"
+
+
+def test_uv_is_used_where_it_is(checkout: Checkout) -> None:
+    done = checkout.run(*ASK)
+    [env] = checkout.environments()
+    assert (done.exit_code, done.stdout) == (0, f"1.0 {env}\n"), done.stderr
+    assert "uv" in (env / "pyvenv.cfg").read_text()
+
+
+def test_pip_takes_over_where_uv_cannot(checkout: Checkout) -> None:
+    checkout.env["UV_FIND_LINKS"] = "/nonexistent"  # as where only pip was told of the index that is reachable
+    done = checkout.run(*ASK)
+    assert (done.exit_code, done.stdout[:3]) == (0, "1.0"), done.stderr
+    assert "failed with exit code" in done.stderr
+
+
+def test_a_change_of_the_lock_makes_another_environment(checkout: Checkout, tmp_path: Path) -> None:
+    assert checkout.run(*ASK).stdout.startswith("1.0 ")
+    checkout.lock.write_text(wheel(tmp_path / "index", "1.1"))
+    assert checkout.run(*ASK).stdout.startswith("1.1 ")
+    assert len(checkout.environments()) == 2
+
+
+def test_an_environment_of_another_places_interpreter_is_left_alone(checkout: Checkout) -> None:
+    """As where a host and a container share the home directory: each place makes one, and both stay."""
+    checkout.run(*ASK)
+    [env] = checkout.environments()
+    theirs = env.rename(env.with_name(f"{env.name}-of-another"))
+    (theirs / "bin" / "python").unlink()
+    (theirs / "bin" / "python").symlink_to("/nonexistent/python3.99")
+    assert checkout.run(*ASK).stdout == f"1.0 {env}\n"
+    again = checkout.run(*ASK)
+    assert (again.stdout, again.stderr) == (f"1.0 {env}\n", "")
+    assert checkout.environments() == [env, theirs]
+    assert (theirs / "complete").read_bytes() == checkout.lock.read_bytes()
+
+
+def test_the_same_interpreter_by_another_name_has_the_same_environment(checkout: Checkout) -> None:
+    checkout.run(*ASK)
+    [env] = checkout.environments()
+    (env / "complete").unlink()  # so that an interpreter is looked for again
+    (checkout.bin / "python3").rename(checkout.bin / f"python3.{sys.version_info.minor}")
+    assert checkout.run(*ASK).stdout == f"1.0 {env}\n"
+    assert checkout.environments() == [env]
+
+
+def test_a_wheel_with_another_hash_is_refused(checkout: Checkout) -> None:
+    name, _ = checkout.lock.read_text().split("sha256:")
+    checkout.lock.write_text(f"{name}sha256:{'0' * 64}\n")
+    done = checkout.run(*ASK)
+    assert done.exit_code == 7
+    assert done.stdout == ""
+    assert "error: the environment could not be made" in done.stderr
+    assert checkout.run(*ASK).exit_code == 7, "what failed is not taken for whole"
+
+
+def test_several_at_once_make_it_once(pip_only: Checkout) -> None:
+    together = [Running([pip_only.root / "run", *ASK], env=pip_only.environment()) for _ in range(4)]
+    done = [one.wait(TIMEOUT) for one in together]
+    assert [one.exit_code for one in done] == [0] * 4, [one.stderr for one in done]
+    assert len({one.stdout for one in done}) == 1
+    assert sum("making the environment in" in one.stderr for one in done) == 1
+
+
+@contextmanager
+def half_way(checkout: Checkout, *command: str | Path) -> Iterator[Running]:
+    """`command` running, and just past the point where the environment's directory exists."""
+    with Running(command, env=checkout.environment()) as running:
+        deadline = time.monotonic() + TIMEOUT
+        while not any((env / "pyvenv.cfg").exists() for env in checkout.environments()):
+            assert running.alive, running.tail
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield running
+
+
+def test_the_next_start_mends_what_a_kill_left(pip_only: Checkout) -> None:
+    with half_way(pip_only, pip_only.root / "run", *ASK) as first:
+        os.killpg(first.pid, signal.SIGKILL)
+        assert first.wait(TIMEOUT).exit_code != 0
+    done = pip_only.run(*ASK)
+    assert (done.exit_code, done.stdout[:3]) == (0, "1.0"), done.stderr
+
+
+def test_an_installer_whose_parent_was_killed_is_waited_for(checkout: Checkout) -> None:
+    checkout.run(*ASK)
+    [env] = checkout.environments()
+    (env / "complete").unlink()
+    (env / "pyvenv.cfg").unlink()
+    (checkout.bin / "uv").unlink()
+    with half_way(checkout, PYTHON, checkout.root / "scripts" / "bootstrap.py", env, checkout.lock) as first:
+        os.kill(first.pid, signal.SIGKILL)  # its child lives on, and writes on
+        done = checkout.run(*ASK)
+    assert (done.exit_code, done.stdout[:3]) == (0, "1.0"), done.stderr
+    assert "waiting for it" in done.stderr
+    assert "making the environment" in done.stderr
+
+
+def test_an_environment_whose_python_went_away_is_made_again(checkout: Checkout) -> None:
+    checkout.run(*ASK)
+    [env] = checkout.environments()
+    (env / "bin" / "python").unlink()
+    (env / "bin" / "python").symlink_to("/nonexistent/python3")
+    done = checkout.run(*ASK)
+    assert (done.exit_code, done.stdout[:3]) == (0, "1.0"), done.stderr
+
+
+def test_an_old_python_is_refused_with_one_clear_error(checkout: Checkout) -> None:
+    old_python(checkout)
+    done = checkout.run(*ASK)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: threezone needs Python 3.11 or newer on PATH; here: Python 2.7.18\nfix: ")
+    assert checkout.environments() == []
+
+
+def test_a_newer_python_beside_an_old_one_is_found(checkout: Checkout) -> None:
+    old_python(checkout)
+    (checkout.bin / f"python3.{sys.version_info.minor}").symlink_to(PYTHON)
+    assert checkout.run(*ASK).stdout.startswith("1.0 ")
+
+
+def test_no_python_at_all(checkout: Checkout) -> None:
+    (checkout.bin / "python3").unlink()
+    done = checkout.run(*ASK)
+    assert done.exit_code == 2
+    assert "there is no python3" in done.stderr
+
+
+def test_a_python_without_venv_gets_the_hint(pip_only: Checkout, tmp_path: Path) -> None:
+    (tmp_path / "ensurepip.py").write_text("raise ImportError\n")  # Debian without the package python3-venv
+    pip_only.env["PYTHONPATH"] = str(tmp_path)
+    done = pip_only.run(*ASK)
+    assert done.exit_code == 2
+    assert "apt-get install -y python3-venv" in done.stderr
+
+
+def test_a_cache_that_cannot_be_written(checkout: Checkout, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    checkout.env["THREEZONE_CACHE"] = str(tmp_path / "file")
+    done = checkout.run(*ASK)
+    assert done.exit_code == 7
+    assert "Traceback" not in done.stderr
+    assert "THREEZONE_CACHE=" in done.stderr
+
+
+def test_without_home_the_password_database_names_it(checkout: Checkout) -> None:
+    del checkout.env["HOME"]
+    script(checkout.bin / "show", 'echo "$HOME"')
+    assert checkout.run("show").stdout == f"{os.path.expanduser('~' + os.environ.get('USER', 'root'))}\n"  # noqa: PTH111
+
+
+def test_without_arguments_it_tells_its_use(checkout: Checkout) -> None:
+    done = checkout.run()
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "usage: ./run invoke TASK" in done.stderr

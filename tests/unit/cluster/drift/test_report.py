@@ -1,0 +1,196 @@
+"""A lab's cluster against its declaration: the cheap look, the plan, the notice, the report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.cluster.drift.running import KUBERNETES, made
+
+from threezone.clients.node import Node
+from threezone.cluster import create
+from threezone.cluster.context import Session
+from threezone.cluster.drift import report as standing
+from threezone.cluster.drift.fields import compare
+from threezone.cluster.drift.live import Running
+from threezone.cluster.drift.nodes import label_changes
+from threezone.cluster.drift.report import Standing, _with_labels
+from threezone.cluster.spec.declared import Declared
+from threezone.core.errors import ClusterError
+from threezone.core.plan import Action
+from threezone.core.settings import Settings
+from threezone.engine.find import Engine
+from threezone.lab import data_loss, drift_report, up
+from threezone.lab import plan as lab_plan
+from threezone.lab.data_loss import Losses
+from threezone.lab.observe import Lab, NodeState, Seen
+
+CONFIG: dict[str, Any] = {"kind": "Cluster", "networking": {"apiServerPort": 6443}}
+FRONT: dict[str, Any] = {**CONFIG, "nodes": [{"role": "control-plane", "labels": {"tier": "front"}}]}
+OTHER: dict[str, Any] = {**CONFIG, "networking": {"apiServerPort": 6444}}
+NODE = Node("0", "lab-control-plane", "lab", "control-plane", "running", "image", ours=True,
+            ports="127.0.0.1:6443->6443/tcp")  # fmt: skip
+
+
+def session(content: dict[str, Any]) -> Session:
+    at = Session(Lab(Path("/project"), Settings(), "lab"), "release")
+    at.__dict__.update(
+        engine=Engine("ok", "unix:///run/docker.sock", version="28.0.0", cgroup="2"),
+        declared=Declared(Path("kind.yaml"), content),
+        kubernetes=KUBERNETES,
+    )
+    return at
+
+
+def stands(content: dict[str, Any], running: Running | None = None) -> Standing:
+    running = running or made(CONFIG)
+    return Standing(compare(content, KUBERNETES, running), label_changes(content, running), running)
+
+
+def seen(content: dict[str, Any], **labels: str) -> Seen:
+    return Seen(
+        (NODE,),
+        nodes=(NodeState("lab-control-plane", KUBERNETES, ready=True),),
+        labels={"lab-control-plane": labels},
+        made_from=standing.digest(session(content)),
+    )
+
+
+def keys(actions: Sequence[Action]) -> list[str]:
+    return [action.key for action in actions]
+
+
+def test_the_cheap_look_tells_whether_anything_can_differ() -> None:
+    assert standing.is_as_declared(session(CONFIG), seen(CONFIG))
+    assert not standing.is_as_declared(session(OTHER), seen(CONFIG))
+    assert not standing.is_as_declared(session(CONFIG), replace(seen(CONFIG), made_from="")), "an older cluster"
+    assert standing.is_as_declared(session(FRONT), seen(FRONT, tier="front"))
+    assert not standing.is_as_declared(session(FRONT), seen(FRONT, tier="back")), "somebody changed it by hand"
+    newer = session(CONFIG)
+    newer.__dict__["kubernetes"] = "v1.36.0"
+    assert not standing.is_as_declared(newer, seen(CONFIG))
+
+
+def test_a_healthy_cluster_as_declared_costs_no_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any) -> Standing:
+        raise AssertionError("compared field by field")
+
+    monkeypatch.setattr(standing, "look", never)
+    assert up._stands(session(CONFIG), seen(CONFIG)) is None
+    with pytest.raises(AssertionError, match="field by field"):
+        up._stands(session(OTHER), seen(CONFIG))
+    assert up._stands(session(OTHER), replace(seen(CONFIG), nodes=())) is None, "first it has to be well"
+
+
+def test_what_can_be_changed_in_place_is_the_plan() -> None:
+    (action,) = up.changes(session(FRONT), stands(FRONT), recreate=False)
+    assert (action.key, action.asks) == ("labels", False)
+    assert action.command == "kubectl label node lab-control-plane --overwrite tier=front"
+    assert up.changes(session(CONFIG), stands(CONFIG), recreate=True) == (), "nothing needs a new cluster"
+
+
+def test_a_killed_creation_that_is_well_all_the_same_gets_its_mark() -> None:
+    (node,) = made(CONFIG).nodes
+    assert node.files is not None
+    unmarked = Running("lab", (replace(node, files=replace(node.files, marked=False, record=None)),))
+    assert keys(up.changes(session(CONFIG), stands(CONFIG, unmarked), recreate=False)) == ["ready"]
+
+
+def test_without_recreate_a_new_cluster_is_a_notice_and_no_action() -> None:
+    found = stands(OTHER)
+    assert up.changes(session(OTHER), found, recreate=False) == ()
+    assert "networking.apiServerPort is 6443, declared is 6444 (a published port cannot be moved" in found.notice
+    assert "up --recreate" in found.notice
+    assert stands(CONFIG).notice == ""
+
+
+def test_a_recreate_lists_the_losses_then_asks_then_makes_it_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = Losses(volumes=("default/data (1Gi)",), repositories=("lab",))
+    monkeypatch.setattr(data_loss, "look", lambda _: lost)
+    monkeypatch.setattr(create, "supplies", lambda _: ())
+    actions = up.changes(session(OTHER), stands(OTHER), recreate=True)
+    assert keys(actions) == ["rescue", "loss", "recreate", "overlay", "create"]
+    assert [action.key for action in actions if action.asks] == ["loss", "recreate"]
+    assert "networking.apiServerPort" in actions[2].sentence
+    assert actions[2].command == "kind delete cluster --name lab"
+    whole = keys(lab_plan.up(session(OTHER).lab, seen(CONFIG), actions))
+    assert whole[5:] == ["connect", "flux", "git", "ready", "serve", "restore", "deliver", "settle"]
+
+
+def test_what_cannot_be_seen_is_not_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(_: Session) -> Losses:
+        raise ClusterError("what would be lost cannot be seen")
+
+    monkeypatch.setattr(data_loss, "look", silent)
+    with pytest.raises(ClusterError, match="cannot be seen"):
+        up.changes(session(OTHER), stands(OTHER), recreate=True)
+
+
+def test_a_rescue_that_waits_is_put_back_into_a_lab_that_is_well() -> None:
+    well = replace(seen(CONFIG), git_serves=True)
+    found = keys(lab_plan.up(session(CONFIG).lab, well, (), ["lab", "team"]))
+    assert [key for key in found if key != "flux"][:4] == ["git", "serve", "restore", "deliver"]
+    assert "restore" not in keys(lab_plan.up(session(CONFIG).lab, well, ()))
+
+
+def test_the_record_follows_the_labels_and_nothing_else() -> None:
+    old = {"nodes": [{"role": "control-plane", "labels": {"a": "b"}, "image": "x"}, {"role": "worker"}], "name": "lab"}
+    new = {"nodes": [{"labels": {"c": "d"}, "image": "y"}, {"role": "worker", "labels": {"e": "f"}}]}
+    assert _with_labels(old, new) == {
+        "name": "lab",
+        "nodes": [
+            {"role": "control-plane", "image": "x", "labels": {"c": "d"}},
+            {"role": "worker", "labels": {"e": "f"}},
+        ],
+    }
+    assert _with_labels({}, {"nodes": [{"labels": {"c": "d"}}]})["nodes"] == [
+        {"role": "control-plane", "labels": {"c": "d"}}
+    ]
+
+
+def report(content: dict[str, Any], running: Running | None = None, **more: Any) -> drift_report.Report:
+    found = stands(content, running)
+    return drift_report.made("lab", found, found.actions, **more)
+
+
+def test_the_report_on_what_is_the_same() -> None:
+    told = report(CONFIG)
+    assert told.trouble is None
+    assert told.words == "the cluster lab is as it is declared"
+    assert (told.data["same"], told.data["recorded"], told.data["losses"]) == (True, True, None)
+    assert {row[3] for row in told.rows} == {"same"}
+
+
+def test_the_report_on_what_differs_ends_with_the_clusters_code() -> None:
+    in_place = report(FRONT)
+    assert in_place.trouble is not None
+    assert (in_place.trouble.exit_code, in_place.trouble.fix) == (4, "./run invoke up")
+    assert "kubectl label node" in in_place.words
+    lost = Losses(volumes=("default/data (1Gi)",), objects=(("Pod", 1),))
+    anew = report(OTHER, lost=lost, kept="what the Git server held is kept")
+    assert anew.trouble is not None
+    assert anew.trouble.fix == "./run invoke up --recreate"
+    assert "! lose 1 volume: default/data (1Gi)" in anew.words
+    assert "is kept" in anew.words
+    assert anew.data["losses"]["objects"] == {"Pod": 1}
+    assert "nothing would be lost" in report(OTHER).words
+    unseen = report(OTHER, unseen="the API server is away")
+    assert "the API server is away" in unseen.words
+    assert unseen.data["losses"] is None
+
+
+def test_the_report_on_an_older_cluster_says_what_is_not_known() -> None:
+    told = report(CONFIG, made(CONFIG, recorded=False))
+    assert told.trouble is None
+    assert "fields are not known: an older threezone" in told.words
+    assert told.data["recorded"] is False
+
+
+def test_a_long_cell_is_cut_in_the_table_and_whole_in_the_data() -> None:
+    gates: Mapping[str, bool] = {f"Gate{number}": True for number in range(10)}
+    content = {**CONFIG, "featureGates": gates}
+    told = report(content)
+    cells = next(row for row in told.rows if row[0] == "featureGates")
+    assert len(cells[1]) == drift_report.WIDEST
+    assert any("Gate9=true" in field["declared"] for field in told.data["fields"])

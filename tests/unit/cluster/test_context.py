@@ -1,0 +1,163 @@
+"""What the settings and the engine add to the declared cluster."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threezone.clients.node import Node
+from threezone.cluster import create
+from threezone.cluster.context import Session
+from threezone.cluster.spec import api_endpoint
+from threezone.cluster.spec.declared import Declared, Overlay, parse
+from threezone.core.errors import EngineError, UsageError
+from threezone.core.settings import Cluster, Published, Settings
+from threezone.engine.find import Engine
+from threezone.images import build, preload
+from threezone.lab import up
+from threezone.lab.observe import Lab
+from threezone.tasks import lab as tasks
+from threezone.toolchain import install
+
+LOCAL = "unix:///var/run/docker.sock"
+NATIVE = Engine("ok", LOCAL, version="28.0.0", system="Debian GNU/Linux 12 (bookworm)", cgroup="2")
+DECLARED = parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n", Path("kind.yaml"))
+
+
+def session(api: Published, engine: Engine, declared: Declared = DECLARED) -> Session:
+    made = Session(Lab(Path("/project"), Settings(cluster=Cluster(api=api)), "lab"), "release")
+    made.__dict__.update(engine=engine, declared=declared)
+    return made
+
+
+def needed(of: Session) -> tuple[Overlay, ...]:
+    """What is added and not merely quicker."""
+    return tuple(each for each in of.overlays if not each.defaults)
+
+
+def test_on_loopback_nothing_is_needed_and_nothing_is_asked() -> None:
+    made = session("loopback", NATIVE)
+    assert (needed(made), made.published) == ((), ())
+    assert len(made.overlays) == 1, "what is quicker"
+
+
+def test_the_gateway_of_a_rootless_engine_is_refused() -> None:
+    engine = Engine("ok", LOCAL, version="28.0.0", system="Debian GNU/Linux 12 (bookworm)", rootless=True)
+    with pytest.raises(EngineError, match=r"threezone\.cluster\.api is gateway, but"):
+        _ = session("gateway", engine).overlays
+
+
+def test_an_engine_in_a_virtual_machine_keeps_the_api_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    desktop = Engine("ok", LOCAL, version="28.0.0", system="Docker Desktop")
+    assert session("gateway", desktop).published == (api_endpoint.DESKTOP,)
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert session("gateway", NATIVE).published == (api_endpoint.DESKTOP,), "a Linux engine on another system is in one"
+
+
+@pytest.mark.parametrize(("ports", "told"), [("127.0.0.1:6443->6443/tcp", False), ("10.0.0.1:6443->6443/tcp", True)])
+def test_a_cluster_of_ours_that_is_published_elsewhere_gets_a_notice(ports: str, told: bool) -> None:
+    ours = Node("0", "lab-control-plane", "lab", "control-plane", "running", "image", ours=True, ports=ports)
+    theirs = Node("0", "lab-control-plane", "lab", "control-plane", "running", "image", ours=False, ports=ports)
+    assert bool(up.notice(session("loopback", NATIVE), [ours])) is told
+    assert up.notice(session("loopback", NATIVE), [theirs]) == ""
+    assert up.notice(session("loopback", NATIVE), []) == ""
+
+
+THREE = parse(
+    "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n" + "- role: control-plane\n" * 3, Path("ha.yaml")
+)
+
+
+def test_the_balancer_is_an_image_of_several_control_planes_only() -> None:
+    assert session("loopback", NATIVE).images == ("node", "flux", "git-server", "hello")
+    assert session("loopback", NATIVE, THREE).images == ("node", "flux", "git-server", "hello", "balancer")
+
+
+def test_the_kubernetes_of_the_settings_decides_the_node() -> None:
+    made = Session(Lab(Path("/project"), Settings(cluster=Cluster(kubernetes="1.34")), "lab"), "release")
+    made.__dict__.update(engine=replace(NATIVE, cgroup="1"), declared=DECLARED)
+    assert (made.kubernetes, made.images[0]) == ("v1.34.3", "node:1.34.3")
+    assert needed(made) == (), "Kubernetes before 1.35 takes cgroup v1 as it is"
+
+
+def test_what_only_several_control_planes_need_is_supplied_for_them_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "find", lambda *_, **__: object())
+    monkeypatch.setattr(build, "observe", lambda names, _: {name: () for name in names if name != "balancer"})
+    monkeypatch.setattr(preload, "observe", lambda *_: (None, True))
+    assert create.supplies(session("loopback", NATIVE)) == ()
+    (action,) = create.supplies(session("loopback", NATIVE, THREE))
+    assert action.sentence.startswith("get the images balancer (")
+    assert action.command == "./run invoke image.build balancer"
+
+
+def test_a_channel_without_that_kubernetes_is_not_the_one_that_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def observe(names: Sequence[str], channel: build.Channel) -> dict[str, tuple[()]]:
+        for name in names:
+            build.references(name, channel)
+        return dict.fromkeys(names, ())
+
+    monkeypatch.setattr(build, "observe", observe)
+    made = Session(Lab(Path("/project"), Settings(cluster=Cluster(kubernetes="1.36")), "lab"), "auto")
+    own = Session(Lab(Path("/project"), Settings(), "lab"), "auto")
+    own.__dict__.update(declared=DECLARED)
+    assert (made.channel, own.channel) == ("source", "release")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with settings of its own, and a place below it to stand at."""
+    (tmp_path / "tasks.py").write_text("")
+    (tmp_path / "kind.yaml").write_text("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/two.yaml").write_text(
+        "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n- image: kindest/node:v1.35.0\n- role: worker\n"
+        "  image: kindest/node:v1.35.0\n"
+    )
+    (tmp_path / "invoke.yaml").write_text(
+        "threezone: {cluster: {config: kind.yaml, workers: 2, mounts: ['data:/data'], overlay: "
+        "{networking: {ipFamily: ipv6}}}}\n"
+    )
+    monkeypatch.chdir(tmp_path / "other")
+    return tmp_path
+
+
+def test_the_declared_cluster_is_the_file_then_the_settings_then_the_flags(project: Path) -> None:
+    seen: Declared = tasks.session(
+        **declaring(workers=1, port=["8080:80"], set_=["networking.podSubnet=fd00::/56"])
+    ).declared
+    assert seen.path == project / "kind.yaml"
+    assert seen.networking == {"ipFamily": "ipv6", "podSubnet": "fd00::/56"}
+    assert [node["role"] for node in seen.nodes] == ["control-plane", "worker"]
+    assert seen.nodes[1]["extraMounts"] == [{"hostPath": str(project / "data"), "containerPath": "/data"}]
+    assert seen.nodes[0]["extraPortMappings"][0]["listenAddress"] == "::1"
+    assert [sentence.rpartition("(")[2] for sentence in seen.said] == [
+        f"{project / 'invoke.yaml'}:1)",
+        "invoke.yaml: threezone.cluster.workers 2)",
+        "invoke.yaml: threezone.cluster.mounts data:/data)",
+        "--workers 1)",
+        "--set networking.podSubnet=fd00::/56)",
+        "--port 8080:80)",
+    ]
+
+
+def test_a_file_that_is_named_on_the_command_line_starts_from_where_one_stands(project: Path) -> None:
+    at = tasks.session(**declaring(config="two.yaml", mount=["data:/more:ro"]))
+    assert at.declared.path == project / "other" / "two.yaml"
+    assert at.declared.nodes[0]["extraMounts"][1]["hostPath"] == str(project / "other" / "data")
+    assert at.asked_kubernetes == "1.35.0"
+    assert tasks.session(**declaring(config="two.yaml", kubernetes="v1.34")).asked_kubernetes == "1.34"
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("version", ["latest", "2.0", "1.35.0.1", "1.35\n"])
+def test_what_is_no_version_is_refused(version: str) -> None:
+    with pytest.raises(UsageError, match="expected a version such as"):
+        tasks.session(**declaring(kubernetes=version))
+
+
+def declaring(**options: Any) -> dict[str, Any]:
+    """The options of `up` and `cluster.create` as invoke hands them over."""
+    nothing = {"config": "", "kubernetes": "", "control_planes": 0, "workers": 0}
+    return tasks.declaring(**{**nothing, "port": [], "mount": [], "feature_gate": [], "set_": [], **options})

@@ -1,0 +1,70 @@
+"""What is left of a cluster is found by our label; what others use or made is left alone."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from threezone.clients.node import Node
+from threezone.cluster import kind, orphans
+from threezone.core import process
+from threezone.core.process import Completed
+
+NODE = Node("id-1", "lab-control-plane", "lab", "control-plane", "running", "threezone/node:v1-lab", ours=True)
+Engine = Callable[[dict[str, str]], list[list[str]]]
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """An engine that answers by the first words of a command; returns all commands that it was given."""
+
+    def answering(answers: dict[str, str]) -> list[list[str]]:
+        ran: list[list[str]] = []
+
+        def run(argv: Sequence[str], **_: Any) -> Completed:
+            ran.append([str(part) for part in argv])
+            words = " ".join(ran[-1])
+            found = next((text for start, text in answers.items() if words.startswith(start)), "")
+            return Completed(tuple(ran[-1]), 0, found, "", 0.1)
+
+        monkeypatch.setattr(process, "run", run)
+        monkeypatch.setattr(kind, "nodes", lambda _cluster=None: (NODE,))
+        return ran
+
+    return answering
+
+
+def image(owner: str, name: str) -> dict[str, Any]:
+    labels = {"io.threezone.managed": "true", "io.threezone.cluster": owner}
+    return {"Id": f"sha256:{owner}", "RepoTags": [name], "Size": 1000, "Config": {"Labels": labels}}
+
+
+# The last is somebody's own, built on a node image of ours.
+MADE = [image("gone", "threezone/node:v1-gone"), image("lab", "threezone/node:v1-lab"), image("x", "my/node:1")]
+
+
+def test_a_container_with_our_label_that_is_no_node_is_left_over(engine: Engine) -> None:
+    engine(
+        {
+            "docker ps": "id-1\tlab-control-plane\tlab\nid-2\tquirky_name\t\n",
+            "docker image ls": "threezone/node:v1-lab\nthreezone/node:<none>\n",
+        }
+    )
+    left = orphans.observe("lab")
+    assert left.containers == (("id-2", "quirky_name"),)
+    assert left.images == ("threezone/node:v1-lab",)
+    assert left.names == ("container quirky_name", "image threezone/node:v1-lab")
+
+
+def test_nothing_is_removed_where_nothing_is_left(engine: Engine) -> None:
+    ran = engine({})
+    left = orphans.observe("lab")
+    orphans.remove(left)
+    assert not left
+    assert not any("rm" in argv for argv in ran)
+
+
+def test_all_clusters_are_those_with_nodes_and_those_that_left_an_image(engine: Engine) -> None:
+    engine({"docker image ls": "x\n", "docker image inspect": json.dumps(MADE)})
+    assert orphans.owners() == ("gone", "lab")

@@ -1,0 +1,126 @@
+"""What cluster.start does by the state in which it finds the cluster; several deletions as one question."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threezone.clients.node import Node
+from threezone.cluster import kind, lifecycle, orphans, recover, start
+from threezone.cluster.context import Session
+from threezone.cluster.lifecycle import Observed, State
+from threezone.cluster.orphans import Left
+from threezone.core.errors import ClusterError
+from threezone.core.settings import Settings
+from threezone.lab import down
+from threezone.lab.observe import Lab, NodeState, Seen
+from threezone.zones import connection
+
+NODE = Node("id-1", "lab-control-plane", "lab", "control-plane", "running", "threezone/node:v1-lab", ours=True)
+WELL = Seen(containers=(NODE,), nodes=(NodeState("lab-control-plane", "v1.35.0", ready=True),))
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    (tmp_path / "local/kubernetes").mkdir(parents=True)
+    (tmp_path / "local/kubernetes/kind.yaml").write_text("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n")
+    return Session(Lab(tmp_path, Settings(), "lab"), "source")
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is done to the cluster, by name, instead of doing it."""
+    log: list[str] = []
+    monkeypatch.setattr(kind, "nodes", lambda _name=None: (NODE,))
+    monkeypatch.setattr(start, "start", lambda _nodes: log.append("start"))
+    monkeypatch.setattr(recover, "started", lambda _nodes: {"lab-control-plane": datetime.now(UTC)})
+    monkeypatch.setattr(connection, "connect_lab", lambda _session: log.append("connect"))
+
+    def revive(_session: Session) -> tuple[str, ...]:
+        log.append("revive")
+        return ()
+
+    monkeypatch.setattr(recover, "revive", revive)
+    return log
+
+
+def observed(monkeypatch: pytest.MonkeyPatch, state: State, seen: Seen = WELL, **of_node: Any) -> None:
+    nodes = () if state == "absent" else (replace(NODE, **of_node),)
+    monkeypatch.setattr(lifecycle, "observe", lambda name: Observed(name, state, nodes))
+    monkeypatch.setattr(recover, "observe", lambda _lab: seen)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("absent", "there is no cluster"),
+        ("interrupted", "never created to the end"),
+        ("foreign", "not made by threezone"),
+    ],
+)
+def test_what_cannot_be_started_is_refused_before_anything_is_done(
+    session: Session, done: list[str], monkeypatch: pytest.MonkeyPatch, state: State, words: str
+) -> None:
+    observed(monkeypatch, state)
+    with pytest.raises(ClusterError, match=words):
+        recover.bring_back(session)
+    assert done == []
+
+
+def test_a_cluster_that_is_well_is_left_alone(
+    session: Session, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observed(monkeypatch, "running")
+    assert recover.bring_back(session) is None
+    assert done == []
+
+
+@pytest.mark.parametrize(
+    ("state", "seen"),
+    [
+        ("stopped", WELL),
+        ("running", replace(WELL, nodes=())),
+        ("running", replace(WELL, not_back=("pod n/web to be started again",))),
+    ],
+)
+def test_what_is_stopped_or_not_back_is_brought_back(
+    session: Session, done: list[str], monkeypatch: pytest.MonkeyPatch, state: State, seen: Seen
+) -> None:
+    observed(monkeypatch, state, seen)
+    assert recover.bring_back(session) == ()
+    assert done == ["start", "connect", "revive"]
+    assert list(session.started) == ["lab-control-plane"]
+
+
+def deletable(monkeypatch: pytest.MonkeyPatch, nodes: dict[str, tuple[Node, ...]], left: Left | None = None) -> None:
+    monkeypatch.setattr(kind, "nodes", lambda name=None: nodes.get(name or "", ()))
+    monkeypatch.setattr(orphans, "observe", lambda name: left or Left(name))
+    monkeypatch.setattr(down, "current", lambda _lab: None)
+
+
+def named(session: Session, name: str) -> Session:
+    return Session(replace(session.lab, name=name), "source")
+
+
+def test_several_clusters_are_looked_at_before_the_first_is_deleted(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = replace(NODE, cluster="theirs", name="theirs-control-plane", ours=False)
+    deletable(monkeypatch, {"lab": (NODE,), "theirs": (theirs,)})
+    ((_, actions),) = down.several([session])
+    assert [action.key for action in actions] == ["delete"]
+    with pytest.raises(ClusterError, match="theirs was not made by threezone"):
+        down.several([session, named(session, "theirs")])
+    with pytest.raises(ClusterError, match="there is no cluster named gone"):
+        down.several([session, named(session, "gone")])
+
+
+def test_what_an_interrupted_create_left_can_be_deleted_without_a_node(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deletable(monkeypatch, {}, Left("lab", (("id-2", "quirky_name"),), ("threezone/node:v1-lab",)))
+    ((_, (action,)),) = down.several([session])
+    assert (action.key, action.asks) == ("leftovers", True)
+    assert "container quirky_name, image threezone/node:v1-lab" in action.sentence

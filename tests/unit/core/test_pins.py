@@ -1,0 +1,97 @@
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from threezone.core import pins
+from threezone.core.errors import UsageError
+
+SUM = "ab" * 32
+
+
+def project(root: Path, text: str) -> Path:
+    (root / "local").mkdir()
+    (root / "local" / "pins.toml").write_text(text)
+    return root
+
+
+def test_the_packaged_pins_cover_every_platform(tmp_path: Path) -> None:
+    tools = pins.tools(tmp_path)
+    for pin in (tools.kind, tools.kubectl, tools.flux):
+        sums = msgspec.structs.asdict(pin.sha256).values()
+        assert None not in sums
+        assert len(set(sums)) == 4
+        assert pin.base.startswith("https://")
+    assert (tools.kind.version, tools.kubectl.version, tools.flux.version) == ("0.31.0", "1.35.0", "2.7.3")
+
+
+def test_a_project_changes_single_keys(tmp_path: Path) -> None:
+    tools = pins.tools(project(tmp_path, '[tools.kind]\nbase = "https://mirror.example/kind"\n'))
+    packaged = pins.tools(tmp_path / "another")
+    assert tools.kind == msgspec.structs.replace(packaged.kind, base="https://mirror.example/kind")
+    assert tools.flux == packaged.flux
+
+
+def test_checksums_of_another_version_are_not_kept(tmp_path: Path) -> None:
+    text = f'[tools.kind]\nversion = "0.32.0"\n[tools.kind.sha256]\nlinux-arm64 = "{SUM}"\n'
+    assert pins.tools(project(tmp_path, text)).kind.sha256 == pins.Sums(linux_arm64=SUM)
+
+
+def test_the_same_version_given_again_keeps_its_checksums(tmp_path: Path) -> None:
+    kind = pins.tools(project(tmp_path, '[tools.kind]\nversion = "0.31.0"\n')).kind
+    assert kind == pins.tools(tmp_path / "another").kind
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[tools.kind]\nverzion = "1"', "tools.kind.verzion: unknown key"),
+        ("[tools.kind]\nversion = 31", "tools.kind.version: Expected `str`, got `int`"),
+        ('[tools.kind]\nversion = "latest"', "tools.kind.version: Expected `str` matching regex"),
+        ('[tools.kind.sha256]\nlinux-amd64 = "AB"', "tools.kind.sha256.linux-amd64: Expected `str` matching regex"),
+        ("[tools.kind.sha256]\nlinux-mips = 1", "tools.kind.sha256.linux-mips: unknown key"),
+        ("tools = 1", "tools: Expected `object`, got `int`"),
+        ('[tools.helmfile]\nversion = "1.0.0"', "tools.helmfile: unknown key"),
+        ("[tool.kind]", "unknown section tool; known: tools"),
+        ("[tools.kind", "is not valid TOML"),
+    ],
+)
+def test_what_does_not_fit_is_told_with_key_and_file(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        pins.tools(project(tmp_path, text))
+    assert str(tmp_path / "local" / "pins.toml") in caught.value.message
+    assert problem in caught.value.message
+
+
+def test_a_fault_of_our_own_is_not_blamed_on_the_project(tmp_path: Path) -> None:
+    class Other(msgspec.Struct, forbid_unknown_fields=True):
+        kind: int
+
+    with pytest.raises(UsageError) as caught:
+        pins.section("tools", Other, project(tmp_path, '[tools.flux]\nbase = "https://mirror.example"\n'))
+    assert str(pins.PACKAGED) in caught.value.message
+
+
+keys = st.sampled_from(["a", "b", "version", "sha256"])
+tables: Any = st.recursive(
+    st.dictionaries(keys, st.integers(0, 3), max_size=3), lambda inner: st.dictionaries(keys, inner, max_size=3)
+)
+
+
+def leaves(table: Any, *path: str) -> set[tuple[Any, ...]]:
+    if not isinstance(table, dict):
+        return {(*path, table)}
+    return {leaf for key, value in table.items() for leaf in leaves(value, *path, key)}
+
+
+@given(base=tables, over=tables)
+def test_what_is_overridden_wins_and_merging_is_repeatable(base: dict[str, Any], over: dict[str, Any]) -> None:
+    before = msgspec.json.encode([base, over])
+    merged = pins.merge(base, over)
+    assert leaves(over) <= leaves(merged) <= leaves(over) | leaves(base)
+    assert pins.merge(merged, over) == merged
+    assert pins.merge(base, {}) == base
+    assert msgspec.json.encode([base, over]) == before

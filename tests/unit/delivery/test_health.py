@@ -1,0 +1,175 @@
+import pytest
+
+from threezone.clients.kubernetes.api import Json
+from threezone.clients.kubernetes.watch import World
+from threezone.delivery import health
+from threezone.delivery.health import Item
+
+DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
+REPLICASETS = "/apis/apps/v1/namespaces/shop/replicasets"
+PODS = "/api/v1/namespaces/shop/pods"
+WEB = Item("Deployment", "apps", "v1", "shop", "web")
+
+
+def pod(name: str, owner: str, waiting: str = "", **meta: object) -> Json:
+    container = {"name": "web", "state": {"waiting": {"reason": waiting, "message": "of web:2"}} if waiting else {}}
+    return {
+        "metadata": {"namespace": "shop", "name": name, "uid": name, "ownerReferences": [{"uid": owner}], **meta},
+        "status": {"phase": "Pending", "containerStatuses": [container]},
+    }
+
+
+def replicaset(name: str, revision: str) -> Json:
+    meta = {
+        "namespace": "shop",
+        "name": name,
+        "uid": name,
+        "ownerReferences": [{"uid": "web"}],
+        "annotations": {health.REVISION: revision},
+    }
+    return {"metadata": meta}
+
+
+def deployment(revision: str = "2", *, observed: int = 5, **status: object) -> Json:
+    meta = {"namespace": "shop", "name": "web", "uid": "web", "generation": 5}
+    meta["annotations"] = {health.REVISION: revision}
+    return {"metadata": meta, "status": {"observedGeneration": observed, **status}}
+
+
+def world(found: Json, *pods: Json) -> World:
+    return {
+        DEPLOYMENTS: {"shop/web": found},
+        REPLICASETS: {"shop/web-1": replicaset("web-1", "1"), "shop/web-2": replicaset("web-2", "2")},
+        PODS: {f"shop/{each['metadata']['name']}": each for each in pods},
+    }
+
+
+def test_an_inventory_is_read_as_cli_utils_writes_it() -> None:
+    entries = [
+        {"id": "shop_web_apps_Deployment", "v": "v1"},
+        {"id": "_shop__Namespace", "v": "v1"},
+        {"id": "_system__controller__web_rbac.authorization.k8s.io_ClusterRole", "v": "v1"},
+    ]
+    items = health.inventory({"status": {"inventory": {"entries": entries}}})
+    assert [str(item) for item in items] == [
+        "Deployment shop/web",
+        "Namespace shop",
+        "ClusterRole system:controller:web",
+    ]
+    assert items[0] == WEB
+    assert health.inventory({"status": {}}) == ()
+
+
+def test_the_pods_behind_what_was_delivered_are_followed_and_nothing_else() -> None:
+    config = Item("ConfigMap", "", "v1", "other", "page")
+    assert health.collections([WEB, config]) == sorted([DEPLOYMENTS, REPLICASETS, PODS])
+
+
+def test_a_pod_that_can_never_start_holds_its_deployment_back() -> None:
+    stuck = health.stuck(world(deployment(), pod("web-2-a", "web-2", "ImagePullBackOff")), [WEB])
+    assert stuck is not None
+    assert (stuck.item, stuck.pod) == (WEB, "shop/web-2-a")
+    assert "ImagePullBackOff: of web:2" in stuck.words
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        world(deployment(), pod("web-1-a", "web-1", "ImagePullBackOff")),
+        world(deployment(), pod("web-2-a", "web-2", "ErrImagePull")),
+        world(deployment(), pod("else", "somebody", "ImagePullBackOff")),
+        world(deployment(), pod("web-2-a", "web-2", "ImagePullBackOff", deletionTimestamp="now")),
+        world(deployment(observed=4), pod("web-2-a", "web-2", "ImagePullBackOff")),
+    ],
+    ids=["of the last revision", "may heal", "of somebody else", "on its way out", "change not yet seen"],
+)
+def test_what_is_not_the_present_revisions_fault_is_not_held_against_it(seen: World) -> None:
+    assert health.stuck(seen, [WEB]) is None
+
+
+def test_a_deployment_past_its_progress_deadline_is_stuck() -> None:
+    late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "timed out"}
+    stuck = health.stuck(world(deployment(conditions=[late])), [WEB])
+    assert stuck is not None
+    assert stuck.words == "timed out"
+
+
+def test_a_stateful_sets_pods_count_by_the_revision_they_are_of() -> None:
+    item = Item("StatefulSet", "apps", "v1", "shop", "web")
+    found = deployment(updateRevision="web-new")
+    old = pod("web-0", "web", "ImagePullBackOff", labels={"controller-revision-hash": "web-old"})
+    new = pod("web-0", "web", "ImagePullBackOff", labels={"controller-revision-hash": "web-new"})
+    sets = "/apis/apps/v1/namespaces/shop/statefulsets"
+    assert health.stuck({sets: {"shop/web": found}, PODS: {"shop/web-0": old}}, [item]) is None
+    assert health.stuck({sets: {"shop/web": found}, PODS: {"shop/web-0": new}}, [item]) is not None
+
+
+def test_each_pod_that_is_not_ready_has_a_line() -> None:
+    lines = health.troubles(world(deployment(), pod("web-2-a", "web-2", "CrashLoopBackOff")), [WEB])
+    assert lines == ["pod shop/web-2-a: container web: CrashLoopBackOff: of web:2"]
+
+
+def rolled(**counts: object) -> Json:
+    found = deployment(replicas=2, updatedReplicas=2, availableReplicas=2)
+    found["spec"] = {"replicas": 2}
+    found["status"].update(counts)
+    return found
+
+
+CONFIG = Item("ConfigMap", "", "v1", "shop", "page")
+
+
+def test_what_is_rolled_out_runs_and_what_has_no_state_is_no_obstacle() -> None:
+    assert health.runs(world(rolled()), [WEB, CONFIG])
+    assert health.runs(world(rolled()), [])
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        rolled(replicas=3),
+        rolled(updatedReplicas=1),
+        rolled(availableReplicas=1),
+        rolled(observedGeneration=4),
+    ],
+    ids=["an old pod is left", "not all are new", "not all serve", "the controller has not seen it"],
+)
+def test_what_is_not_rolled_out_does_not_run_yet(found: Json) -> None:
+    assert not health.runs(world(found), [WEB, CONFIG])
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        Item("HelmRelease", "helm.toolkit.fluxcd.io", "v2", "shop", "web"),
+        Item("PersistentVolumeClaim", "", "v1", "shop", "data"),
+        Item("Deployment", "apps", "v1", "shop", "unseen"),
+        Item("Service", "serving.knative.dev", "v1", "shop", "web"),
+    ],
+    ids=str,
+)
+def test_what_only_flux_can_judge_is_left_to_it(item: Item) -> None:
+    assert not health.runs(world(rolled()), [WEB, item])
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "runs"),
+    [
+        ("DaemonSet", {"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvailable": 2}, True),
+        ("DaemonSet", {"desiredNumberScheduled": 2, "updatedNumberScheduled": 1, "numberAvailable": 2}, False),
+        ("StatefulSet", {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, True),
+        (
+            "StatefulSet",
+            {
+                "replicas": 1,
+                "updatedReplicas": 1,
+                "availableReplicas": 1,
+                "currentRevision": "a",
+                "updateRevision": "b",
+            },
+            False,
+        ),
+    ],
+)
+def test_every_kind_has_counts_of_its_own(kind: str, status: Json, *, runs: bool) -> None:
+    assert health.rolled_out(kind, {"spec": {}, "status": status}) is runs
