@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from threezone.cluster.context import Session
 from threezone.cluster.drift import report
+from threezone.cluster.lab import Lab
 from threezone.delivery import git_server
 from threezone.images import build
 from threezone.images.load import cluster_image
@@ -15,17 +15,17 @@ from threezone.images.load import cluster_image
 PASSWORD = "of-a-bench"
 
 
-def commands(session: Session, scratch: Path) -> list[Sequence[str]]:
+def commands(lab: Lab, scratch: Path) -> list[Sequence[str]]:
     """The commands that make the lab of `session` by hand, with its node image and its images; files go to `scratch`.
 
     Create and wait, load, install Flux (which waits), apply the Git server and the sample app, wait for everything.
     """
-    name, context = session.lab.name, f"--context={session.lab.context}"
-    made = build.ensure_all(("node", "flux", "git-server", "hello"), session.channel)
+    name, context = lab.name, f"--context={lab.context}"
+    made = build.ensure_all(("node", "flux", "git-server", "hello"), lab.channel)
     node, git = made["node"][0], made["git-server"][0]
     loaded = [image.reference for image in (*made["flux"], git)] + [build.APP]
     config, serving = scratch / "plain-kind.yaml", scratch / "plain-git.json"
-    config.write_text(json.dumps(report.configuration(session)))
+    config.write_text(json.dumps(report.configuration(lab)))
     node_name = f"{name}-control-plane"
     wanted = [found for _, found in git_server.objects(git.reference, ["lab"], PASSWORD, node_name)]
     serving.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted}))

@@ -12,13 +12,12 @@ from pathlib import Path
 from tests.bench.rows import MINUTES
 from tests.e2e.project import copy_of_repository
 
-from threezone.cluster.context import Session
 from threezone.cluster.drift import report
+from threezone.cluster.lab import Lab
 from threezone.core import events, process
 from threezone.core.settings import load
 from threezone.images import build
 from threezone.images.load import cluster_image
-from threezone.lab.observe import Lab
 
 NAME = "threezone-bench"
 PORT = 16643
@@ -56,10 +55,10 @@ class Bench:
         for command in commands:
             self.run(*command)
 
-    def session(self) -> Session:
+    def session(self) -> Lab:
         """The session in which the tasks of this project work."""
         settings = load(self.root)
-        return Session(Lab(self.root, settings, NAME), settings.channel)
+        return Lab(Lab(self.root, settings, NAME), settings.channel)
 
     def memory(self) -> str:
         """The running lab's memory as the engine counts it, and what the node images take on its disk."""
@@ -78,10 +77,10 @@ class Bench:
 
     def raw_create(self) -> tuple[list[str], list[str]]:
         """The two raw commands of the documents, from the same node image, with what this engine needs."""
-        session = self.session()
-        (node,) = build.ensure("node", session.channel)
+        lab = self.session()
+        (node,) = build.ensure("node", lab.channel)
         config = self.root.parent / "kind.yaml"
-        config.write_text(json.dumps(report.configuration(session)))
+        config.write_text(json.dumps(report.configuration(lab)))
         image = cluster_image(node.reference, NAME)
         create = ["kind", "create", "cluster", "--name", NAME, "--config", str(config), "--image", image]
         server = f"--server=https://host.docker.internal:{PORT}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from threezone.cluster import kind, kubeadm, lifecycle, local_registry
-from threezone.cluster.context import Session
 from threezone.cluster.drift import report
+from threezone.cluster.lab import Lab
 from threezone.cluster.spec import boot_tuning
 from threezone.core.errors import ClusterError
 from threezone.core.events import note
@@ -17,22 +17,20 @@ from threezone.toolchain import install
 HOW = {"release": "released files and images, by checksum", "source": "built from Go modules and Debian packages"}
 
 
-def supplies(session: Session) -> tuple[Action, ...]:
+def supplies(lab: Lab) -> tuple[Action, ...]:
     """What has to be fetched or built before a cluster can be made, with an estimate; empty when all is here."""
     actions = []
-    programs = [name for name in install.NAMES if install.find(name, session.asked, session.lab.root) is None]
+    programs = [name for name in install.NAMES if install.find(name, lab.asked, lab.root) is None]
     if programs:
-        actions.append(
-            Action("tools", f"get {', '.join(programs)} ({HOW[session.channel]})", "./run invoke tools.install")
-        )
-    present = build.observe(session.images, session.channel)
-    lacking = [name for name in session.images if name not in present]
+        actions.append(Action("tools", f"get {', '.join(programs)} ({HOW[lab.channel]})", "./run invoke tools.install"))
+    present = build.observe(lab.images, lab.channel)
+    lacking = [name for name in lab.images if name not in present]
     if lacking:
-        minutes = build.plan(lacking, session.channel).seconds / 60
-        how = f"{HOW[session.channel]}, about {max(1, round(minutes))} min"
+        minutes = build.plan(lacking, lab.channel).seconds / 60
+        how = f"{HOW[lab.channel]}, about {max(1, round(minutes))} min"
         command = f"./run invoke image.build {lacking[0] if len(lacking) == 1 else 'all'}"
         actions.append(Action("images", f"get the images {', '.join(lacking)} ({how})", command))
-    elif not preload.observe(session.images, session.channel, present)[1]:
+    elif not preload.observe(lab.images, lab.channel, present)[1]:
         sentence = (
             f"put Flux, the Git server and the sample app into the node image (once, about {preload.ABOUT_SECONDS} s)"
         )
@@ -40,68 +38,66 @@ def supplies(session: Session) -> tuple[Action, ...]:
     return tuple(actions)
 
 
-def get_images(session: Session) -> None:
+def get_images(lab: Lab) -> None:
     """Get every image at once, so that what can overlap does, and the node image that holds the others."""
-    preload.ensure(session.images, session.channel)
+    preload.ensure(lab.images, lab.channel)
 
 
-def delete(session: Session) -> None:
+def delete(lab: Lab) -> None:
     """Remove the cluster's nodes."""
-    lifecycle.delete(session.lab.name, session.tools["kind"])
+    lifecycle.delete(lab.name, lab.tools["kind"])
 
 
-def create(session: Session) -> None:
+def create(lab: Lab) -> None:
     """Get the node image and create the cluster; nothing is asked of the user's kubeconfig here."""
-    kind_path = session.tools["kind"]
-    lifecycle.preflight(session.declared, session.overlays, session.engine)
-    node, inside = examined(session)
-    image = cluster_image(node.reference, session.lab.name, session.kubernetes, boot_tuning.files())
-    session.fresh = lifecycle.create(
-        session.lab.name, session.declared, session.overlays, kind=kind_path, image=image, retain=session.retain
-    )
-    session.inside = inside
-    if told := kubeadm.check_made(session.declared, session.lab.name):
+    kind_path = lab.tools["kind"]
+    lifecycle.preflight(lab.declared, lab.overlays, lab.engine)
+    node, inside = examined(lab)
+    image = cluster_image(node.reference, lab.name, lab.kubernetes, boot_tuning.files())
+    lab.fresh = lifecycle.create(lab.name, lab.declared, lab.overlays, kind=kind_path, image=image, retain=lab.retain)
+    lab.inside = inside
+    if told := kubeadm.check_made(lab.declared, lab.name):
         note(told)
 
 
-def examined(session: Session) -> tuple[Image, frozenset[str]]:
+def examined(lab: Lab) -> tuple[Image, frozenset[str]]:
     """The node image with the names of the lab's images in it; its kubeadm and kubelet take what is declared."""
-    node, inside = preload.ensure(session.images, session.channel)
-    kubeadm.check(session.declared, node.reference, session.kubernetes)
+    node, inside = preload.ensure(lab.images, lab.channel)
+    kubeadm.check(lab.declared, node.reference, lab.kubernetes)
     return node, inside
 
 
-def recreate(session: Session) -> None:
+def recreate(lab: Lab) -> None:
     """Delete a cluster that is to be made anew. From here on it counts as interrupted: any later `up` makes it anew."""
-    found = kind.nodes(session.lab.name)
-    lifecycle.preflight(session.declared, session.overlays, session.engine, going=found)
-    examined(session)  # what cannot be made costs no cluster
+    found = kind.nodes(lab.name)
+    lifecycle.preflight(lab.declared, lab.overlays, lab.engine, going=found)
+    examined(lab)  # what cannot be made costs no cluster
     for node in found:
         if node.role == "control-plane" and node.state == "running":
             kind.unmark(node)
-    delete(session)
+    delete(lab)
 
 
-def ready(session: Session) -> bool:
+def ready(lab: Lab) -> bool:
     """Wait until every node is Ready, then mark the cluster as created to the end. False: a pod network is lacking."""
-    complete = nodes_ready(session)
-    mark(session)
+    complete = nodes_ready(lab)
+    mark(lab)
     return complete
 
 
-def nodes_ready(session: Session) -> bool:
+def nodes_ready(lab: Lab) -> bool:
     """Wait until every node is Ready, and tell them of the local registry. False: a pod network is lacking.
 
     It is the user's to install where kind's own is declared off, so that it is not waited for.
     """
     world = lifecycle.wait_ready(
-        session.api,
-        expected=len(session.declared.nodes),
-        version=session.kubernetes,
-        seconds=session.lab.settings.cluster.ready_timeout,
-        pod_network=session.declared.pod_network,
+        lab.api,
+        expected=len(lab.declared.nodes),
+        version=lab.kubernetes,
+        seconds=lab.settings.cluster.ready_timeout,
+        pod_network=lab.declared.pod_network,
     )
-    local_registry.tell(session)
+    local_registry.tell(lab)
     waiting = [
         node["metadata"]["name"] for node in world[lifecycle.NODES].values() if lifecycle.only_lacks_network(node)
     ]
@@ -110,20 +106,20 @@ def nodes_ready(session: Session) -> bool:
     return not waiting
 
 
-def mark(session: Session) -> None:
+def mark(lab: Lab) -> None:
     """Mark the cluster as created to the end. Until then it counts as interrupted, and `up` makes it anew."""
-    planes = [node for node in kind.nodes(session.lab.name) if node.role == "control-plane"]
-    record = report.mark(session) if session.fresh else ""
+    planes = [node for node in kind.nodes(lab.name) if node.role == "control-plane"]
+    record = report.mark(lab) if lab.fresh else ""
     for node in planes:
         kind.mark(node, record)
-    if session.fresh:
-        report.annotate(session, planes)
+    if lab.fresh:
+        report.annotate(lab, planes)
 
 
-def no_pod_network(session: Session) -> ClusterError:
+def no_pod_network(lab: Lab) -> ClusterError:
     """Why nothing can run in a cluster whose nodes only lack their pod network."""
     return ClusterError(
-        f"the cluster {session.lab.name} runs, but no pod can: its pod network is yours to install, for "
-        f"disableDefaultCNI is declared ({session.declared.spots.at('networking', 'disableDefaultCNI')})",
-        fix=f"kubectl --context {session.lab.context} apply --filename YOUR-CNI.yaml && ./run invoke up",
+        f"the cluster {lab.name} runs, but no pod can: its pod network is yours to install, for "
+        f"disableDefaultCNI is declared ({lab.declared.spots.at('networking', 'disableDefaultCNI')})",
+        fix=f"kubectl --context {lab.context} apply --filename YOUR-CNI.yaml && ./run invoke up",
     )

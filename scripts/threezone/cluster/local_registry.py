@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from threezone.clients.node import Node
 from threezone.cluster import containerd_mirrors as wiring
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core import process
 from threezone.core.plan import Action
 from threezone.images import engine_images, registry
@@ -33,40 +33,40 @@ def network() -> str:
     return wanted if wanted in process.run(argv, timeout=30).stdout.split() else DEFAULT_NETWORK
 
 
-def wanted(session: Session) -> tuple[Wanted, ...]:
+def wanted(lab: Lab) -> tuple[Wanted, ...]:
     """The instances that the settings ask for."""
-    chosen = session.lab.settings.registry
+    chosen = lab.settings.registry
     return registry.instances(chosen.name, chosen.port, chosen.mirrors)
 
 
-def plan(session: Session) -> Plan:
+def plan(lab: Lab) -> Plan:
     """What makes the registry run as the settings say. A running one keeps the image that it has."""
-    asked = wanted(session)
+    asked = wanted(lab)
     seen = registry.observe(asked[0].name)
     now = seen.get(asked[0].name)
-    image = now.image if now is not None and now.running else registry.reference(session.channel)
+    image = now.image if now is not None and now.running else registry.reference(lab.channel)
     there = network()
     actions = registry.plan(asked, seen, image, there)
     return Plan(actions, asked, image, there, tuple(wiring.reachable()))
 
 
-def start(session: Session, chosen: Plan) -> None:
+def start(lab: Lab, chosen: Plan) -> None:
     """Carry it out, and tell every cluster of ours that runs."""
     if chosen.actions and not engine_images.inspect([chosen.image]):
-        registry.ensure_image(session.channel)
+        registry.ensure_image(lab.channel)
     registry.apply(chosen.actions, chosen.wanted, chosen.image, chosen.network)
     wiring.wire(chosen.nodes, chosen.wanted)
 
 
-def tell(session: Session) -> None:
+def tell(lab: Lab) -> None:
     """Make the registry known to the session's cluster, if there is one that runs; nothing otherwise."""
-    name = session.lab.settings.registry.name
+    name = lab.settings.registry.name
     seen = registry.observe(name)
     if name not in seen or not seen[name].running:
         return
     instances, image, there = known(name, seen), seen[name].image, network()
     registry.apply(registry.plan(instances, seen, image, there), instances, image, there)
-    wiring.wire(wiring.reachable(session.lab.name), instances)
+    wiring.wire(wiring.reachable(lab.name), instances)
 
 
 def known(name: str, seen: dict[str, Seen]) -> tuple[Wanted, ...]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from threezone.cluster import kind
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core import process
 from threezone.core.errors import ClusterError, UsageError
 from threezone.core.plan import Action
@@ -20,7 +20,7 @@ PULLED = (
 )
 
 
-def chosen(session: Session, names: Sequence[str]) -> list[Image]:
+def chosen(lab: Lab, names: Sequence[str]) -> list[Image]:
     """The images that are meant: the lab's own by their short names, got if need be; any of the engine's by theirs.
 
     Raises UsageError for what the engine does not have.
@@ -28,7 +28,7 @@ def chosen(session: Session, names: Sequence[str]) -> list[Image]:
     short = [name for name in names if name in build.NAMES or build.is_node(name) or name == build.BALANCER]
     if no := [name for name in short if name not in build.NAMES[1:]]:
         raise UsageError(f"{no[0]} is what nodes are made from; it is not loaded into them", fix="leave it out")
-    made = build.ensure_all(short, session.channel) if short else {}
+    made = build.ensure_all(short, lab.channel) if short else {}
     images = [
         image for name, group in made.items() for image in (*group, *((lasting(group[0]),) if name == "hello" else ()))
     ]
@@ -58,12 +58,12 @@ def _tagged(name: str) -> str:
     return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
-def into_nodes(session: Session, names: Sequence[str], archives: Sequence[Path]) -> tuple[Image, ...]:
+def into_nodes(lab: Lab, names: Sequence[str], archives: Sequence[Path]) -> tuple[Image, ...]:
     """Load them into every node of the session's cluster that lacks any. Returns what was loaded."""
-    cluster = session.kind_cluster
+    cluster = lab.kind_cluster
     if not cluster:
         raise UsageError(
-            f"the nodes of {session.lab.called} are no nodes of kind's on the engine here: they get no image from it",
+            f"the nodes of {lab.called} are no nodes of kind's on the engine here: they get no image from it",
             fix="push the image to a registry that the cluster pulls from",
         )
     nodes = [node for node in kind.nodes(cluster) if node.in_kubernetes]
@@ -71,39 +71,39 @@ def into_nodes(session: Session, names: Sequence[str], archives: Sequence[Path])
         raise ClusterError(f"there is no cluster named {cluster}", fix=f"./run invoke cluster.create --name {cluster}")
     if still := [node.name for node in nodes if node.state != "running"]:
         raise ClusterError(f"the node {still[0]} does not run", fix=f"./run invoke up --name {cluster}")
-    images = chosen(session, names)
-    return load.load(session.tools["kind"], cluster, [node.name for node in nodes], images, archives)
+    images = chosen(lab, names)
+    return load.load(lab.tools["kind"], cluster, [node.name for node in nodes], images, archives)
 
 
-def load_missing(session: Session, wanted: Sequence[Image], fix: str = PULLED) -> None:
+def load_missing(lab: Lab, wanted: Sequence[Image], fix: str = PULLED) -> None:
     """Put images into every node that lacks them. Raises UsageError where the nodes are not the engine's here."""
-    cluster = session.kind_cluster
+    cluster = lab.kind_cluster
     if not cluster:
         names = ", ".join(image.reference for image in wanted)
         raise UsageError(
-            f"the nodes of {session.lab.context} are no nodes of kind's on the engine here: they get no image from it",
+            f"the nodes of {lab.context} are no nodes of kind's on the engine here: they get no image from it",
             evidence=f"needed there: {names}",
             fix=fix,
         )
-    if missing := [image for image in wanted if image.reference.partition("@")[0] not in session.inside]:
+    if missing := [image for image in wanted if image.reference.partition("@")[0] not in lab.inside]:
         nodes = [n.name for n in kind.nodes(cluster) if n.in_kubernetes]
-        load.load(session.tools["kind"], cluster, nodes, missing)
+        load.load(lab.tools["kind"], cluster, nodes, missing)
 
 
-def plan_prune(session: Session, *, everything: bool) -> tuple[Action, ...]:
+def plan_prune(lab: Lab, *, everything: bool) -> tuple[Action, ...]:
     """What nobody needs: our images that are neither the lab's nor a cluster's, and what killed runs left."""
     clusters = {node.cluster for node in kind.nodes()}
-    stale = prune.stale(prune.observe(), _current(session), prune.used(), clusters, everything=everything)
+    stale = prune.stale(prune.observe(), _current(lab), prune.used(), clusters, everything=everything)
     return prune.plan(stale, prune.leftovers(everything=everything))
 
 
-def _current(session: Session) -> set[str]:
+def _current(lab: Lab) -> set[str]:
     """The names of what the lab here uses now."""
-    present = build.observe(session.images, session.channel)
-    names = {reference for name in session.images for reference in build.references(name, session.channel)}
-    combination, _ = preload.observe(session.images, session.channel, present)
+    present = build.observe(lab.images, lab.channel)
+    names = {reference for name in lab.images for reference in build.references(name, lab.channel)}
+    combination, _ = preload.observe(lab.images, lab.channel, present)
     if combination is not None:
         names.add(combination.reference)
-    if session.channel == "source":
+    if lab.channel == "source":
         names.add(debian_base.reference())
-    return names | {build.APP, registry.reference(session.channel)}
+    return names | {build.APP, registry.reference(lab.channel)}

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core import paths, process
 from threezone.core.errors import DeliveryError
 from threezone.core.events import note, step
@@ -76,25 +76,25 @@ def sentence(key: str) -> str:
     return f"what the Git server held ({', '.join(names(key))}) is kept in {where}; ./run invoke up puts it back"
 
 
-def served(session: Session) -> tuple[str, ...]:
+def served(lab: Lab) -> tuple[str, ...]:
     """The repositories that the cluster's Git server serves; none where there is none of ours."""
-    if not git_server.is_here(session.api):
+    if not git_server.is_here(lab.api):
         return ()
-    return git_server.served(session.api.get(f"{git_server.DEPLOYMENTS}/{git_server.NAME}"))
+    return git_server.served(lab.api.get(f"{git_server.DEPLOYMENTS}/{git_server.NAME}"))
 
 
-def fetch(session: Session, repositories: Sequence[str], into: Path) -> dict[str, dict[str, str]]:
+def fetch(lab: Lab, repositories: Sequence[str], into: Path) -> dict[str, dict[str, str]]:
     """Fetch everything of these repositories into bare ones, `into/NAME.git`; returns their refs with their commits.
 
     Raises DeliveryError when the Git server does not answer.
     """
-    with _forwarded(session) as forward:
+    with _forwarded(lab) as forward:
         return {name: _fetch(_url(forward.address, name), into / f"{name}.git") for name in repositories}
 
 
-def _forwarded(session: Session) -> AbstractContextManager[Forward]:
+def _forwarded(lab: Lab) -> AbstractContextManager[Forward]:
     where = (git_server.NAMESPACE, f"service/{git_server.NAME}", 80)
-    return repository.forwarded(session.tools["kubectl"], session.lab.context, *where)
+    return repository.forwarded(lab.tools["kubectl"], lab.context, *where)
 
 
 def _url(address: str, name: str) -> str:
@@ -140,22 +140,22 @@ def listed(text: str) -> dict[str, str]:
     return {name: sha for sha, _, name in (line.partition("\t") for line in text.splitlines())}
 
 
-def take(session: Session) -> Rescue | None:
+def take(lab: Lab) -> Rescue | None:
     """Keep what the Git server holds, for good until it is put back; None where it holds nothing.
 
     Nobody else may read it. What an interrupted run left half-made is made anew.
     """
-    repositories = served(session)
+    repositories = served(lab)
     if not repositories:
         return None
     with step("keep what the Git server holds") as running:
-        kept = place(session.lab.key)
+        kept = place(lab.key)
         kept.mkdir(parents=True, exist_ok=True, mode=0o700)
         making = kept / TAKING
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir(mode=0o700)
-        found = fetch(session, repositories, making)
-        git_server.keep(making / LIST, json.dumps({"cluster": session.lab.name, "repositories": found}))
+        found = fetch(lab, repositories, making)
+        git_server.keep(making / LIST, json.dumps({"cluster": lab.name, "repositories": found}))
         _settle_on_disk(making)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         final = next(path for n in range(1000) if not (path := kept / f"{stamp}-{n:03}").exists())
@@ -175,15 +175,15 @@ def _settle_on_disk(directory: Path) -> None:
             os.close(descriptor)
 
 
-def put_back(session: Session) -> None:
+def put_back(lab: Lab) -> None:
     """Put every rescue into the Git server, and remove it when all of it is there. Nothing there is overwritten."""
-    for rescued in pending(session.lab.key):
-        with step("put back what the Git server held") as running, _forwarded(session) as forward:
-            secret = git_server.password(session.api, session.lab.key)
+    for rescued in pending(lab.key):
+        with step("put back what the Git server held") as running, _forwarded(lab) as forward:
+            secret = git_server.password(lab.api, lab.key)
             beside: list[str] = []
             for name, wanted in rescued.repositories.items():
                 bare = rescued.path / f"{name}.git"
-                aside = _of_another_project(session, name, bare, wanted)
+                aside = _of_another_project(lab, name, bare, wanted)
                 beside += _put(_url(forward.address, name), bare, wanted, secret, aside)
             running.result = ", ".join(rescued.repositories)
             for line in beside:
@@ -192,16 +192,16 @@ def put_back(session: Session) -> None:
         shutil.rmtree(rescued.path, ignore_errors=True)
 
 
-def _of_another_project(session: Session, name: str, bare: Path, wanted: Mapping[str, str]) -> tuple[str, ...]:
+def _of_another_project(lab: Lab, name: str, bare: Path, wanted: Mapping[str, str]) -> tuple[str, ...]:
     """The branch that Flux follows, where its history has nothing in common with the checkout's.
 
     A rescue may have waited for long, and the lab of this name be another project's by now: its commits come beside.
     """
-    gitops = session.lab.settings.gitops
+    gitops = lab.settings.gitops
     branch = f"refs/heads/{gitops.branch}"
-    if name != gitops.repository or branch not in wanted or not lend(bare, session.lab.root):
+    if name != gitops.repository or branch not in wanted or not lend(bare, lab.root):
         return ()
-    head = process.run(["git", "-C", session.lab.root, "rev-parse", "HEAD"], timeout=60, check=False).stdout.strip()
+    head = process.run(["git", "-C", lab.root, "rev-parse", "HEAD"], timeout=60, check=False).stdout.strip()
     argv: list[str | Path] = ["git", "-C", bare, "merge-base", head or "HEAD", wanted[branch]]
     return (branch,) if process.run(argv, env=ALONE, timeout=60, check=False).exit_code == 1 else ()
 

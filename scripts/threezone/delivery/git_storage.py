@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from threezone.clients.node import Node
 from threezone.cluster import kind
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core import process
 from threezone.delivery import git_server
 
@@ -26,27 +26,27 @@ def chosen(nodes: Sequence[Node]) -> str:
     return min(ours, key=lambda node: (node.role != "worker", node.name)).name if ours else ""
 
 
-def prepare(session: Session) -> str:
+def prepare(lab: Lab) -> str:
     """The node that keeps the Git server's repositories, with a directory for a new one; "" where a claim shall."""
-    if there := session.api.get(f"{git_server.DEPLOYMENTS}/{git_server.NAME}"):
+    if there := lab.api.get(f"{git_server.DEPLOYMENTS}/{git_server.NAME}"):
         return git_server.stored_on(there)
-    node = "" if session.lab.foreign else chosen(kind.nodes(session.lab.name))
+    node = "" if lab.foreign else chosen(kind.nodes(lab.name))
     if node:
         owner = str(git_server.UID)
         _on(node, "install", "--directory", "--mode=0700", f"--owner={owner}", f"--group={owner}", git_server.STORE)
     return node
 
 
-def take_down(session: Session, remove: Callable[[], None]) -> None:
+def take_down(lab: Lab, remove: Callable[[], None]) -> None:
     """Remove the Git server by `remove`, and what it kept on a node that the engine here has.
 
     That is taken from its place first: however this goes on, no later Git server finds it.
     """
-    node = git_server.stored_on(session.api.get(f"{git_server.DEPLOYMENTS}/{git_server.NAME}"))
-    if node and session.kind_cluster:
+    node = git_server.stored_on(lab.api.get(f"{git_server.DEPLOYMENTS}/{git_server.NAME}"))
+    if node and lab.kind_cluster:
         _on(node, "sh", "-c", f"rm -rf {GONE} && if [ -e {git_server.STORE} ]; then mv {git_server.STORE} {GONE}; fi")
     remove()
-    if node and session.kind_cluster:
+    if node and lab.kind_cluster:
         _on(node, "rm", "-rf", GONE)
 
 

@@ -5,81 +5,79 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from threezone.cluster.context import GENTLE_SECONDS, Session
+from threezone.cluster.lab import GENTLE_SECONDS, Lab
 from threezone.delivery import git_server as server
 from threezone.delivery import remote, repository, serve, sync, wait
 from threezone.delivery.repository import Commit
 from threezone.flux import components
 
 
-def deliver(session: Session, *, force: bool = False) -> str:
+def deliver(lab: Lab, *, force: bool = False) -> str:
     """Push HEAD, have Flux reconcile it, and wait for exactly that revision. Returns the revision."""
-    components.require(components.observe(session.api))
-    commit = repository.head(session.lab.root, session.lab.settings.gitops.path)
-    push(session, commit, force=force)
-    return reconcile(session, commit)
+    components.require(components.observe(lab.api))
+    commit = repository.head(lab.root, lab.settings.gitops.path)
+    push(lab, commit, force=force)
+    return reconcile(lab, commit)
 
 
-def deliver_to_new(session: Session) -> str:
+def deliver_to_new(lab: Lab) -> str:
     """As `deliver`, where Flux may still be starting: the commit is pushed meanwhile."""
-    commit = repository.head(session.lab.root, session.lab.settings.gitops.path)
-    push(session, commit)
-    if not (seen := components.observe(session.api)).ready:
-        components.wait_ready(session.api, [part.name for part in seen.components], GENTLE_SECONDS)
-    if session.to_reach:
-        serve.reach(session)
-    return reconcile(session, commit)
+    commit = repository.head(lab.root, lab.settings.gitops.path)
+    push(lab, commit)
+    if not (seen := components.observe(lab.api)).ready:
+        components.wait_ready(lab.api, [part.name for part in seen.components], GENTLE_SECONDS)
+    if lab.to_reach:
+        serve.reach(lab)
+    return reconcile(lab, commit)
 
 
-def push(session: Session, commit: Commit, *, force: bool = False) -> None:
+def push(lab: Lab, commit: Commit, *, force: bool = False) -> None:
     """Push a commit to the branch that Flux follows. Raises DeliveryError without a Git server that takes it.
 
     Nothing is left behind by a push that failed: it may be tried again.
     """
-    gitops = session.lab.settings.gitops
+    gitops = lab.settings.gitops
     if gitops.url:
-        remote.push(session.lab.root, commit, remote.check(gitops.url), gitops.branch, force=force)
+        remote.push(lab.root, commit, remote.check(gitops.url), gitops.branch, force=force)
         return
-    secret = server.password(session.api, session.lab.key)
+    secret = server.password(lab.api, lab.key)
     with repository.forwarded(
-        session.tools["kubectl"], session.lab.context, server.NAMESPACE, f"service/{server.NAME}", 80
+        lab.tools["kubectl"], lab.context, server.NAMESPACE, f"service/{server.NAME}", 80
     ) as forward:
         repository.push(
-            session.lab.root, commit, f"http://{forward.address}/{gitops.repository}.git", gitops.branch,
+            lab.root, commit, f"http://{forward.address}/{gitops.repository}.git", gitops.branch,
             path=gitops.path, user=server.USER, password=secret, force=force,
         )  # fmt: skip
 
 
-def reconcile(session: Session, commit: Commit) -> str:
+def reconcile(lab: Lab, commit: Commit) -> str:
     """Have Flux fetch and apply a pushed commit and wait for exactly that revision, which is returned."""
-    gitops, at = session.lab.settings.gitops, session.lab.delivery
-    if gitops.url and session.lab.foreign:
-        server.make_namespace(session.api)
+    gitops, at = lab.settings.gitops, lab.delivery
+    if gitops.url and lab.foreign:
+        server.make_namespace(lab.api)
     sync.declare(
-        session.api,
+        lab.api,
         name=gitops.repository,
         url=gitops.url or server.url(gitops.repository),
         branch=gitops.branch,
         path=commit.path,
         namespace=at.namespace,
-        secret=give_credentials(session, at) if gitops.url else "",
+        secret=give_credentials(lab, at) if gitops.url else "",
     )
     revision = f"{gitops.branch}@sha1:{commit.sha}"
-    return wait.wait_applied(session.api, at, revision, sync.request(session.api, at), gitops.timeout)
+    return wait.wait_applied(lab.api, at, revision, sync.request(lab.api, at), gitops.timeout)
 
 
-def give_credentials(session: Session, at: sync.Target) -> str:
+def give_credentials(lab: Lab, at: sync.Target) -> str:
     """Bring what Flux reads the remote source with into a Secret; without any, what is there already stays.
 
     Returns the Secret's name, "" when there is none: the repository is public then.
     """
-    gitops, name = session.lab.settings.gitops, f"{at.name}-git"
+    gitops, name = lab.settings.gitops, f"{at.name}-git"
     path = f"/api/v1/namespaces/{at.namespace}/secrets/{name}"
-    file, known_hosts = (
-        session.lab.root / Path(each).expanduser() for each in (gitops.credentials, gitops.known_hosts)
-    )
+    file, known_hosts = (lab.root / Path(each).expanduser() for each in (gitops.credentials, gitops.known_hosts))
     found = remote.credentials(gitops.url, file if gitops.credentials else None, known_hosts, os.environ)
     if found is None:
-        return name if session.api.get(path) else ""
-    session.api.apply(path, remote.secret(name, at.namespace, found))
+        return name if lab.api.get(path) else ""
+    lab.api.apply(path, remote.secret(name, at.namespace, found))
     return name

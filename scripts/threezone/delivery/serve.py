@@ -3,70 +3,70 @@
 from __future__ import annotations
 
 from threezone.cluster import node_images
-from threezone.cluster.context import GENTLE_SECONDS, Session
+from threezone.cluster.lab import GENTLE_SECONDS, Lab
 from threezone.core.events import step
 from threezone.core.plan import Action
 from threezone.delivery import git_backup, git_forward, git_server, git_storage, sync
 from threezone.images import build
 
 
-def serve(session: Session, repository: str = "", image: str = "") -> tuple[str, ...]:
+def serve(lab: Lab, repository: str = "", image: str = "") -> tuple[str, ...]:
     """Serve Git in the cluster, with `repository` beside those that are served, and wait. Returns all of them."""
-    repositories = start(session, repository, image)
-    wait(session)
-    reach(session)
+    repositories = start(lab, repository, image)
+    wait(lab)
+    reach(lab)
     return repositories
 
 
-def wait(session: Session) -> None:
+def wait(lab: Lab) -> None:
     """Wait until the Git server takes a push. Whether Flux reaches it is asked later: meanwhile its address spreads."""
-    git_server.wait_ready(session.api, GENTLE_SECONDS)
-    session.to_reach = True
+    git_server.wait_ready(lab.api, GENTLE_SECONDS)
+    lab.to_reach = True
 
 
-def reach(session: Session) -> None:
+def reach(lab: Lab) -> None:
     """Wait until the Git server answers at its Service's address, as Flux will ask there."""
-    git_server.reach(session.api, session.tools["kubectl"], session.lab.context)
-    session.to_reach = False
+    git_server.reach(lab.api, lab.tools["kubectl"], lab.context)
+    lab.to_reach = False
 
 
-def start(session: Session, repository: str = "", image: str = "") -> tuple[str, ...]:
+def start(lab: Lab, repository: str = "", image: str = "") -> tuple[str, ...]:
     """Have the Git server in the cluster, without waiting for it. Returns the repositories that it serves.
 
     The sample app's image comes along, so that a commit finds it in the node. `image` names a Git server's image that
     the cluster pulls itself: then nothing is loaded.
     """
-    name = git_server.repository_name(repository or session.lab.settings.gitops.repository)
+    name = git_server.repository_name(repository or lab.settings.gitops.repository)
     if not image:
-        made = build.ensure_all(("git-server", "hello"), session.channel)
+        made = build.ensure_all(("git-server", "hello"), lab.channel)
         (git,), (hello,) = made["git-server"], made["hello"]
-        node_images.load_missing(session, (git, node_images.lasting(hello)))
+        node_images.load_missing(lab, (git, node_images.lasting(hello)))
         image = git.reference
-    secret = git_server.password(session.api, session.lab.key)
-    more = git_backup.names(session.lab.key)
-    node = git_storage.prepare(session)
-    return git_server.serve(session.api, image=image, repository=name, secret=secret, more=more, node=node)
+    secret = git_server.password(lab.api, lab.key)
+    more = git_backup.names(lab.key)
+    node = git_storage.prepare(lab)
+    return git_server.serve(lab.api, image=image, repository=name, secret=secret, more=more, node=node)
 
 
-def plan_remove(session: Session) -> tuple[Action, ...]:
+def plan_remove(lab: Lab) -> tuple[Action, ...]:
     """What removes the Git server; a question, for the commits in it may be nowhere else."""
-    if not git_server.is_here(session.api):
+    if not git_server.is_here(lab.api):
         return ()
-    held = ", ".join(git_server.served(session.api.get(f"{git_server.DEPLOYMENTS}/{git_server.NAME}"))) or "none"
-    sentence = f"remove the Git server of {session.lab.context} with its repositories ({held}) and what they delivered"
+    held = ", ".join(git_server.served(lab.api.get(f"{git_server.DEPLOYMENTS}/{git_server.NAME}"))) or "none"
+    sentence = f"remove the Git server of {lab.context} with its repositories ({held}) and what they delivered"
     return (Action("git", sentence, f"kubectl delete namespace {git_server.NAMESPACE}", asks=True),)
 
 
-def remove(session: Session) -> bool:
+def remove(lab: Lab) -> bool:
     """Remove the Git server, and what Flux applied from it; False when there is none of ours."""
     import shutil
 
-    git_forward.close(session.lab.context)
-    shutil.rmtree(git_server.password_file(session.lab.key).parent, ignore_errors=True)
-    if not git_server.is_here(session.api):
+    git_forward.close(lab.context)
+    shutil.rmtree(git_server.password_file(lab.key).parent, ignore_errors=True)
+    if not git_server.is_here(lab.api):
         return False
     with step("remove the Git server and what it delivered"):
         # The Kustomization first: it takes what it applied with it, as long as its source and Flux are there.
-        sync.forget(session.api, session.lab.delivery, GENTLE_SECONDS)
-        git_storage.take_down(session, lambda: git_server.remove(session.api, GENTLE_SECONDS))
+        sync.forget(lab.api, lab.delivery, GENTLE_SECONDS)
+        git_storage.take_down(lab, lambda: git_server.remove(lab.api, GENTLE_SECONDS))
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threezone.clients.kubernetes.api import Forbidden
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core.events import note
 from threezone.delivery import repository, sync
 from threezone.delivery import wait as arrival
@@ -11,22 +11,22 @@ from threezone.delivery.revision import is_revision
 from threezone.flux import components
 
 
-def wait(session: Session, revision: str, kustomization: str = "", seconds: float = 0.0) -> str:
+def wait(lab: Lab, revision: str, kustomization: str = "", seconds: float = 0.0) -> str:
     """Ask Flux to reconcile and wait until it has applied exactly that revision, for `seconds` (0: as settings say).
 
     `revision` is a full or short SHA, `branch@sha1:SHA`, or a name that the project's repository knows (HEAD);
     `kustomization` is `name` or `namespace/name`, by default the lab's. Returns the revision as Flux spells it.
     Raises UsageError for a revision that nobody knows, DeliveryError as soon as it cannot be applied.
     """
-    gitops = session.lab.settings.gitops
-    wanted = revision if is_revision(revision) else repository.resolve(session.lab.root, revision)
-    components.require(components.observe(session.api))
-    ours = session.lab.delivery
+    gitops = lab.settings.gitops
+    wanted = revision if is_revision(revision) else repository.resolve(lab.root, revision)
+    components.require(components.observe(lab.api))
+    ours = lab.delivery
     namespace, _, name = (kustomization or f"{ours.namespace}/{ours.name}").rpartition("/")
-    at = sync.target(session.api, name, namespace or components.NAMESPACE)
+    at = sync.target(lab.api, name, namespace or components.NAMESPACE)
     try:
-        stamp = sync.request(session.api, at)
+        stamp = sync.request(lab.api, at)
     except Forbidden as no:  # a job that may only look: whoever may change Flux's objects may have it apply anything
         stamp = ""
         note(f"{no.message}: Flux looks by itself, at its own interval")
-    return arrival.wait_applied(session.api, at, wanted, stamp, seconds or gitops.timeout)
+    return arrival.wait_applied(lab.api, at, wanted, stamp, seconds or gitops.timeout)

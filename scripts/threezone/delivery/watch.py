@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError, CommandFailed, DeliveryError, RouteError, ThreezoneError
 from threezone.core.events import muted
 from threezone.delivery import git_server, push, repository
@@ -39,19 +39,19 @@ class Attempt:
         return "\n".join([head, *lines, *([f"  fix: {self.failure.fix}"] if self.failure.fix else [])])
 
 
-def attempt(session: Session, sha: str, *, force: bool = False) -> Attempt:
+def attempt(lab: Lab, sha: str, *, force: bool = False) -> Attempt:
     """Push one commit and wait until it is applied. Never raises: the failure is part of the answer."""
     began = time.monotonic()
     pushed = 0.0
     try:
         with muted():
-            commit = repository.head(session.lab.root, session.lab.settings.gitops.path, sha)
-            components.require(components.observe(session.api))
-            push.push(session, commit, force=force)
+            commit = repository.head(lab.root, lab.settings.gitops.path, sha)
+            components.require(components.observe(lab.api))
+            push.push(lab, commit, force=force)
             pushed = time.monotonic() - began
-            push.reconcile(session, commit)
+            push.reconcile(lab, commit)
     except ThreezoneError as failure:
-        session.__dict__.pop("api", None)  # the entry may have been written anew meanwhile
+        lab.__dict__.pop("api", None)  # the entry may have been written anew meanwhile
         return Attempt(sha, pushed, time.monotonic() - began, failure, _passing(failure, pushed=bool(pushed)))
     return Attempt(sha, pushed, time.monotonic() - began)
 
@@ -64,25 +64,25 @@ def _passing(failure: ThreezoneError, *, pushed: bool) -> bool:
     return not pushed and not isinstance(failure, Rejected) and isinstance(failure, (CommandFailed, DeliveryError))
 
 
-def watch(session: Session, branch: str, told: Callable[[str], None], *, force: bool = False) -> NoReturn:
+def watch(lab: Lab, branch: str, told: Callable[[str], None], *, force: bool = False) -> NoReturn:
     """Deliver the newest commit of `branch`, now and after every new one, until Ctrl-C. `told` gets a line for each.
 
     A commit that failed is left for the next one; while the API server or the Git server is away, it is tried again.
     """
-    tip = Tip(session.lab.root, branch)
+    tip = Tip(lab.root, branch)
     done = ""
     while True:
-        done = _deliver(session, tip, tip.other(done, FOREVER), told, force=force)
+        done = _deliver(lab, tip, tip.other(done, FOREVER), told, force=force)
 
 
-def once(session: Session, branch: str, *, force: bool = False) -> Attempt | None:
+def once(lab: Lab, branch: str, *, force: bool = False) -> Attempt | None:
     """Deliver the newest commit of `branch`, when nobody else is at it. None: another run waits to do just that.
 
     Of many commits in a row, one is being delivered and one run waits; it delivers what is newest when its turn comes.
     """
     from filelock import FileLock, Timeout
 
-    directory = git_server.password_file(session.lab.key).parent
+    directory = git_server.password_file(lab.key).parent
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     waiting = FileLock(directory / "watch-next.lock", mode=0o600)
     try:
@@ -91,14 +91,14 @@ def once(session: Session, branch: str, *, force: bool = False) -> Attempt | Non
         return None
     with FileLock(directory / "watch-now.lock", mode=0o600):
         waiting.release()
-        return attempt(session, Tip(session.lab.root, branch).sha, force=force)
+        return attempt(lab, Tip(lab.root, branch).sha, force=force)
 
 
-def _deliver(session: Session, tip: Tip, sha: str, told: Callable[[str], None], *, force: bool) -> str:
+def _deliver(lab: Lab, tip: Tip, sha: str, told: Callable[[str], None], *, force: bool) -> str:
     """Try until it is delivered or cannot be, or there is a newer commit. Returns the commit that is done with."""
     pause, said = FIRST, ""
     while True:
-        made = attempt(session, sha, force=force)
+        made = attempt(lab, sha, force=force)
         if made.line != said or not made.again:
             told(made.line)
             said = made.line

@@ -9,7 +9,7 @@ from typing import NoReturn
 from threezone.clients.kubernetes import pods
 from threezone.clients.kubernetes.watch import World, condition, wait_for
 from threezone.cluster import node_images
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core import process
 from threezone.core.errors import CommandFailed, UsageError
 from threezone.core.events import step
@@ -20,15 +20,15 @@ from threezone.lab.observe import app_answer
 PATH = "local/gitops/apps/hello"
 
 
-def deploy(session: Session, path: Path) -> None:
+def deploy(lab: Lab, path: Path) -> None:
     """Load the sample app's image, apply the kustomization at `path`, and wait until its Deployments are available.
 
     Raises UsageError with kubectl's words when it cannot be applied. Flux takes the objects over when it delivers them.
     """
-    if not session.lab.foreign:
-        (hello,) = build.ensure("hello", session.channel)
-        node_images.load_missing(session, (node_images.lasting(hello),))
-    kubectl: list[str | Path] = [session.tools["kubectl"], "--context", session.lab.context]
+    if not lab.foreign:
+        (hello,) = build.ensure("hello", lab.channel)
+        node_images.load_missing(lab, (node_images.lasting(hello),))
+    kubectl: list[str | Path] = [lab.tools["kubectl"], "--context", lab.context]
     with step(f"apply {path}") as running:
         try:
             argv = [*kubectl, "apply", "--server-side", "--force-conflicts", "--kustomize", path]
@@ -36,7 +36,7 @@ def deploy(session: Session, path: Path) -> None:
         except CommandFailed as error:
             raise UsageError(f"{path} could not be applied", evidence=error.tail, fix="correct it") from None
         running.result = f"{len(done.stdout.splitlines())} objects"
-    app = session.lab.settings.app
+    app = lab.settings.app
     deployments = f"/apis/apps/v1/namespaces/{app.namespace}/deployments"
     running_pods = f"/api/v1/namespaces/{app.namespace}/pods"
 
@@ -47,26 +47,26 @@ def deploy(session: Session, path: Path) -> None:
 
     with step("wait until it is available"):
         wait_for(
-            session.api,
+            lab.api,
             [deployments, running_pods],
             missing,
-            seconds=session.lab.settings.gitops.timeout,
+            seconds=lab.settings.gitops.timeout,
             what=app.service,
         )
 
 
-def answer(session: Session) -> str:
+def answer(lab: Lab) -> str:
     """What the sample app answers over HTTP now."""
-    return app_answer(session.api, session.lab.settings.app)
+    return app_answer(lab.api, lab.settings.app)
 
 
-def open_app(session: Session, port: int, opened: Callable[[str], None]) -> NoReturn:
+def open_app(lab: Lab, port: int, opened: Callable[[str], None]) -> NoReturn:
     """Keep the app open on a loopback port; `opened` is told each address. Ends by Ctrl-C, or when it cannot be opened.
 
     A forward ends with its pod, and a new text brings a new pod: it is opened again, on the same port.
     """
-    app = session.lab.settings.app
-    where = (session.tools["kubectl"], session.lab.context, app.namespace, f"service/{app.service}", app.port)
+    app = lab.settings.app
+    where = (lab.tools["kubectl"], lab.context, app.namespace, f"service/{app.service}", app.port)
     while True:
         with repository.forwarded(*where, local=port) as forward:
             opened(forward.address)

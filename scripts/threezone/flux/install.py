@@ -9,7 +9,7 @@ from pathlib import Path
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import namespace_usable
 from threezone.cluster import node_images
-from threezone.cluster.context import GENTLE_SECONDS, Session
+from threezone.cluster.lab import GENTLE_SECONDS, Lab
 from threezone.core.errors import Declined
 from threezone.core.events import step
 from threezone.core.plan import Action
@@ -25,38 +25,36 @@ def objects(program: Path, components: tuple[str, ...], *, ours: bool = True) ->
     return manifests.parse(manifests.impatient(manifest) if ours else manifest)
 
 
-def plan(session: Session, asked: Sequence[str] = ()) -> tuple[installation.Plan, list[Json]]:
+def plan(lab: Lab, asked: Sequence[str] = ()) -> tuple[installation.Plan, list[Json]]:
     """What installs the asked components (none: those that run, or the channel's), and the objects that it applies."""
-    seen = installation.observe(session.api)
-    components = installation.choose(asked, session.channel, seen)
-    wanted = objects(session.tools["flux"], components)
+    seen = installation.observe(lab.api)
+    components = installation.choose(asked, lab.channel, seen)
+    wanted = objects(lab.tools["flux"], components)
     # What we like better is no reason to take a Flux of others over.
-    compared = objects(session.tools["flux"], components, ours=False) if seen and not seen.ours else wanted
-    changes = manifests.changes(session.api, compared) if seen else ()
+    compared = objects(lab.tools["flux"], components, ours=False) if seen and not seen.ours else wanted
+    changes = manifests.changes(lab.api, compared) if seen else ()
     version = manifests.version(wanted)
     return installation.plan(seen, flux.NAMESPACE, version, components, changes), wanted
 
 
-def install(session: Session) -> None:
+def install(lab: Lab) -> None:
     """Apply the components that run, or the channel's, and wait for none. Raises Declined for a Flux of others."""
-    chosen, wanted = plan(session)
+    chosen, wanted = plan(lab)
     if asking := [action for action in chosen.actions if action.asks]:
         raise Declined(f"left alone, for it needs a yes: {asking[0].sentence}", fix="./run invoke flux.install --yes")
-    apply(session, [action for action in chosen.actions if action.key == "flux.apply"], wanted)
+    apply(lab, [action for action in chosen.actions if action.key == "flux.apply"], wanted)
 
 
-def apply(session: Session, actions: Sequence[Action], wanted: list[Json]) -> None:
+def apply(lab: Lab, actions: Sequence[Action], wanted: list[Json]) -> None:
     """Carry a plan of `plan` out."""
     components = manifests.components(wanted)
-    if actions and session.channel == "source":
-        node_images.load_missing(
-            session, build.ensure("flux", session.channel), "./run invoke flux.install --channel release"
-        )
+    if actions and lab.channel == "source":
+        node_images.load_missing(lab, build.ensure("flux", lab.channel), "./run invoke flux.install --channel release")
     for action in actions:
         if action.key == "flux.apply":
             with step("install Flux") as running:
-                namespace_usable(session.api, flux.NAMESPACE)  # after an uninstall it takes a while to go
-                manifests.apply(session.api, wanted)
+                namespace_usable(lab.api, flux.NAMESPACE)  # after an uninstall it takes a while to go
+                manifests.apply(lab.api, wanted)
                 running.result = f"{len(wanted)} objects"
         else:
-            flux.wait_ready(session.api, components, GENTLE_SECONDS)
+            flux.wait_ready(lab.api, components, GENTLE_SECONDS)

@@ -12,7 +12,7 @@ from typing import Any
 
 from threezone.clients.kubernetes.api import MANAGER, Api, Json
 from threezone.cluster import kind
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core import process
 from threezone.core.errors import ClusterError, CommandFailed, ThreezoneError
 from threezone.core.plan import Action
@@ -108,23 +108,23 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + rest
 
 
-def look(session: Session) -> Losses:
+def look(lab: Lab) -> Losses:
     """Look at everything at once; changes nothing.
 
     Raises ClusterError when the API server or the Git server does not answer: then nothing may be thrown away unseen.
     """
     try:
-        _ = session.api, session.tools  # made here, used in threads
+        _ = lab.api, lab.tools  # made here, used in threads
         with ThreadPoolExecutor(2) as pool:
-            commits = pool.submit(_commits, session)
-            images = pool.submit(_images, session.lab.name)
-            held, objects = _objects(session.api)
+            commits = pool.submit(_commits, lab)
+            images = pool.submit(_images, lab.name)
+            held, objects = _objects(lab.api)
             repositories, branches = commits.result()
             own = f"{git_server.NAMESPACE}/{git_server.NAME}" if repositories else ""
             return Losses(volumes(held, own), images.result(), objects, repositories, branches)
     except ThreezoneError as error:
         raise ClusterError(
-            f"what would be lost with the cluster {session.lab.name} cannot be seen, so it is left alone: {error}",
+            f"what would be lost with the cluster {lab.name} cannot be seen, so it is left alone: {error}",
             evidence=error.evidence,
             fix="./run invoke up brings it back to health; ./run invoke down gives it up with everything in it",
         ) from None
@@ -214,16 +214,16 @@ def loaded(answers: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(name for name in tagged | by_digest if not name.startswith((*OWN_IMAGES, "import-"))))
 
 
-def _commits(session: Session) -> tuple[tuple[str, ...], tuple[Branch, ...]]:
-    repositories = git_backup.served(session)
+def _commits(lab: Lab) -> tuple[tuple[str, ...], tuple[Branch, ...]]:
+    repositories = git_backup.served(lab)
     if not repositories:
         return (), ()
     with tempfile.TemporaryDirectory(prefix="threezone-") as place:
-        held = git_backup.fetch(session, repositories, Path(place))
+        held = git_backup.fetch(lab, repositories, Path(place))
         branches = tuple(
             Branch(name, ref, number)
             for name, refs in held.items()
-            for ref, number in unknown(Path(place, f"{name}.git"), refs, session.lab.root).items()
+            for ref, number in unknown(Path(place, f"{name}.git"), refs, lab.root).items()
             if number != 0
         )
     return repositories, branches

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from threezone.cluster import kind, lifecycle, orphans
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.cluster.node_images import plan_prune
 from threezone.core.errors import ClusterError
 from threezone.core.events import step
@@ -18,9 +18,9 @@ from threezone.zones import connect as zone
 from threezone.zones.export import path
 
 
-def plan(session: Session) -> tuple[Action, ...]:
+def plan(lab: Lab) -> tuple[Action, ...]:
     """What there is to remove. A cluster of the same name that is not ours is not touched, nor is its context."""
-    name = session.lab.name
+    name = lab.name
     nodes = kind.nodes(name)
     if nodes and not nodes[0].ours:
         return ()
@@ -38,12 +38,12 @@ def plan(session: Session) -> tuple[Action, ...]:
         actions.append(
             Action("leftovers", f"remove what an interrupted create of {name} left: {', '.join(left.names)}", asks=True)
         )
-    if current(session.lab):
+    if current(lab):
         actions.append(
             Action(
                 "context",
-                f"remove the context {session.lab.context} from the kubeconfig",
-                f"kubectl config delete-context {session.lab.context}",
+                f"remove the context {lab.context} from the kubeconfig",
+                f"kubectl config delete-context {lab.context}",
                 asks=True,
             )
         )
@@ -59,49 +59,49 @@ def plan_images() -> tuple[Action, ...]:
     return (Action("images", f"{sentence} ({len(found)} names at most)", "./run invoke image.prune --all", asks=True),)
 
 
-def several(sessions: Sequence[Session]) -> list[tuple[Session, tuple[Action, ...]]]:
+def several(sessions: Sequence[Lab]) -> list[tuple[Lab, tuple[Action, ...]]]:
     """The plans for several clusters, all made before the first is carried out.
 
     Raises ClusterError for a cluster that is not there, and for one that is not ours.
     """
     planned = []
-    for session in sessions:
-        name = session.lab.name
+    for lab in sessions:
+        name = lab.name
         nodes = kind.nodes(name)
         if nodes and not nodes[0].ours:
             raise ClusterError(
                 f"the cluster {name} was not made by threezone; it is left alone",
                 fix=f"kind delete cluster --name {name}",
             )
-        actions = plan(session)
+        actions = plan(lab)
         if not actions:
             known = ", ".join(sorted({node.cluster for node in kind.nodes()})) or "none"
             raise ClusterError(f"there is no cluster named {name}", evidence=f"clusters here: {known}")
-        planned.append((session, actions))
+        planned.append((lab, actions))
     return planned
 
 
-def apply(session: Session, actions: Sequence[Action]) -> None:
+def apply(lab: Lab, actions: Sequence[Action]) -> None:
     """Carry the plan out."""
     keys = {action.key for action in actions}
     if keys - {"images"}:
-        _remove(session, ours="delete" in keys)
+        _remove(lab, ours="delete" in keys)
     if "images" in keys:
-        actions = plan_prune(session, everything=True)  # the cluster's own is among them only now
+        actions = plan_prune(lab, everything=True)  # the cluster's own is among them only now
         prune.apply([action for action in actions if action.key.startswith("image ")])
 
 
-def _remove(session: Session, *, ours: bool) -> None:
+def _remove(lab: Lab, *, ours: bool) -> None:
     """Remove what `up` made: the cluster, its leavings, the kubeconfig entry, our network attachment, our state."""
     import shutil
 
     if ours:
-        lifecycle.delete(session.lab.name, session.tools["kind"])
-    with step(f"remove the context {session.lab.context}") as running:
-        running.result = "" if zone.disconnect(session.lab.name) else "there was none"
-    orphans.remove(orphans.observe(session.lab.name))
-    git_forward.close(session.lab.context)
-    proxy.stop(session.lab.context)
-    shutil.rmtree(git_server.password_file(session.lab.key).parent, ignore_errors=True)
+        lifecycle.delete(lab.name, lab.tools["kind"])
+    with step(f"remove the context {lab.context}") as running:
+        running.result = "" if zone.disconnect(lab.name) else "there was none"
+    orphans.remove(orphans.observe(lab.name))
+    git_forward.close(lab.context)
+    proxy.stop(lab.context)
+    shutil.rmtree(git_server.password_file(lab.key).parent, ignore_errors=True)
     if ours:
-        path.forget(session.lab.name)
+        path.forget(lab.name)

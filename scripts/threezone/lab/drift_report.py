@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from threezone.cluster import lifecycle
-from threezone.cluster.context import Session
 from threezone.cluster.drift import report as standing
 from threezone.cluster.drift.report import Standing
 from threezone.cluster.drift.rows import NOT_RECORDED
+from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError, ThreezoneError
 from threezone.core.plan import Action, describe
 from threezone.delivery import git_backup
@@ -32,36 +32,36 @@ class Report:
     trouble: ThreezoneError | None
 
 
-def report(session: Session) -> Report:
+def report(lab: Lab) -> Report:
     """Compare, and list what a new cluster would cost where one is needed. Changes nothing.
 
     Raises ClusterError for a cluster that is not ours.
     """
-    observed = lifecycle.observe(session.lab.name)
+    observed = lifecycle.observe(lab.name)
     if observed.state in ("absent", "interrupted", "foreign"):
-        actions = up.cluster_plan(session)
-        return _missing(session, observed, actions)
-    stands = standing.look(session, observed.nodes)
-    lost, unseen = _losses(session) if stands.blocking else (NOTHING, "")
-    actions = _in_place(session, observed, stands)
-    return made(session.lab.name, stands, actions, lost=lost, unseen=unseen, kept=git_backup.sentence(session.lab.key))
+        actions = up.cluster_plan(lab)
+        return _missing(lab, observed, actions)
+    stands = standing.look(lab, observed.nodes)
+    lost, unseen = _losses(lab) if stands.blocking else (NOTHING, "")
+    actions = _in_place(lab, observed, stands)
+    return made(lab.name, stands, actions, lost=lost, unseen=unseen, kept=git_backup.sentence(lab.key))
 
 
-def _in_place(session: Session, observed: lifecycle.Observed, stands: Standing) -> tuple[Action, ...]:
+def _in_place(lab: Lab, observed: lifecycle.Observed, stands: Standing) -> tuple[Action, ...]:
     if observed.state == "stopped":
-        return lifecycle.plan(observed, session.declared, (), "")
+        return lifecycle.plan(observed, lab.declared, (), "")
     return stands.actions
 
 
-def _losses(session: Session) -> tuple[Losses, str]:
+def _losses(lab: Lab) -> tuple[Losses, str]:
     try:
-        return data_loss.look(session), ""
+        return data_loss.look(lab), ""
     except ClusterError as error:
         return NOTHING, error.message
 
 
-def _missing(session: Session, observed: lifecycle.Observed, actions: Sequence[Action]) -> Report:
-    name = session.lab.name
+def _missing(lab: Lab, observed: lifecycle.Observed, actions: Sequence[Action]) -> Report:
+    name = lab.name
     how = "there is no cluster" if observed.state == "absent" else "nobody finished the creation of the cluster"
     data = {"cluster": name, "state": observed.state, "same": False, "recorded": False, "fields": [],
             "actions": [asdict(action) for action in actions], "losses": None}  # fmt: skip

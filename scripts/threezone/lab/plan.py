@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from threezone.cluster.lab import Lab
 from threezone.core.plan import Action
-from threezone.lab.observe import Lab, Seen
+from threezone.lab.observe import Seen
 
 
 def revision(lab: Lab, seen: Seen) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from threezone.cluster.lab import Lab
 from threezone.engine.find import observe as observe_engine
 from threezone.lab import plan, versions
-from threezone.lab.observe import Lab, Seen, observe
+from threezone.lab.observe import Seen, observe
 from threezone.zones.locate import locate
 
 

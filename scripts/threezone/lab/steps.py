@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threezone.clients.kubernetes import pods
 from threezone.clients.kubernetes.watch import World, condition, wait_for
 from threezone.cluster import create, recover
-from threezone.cluster.context import GENTLE_SECONDS, Session
 from threezone.cluster.drift import report
+from threezone.cluster.lab import GENTLE_SECONDS, Lab
 from threezone.cluster.pod_recovery import ALL_PODS
 from threezone.core.events import note, step
 from threezone.core.plan import Action
@@ -30,14 +30,14 @@ def unsettled(world: World) -> list[str]:
     return lines + [line for line in broken if "kube-system/" in line] if lines or broken else []
 
 
-def settle(session: Session) -> None:
+def settle(lab: Lab) -> None:
     """One true wait at the end: every workload of the cluster, CoreDNS included."""
     with step("wait until every workload is available"):
-        wait_for(session.api, [ALL_DEPLOYMENTS, ALL_PODS], unsettled, seconds=GENTLE_SECONDS, what="the lab")
+        wait_for(lab.api, [ALL_DEPLOYMENTS, ALL_PODS], unsettled, seconds=GENTLE_SECONDS, what="the lab")
 
 
-STEPS: dict[str, Callable[[Session], object]] = {
-    "tools": lambda session: session.tools,
+STEPS: dict[str, Callable[[Lab], object]] = {
+    "tools": lambda lab: lab.tools,
     "images": create.get_images,
     "delete": create.delete,
     "labels": report.relabel,
@@ -56,7 +56,7 @@ STEPS: dict[str, Callable[[Session], object]] = {
 }
 
 
-def apply(session: Session, actions: Sequence[Action]) -> None:
+def apply(lab: Lab, actions: Sequence[Action]) -> None:
     """Carry out a plan in its order; what does not wait for another goes on beside it.
 
     Actions without a step of their own (announcements) are only said.
@@ -68,18 +68,18 @@ def apply(session: Session, actions: Sequence[Action]) -> None:
         for action in actions:
             if fresh and action.key == "create":
                 # It asks no cluster and takes a second: there is one to spare while kind works.
-                beside.submit(install.objects, session.tools["flux"], installation.choose((), session.channel, None))
+                beside.submit(install.objects, lab.tools["flux"], installation.choose((), lab.channel, None))
             if fresh and action.key == "flux":
-                started["git"] = beside.submit(STEPS["git"], session)
+                started["git"] = beside.submit(STEPS["git"], lab)
             if action.key in started:
                 started[action.key].result()
             elif action.key == "ready":
-                complete = create.nodes_ready(session)
-                started["mark"] = beside.submit(create.mark, session)
+                complete = create.nodes_ready(lab)
+                started["mark"] = beside.submit(create.mark, lab)
                 if not complete:
-                    raise create.no_pod_network(session)
+                    raise create.no_pod_network(lab)
             elif action.key in STEPS:
-                STEPS[action.key](session)
+                STEPS[action.key](lab)
             else:
                 note(action.sentence)
         for each in started.values():

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from threezone.clients.node import Node
 from threezone.cluster import lifecycle
-from threezone.cluster.context import Session
 from threezone.cluster.drift import report
 from threezone.cluster.drift.report import Standing
+from threezone.cluster.lab import Lab
 from threezone.cluster.spec.declared import Overlay, published
 from threezone.core.errors import DeliveryError, EngineError
 from threezone.core.plan import Action
@@ -28,13 +28,13 @@ class Plan:
     notice: str = ""
 
 
-def plan(session: Session, *, recreate: bool = False) -> Plan:
+def plan(lab: Lab, *, recreate: bool = False) -> Plan:
     """Look, and plan. Raises what no plan can mend (a foreign cluster, no commit, an engine beyond our reach).
 
     With `recreate` a cluster that is not as it is declared is made anew where it takes that.
     """
-    _ = session.declared  # a broken cluster file is told even where nothing else is to be done
-    seen = observe(session.lab)
+    _ = lab.declared  # a broken cluster file is told even where nothing else is to be done
+    seen = observe(lab)
     if seen.head_trouble is not None:
         raise seen.head_trouble
     repairs: tuple[Action, ...] = ()
@@ -44,27 +44,27 @@ def plan(session: Session, *, recreate: bool = False) -> Plan:
         _, repairs = repair.diagnose()
         if not repairs:
             raise seen.engine_trouble
-    stands = _stands(session, seen)
-    cluster = _cluster(session, seen, bool(repairs), stands, recreate=recreate)
-    actions = (*_prefixed(repairs), *lab_plan.up(session.lab, seen, cluster, git_backup.names(session.lab.key)))
+    stands = _stands(lab, seen)
+    cluster = _cluster(lab, seen, bool(repairs), stands, recreate=recreate)
+    actions = (*_prefixed(repairs), *lab_plan.up(lab, seen, cluster, git_backup.names(lab.key)))
     if any(action.key == "recreate" for action in actions):
-        return Plan(actions, seen, "\n".join(versions.planned_apart(session)))
-    apart = versions.seen_apart(session.lab, seen) if seen.kubernetes else versions.planned_apart(session)
-    return Plan(actions, seen, "\n".join(filter(None, (_told(session, seen, stands), *apart))))
+        return Plan(actions, seen, "\n".join(versions.planned_apart(lab)))
+    apart = versions.seen_apart(lab, seen) if seen.kubernetes else versions.planned_apart(lab)
+    return Plan(actions, seen, "\n".join(filter(None, (_told(lab, seen, stands), *apart))))
 
 
-def _stands(session: Session, seen: Seen) -> Standing | None:
+def _stands(lab: Lab, seen: Seen) -> Standing | None:
     """The comparison with what is declared, of a healthy cluster of ours; None where a cheap look says enough."""
     if not (seen.nodes_ready and seen.containers and seen.containers[0].ours):
         return None
-    return None if report.is_as_declared(session, seen) else report.look(session, seen.containers, seen.labels)
+    return None if report.is_as_declared(lab, seen) else report.look(lab, seen.containers, seen.labels)
 
 
-def _told(session: Session, seen: Seen, stands: Standing | None) -> str:
-    return (stands.notice if stands else "") or notice(session, seen.containers)
+def _told(lab: Lab, seen: Seen, stands: Standing | None) -> str:
+    return (stands.notice if stands else "") or notice(lab, seen.containers)
 
 
-def notice(session: Session, nodes: Sequence[Node]) -> str:
+def notice(lab: Lab, nodes: Sequence[Node]) -> str:
     """What the declaration says and a cluster of ours cannot become: where its API is published. "" when all is well.
 
     The lab works as it is, so this is no failure; a new cluster costs what is in the old one, so it is no action.
@@ -73,7 +73,7 @@ def notice(session: Session, nodes: Sequence[Node]) -> str:
         return ""
     from threezone.cluster.spec import api_endpoint
 
-    return api_endpoint.elsewhere(nodes, published(session.declared, session.published))
+    return api_endpoint.elsewhere(nodes, published(lab.declared, lab.published))
 
 
 def _prefixed(repairs: tuple[Action, ...]) -> tuple[Action, ...]:
@@ -81,45 +81,45 @@ def _prefixed(repairs: tuple[Action, ...]) -> tuple[Action, ...]:
 
 
 def _cluster(
-    session: Session, seen: Seen, engine_first: bool, stands: Standing | None, *, recreate: bool = False
+    lab: Lab, seen: Seen, engine_first: bool, stands: Standing | None, *, recreate: bool = False
 ) -> tuple[Action, ...]:
     """The cluster's part. A healthy API answers for its nodes, so that the nodes need not be asked."""
     if seen.nodes_ready and seen.containers and seen.containers[0].ours:
-        return changes(session, stands, recreate=recreate) if stands else ()
+        return changes(lab, stands, recreate=recreate) if stands else ()
     if engine_first:  # nothing can be seen yet: neither images nor the engine's cgroup version
         images = Action("images", "get the tools and images that are missing")
-        absent = lifecycle.Observed(session.lab.name, "absent")
-        return (images, *lifecycle.plan(absent, session.declared, _foreseen(session), "…"))
-    if not recreate and lifecycle.observe(session.lab.name).state == "running":
+        absent = lifecycle.Observed(lab.name, "absent")
+        return (images, *lifecycle.plan(absent, lab.declared, _foreseen(lab), "…"))
+    if not recreate and lifecycle.observe(lab.name).state == "running":
         # Created to the end, and not well: restarted a moment ago, or cut off while it was stopping.
-        return (Action("start", f"bring the nodes of the cluster {session.lab.name} back"),)
-    return cluster_plan(session, recreate=recreate)
+        return (Action("start", f"bring the nodes of the cluster {lab.name} back"),)
+    return cluster_plan(lab, recreate=recreate)
 
 
-def _foreseen(session: Session) -> tuple[Overlay, ...]:
+def _foreseen(lab: Lab) -> tuple[Overlay, ...]:
     """What the settings say about publishing, before there is an engine to name the address."""
-    if session.lab.settings.cluster.api == "loopback":
+    if lab.settings.cluster.api == "loopback":
         return ()
     from threezone.cluster.spec import api_endpoint
 
-    return (api_endpoint.on_gateway(session.declared, ""),)
+    return (api_endpoint.on_gateway(lab.declared, ""),)
 
 
-def cluster_plan(session: Session, *, recreate: bool = False) -> tuple[Action, ...]:
+def cluster_plan(lab: Lab, *, recreate: bool = False) -> tuple[Action, ...]:
     """What makes the declared cluster run, with what has to be fetched or built for it."""
     from threezone.cluster import create
 
-    declared = session.declared  # first: a broken file is told even where there is no engine
-    observed = lifecycle.observe(session.lab.name)
+    declared = lab.declared  # first: a broken file is told even where there is no engine
+    observed = lifecycle.observe(lab.name)
     if observed.state == "running":
-        return changes(session, report.look(session, observed.nodes), recreate=recreate)
-    overlays = session.overlays if observed.state in ("absent", "interrupted") else ()
-    image = f"threezone/node:{session.kubernetes}-{session.lab.name}"
+        return changes(lab, report.look(lab, observed.nodes), recreate=recreate)
+    overlays = lab.overlays if observed.state in ("absent", "interrupted") else ()
+    image = f"threezone/node:{lab.kubernetes}-{lab.name}"
     actions = lifecycle.plan(observed, declared, overlays, image)
-    return (*create.supplies(session), *actions) if any(action.key == "create" for action in actions) else actions
+    return (*create.supplies(lab), *actions) if any(action.key == "create" for action in actions) else actions
 
 
-def changes(session: Session, stands: Standing, *, recreate: bool) -> tuple[Action, ...]:
+def changes(lab: Lab, stands: Standing, *, recreate: bool) -> tuple[Action, ...]:
     """What makes a running cluster what is declared: in place, or with `recreate` a new one where that is needed.
 
     Raises ClusterError when a new one is asked for, and what would be lost with the old one cannot be seen.
@@ -129,11 +129,11 @@ def changes(session: Session, stands: Standing, *, recreate: bool) -> tuple[Acti
     from threezone.cluster import create
     from threezone.lab import data_loss
 
-    lost = data_loss.look(session)
-    name = session.lab.name
+    lost = data_loss.look(lab)
+    name = lab.name
     fields = ", ".join(row.field for row in stands.blocking)
     return (
-        *create.supplies(session),
+        *create.supplies(lab),
         *lost.rescued,
         *lost.actions,
         Action(
@@ -144,14 +144,14 @@ def changes(session: Session, stands: Standing, *, recreate: bool) -> tuple[Acti
         ),
         *lifecycle.plan(
             lifecycle.Observed(name, "absent"),
-            session.declared,
-            session.overlays,
-            f"threezone/node:{session.kubernetes}-{name}",
+            lab.declared,
+            lab.overlays,
+            f"threezone/node:{lab.kubernetes}-{name}",
         ),
     )
 
 
-def apply(session: Session, plan: Plan) -> None:
+def apply(lab: Lab, plan: Plan) -> None:
     """Carry the plan out. With a new engine the world is looked at again, because nothing could be seen before."""
     from threezone.engine import repair
     from threezone.lab import steps
@@ -160,33 +160,33 @@ def apply(session: Session, plan: Plan) -> None:
     actions = plan.actions
     if repairs:
         repair.apply(repairs)
-        again = observe(session.lab)
-        cluster = _cluster(session, again, engine_first=False, stands=_stands(session, again))
-        actions = lab_plan.up(session.lab, again, cluster, git_backup.names(session.lab.key))
+        again = observe(lab)
+        cluster = _cluster(lab, again, engine_first=False, stands=_stands(lab, again))
+        actions = lab_plan.up(lab, again, cluster, git_backup.names(lab.key))
     if back := [number for number, action in enumerate(actions, 1) if action.key == "revive"]:
-        steps.apply(session, actions[: back[0]])
-        again = observe(session.lab)  # what nobody could see before
-        cluster = changes(session, stands, recreate=False) if (stands := _stands(session, again)) else ()
-        actions = lab_plan.up(session.lab, again, cluster, git_backup.names(session.lab.key))
-    steps.apply(session, actions)
+        steps.apply(lab, actions[: back[0]])
+        again = observe(lab)  # what nobody could see before
+        cluster = changes(lab, stands, recreate=False) if (stands := _stands(lab, again)) else ()
+        actions = lab_plan.up(lab, again, cluster, git_backup.names(lab.key))
+    steps.apply(lab, actions)
 
 
-def summary(session: Session, plan: Plan) -> str:
+def summary(lab: Lab, plan: Plan) -> str:
     """What one has now: the nodes, the route, Flux, the commit, and the app's answer."""
-    seen = plan.seen if not plan.actions else observe(session.lab)
+    seen = plan.seen if not plan.actions else observe(lab)
     lines = [
-        f"cluster   {session.lab.context}: " + ", ".join(f"{n.name} {n.version} Ready" for n in seen.nodes),
+        f"cluster   {lab.context}: " + ", ".join(f"{n.name} {n.version} Ready" for n in seen.nodes),
         f"API       {seen.server}" + (f" (TLS name {seen.tls_server_name})" if seen.tls_server_name else ""),
         f"Flux      {seen.flux.version}: {', '.join(c.name for c in seen.flux.components)}",
         f"commit    {seen.delivery.applied if seen.delivery else 'none'}",
     ]
     try:
-        lines.append(f"app       {app_answer(session.api, session.lab.settings.app)}")
+        lines.append(f"app       {app_answer(lab.api, lab.settings.app)}")
     except DeliveryError as silent:  # a project may have no such app; what there is was waited for
         lines.append(f"app       none: {silent.evidence}")
     told = plan.notice
     if plan.actions:  # the world has changed since
-        apart = versions.seen_apart(session.lab, seen)
-        told = "\n".join(filter(None, (_told(session, seen, _stands(session, seen)), *apart)))
+        apart = versions.seen_apart(lab, seen)
+        told = "\n".join(filter(None, (_told(lab, seen, _stands(lab, seen)), *apart)))
     lines += [f"notice    {line}" for line in told.splitlines()]
     return "\n".join(lines)

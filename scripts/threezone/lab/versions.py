@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from threezone.cluster import version_skew
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core import pins
 from threezone.flux.check import KUBERNETES
 from threezone.flux.installation import number
-from threezone.lab.observe import Lab, Seen
+from threezone.lab.observe import Seen
 from threezone.toolchain import install
 
 
@@ -17,9 +17,9 @@ def seen_apart(lab: Lab, seen: Seen) -> tuple[str, ...]:
     return _apart(lab, seen.kubernetes, kubelets, seen.flux.version)
 
 
-def planned_apart(session: Session) -> tuple[str, ...]:
+def planned_apart(lab: Lab) -> tuple[str, ...]:
     """What would not fit in the cluster that the settings ask for."""
-    return _apart(session.lab, session.kubernetes, {}, pins.tools(session.lab.root).flux.version)
+    return _apart(lab, lab.kubernetes, {}, pins.tools(lab.root).flux.version)
 
 
 def _apart(lab: Lab, server: str, kubelets: dict[str, str], flux: str) -> tuple[str, ...]:

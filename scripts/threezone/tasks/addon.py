@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Context
 
-from threezone.tasks.lab import CHANNEL, CONTEXT, NAME, YES, ask, session
+from threezone.tasks.lab import CHANNEL, CONTEXT, NAME, YES, ask, open_lab
 from threezone.tasks.runtime import as_started, emit, say, task
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ def token(  # noqa: PLR0917  every option of a task is a parameter
     """
     from threezone.extras.addons import token as room
 
-    at = session(name, context=context)
+    lab = open_lab(name, context=context)
     if remove:
-        gone = room.remove(at.api, at.lab)
+        gone = room.remove(lab.api, lab)
         say("\n".join(f"removed {each}" for each in gone) or "nothing to do")
         return
     if not account:
-        ask(at, "a service account of ours with that role, in kube-system", yes=yes)
-    made = room.write(at.api, at.lab, role=role, account=account, hours=hours, output=output)
+        ask(lab, "a service account of ours with that role, in kube-system", yes=yes)
+    made = room.write(lab.api, lab, role=role, account=account, hours=hours, output=output)
     say(f"{made.path}\na token of {made.account}, until {made.ends}")
 
 
@@ -86,22 +86,22 @@ def proxy(  # noqa: PLR0917  every option of a task is a parameter
 
     if action not in ("start", "stop", "status"):
         raise UsageError(f"addon.proxy {action}: expected start, stop or status")
-    at = session(name, context=context)
+    lab = open_lab(name, context=context)
     if action == "stop":
-        stopped = room.stop(at.lab.context)
+        stopped = room.stop(lab.context)
         if json:
             emit({"running": False, "stopped": stopped})
         else:
-            say(f"the proxy to {at.lab.context} is stopped" if stopped else "nothing to do: no proxy runs")
+            say(f"the proxy to {lab.context} is stopped" if stopped else "nothing to do: no proxy runs")
         return
     if action == "start":
-        found = room.start(at.tools["kubectl"], at.lab.context, port=port, read_only=read_only)
+        found = room.start(lab.tools["kubectl"], lab.context, port=port, read_only=read_only)
     else:
-        seen = room.find(at.lab.context)
+        seen = room.find(lab.context)
         if seen is None:
             if json:
                 emit({"running": False})
-            raise RouteError(f"no proxy to {at.lab.context} runs here", fix="./run invoke addon.proxy start")
+            raise RouteError(f"no proxy to {lab.context} runs here", fix="./run invoke addon.proxy start")
         found = seen
     data = found.data()
     if json:
@@ -142,17 +142,17 @@ def dashboard(  # noqa: PLR0917  every option of a task is a parameter
     """
     from threezone.extras.addons import declare as room
 
-    at = session(name, channel, context)
+    lab = open_lab(name, channel, context)
     if remove:
-        _withdrawn("dashboard", changed=room.withdraw(at, "dashboard"))
+        _withdrawn("dashboard", changed=room.withdraw(lab, "dashboard"))
         return
-    home = room.directory(at, "dashboard")
+    home = room.directory(lab, "dashboard")
     paths = [home, home / "admin"] if admin else [home]
     account = "admin" if admin else "viewer"
-    if _offer(at, "dashboard", paths, check=check):
+    if _offer(lab, "dashboard", paths, check=check):
         say(
             f"then: ./run invoke addon.token --account headlamp/{account}\n"
-            f"and: kubectl --context {at.lab.context} --namespace headlamp port-forward service/headlamp 4466:80"
+            f"and: kubectl --context {lab.context} --namespace headlamp port-forward service/headlamp 4466:80"
         )
 
 
@@ -168,13 +168,13 @@ def ingress(  # noqa: PLR0917  every option of a task is a parameter
     """
     from threezone.extras.addons import declare as room
 
-    at = session(name, channel, context)
+    lab = open_lab(name, channel, context)
     if remove:
-        _withdrawn("ingress", changed=room.withdraw(at, "ingress"))
+        _withdrawn("ingress", changed=room.withdraw(lab, "ingress"))
         return
-    home = room.directory(at, "ingress")
-    room.definitions(at)
-    if _offer(at, "ingress", [home], check=check):
+    home = room.directory(lab, "ingress")
+    room.definitions(lab)
+    if _offer(lab, "ingress", [home], check=check):
         say("then, where node port 30080 is published as 8080: curl http://localhost:8080/")
 
 
@@ -205,42 +205,42 @@ def agent(  # noqa: PLR0917  every option of a task is a parameter
     from threezone.core.errors import UsageError
     from threezone.extras.addons import declare as room
 
-    at = session(name, channel, context)
+    lab = open_lab(name, channel, context)
     if remove:
-        ask(at, "the agent's token is removed", yes=yes)
-        forgotten = room.forget_agent(at.api)
-        _withdrawn("agent", changed=room.withdraw(at, "agent") or forgotten)
+        ask(lab, "the agent's token is removed", yes=yes)
+        forgotten = room.forget_agent(lab.api)
+        _withdrawn("agent", changed=room.withdraw(lab, "agent") or forgotten)
         return
     if not (check or token_file):
         raise UsageError(
             "the agent needs the token that GitLab shows when the agent is registered",
             fix="write it into a file that only you can read, and add --token-file FILE",
         )
-    home = room.directory(at, "agent")
+    home = room.directory(lab, "agent")
     if token_file and not check:
-        ask(at, "a namespace and a Secret for the GitLab agent", yes=yes)
-        room.agent_token(at.api, Path(token_file))
+        ask(lab, "a namespace and a Secret for the GitLab agent", yes=yes)
+        room.agent_token(lab.api, Path(token_file))
         say(f"the token is in the Secret {room.AGENT}/{room.SECRET}")
-    _offer(at, "agent", [home], check=check)
+    _offer(lab, "agent", [home], check=check)
 
 
-def _offer(at: Any, name: str, paths: Sequence[Path], *, check: bool) -> bool:
+def _offer(lab: Any, name: str, paths: Sequence[Path], *, check: bool) -> bool:
     """Check an add-on's manifests by the API server, then declare it; True when that changed something."""
     from threezone.extras.addons import declare as room
 
-    objects = [each for path in paths for each in room.rendered(at, path)]
-    seen = room.check(at, objects)
+    objects = [each for path in paths for each in room.rendered(lab, path)]
+    seen = room.check(lab, objects)
     if seen.unknown:
         say(f"not checked, for their kinds come with the same commit: {', '.join(seen.unknown)}")
     if check:
         say("\n".join(f"taken: {each}" for each in seen.accepted))
-    room.require(room.lacking(at, objects), name)
+    room.require(room.lacking(lab, objects), name)
     if check:
         return False
-    if not room.declare(at, paths):
+    if not room.declare(lab, paths):
         say(f"{name} is declared; nothing to do")
         return False
-    file = room.file(at).relative_to(at.lab.root)
+    file = room.file(lab).relative_to(lab.root)
     say(
         as_started(
             f"{name} is declared in {file}; deliver it:\n"

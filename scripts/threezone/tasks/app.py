@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import Context
 
-from threezone.tasks.lab import CHANNEL, NAME, session
+from threezone.tasks.lab import CHANNEL, NAME, open_lab
 from threezone.tasks.runtime import say, task
 
 
@@ -21,9 +21,9 @@ def deploy(c: Context, name: str = "", path: str = "", channel: str = "") -> Non
 
     from threezone.extras import sample_app
 
-    at = session(name, channel, "")
-    sample_app.deploy(at, Path(path) if path else at.lab.root / sample_app.PATH)
-    say(sample_app.answer(at))
+    lab = open_lab(name, channel, "")
+    sample_app.deploy(lab, Path(path) if path else lab.root / sample_app.PATH)
+    say(sample_app.answer(lab))
 
 
 @task(
@@ -38,7 +38,7 @@ def open_(c: Context, name: str = "", port: int = 0, once: bool = False) -> None
     """Open the sample app on a loopback port until Ctrl-C; --once prints its answer and returns."""
     from threezone.extras import sample_app
 
-    at = session(name, context="")
-    say(sample_app.answer(at))
+    lab = open_lab(name, context="")
+    say(sample_app.answer(lab))
     if not once:
-        sample_app.open_app(at, port, lambda address: say(f"http://{address}/ until Ctrl-C"))
+        sample_app.open_app(lab, port, lambda address: say(f"http://{address}/ until Ctrl-C"))

@@ -6,7 +6,7 @@ from typing import Any
 
 from invoke import Context
 
-from threezone.tasks.lab import CONTEXT, NAME, YES, elsewhere, session
+from threezone.tasks.lab import CONTEXT, NAME, YES, elsewhere, open_lab
 from threezone.tasks.runtime import as_started, consent, emit, say, task
 
 _FILE = {
@@ -159,21 +159,21 @@ def kubeconfig(  # noqa: PLR0917  every option of a task is a parameter
     from threezone.tasks.kubeconfig import given
     from threezone.zones.export.run import Wanted
 
-    at: Any = session(name, context=context)
+    lab: Any = open_lab(name, context=context)
     by_hand, _ = given(server, "") or ("", "")
-    found = room.rights_of(at, Job(namespace, account, apply=apply), kustomization)
-    actions = elsewhere(at, found.removal if remove else found.actions)
+    found = room.rights_of(lab, Job(namespace, account, apply=apply), kustomization)
+    actions = elsewhere(lab, found.removal if remove else found.actions)
     if dry_run:
         say(as_started("\n".join(filter(None, (describe(actions), found.notice)))))
         return
     consent(actions, yes=yes)
     if remove:
-        room.withdraw(at, actions)
+        room.withdraw(lab, actions)
         say(f"the account {found.job.named} is gone" if actions else f"there is no account {found.job.named} of ours")
         return
-    room.grant(at, found, actions)
-    wanted = Wanted(at.lab.name, for_, output, hours=hours, server=by_hand, proof=proof)
-    made = room.hand_out(at, found.job, wanted)
+    room.grant(lab, found, actions)
+    wanted = Wanted(lab.name, for_, output, hours=hours, server=by_hand, proof=proof)
+    made = room.hand_out(lab, found.job, wanted)
     if json:
         emit(made.data())
         return

@@ -6,7 +6,7 @@ from typing import Any
 
 from invoke import Context
 
-from threezone.tasks.lab import CHANNEL, DECLARING, NAME, RECREATE, REPEATED, YES, declaring, session
+from threezone.tasks.lab import CHANNEL, DECLARING, NAME, RECREATE, REPEATED, YES, declaring, open_lab
 from threezone.tasks.runtime import as_started, consent, emit, say, table, task
 
 
@@ -59,22 +59,22 @@ def create(
         feature_gate=feature_gate,
         set_=set_,
     )
-    at = session(name, channel, own=True, **options)
-    at.retain = retain
-    actions = up.cluster_plan(at, recreate=recreate)
+    lab = open_lab(name, channel, own=True, **options)
+    lab.retain = retain
+    actions = up.cluster_plan(lab, recreate=recreate)
     if dry_run:
         say(as_started(describe(actions)))
     else:
         consent(actions, yes=yes)
-        steps.apply(at, actions)
-        connection.connect_lab(at)
-        state = "is ready" if creation.ready(at) else "runs, and waits for the pod network that is yours to install"
-        say(f"the cluster {at.lab.name} {state}" + ("" if actions else "; nothing to do"))
-        if kept := git_backup.sentence(at.lab.key):
+        steps.apply(lab, actions)
+        connection.connect_lab(lab)
+        state = "is ready" if creation.ready(lab) else "runs, and waits for the pod network that is yours to install"
+        say(f"the cluster {lab.name} {state}" + ("" if actions else "; nothing to do"))
+        if kept := git_backup.sentence(lab.key):
             say(as_started(kept))
     again = dry_run and any(action.key == "recreate" for action in actions)
-    nodes = () if again else kind.nodes(at.lab.name)
-    if told := (standing.notice(at, nodes) or up.notice(at, nodes)):
+    nodes = () if again else kind.nodes(lab.name)
+    if told := (standing.notice(lab, nodes) or up.notice(lab, nodes)):
         say(as_started(told))
 
 
@@ -110,7 +110,7 @@ def plan(
         feature_gate=feature_gate,
         set_=set_,
     )
-    seen = report(session(name, own=True, **options))
+    seen = report(open_lab(name, own=True, **options))
     if json:
         emit(seen.data)
     else:
@@ -141,11 +141,11 @@ def delete(c: Context, name: list[str], all: bool = False, yes: bool = False) ->
     if all and name:
         raise UsageError("--all and --name exclude each other", fix="leave one of them out")
     names = orphans.owners() if all else tuple(dict.fromkeys(name)) or ("",)
-    planned = down.several([session(each, own=True) for each in names])
+    planned = down.several([open_lab(each, own=True) for each in names])
     consent([action for _, actions in planned for action in actions], yes=yes)
-    for at, actions in planned:
-        down.apply(at, actions)
-        say(f"the cluster {at.lab.name} is gone")
+    for lab, actions in planned:
+        down.apply(lab, actions)
+        say(f"the cluster {lab.name} is gone")
     if not planned:
         say("no cluster of ours is here; nothing to do")
 
@@ -186,25 +186,25 @@ def status(c: Context, name: str = "", json: bool = False) -> None:
     from threezone.core.errors import ClusterError
     from threezone.lab import status as room
 
-    at = session(name, context="")
-    seen = room.collect(at.lab)["cluster"]
+    lab = open_lab(name, context="")
+    seen = room.collect(lab)["cluster"]
     if json:
         emit(seen)
     else:
         lines = [["CONTAINER", "ROLE", "STATE", "KUBERNETES", "READY"]]
         by_name = {node["name"]: node for node in seen["nodes"]}
-        for node in () if at.lab.foreign else kind.nodes(at.lab.name):
+        for node in () if lab.foreign else kind.nodes(lab.name):
             of_api = by_name.get(node.name, {"version": "-", "ready": False})
             ready = "-" if node.role not in ("control-plane", "worker") else ("yes" if of_api["ready"] else "no")
             lines.append([node.name, node.role, node.state, of_api["version"], ready])
-        if at.lab.foreign:  # the engine is not asked for its containers
+        if lab.foreign:  # the engine is not asked for its containers
             ready_words = {True: "yes", False: "no"}
             lines.extend([n["name"], "-", "-", n["version"], ready_words[n["ready"]]] for n in seen["nodes"])
         if len(lines) > 1:
             say(table(lines))
     if not seen["ready"]:
-        fix = "./run invoke kubeconfig.connect" if at.lab.foreign else "./run invoke up"
-        raise ClusterError(f"the cluster {at.lab.called} is not ready: {seen['why']}", fix=fix)
+        fix = "./run invoke kubeconfig.connect" if lab.foreign else "./run invoke up"
+        raise ClusterError(f"the cluster {lab.called} is not ready: {seen['why']}", fix=fix)
 
 
 @task(
@@ -218,13 +218,13 @@ def stop(c: Context, name: str = "", grace: int = 5) -> None:
     from threezone.cluster import lifecycle
     from threezone.cluster import stop as stopping
 
-    at = session(name, own=True)
-    seen = lifecycle.observe(at.lab.name)
+    lab = open_lab(name, own=True)
+    seen = lifecycle.observe(lab.name)
     if not stopping.plan(seen):
-        say(f"the cluster {at.lab.name} is stopped; nothing to do")
+        say(f"the cluster {lab.name} is stopped; nothing to do")
         return
     forced = stopping.stop(seen, grace=grace)
-    say("\n".join([f"the cluster {at.lab.name} is stopped", *forced]))
+    say("\n".join([f"the cluster {lab.name} is stopped", *forced]))
 
 
 @task(help={"name": NAME})
@@ -232,12 +232,12 @@ def start(c: Context, name: str = "") -> None:
     """Start a stopped cluster, repair one whose node or engine was restarted, and wait until every pod is Ready."""
     from threezone.cluster import recover
 
-    at = session(name, own=True)
-    stuck = recover.bring_back(at)
+    lab = open_lab(name, own=True)
+    stuck = recover.bring_back(lab)
     if stuck is None:
-        say(f"the cluster {at.lab.name} is ready; nothing to do")
+        say(f"the cluster {lab.name} is ready; nothing to do")
     else:
-        say("\n".join([f"the cluster {at.lab.name} is ready", *(f"not by the restart: {line}" for line in stuck)]))
+        say("\n".join([f"the cluster {lab.name} is ready", *(f"not by the restart: {line}" for line in stuck)]))
 
 
 @task(help={"name": NAME, "json": "print the walk as JSON"})
@@ -250,10 +250,10 @@ def inspect(c: Context, name: str = "", json: bool = False) -> None:
     from threezone.cluster import kind
     from threezone.core.errors import ClusterError
 
-    at = session(name, own=True)
-    nodes = kind.nodes(at.lab.name)
+    lab = open_lab(name, own=True)
+    nodes = kind.nodes(lab.name)
     if not nodes:
-        raise ClusterError(f"there is no cluster named {at.lab.name}", fix="./run invoke cluster.list")
+        raise ClusterError(f"there is no cluster named {lab.name}", fix="./run invoke cluster.list")
     seen = room.inspect(nodes)
     if json:
         emit(seen.data())
@@ -277,10 +277,10 @@ def logs(c: Context, name: str = "", output: str = "") -> None:
     from threezone.core.errors import ClusterError
     from threezone.doctor.support_bundle import bundle as room
 
-    at = session(name, own=True)
-    if not kind.nodes(at.lab.name):
-        raise ClusterError(f"there is no cluster named {at.lab.name}", fix="./run invoke cluster.list")
-    made = room.collect(at, output)
+    lab = open_lab(name, own=True)
+    if not kind.nodes(lab.name):
+        raise ClusterError(f"there is no cluster named {lab.name}", fix="./run invoke cluster.list")
+    made = room.collect(lab, output)
     say("\n".join([str(made.path), *(f"not to be had: {line}" for line in made.missing)]))
 
 

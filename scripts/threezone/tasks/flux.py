@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Context
 
-from threezone.tasks.lab import CHANNEL, CONTEXT, NAME, YES, ask, elsewhere, session
+from threezone.tasks.lab import CHANNEL, CONTEXT, NAME, YES, ask, elsewhere, open_lab
 from threezone.tasks.runtime import as_started, consent, emit, say, table, task
 
 if TYPE_CHECKING:
@@ -52,20 +52,20 @@ def install(  # noqa: PLR0917  every option of a task is a parameter
     from threezone.flux import install as flux_install
     from threezone.flux import installation, manifests
 
-    at = session(name, channel, context)
-    installation.require_version(flux_version, pins.tools(at.lab.root).flux.version, at.channel)
+    lab = open_lab(name, channel, context)
+    installation.require_version(flux_version, pins.tools(lab.root).flux.version, lab.channel)
     asked = [each.strip() for each in components.split(",") if each.strip()]
     if export:
-        chosen = installation.choose(asked, at.channel, None)
-        say(manifests.impatient(manifests.export(at.tools["flux"], chosen, flux.NAMESPACE)).rstrip("\n"))
+        chosen = installation.choose(asked, lab.channel, None)
+        say(manifests.impatient(manifests.export(lab.tools["flux"], chosen, flux.NAMESPACE)).rstrip("\n"))
         return
-    plan, objects = flux_install.plan(at, asked)
+    plan, objects = flux_install.plan(lab, asked)
     if dry_run:
         say(as_started("\n".join(filter(None, (describe(plan.actions), plan.notice)))))
         return
-    consent(elsewhere(at, plan.actions), yes=yes)
-    flux_install.apply(at, plan.actions, objects)
-    seen = installation.observe(at.api)
+    consent(elsewhere(lab, plan.actions), yes=yes)
+    flux_install.apply(lab, plan.actions, objects)
+    seen = installation.observe(lab.api)
     ready = f"Flux {seen.version} is ready: {', '.join(seen.names)}" if seen else ""
     say(as_started("\n".join(filter(None, (ready + ("" if plan.actions else "; nothing to do"), plan.notice)))))
 
@@ -76,9 +76,9 @@ def check(c: Context, name: str = "", json: bool = False, context: str = "") -> 
     from threezone.flux import check as flux_check
     from threezone.toolchain import install as tools
 
-    at = session(name, context=context)
-    tool = tools.find("flux", at.asked, at.lab.root)
-    made = flux_check.checks(flux_check.observe(at.api, tool.version if tool else ""))
+    lab = open_lab(name, context=context)
+    tool = tools.find("flux", lab.asked, lab.root)
+    made = flux_check.checks(flux_check.observe(lab.api, tool.version if tool else ""))
     if json:
         shown = [{"name": each.name, "ok": each.ok, "found": each.found} for each in made]
         emit({"ok": all(each.ok for each in made), "checks": shown})
@@ -99,9 +99,9 @@ def status(c: Context, name: str = "", json: bool = False, context: str = "") ->
     from threezone.flux import installation
     from threezone.flux import objects as flux_objects
 
-    at = session(name, context=context)
-    seen = installation.observe(at.api)
-    states = [flux_objects.state(each) for each in flux_objects.observe(at.api)]
+    lab = open_lab(name, context=context)
+    seen = installation.observe(lab.api)
+    states = [flux_objects.state(each) for each in flux_objects.observe(lab.api)]
     looked = flux.Flux(seen.version, seen.components) if seen else flux.Flux("", ())
     if json:
         emit(
@@ -150,16 +150,16 @@ def reconcile(  # noqa: PLR0917  every option of a task is a parameter
     from threezone.flux import objects as flux_objects
     from threezone.flux import reconcile as flux_reconcile
 
-    at = session(name, context=context)
-    ask(at, "Flux reconciles now", yes=yes)
-    found, chosen = _chosen(at, object, namespace)
+    lab = open_lab(name, context=context)
+    ask(lab, "Flux reconciles now", yes=yes)
+    found, chosen = _chosen(lab, object, namespace)
     if suspended := [each.what for each in chosen if each.suspended]:
         raise UsageError(f"{', '.join(suspended)} is suspended", fix="./run invoke flux.resume --object …")
     targets = chosen if object else tuple(each for each in found if not (each.suspended or each.static))
     if with_source:
         sources = [each for target in chosen for each in flux_objects.sources_of(found, target)]
         targets = tuple(each for each in found if (each in sources and not each.suspended) or each in chosen)
-    _tell(flux_reconcile.reconcile(at.api, _served(at, targets), timeout or at.lab.settings.gitops.timeout))
+    _tell(flux_reconcile.reconcile(lab.api, _served(lab, targets), timeout or lab.settings.gitops.timeout))
 
 
 @task(
@@ -185,13 +185,13 @@ def suspend(  # noqa: PLR0917  every option of a task is a parameter
     """Suspend objects of Flux: commits move nothing, and manual changes stay, until flux.resume."""
     from threezone.flux import reconcile as flux_reconcile
 
-    at = session(name, context=context)
-    ask(at, "objects of Flux are suspended", yes=yes)
-    found, chosen = _chosen(at, object, namespace, every=all)
+    lab = open_lab(name, context=context)
+    ask(lab, "objects of Flux are suspended", yes=yes)
+    found, chosen = _chosen(lab, object, namespace, every=all)
     # A HelmRelease makes its HelmChart anew as it likes it: to suspend that one says nothing.
     wanted = chosen or tuple(each for each in found if not each.static and each.kind.kind != "HelmChart")
     targets = [each for each in wanted if not each.suspended]
-    flux_reconcile.suspend(at.api, targets)
+    flux_reconcile.suspend(lab.api, targets)
     say("\n".join(f"suspended {each.what}" for each in targets) or "nothing to do")
 
 
@@ -220,14 +220,14 @@ def resume(  # noqa: PLR0917  every option of a task is a parameter
     """Resume suspended objects and watch until Flux has reconciled them: done, or the failure in Flux's words."""
     from threezone.flux import reconcile as flux_reconcile
 
-    at = session(name, context=context)
-    ask(at, "objects of Flux are resumed", yes=yes)
-    found, chosen = _chosen(at, object, namespace, every=all)
+    lab = open_lab(name, context=context)
+    ask(lab, "objects of Flux are resumed", yes=yes)
+    found, chosen = _chosen(lab, object, namespace, every=all)
     targets = tuple(each for each in chosen or found if each.suspended)
     if not targets:
         say("nothing to do")
         return
-    _tell(flux_reconcile.resume(at.api, _served(at, targets), timeout or at.lab.settings.gitops.timeout))
+    _tell(flux_reconcile.resume(lab.api, _served(lab, targets), timeout or lab.settings.gitops.timeout))
 
 
 @task(
@@ -258,21 +258,21 @@ def uninstall(  # noqa: PLR0917  every option of a task is a parameter
     from threezone.core.plan import describe
     from threezone.flux import uninstall as flux_uninstall
 
-    at = session(name, context=context)
-    seen = flux_uninstall.observe(at.api)
+    lab = open_lab(name, context=context)
+    seen = flux_uninstall.observe(lab.api)
     plan = flux_uninstall.plan(seen, prune=prune, keep_namespace=keep_namespace)
     if dry_run or not plan.actions:
         say(as_started("\n".join((describe(plan.actions), *plan.notices))))
         return
-    consent(elsewhere(at, plan.actions), yes=yes)
-    seconds = timeout or at.lab.settings.gitops.timeout
-    flux_uninstall.apply(at.api, seen, plan.actions, prune=prune, seconds=seconds)
+    consent(elsewhere(lab, plan.actions), yes=yes)
+    seconds = timeout or lab.settings.gitops.timeout
+    flux_uninstall.apply(lab.api, seen, plan.actions, prune=prune, seconds=seconds)
     workloads = "what it applied is gone too" if prune else "what it applied runs on"
     say(as_started("\n".join((f"Flux is gone; {workloads}", *plan.notices))))
 
 
 def _chosen(
-    at: Any, asked: list[str], namespace: str, *, every: bool | None = None
+    lab: Any, asked: list[str], namespace: str, *, every: bool | None = None
 ) -> tuple[tuple[Found, ...], tuple[Found, ...]]:
     """All of Flux's objects, and those asked for by name. With `every` given, one of both has to be said."""
     from threezone.core.errors import UsageError
@@ -281,17 +281,17 @@ def _chosen(
 
     if every is not None and bool(asked) == every:
         raise UsageError("name the objects, or all of them", fix="--object KIND/NAME, or --all")
-    known = flux_objects.discover(at.api)
-    found = flux_objects.observe(at.api, known)
+    known = flux_objects.discover(lab.api)
+    found = flux_objects.observe(lab.api, known)
     return found, flux_objects.select(found, known, asked, namespace or flux.NAMESPACE)
 
 
-def _served(at: Any, targets: tuple[Found, ...]) -> tuple[Found, ...]:
+def _served(lab: Any, targets: tuple[Found, ...]) -> tuple[Found, ...]:
     """The same objects, when the controllers that answer for them serve."""
     from threezone.flux import installation
     from threezone.flux import reconcile as flux_reconcile
 
-    flux_reconcile.require_controllers(installation.observe(at.api), [each.kind for each in targets])
+    flux_reconcile.require_controllers(installation.observe(lab.api), [each.kind for each in targets])
     return targets
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from invoke import Context
 
-from threezone.tasks.lab import CHANNEL, CONTEXT, NAME, YES, ask, session
+from threezone.tasks.lab import CHANNEL, CONTEXT, NAME, YES, ask, open_lab
 from threezone.tasks.runtime import consent, emit, say, table, task
 
 
@@ -43,20 +43,20 @@ def serve(  # noqa: PLR0917  every option of a task is a parameter
     from threezone.delivery import git_server as server
     from threezone.delivery import serve as git_server
 
-    at = session(name, channel, context)
+    lab = open_lab(name, channel, context)
     if stop_forward:
-        say("the forward is closed" if forwards.close(at.lab.context) else "there is no forward")
+        say("the forward is closed" if forwards.close(lab.context) else "there is no forward")
         return
     if remove:
-        consent(git_server.plan_remove(at), yes=yes)
-        say("the Git server is gone" if git_server.remove(at) else "there is no Git server of threezone")
+        consent(git_server.plan_remove(lab), yes=yes)
+        say("the Git server is gone" if git_server.remove(lab) else "there is no Git server of threezone")
         return
-    ask(at, f"the Git server, in the namespace {server.NAMESPACE}", yes=yes)
-    repositories = git_server.serve(at, repository, image)
-    password = server.password_file(at.lab.key)
+    ask(lab, f"the Git server, in the namespace {server.NAMESPACE}", yes=yes)
+    repositories = git_server.serve(lab, repository, image)
+    password = server.password_file(lab.key)
     say("\n".join(f"{server.url(each)} serves" for each in repositories) + f"; password: {password}")
     if forward or port:
-        opened = forwards.open_forward(at.tools["kubectl"], at.lab.context, port=port)
+        opened = forwards.open_forward(lab.tools["kubectl"], lab.context, port=port)
         say("\n".join(f"git clone {opened.url(each)}" for each in repositories))
         say(f"to push, tell git where the password is:\n{opened.helper(password)}")
 
@@ -73,9 +73,9 @@ def push(c: Context, name: str = "", force: bool = False, yes: bool = False, con
     """Deliver HEAD: push it to the lab's Git server and wait until Flux has applied exactly that commit."""
     from threezone.delivery import push as deliver
 
-    at = session(name, context=context)
-    ask(at, "what the commit says, delivered by Flux", yes=yes)
-    revision = deliver.deliver(at, force=force)
+    lab = open_lab(name, context=context)
+    ask(lab, "what the commit says, delivered by Flux", yes=yes)
+    revision = deliver.deliver(lab, force=force)
     say(f"applied {revision}")
 
 
@@ -94,7 +94,7 @@ def wait(  # noqa: PLR0917  every option of a task is a parameter
     """Wait until Flux has applied exactly that revision; why it cannot be is told as soon as it is known. Exit 6."""
     from threezone.delivery import wait_revision as room
 
-    say(f"applied {room.wait(session(name, context=context), revision, kustomization, float(timeout))}")
+    say(f"applied {room.wait(open_lab(name, context=context), revision, kustomization, float(timeout))}")
 
 
 @task(
@@ -130,17 +130,17 @@ def prove(  # noqa: PLR0917  every option of a task is a parameter
     from threezone.core.errors import UsageError
     from threezone.delivery.proof import prove as room
 
-    at = session(name, context=context)
+    lab = open_lab(name, context=context)
     for file in filter(None, (junit, report)):  # told before a minute of work, not after it
         if not Path(file).absolute().parent.is_dir():
             raise UsageError(f"{file} cannot be written: its directory is not there", fix="name another file")
     if remove:
-        room.remove(at, remove)
+        room.remove(lab, remove)
         say(f"removed {remove}")
         return
-    ask(at, "a namespace and objects of Flux for the proof, all removed at its end", yes=yes)
+    ask(lab, "a namespace and objects of Flux for the proof, all removed at its end", yes=yes)
     asked = [word.strip() for word in phases.split(",") if word.strip()]
-    proved = room.prove(at, asked, keep=keep, seconds=float(timeout))
+    proved = room.prove(lab, asked, keep=keep, seconds=float(timeout))
     data = proved.data()
     if json:
         emit(data)
@@ -196,13 +196,13 @@ def watch(  # noqa: PLR0917  every option of a task is a parameter
     from threezone.delivery import watch as room
     from threezone.delivery.branch import branch_of
 
-    at = session(name, context=context)
-    root = at.lab.root
+    lab = open_lab(name, context=context)
+    root = lab.root
     if uninstall_hook:
         say("the hook is gone" if hook.uninstall(root) else "there is no hook of threezone")
         return
     branch = branch or branch_of(root)
-    ask(at, "what the commits say, delivered by Flux", yes=yes)
+    ask(lab, "what the commits say, delivered by Flux", yes=yes)
     if install_hook:
         options = [
             each for option, value in (("--name", name), ("--context", context)) if value for each in (option, value)
@@ -210,7 +210,7 @@ def watch(  # noqa: PLR0917  every option of a task is a parameter
         options += ["--force"] if force else []
         say(f"{hook.install(root, branch, options, _command(root))} delivers each commit on {branch}")
     elif once:
-        made = room.once(at, branch, force=force)
+        made = room.once(lab, branch, force=force)
         if made is None:
             say("threezone: another run waits to deliver what is newest")
         elif made.failure is not None:
@@ -219,7 +219,7 @@ def watch(  # noqa: PLR0917  every option of a task is a parameter
             say(f"threezone: {made.line}")
     else:
         _now(f"following {branch} of {root}; Ctrl-C ends")
-        room.watch(at, branch, _now, force=force)
+        room.watch(lab, branch, _now, force=force)
 
 
 def _now(text: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from invoke import Context
 
-from threezone.tasks.lab import CHANNEL, NAME, session
+from threezone.tasks.lab import CHANNEL, NAME, open_lab
 from threezone.tasks.runtime import consent, emit, say, table, task
 
 
@@ -26,13 +26,13 @@ def build(c: Context, name: str, channel: str = "") -> None:
     from threezone.images import preload
     from threezone.images.build import ensure_all
 
-    at = session("", channel)
+    lab = open_lab("", channel)
     made = []
     if name != preload.NAME:
-        images = ensure_all(at.images if name == "all" else (name,), at.channel)
+        images = ensure_all(lab.images if name == "all" else (name,), lab.channel)
         made = [image for group in images.values() for image in group]
     if name in ("all", preload.NAME):
-        made.append(preload.ensure(at.images, at.channel)[0])
+        made.append(preload.ensure(lab.images, lab.channel)[0])
     rows = [(image.reference, image.id.removeprefix("sha256:")[:12], f"{image.size / 1e6:.0f} MB") for image in made]
     say(table([("image", "id", "size"), *rows]))
 
@@ -55,11 +55,11 @@ def load(c: Context, images: str, archive: list[str], name: str = "", channel: s
 
     wanted = [each.strip() for each in images.split(",") if each.strip()]
     files = [each for each in wanted if each.endswith((".tar", ".tar.gz", ".tgz"))]
-    at = session(name, channel, "")
+    lab = open_lab(name, channel, "")
     names = [each for each in wanted if each not in files]
-    loaded = room.into_nodes(at, names, [Path(file) for file in (*files, *archive)])
+    loaded = room.into_nodes(lab, names, [Path(file) for file in (*files, *archive)])
     told = ", ".join(image.reference for image in loaded)
-    say(f"loaded into {at.lab.called}: {told}" if loaded else f"nothing to do: every node of {at.lab.called} has them")
+    say(f"loaded into {lab.called}: {told}" if loaded else f"nothing to do: every node of {lab.called} has them")
 
 
 @task(
@@ -76,7 +76,7 @@ def prune(c: Context, all: bool = False, dry_run: bool = False, yes: bool = Fals
     from threezone.core.plan import describe
     from threezone.images import prune as images
 
-    actions = room.plan_prune(session("", channel), everything=all)
+    actions = room.plan_prune(open_lab("", channel), everything=all)
     if dry_run or not actions:
         say(describe(actions))
         return
@@ -91,17 +91,17 @@ def list_(c: Context, channel: str = "", json: bool = False) -> None:
     from threezone.images import preload
     from threezone.images.build import observe, references
 
-    at = session("", channel)
-    chosen = at.channel
-    present = observe(at.images, chosen)
+    lab = open_lab("", channel)
+    chosen = lab.channel
+    present = observe(lab.images, chosen)
     rows = []
-    for name in at.images:
+    for name in lab.images:
         sizes = {image.reference: image.size for image in present.get(name, ())}
         rows += [
             {"name": name, "reference": reference, "present": reference in sizes, "bytes": sizes.get(reference)}
             for reference in references(name, chosen)
         ]
-    combination, made = preload.observe(at.images, chosen, present)
+    combination, made = preload.observe(lab.images, chosen, present)
     reference = combination.reference if combination else preload.REPOSITORY
     size = made.size if made else None
     rows.append({"name": preload.NAME, "reference": reference, "present": made is not None, "bytes": size})

@@ -61,7 +61,7 @@ def declaring(
     return {"config": config, "kubernetes": kubernetes, "flags": options}
 
 
-def session(
+def open_lab(
     name: str = "",
     channel: str = "",
     context: str | None = None,
@@ -82,11 +82,10 @@ def session(
 
     import msgspec
 
-    from threezone.cluster.context import Session
+    from threezone.cluster.lab import Lab
     from threezone.core import settings
     from threezone.core.errors import UsageError
     from threezone.lab.external_cluster import record
-    from threezone.lab.observe import Lab
 
     root = settings.find_root()
     chosen = settings.load(root)
@@ -104,25 +103,25 @@ def session(
     changed = {key: value for key, value in wanted if value}
     chosen = msgspec.structs.replace(chosen, cluster=msgspec.structs.replace(chosen.cluster, **changed))
     lab = Lab(root, chosen, settings.cluster_name(name or chosen.cluster.name), context or "")
-    return Session(lab, cast("settings.Channel", channel) if channel else chosen.channel, flags)
+    return Lab(lab, cast("settings.Channel", channel) if channel else chosen.channel, flags)
 
 
-def elsewhere(at: Any, actions: Sequence[Action]) -> Sequence[Action]:
+def elsewhere(lab: Any, actions: Sequence[Action]) -> Sequence[Action]:
     """The same plan; on a cluster that we did not make, each of its actions needs a yes."""
     from dataclasses import replace
 
-    if not at.lab.foreign:
+    if not lab.foreign:
         return actions
-    return [replace(each, sentence=f"{each.sentence} (on {at.lab.foreign})", asks=True) for each in actions]
+    return [replace(each, sentence=f"{each.sentence} (on {lab.foreign})", asks=True) for each in actions]
 
 
-def ask(at: Any, what: str, *, yes: bool) -> None:
+def ask(lab: Any, what: str, *, yes: bool) -> None:
     """Before a cluster that we did not make is changed: ask, unless our namespace is there by an earlier yes."""
     from threezone.core.plan import Action
     from threezone.delivery import git_server
 
-    if at.lab.foreign and not git_server.is_here(at.api):
-        consent([Action("foreign", f"change the cluster of the context {at.lab.foreign}: {what}", asks=True)], yes=yes)
+    if lab.foreign and not git_server.is_here(lab.api):
+        consent([Action("foreign", f"change the cluster of the context {lab.foreign}: {what}", asks=True)], yes=yes)
 
 
 @task(
@@ -170,12 +169,12 @@ def up(
         feature_gate=feature_gate,
         set_=set_,
     )
-    at = session(name, channel, "", **options)
-    if at.lab.foreign:
+    lab = open_lab(name, channel, "", **options)
+    if lab.foreign:
         asked = any((recreate, config, kubernetes, control_planes, workers, port, mount, feature_gate, set_))
-        _guest_up(at, yes=yes, dry_run=dry_run, declaring=asked)
+        _guest_up(lab, yes=yes, dry_run=dry_run, declaring=asked)
         return
-    plan = room.plan(at, recreate=recreate)
+    plan = room.plan(lab, recreate=recreate)
     if dry_run:
         say(as_started("\n".join(filter(None, (describe(plan.actions), plan.notice)))))
         return
@@ -183,8 +182,8 @@ def up(
         say("nothing to do")
     else:
         consent(plan.actions, yes=yes)
-        room.apply(at, plan)
-    say(as_started(room.summary(at, plan)))
+        room.apply(lab, plan)
+    say(as_started(room.summary(lab, plan)))
 
 
 @task(
@@ -205,30 +204,30 @@ def down(c: Context, yes: bool = False, dry_run: bool = False, name: str = "", i
     from threezone.delivery import git_backup
     from threezone.lab import down as room
 
-    at = session(name, context="")
-    if at.lab.foreign and not images:
-        _guest_down(at, yes=yes, dry_run=dry_run)
+    lab = open_lab(name, context="")
+    if lab.foreign and not images:
+        _guest_down(lab, yes=yes, dry_run=dry_run)
         return
-    at = session(name, own=True)
-    actions = (*room.plan(at), *(room.plan_images() if images else ()))
+    lab = open_lab(name, own=True)
+    actions = (*room.plan(lab), *(room.plan_images() if images else ()))
     if dry_run or not actions:
         say(describe(actions))
         return
     consent(actions, yes=yes)
-    room.apply(at, actions)
-    say(f"the lab {at.lab.name} is gone; tools {'stay' if images else 'and images stay'} cached")
-    if kept := git_backup.sentence(at.lab.key):
+    room.apply(lab, actions)
+    say(f"the lab {lab.name} is gone; tools {'stay' if images else 'and images stay'} cached")
+    if kept := git_backup.sentence(lab.key):
         say(as_started(kept))
 
 
-def _guest_up(at: Any, *, yes: bool, dry_run: bool, declaring: bool) -> None:
+def _guest_up(lab: Any, *, yes: bool, dry_run: bool, declaring: bool) -> None:
     from threezone.core.plan import describe
     from threezone.lab import up as room
     from threezone.lab.external_cluster import lifecycle, record
 
     if declaring:  # such options make a cluster
-        record.refuse(at.lab.root)
-    plan = lifecycle.plan_up(at)
+        record.refuse(lab.root)
+    plan = lifecycle.plan_up(lab)
     if dry_run:
         say(as_started(describe(plan.actions)))
         return
@@ -236,20 +235,20 @@ def _guest_up(at: Any, *, yes: bool, dry_run: bool, declaring: bool) -> None:
         say("nothing to do")
     else:
         consent(plan.actions, yes=yes)
-        lifecycle.apply_up(at, plan)
-    say(as_started(room.summary(at, plan)))
+        lifecycle.apply_up(lab, plan)
+    say(as_started(room.summary(lab, plan)))
 
 
-def _guest_down(at: Any, *, yes: bool, dry_run: bool) -> None:
+def _guest_down(lab: Any, *, yes: bool, dry_run: bool) -> None:
     from threezone.core.plan import describe
     from threezone.lab.external_cluster import lifecycle
 
-    actions = lifecycle.plan_down(at)
+    actions = lifecycle.plan_down(lab)
     if dry_run:
         say(describe(actions))
         return
     consent(actions, yes=yes)
-    say(as_started("\n".join(lifecycle.apply_down(at, actions))))
+    say(as_started("\n".join(lifecycle.apply_down(lab, actions))))
 
 
 @task(help={"json": "print the observation as JSON", "name": NAME})
@@ -257,7 +256,7 @@ def status(c: Context, json: bool = False, name: str = "") -> None:
     """Show the lab as it is: zone, engine, cluster, kubeconfig, Flux and the delivered revision. Changes nothing."""
     from threezone.lab import status as room
 
-    seen = room.collect(session(name, context="").lab)
+    seen = room.collect(open_lab(name, context="").lab)
     if json:
         emit(seen)
     else:

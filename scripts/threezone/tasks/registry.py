@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import Context
 
-from threezone.tasks.lab import CHANNEL, session
+from threezone.tasks.lab import CHANNEL, open_lab
 from threezone.tasks.runtime import consent, emit, say, table, task
 
 
@@ -20,12 +20,12 @@ def start(c: Context, channel: str = "", dry_run: bool = False) -> None:
     from threezone.core.plan import describe
     from threezone.images.registry import address
 
-    at = session("", channel)
-    plan = registry.plan(at)
+    lab = open_lab("", channel)
+    plan = registry.plan(lab)
     if dry_run:
         say(describe(plan.actions))
         return
-    registry.start(at, plan)
+    registry.start(lab, plan)
     name = address(plan.wanted[0].port)
     clusters = ", ".join(sorted({node.cluster for node in plan.nodes})) or "none yet"
     say(
@@ -40,7 +40,7 @@ def status(c: Context, json: bool = False) -> None:
     from threezone.core.errors import ClusterError
     from threezone.images import registry
 
-    name = session().lab.settings.registry.name
+    name = open_lab().lab.settings.registry.name
     seen = sorted(registry.observe(name).values(), key=lambda each: (each.upstream, each.name))
     rows = [
         {
@@ -68,7 +68,7 @@ def stop(c: Context, delete: bool = False, yes: bool = False) -> None:
     from threezone.core.plan import Action
     from threezone.images.registry import volumes
 
-    chosen = session().lab.settings.registry.name
+    chosen = open_lab().lab.settings.registry.name
     if delete and (held := volumes(chosen)):
         sentence = f"delete every image in the local registry (volume {', '.join(held)})"
         consent([Action("delete", sentence, f"docker volume rm {' '.join(held)}", asks=True)], yes=yes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threezone.cluster import kind
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core.errors import RouteError, UsageError
 from threezone.core.events import note, step
 from threezone.zones import check as checking
@@ -16,13 +16,13 @@ from threezone.zones.locate import locate
 PATIENCE = 60.0  # a started node's API server needs a few seconds; a dead one shall not hold us for long
 
 
-def connect_lab(session: Session) -> None:
+def connect_lab(lab: Lab) -> None:
     """Prove a route to the API server of a lab of ours and write it into the user's kubeconfig."""
     with step("prove a route to the API server") as running:
-        text = session.fresh or kind.kubeconfig(session.lab.name, session.tools["kind"])
-        connected = zone.connect(session.lab.name, text, engine=session.engine, patience=PATIENCE)
+        text = lab.fresh or kind.kubeconfig(lab.name, lab.tools["kind"])
+        connected = zone.connect(lab.name, text, engine=lab.engine, patience=PATIENCE)
         running.result = connected.sentence
-    session.__dict__.pop("api", None)  # the entry that it came by is another one now
+    lab.__dict__.pop("api", None)  # the entry that it came by is another one now
 
 
 def connect(known: Known, *, by_hand: tuple[str, str] | None = None) -> Connected:

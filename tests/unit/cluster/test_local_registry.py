@@ -9,15 +9,14 @@ import pytest
 
 from threezone.cluster import containerd_mirrors as wiring
 from threezone.cluster import local_registry as room
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core.settings import Settings
 from threezone.images import registry
 from threezone.images.registry import Seen, Wanted
-from threezone.lab.observe import Lab
 
 NAME = "threezone-registry"
 IMAGE = "docker.io/library/registry:3.1.2"
-SESSION = Session(Lab(Path("/project"), Settings(), "lab"), "source")
+SESSION = Lab(Lab(Path("/project"), Settings(), "lab"), "source")
 
 
 @pytest.fixture

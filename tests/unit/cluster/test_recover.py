@@ -9,13 +9,13 @@ import pytest
 
 from threezone.clients.node import Node
 from threezone.cluster import kind, lifecycle, orphans, recover, start
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.cluster.lifecycle import Observed, State
 from threezone.cluster.orphans import Left
 from threezone.core.errors import ClusterError
 from threezone.core.settings import Settings
 from threezone.lab import down
-from threezone.lab.observe import Lab, NodeState, Seen
+from threezone.lab.observe import NodeState, Seen
 from threezone.zones import connection
 
 NODE = Node("id-1", "lab-control-plane", "lab", "control-plane", "running", "threezone/node:v1-lab", ours=True)
@@ -23,10 +23,10 @@ WELL = Seen(containers=(NODE,), nodes=(NodeState("lab-control-plane", "v1.35.0",
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Session:
+def session(tmp_path: Path) -> Lab:
     (tmp_path / "local/kubernetes").mkdir(parents=True)
     (tmp_path / "local/kubernetes/kind.yaml").write_text("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n")
-    return Session(Lab(tmp_path, Settings(), "lab"), "source")
+    return Lab(Lab(tmp_path, Settings(), "lab"), "source")
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(recover, "started", lambda _nodes: {"lab-control-plane": datetime.now(UTC)})
     monkeypatch.setattr(connection, "connect_lab", lambda _session: log.append("connect"))
 
-    def revive(_session: Session) -> tuple[str, ...]:
+    def revive(_session: Lab) -> tuple[str, ...]:
         log.append("revive")
         return ()
 
@@ -61,19 +61,17 @@ def observed(monkeypatch: pytest.MonkeyPatch, state: State, seen: Seen = WELL, *
     ],
 )
 def test_what_cannot_be_started_is_refused_before_anything_is_done(
-    session: Session, done: list[str], monkeypatch: pytest.MonkeyPatch, state: State, words: str
+    lab: Lab, done: list[str], monkeypatch: pytest.MonkeyPatch, state: State, words: str
 ) -> None:
     observed(monkeypatch, state)
     with pytest.raises(ClusterError, match=words):
-        recover.bring_back(session)
+        recover.bring_back(lab)
     assert done == []
 
 
-def test_a_cluster_that_is_well_is_left_alone(
-    session: Session, done: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cluster_that_is_well_is_left_alone(lab: Lab, done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     observed(monkeypatch, "running")
-    assert recover.bring_back(session) is None
+    assert recover.bring_back(lab) is None
     assert done == []
 
 
@@ -86,12 +84,12 @@ def test_a_cluster_that_is_well_is_left_alone(
     ],
 )
 def test_what_is_stopped_or_not_back_is_brought_back(
-    session: Session, done: list[str], monkeypatch: pytest.MonkeyPatch, state: State, seen: Seen
+    lab: Lab, done: list[str], monkeypatch: pytest.MonkeyPatch, state: State, seen: Seen
 ) -> None:
     observed(monkeypatch, state, seen)
-    assert recover.bring_back(session) == ()
+    assert recover.bring_back(lab) == ()
     assert done == ["start", "connect", "revive"]
-    assert list(session.started) == ["lab-control-plane"]
+    assert list(lab.started) == ["lab-control-plane"]
 
 
 def deletable(monkeypatch: pytest.MonkeyPatch, nodes: dict[str, tuple[Node, ...]], left: Left | None = None) -> None:
@@ -100,27 +98,25 @@ def deletable(monkeypatch: pytest.MonkeyPatch, nodes: dict[str, tuple[Node, ...]
     monkeypatch.setattr(down, "current", lambda _lab: None)
 
 
-def named(session: Session, name: str) -> Session:
-    return Session(replace(session.lab, name=name), "source")
+def named(lab: Lab, name: str) -> Lab:
+    return Lab(replace(lab, name=name), "source")
 
 
-def test_several_clusters_are_looked_at_before_the_first_is_deleted(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_clusters_are_looked_at_before_the_first_is_deleted(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = replace(NODE, cluster="theirs", name="theirs-control-plane", ours=False)
     deletable(monkeypatch, {"lab": (NODE,), "theirs": (theirs,)})
-    ((_, actions),) = down.several([session])
+    ((_, actions),) = down.several([lab])
     assert [action.key for action in actions] == ["delete"]
     with pytest.raises(ClusterError, match="theirs was not made by threezone"):
-        down.several([session, named(session, "theirs")])
+        down.several([lab, named(lab, "theirs")])
     with pytest.raises(ClusterError, match="there is no cluster named gone"):
-        down.several([session, named(session, "gone")])
+        down.several([lab, named(lab, "gone")])
 
 
 def test_what_an_interrupted_create_left_can_be_deleted_without_a_node(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deletable(monkeypatch, {}, Left("lab", (("id-2", "quirky_name"),), ("threezone/node:v1-lab",)))
-    ((_, (action,)),) = down.several([session])
+    ((_, (action,)),) = down.several([lab])
     assert (action.key, action.asks) == ("leftovers", True)
     assert "container quirky_name, image threezone/node:v1-lab" in action.sentence

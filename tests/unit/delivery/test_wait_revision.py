@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from threezone.clients.kubernetes.api import refused
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core.settings import Settings
 from threezone.delivery import sync, wait
 from threezone.delivery import wait_revision as room
@@ -33,5 +33,5 @@ def test_who_may_not_have_flux_look_now_waits_until_it_looks_by_itself(monkeypat
     monkeypatch.setattr(wait, "wait_applied", wait_applied)
     lab = SimpleNamespace(settings=Settings(), delivery=Target("lab"))
     made: Any = SimpleNamespace(api=None, lab=lab)
-    assert room.wait(cast("Session", made), "0123456") == "main@sha1:0123456"
+    assert room.wait(cast("Lab", made), "0123456") == "main@sha1:0123456"
     assert stamps == [""], "what Flux said of this revision before counts: nothing was asked of it"

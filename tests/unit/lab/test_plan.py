@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from threezone.clients.node import Node
+from threezone.cluster.lab import Lab
 from threezone.core.plan import Action
 from threezone.core.settings import Settings
 from threezone.delivery.repository import Commit
@@ -11,7 +12,7 @@ from threezone.delivery.sync import Delivery
 from threezone.engine.find import Engine
 from threezone.flux.components import REQUIRED, Component, Flux
 from threezone.lab import plan, status
-from threezone.lab.observe import Lab, NodeState, Seen
+from threezone.lab.observe import NodeState, Seen
 from threezone.toolchain import install
 from threezone.zones.locate import Zone
 

@@ -10,14 +10,14 @@ from typing import cast
 import pytest
 
 from threezone.cluster import create
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError
 from threezone.core.plan import Action
 from threezone.flux import install
 from threezone.lab import steps
 
 SESSION = cast(
-    Session,
+    Lab,
     SimpleNamespace(
         tools={"flux": Path("flux")},
         channel="source",
@@ -44,7 +44,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         step(key)
     monkeypatch.setattr(install, "objects", lambda *_: [])
 
-    def nodes_ready(_: Session) -> bool:
+    def nodes_ready(_: Lab) -> bool:
         told.append("ready")
         return True
 
@@ -76,7 +76,7 @@ def test_the_mark_is_written_beside_the_rest_and_waited_for(done: list[str], mon
 
 @pytest.mark.parametrize("beside", ["git", "mark"])
 def test_what_fails_beside_the_rest_fails_it(beside: str, done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: Session) -> None:
+    def fail(_: Lab) -> None:
         raise ClusterError(f"no {beside}")
 
     monkeypatch.setitem(steps.STEPS, "git", fail if beside == "git" else steps.STEPS["git"])

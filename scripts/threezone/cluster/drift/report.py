@@ -10,13 +10,13 @@ from typing import Any
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.node import Node
 from threezone.cluster import kind
-from threezone.cluster.context import Session
 from threezone.cluster.drift import last_applied
 from threezone.cluster.drift.fields import compare
 from threezone.cluster.drift.live import Running
 from threezone.cluster.drift.live import observe as observe_cluster
 from threezone.cluster.drift.nodes import Labels, label_changes
 from threezone.cluster.drift.rows import Row, declared_nodes
+from threezone.cluster.lab import Lab
 from threezone.cluster.lifecycle import NODES
 from threezone.cluster.spec.declared import with_overlays
 from threezone.core.errors import ThreezoneError
@@ -70,37 +70,37 @@ class Standing:
         )
 
 
-def configuration(session: Session) -> dict[str, Any]:
+def configuration(lab: Lab) -> dict[str, Any]:
     """What kind would be given now, as data; without what a cluster may lack and is as declared."""
-    binding = [each for each in session.overlays if not each.defaults]
-    return dict(json.loads(with_overlays(session.declared, session.lab.name, binding)))
+    binding = [each for each in lab.overlays if not each.defaults]
+    return dict(json.loads(with_overlays(lab.declared, lab.name, binding)))
 
 
-def digest(session: Session) -> str:
+def digest(lab: Lab) -> str:
     """A digest of what is declared: the file, the settings, the version; not what the host needs, which costs a call.
 
     The nodes carry the one that they were made from. Where the two are the same, nothing is compared field by field.
     """
-    return last_applied.digest(with_overlays(session.declared, session.lab.name, session.published), session.kubernetes)
+    return last_applied.digest(with_overlays(lab.declared, lab.name, lab.published), lab.kubernetes)
 
 
-def mark(session: Session) -> str:
+def mark(lab: Lab) -> str:
     """What is to be written into the nodes of a cluster that this session has made."""
-    return last_applied.write(configuration(session), session.kubernetes)
+    return last_applied.write(configuration(lab), lab.kubernetes)
 
 
-def annotate(session: Session, planes: Sequence[Node]) -> None:
+def annotate(lab: Lab, planes: Sequence[Node]) -> None:
     """Let the control planes carry the digest of what is declared."""
     for node in planes:
-        metadata = {"name": node.name, "annotations": {last_applied.ANNOTATION: digest(session)}}
-        session.api.apply(f"{NODES}/{node.name}", {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+        metadata = {"name": node.name, "annotations": {last_applied.ANNOTATION: digest(lab)}}
+        lab.api.apply(f"{NODES}/{node.name}", {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
 
 
-def is_as_declared(session: Session, seen: Seen) -> bool:
+def is_as_declared(lab: Lab, seen: Seen) -> bool:
     """The cheap look: whether the nodes were made from what is declared now, and have the declared labels."""
-    if seen.made_from != digest(session):
+    if seen.made_from != digest(lab):
         return False
-    wanted = declared_nodes(session.lab.name, session.declared.content)
+    wanted = declared_nodes(lab.name, lab.declared.content)
     return all(
         seen.labels.get(name, {}).get(str(key)) == str(value)
         for name, node in wanted.items()
@@ -108,46 +108,46 @@ def is_as_declared(session: Session, seen: Seen) -> bool:
     )
 
 
-def look(session: Session, nodes: Sequence[Node], labels: Mapping[str, Mapping[str, str]] | None = None) -> Standing:
+def look(lab: Lab, nodes: Sequence[Node], labels: Mapping[str, Mapping[str, str]] | None = None) -> Standing:
     """Compare field by field. `nodes` are the cluster's containers, `labels` the API server's where they are known."""
-    declared = configuration(session)
-    running = observe_cluster(session.lab.name, nodes, node_labels(session) if labels is None else labels)
-    rows = compare(declared, session.kubernetes, running, kind_network())
+    declared = configuration(lab)
+    running = observe_cluster(lab.name, nodes, node_labels(lab) if labels is None else labels)
+    rows = compare(declared, lab.kubernetes, running, kind_network())
     return Standing(rows, label_changes(declared, running), running)
 
 
-def notice(session: Session, nodes: Sequence[Node]) -> str:
+def notice(lab: Lab, nodes: Sequence[Node]) -> str:
     """What takes a new cluster, of one of ours that runs; "" where there is nothing to say."""
     if not nodes or not nodes[0].ours or any(node.state != "running" for node in nodes):
         return ""
-    return look(session, nodes).notice
+    return look(lab, nodes).notice
 
 
-def node_labels(session: Session) -> dict[str, Mapping[str, str]] | None:
+def node_labels(lab: Lab) -> dict[str, Mapping[str, str]] | None:
     """The nodes' labels, from the API server; None when it does not answer."""
     try:
-        found = (session.api.get(NODES) or {}).get("items") or []
+        found = (lab.api.get(NODES) or {}).get("items") or []
     except ThreezoneError:
         return None
     return {node["metadata"]["name"]: node["metadata"].get("labels") or {} for node in found}
 
 
-def relabel(session: Session) -> None:
+def relabel(lab: Lab) -> None:
     """Make the nodes' labels what is declared, and write that down where the cluster's making is written."""
-    nodes = kind.nodes(session.lab.name)
-    before = look(session, nodes)
+    nodes = kind.nodes(lab.name)
+    before = look(lab, nodes)
     with step("set the labels of the nodes") as running:
         for change in before.labels:
             labels: Json = {**change.wanted, **dict.fromkeys(change.gone)}
-            session.api.merge(f"{NODES}/{change.node}", {"metadata": {"labels": labels}})
+            lab.api.merge(f"{NODES}/{change.node}", {"metadata": {"labels": labels}})
         running.result = "; ".join(change.command.partition("--overwrite ")[2] for change in before.labels)
     if made_from := before.running.record:
-        text = last_applied.rewrite(replace(made_from, config=_with_labels(made_from.config, configuration(session))))
+        text = last_applied.rewrite(replace(made_from, config=_with_labels(made_from.config, configuration(lab))))
         planes = [node for node in nodes if node.role == "control-plane"]
         for node in planes:
             kind.mark(node, text)
         if not before.blocking:
-            annotate(session, planes)
+            annotate(lab, planes)
 
 
 def _with_labels(config: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Any]:

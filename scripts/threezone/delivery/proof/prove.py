@@ -14,7 +14,7 @@ from typing import Any
 
 import threezone
 from threezone.clients.kubernetes.watch import NAMESPACES
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core import process
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.delivery import git_server, repository
@@ -31,12 +31,12 @@ FINAL = ("[rejected]", "[remote rejected]", "Authentication failed", "403", "not
 class LabRemote:
     """The lab's repository on its Git server, through a forward that is opened when needed and again when it broke."""
 
-    def __init__(self, session: Session, opened: ExitStack, seconds: float) -> None:
-        self._session = session
+    def __init__(self, lab: Lab, opened: ExitStack, seconds: float) -> None:
+        self._session = lab
         self._opened = opened
         self._seconds = seconds
-        self._repository = session.lab.settings.gitops.repository
-        self._password = git_server.password(session.api, session.lab.key)
+        self._repository = lab.settings.gitops.repository
+        self._password = git_server.password(lab.api, lab.key)
         self._forward: repository.Forward | None = None
 
     @property
@@ -129,43 +129,43 @@ class LabRemote:
 
 
 @contextmanager
-def _remote(session: Session, seconds: float) -> Iterator[LabRemote]:
+def _remote(lab: Lab, seconds: float) -> Iterator[LabRemote]:
     with ExitStack() as opened:
-        yield LabRemote(session, opened, seconds)
+        yield LabRemote(lab, opened, seconds)
 
 
-def prove(session: Session, asked: Sequence[str] = (), *, keep: bool = False, seconds: float = 0.0) -> Proved:
+def prove(lab: Lab, asked: Sequence[str] = (), *, keep: bool = False, seconds: float = 0.0) -> Proved:
     """Run the proof's phases (none asked for: all), each within `seconds` (0: as the settings say), and clean up.
 
     A failed phase is not raised: it stands in what is returned. Raises UsageError for an unknown phase, DeliveryError
     when there is no Flux or no Git server to begin with, and KeyboardInterrupt when all is cleaned up.
     """
-    wanted, seconds = plan.plan(asked), seconds or session.lab.settings.gitops.timeout
-    seen = components.observe(session.api)
+    wanted, seconds = plan.plan(asked), seconds or lab.settings.gitops.timeout
+    seen = components.observe(lab.api)
     if not seen.components:
         components.require(seen)
     names, started = Names(secrets.token_hex(3)), datetime.now(UTC)
-    with _remote(session, seconds) as remote, tempfile.TemporaryDirectory(prefix=f"{names.name}-") as base:
+    with _remote(lab, seconds) as remote, tempfile.TemporaryDirectory(prefix=f"{names.name}-") as base:
         work = Worktree(Path(base), names.name, names.path)
-        proof = run.Proof(session.api, remote, names, work, session.lab.context, build.APP, seconds)
+        proof = run.Proof(lab.api, remote, names, work, lab.context, build.APP, seconds)
         try:
             proof.run(wanted)
             lasted = time.monotonic() - proof.began
-            run.sweep(session.api, remote, names)
+            run.sweep(lab.api, remote, names)
         finally:
-            (run.keep if keep else run.clean)(session.api, remote, names)
-    server_version = str((session.api.get("/version") or {}).get("gitVersion", ""))
+            (run.keep if keep else run.clean)(lab.api, remote, names)
+    server_version = str((lab.api.get("/version") or {}).get("gitVersion", ""))
     versions = {"kubernetes": server_version, "flux": seen.version, "threezone": threezone.__version__}
-    return Proved(proof, started, lasted, session.lab.name, versions)
+    return Proved(proof, started, lasted, lab.name, versions)
 
 
-def remove(session: Session, identity: str) -> None:
+def remove(lab: Lab, identity: str) -> None:
     """Remove a proof that was kept. Raises UsageError when there is none of that id."""
     names = Names(identity.removeprefix("proof-"))
-    if session.api.get(f"{NAMESPACES}/{names.ground}") is None:
+    if lab.api.get(f"{NAMESPACES}/{names.ground}") is None:
         raise UsageError(f"there is no proof {names.id}", fix=f"kubectl get namespaces -l {PART_LABEL}={PART}")
-    with _remote(session, session.lab.settings.gitops.timeout) as remote:
-        run.clean(session.api, remote, names)
+    with _remote(lab, lab.settings.gitops.timeout) as remote:
+        run.clean(lab.api, remote, names)
 
 
 @dataclass(frozen=True)

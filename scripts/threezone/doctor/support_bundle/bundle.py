@@ -19,7 +19,7 @@ from pathlib import Path
 
 from threezone.clients.kubernetes.api import Api, Json
 from threezone.cluster import kind
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core import paths
 from threezone.core.errors import ThreezoneError, UsageError
 from threezone.core.events import step
@@ -42,25 +42,25 @@ class Collected:
     missing: tuple[str, ...]
 
 
-def collect(session: Session, output: str = "") -> Collected:
+def collect(lab: Lab, output: str = "") -> Collected:
     """Write the archive, for its owner alone; `output` names it. Raises UsageError when it cannot be written.
 
     What the cluster's Secrets, its kubeconfig and our own files hold is taken out wherever it stands, and so is what
     has the form of a key, a token or a password.
     """
-    name = session.lab.name
+    name = lab.name
     path = Path(output) if output else paths.state_dir() / "logs" / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz"
     with step(f"collect the logs of {name}") as running:
-        api = _api(session)
-        known = secrets(session, api)
+        api = _api(lab)
+        known = secrets(lab, api)
         missing: list[str] = []
         with _archive(path) as add, kind.private(name, "logs") as place:
-            wanted = {**pieces.engine(name), **pieces.nodes(name), **pieces.ours(session)}
+            wanted = {**pieces.engine(name), **pieces.nodes(name), **pieces.ours(lab)}
             wanted |= pieces.kubernetes(api) if api else {}
             if api is None:
                 missing.append("kubernetes: the API server does not answer")
             with ThreadPoolExecutor(_AT_ONCE) as pool:
-                exported = pool.submit(_export, session, place)
+                exported = pool.submit(_export, lab, place)
                 for (file, _), text in zip(wanted.items(), pool.map(_attempt, wanted.values()), strict=True):
                     running.say(file)
                     if isinstance(text, ThreezoneError):
@@ -114,23 +114,23 @@ def _attempt(piece: Piece) -> str | ThreezoneError:
         return error
 
 
-def _api(session: Session) -> Api | None:
+def _api(lab: Lab) -> Api | None:
     """The API server by the user's entry, when it answers."""
     try:
-        session.api.text("/readyz")
+        lab.api.text("/readyz")
     except ThreezoneError:
         return None
-    return session.api
+    return lab.api
 
 
-def secrets(session: Session, api: Api | None) -> frozenset[str]:
+def secrets(lab: Lab, api: Api | None) -> frozenset[str]:
     """Every text by which a secret of this cluster may be known: nobody is shown it."""
     values: list[str] = []
     with suppress(ThreezoneError):  # it is stopped, say: then these are known by their form alone
-        fresh = document.parse(kind.kubeconfig(session.lab.name).encode(), "kind's kubeconfig")
+        fresh = document.parse(kind.kubeconfig(lab.name).encode(), "kind's kubeconfig")
         for user in document.items(fresh, "users").values():
             values += [value for value in (user.get("user") or {}).values() if isinstance(value, str)]
-    file = git_server.password_file(session.lab.key)
+    file = git_server.password_file(lab.key)
     if file.is_file():
         values.append(file.read_text(encoding="utf-8"))
     if api is not None:
@@ -149,17 +149,17 @@ def of_secrets(items: list[Json]) -> Iterator[str]:
                 yield str(value)
 
 
-def _export(session: Session, place: Path) -> list[str]:
+def _export(lab: Lab, place: Path) -> list[str]:
     """Kind's own export, as far as it comes: nodes' journals, the kubelet's and containerd's logs, pods' logs."""
     from threezone.toolchain import install
 
-    tool = install.find("kind", session.asked, session.lab.root)
+    tool = install.find("kind", lab.asked, lab.root)
     if tool is None:
         return ["kind: kind is not installed"]
-    if not any(node.state == "running" for node in kind.nodes(session.lab.name)):
+    if not any(node.state == "running" for node in kind.nodes(lab.name)):
         return ["kind: its export needs a node that runs"]
     try:
-        done = kind.export_logs(tool.path, session.lab.name, place)
+        done = kind.export_logs(tool.path, lab.name, place)
     except ThreezoneError as error:
         return [f"kind: {error.message}"]
     words = " ".join(line for line in done.stderr.splitlines() if line.startswith("ERROR"))

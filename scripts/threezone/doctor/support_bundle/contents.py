@@ -10,7 +10,7 @@ from typing import Any
 
 from threezone.clients.kubernetes.api import Api, Json
 from threezone.cluster import inspect, kind
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core import labels, process
 from threezone.core.errors import ThreezoneError
 from threezone.core.plan import describe
@@ -59,17 +59,17 @@ def nodes(name: str) -> dict[str, Piece]:
     return found
 
 
-def ours(session: Session) -> dict[str, Piece]:
+def ours(lab: Lab) -> dict[str, Piece]:
     """Of threezone: what it sees, what it would do, and with which tools."""
     from threezone.lab import status, up
     from threezone.toolchain import install
 
     def planned() -> str:
-        plan = up.plan(session)
+        plan = up.plan(lab)
         return describe(plan.actions) + (f"\n{plan.notice}" if plan.notice else "") + "\n"
 
     return {
-        "threezone/status.json": lambda: _json(status.collect(session.lab)),
+        "threezone/status.json": lambda: _json(status.collect(lab)),
         "threezone/plan.txt": planned,
         "threezone/tools.json": lambda: _json(
             {n: str(t.version) if (t := install.find(n)) else None for n in install.NAMES}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from threezone.clients.kubernetes.api import Api, Json
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core import process
 from threezone.core.errors import CommandFailed, EngineError, ToolError, UsageError
 from threezone.core.events import note, step
@@ -38,9 +38,9 @@ class Checked:
     unknown: tuple[str, ...]
 
 
-def directory(session: Session, name: str) -> Path:
+def directory(lab: Lab, name: str) -> Path:
     """Where the project has an add-on's manifests. Raises UsageError when it has none."""
-    path = session.lab.root / manifests.HOME / name
+    path = lab.root / manifests.HOME / name
     if not path.is_dir():
         raise UsageError(
             f"the project has no {manifests.HOME}/{name}",
@@ -49,29 +49,29 @@ def directory(session: Session, name: str) -> Path:
     return path
 
 
-def rendered(session: Session, path: Path) -> tuple[Json, ...]:
+def rendered(lab: Lab, path: Path) -> tuple[Json, ...]:
     """The objects of a kustomization. Raises UsageError with kubectl's words."""
     import yaml
 
     try:
-        text = process.run([session.tools["kubectl"], "kustomize", path], timeout=60).stdout
+        text = process.run([lab.tools["kubectl"], "kustomize", path], timeout=60).stdout
     except CommandFailed as error:
         raise UsageError(f"{path} is no kustomization that works", evidence=error.tail, fix="correct it") from None
     return tuple(each for each in yaml.safe_load_all(text) if each)
 
 
-def check(session: Session, objects: Sequence[Json]) -> Checked:
+def check(lab: Lab, objects: Sequence[Json]) -> Checked:
     """Have the API server check every object as if it were applied (server-side dry run); nothing is changed.
 
     An object whose namespace comes with the add-on is checked in the namespace `default`. Raises UsageError with the
     server's words for what it refuses.
     """
-    known = _kinds(session.api)
+    known = _kinds(lab.api)
     unknown = tuple(_words(each) for each in objects if (each["apiVersion"], each["kind"]) not in known)
     asked = [each for each in objects if (each["apiVersion"], each["kind"]) in known]
-    there = {each["metadata"]["name"] for each in (session.api.get("/api/v1/namespaces") or {}).get("items") or []}
+    there = {each["metadata"]["name"] for each in (lab.api.get("/api/v1/namespaces") or {}).get("items") or []}
     lines = [json.dumps(_placed(each, there)) for each in asked]
-    argv: list[str | Path] = [session.tools["kubectl"], "--context", session.lab.context, "apply", "--server-side"]
+    argv: list[str | Path] = [lab.tools["kubectl"], "--context", lab.context, "apply", "--server-side"]
     argv += ["--force-conflicts", "--dry-run=server", "--field-manager=threezone-check", "--filename=-"]
     with step(f"have the API server check {len(asked)} objects") as running:
         done = process.run(argv, timeout=120, stdin="\n---\n".join(lines), check=False) if asked else None
@@ -105,26 +105,26 @@ def _words(item: Json) -> str:
     return f"{item['kind']} {'/'.join(filter(None, (metadata.get('namespace', ''), metadata['name'])))}"
 
 
-def lacking(session: Session, objects: Iterable[Json]) -> dict[Needed, str]:
+def lacking(lab: Lab, objects: Iterable[Json]) -> dict[Needed, str]:
     """What the cluster would have to fetch and cannot get by this channel, each with the reason.
 
     An image that a node has already is not fetched. In the channel `release` the registries are asked from here.
     """
     wanted = manifests.needed(objects)
-    held = _held(session.api)
+    held = _held(lab.api)
     asked = [each for each in wanted if not (each.kind == "image" and each.name in held)]
     if not asked:
         return {}
-    if _from_source(session):
+    if _from_source(lab):
         built = "it is not built from source here, and no node has it"
         return {each: built if each.kind == "image" else "charts are not built from source" for each in asked}
     reasons = channel.why_not([each.host for each in asked])
     return {each: reasons[each.host] for each in asked if reasons[each.host]}
 
 
-def _from_source(session: Session) -> bool:
+def _from_source(lab: Lab) -> bool:
     try:
-        return session.channel == "source"
+        return lab.channel == "source"
     except EngineError:
         return False  # without an engine nothing is built here, whatever the cluster can pull
 
@@ -153,23 +153,23 @@ def require(missing: dict[Needed, str], name: str) -> None:
     )
 
 
-def file(session: Session) -> Path:
+def file(lab: Lab) -> Path:
     """The kustomization that Flux reconciles."""
-    return manifests.kustomization(session.lab.root / session.lab.settings.gitops.path)
+    return manifests.kustomization(lab.root / lab.settings.gitops.path)
 
 
-def declare(session: Session, paths: Sequence[Path]) -> bool:
+def declare(lab: Lab, paths: Sequence[Path]) -> bool:
     """Name these directories in the kustomization that Flux reconciles; False when it does already."""
-    target = file(session)
+    target = file(lab)
     text = target.read_text(encoding="utf-8")
     after = manifests.with_resources(text, [manifests.line(target, path) for path in paths])
     return _write(target, text, after)
 
 
-def withdraw(session: Session, name: str) -> bool:
+def withdraw(lab: Lab, name: str) -> bool:
     """Take an add-on, with everything below its directory, out of that kustomization; False when it was not there."""
-    target = file(session)
-    home = session.lab.root / manifests.HOME / name
+    target = file(lab)
+    home = lab.root / manifests.HOME / name
     text = target.read_text(encoding="utf-8")
     gone = [
         each for each in manifests.declared(text) if (target.parent / each).resolve().is_relative_to(home.resolve())
@@ -186,9 +186,9 @@ def _write(target: Path, before: str, after: str) -> bool:
     return True
 
 
-def definitions(session: Session) -> Path:
+def definitions(lab: Lab) -> Path:
     """The definitions of the Gateway API, in the project: published files, verified by their module's checksum."""
-    target = session.lab.root / CRDS
+    target = lab.root / CRDS
     if (target / manifests.FILES[0]).is_file():
         return target
     module, version = GATEWAY_API

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from threezone.clients.kubernetes.api import Json
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core import paths
 from threezone.core.errors import ClusterError, UsageError
 from threezone.core.events import step
@@ -65,10 +65,10 @@ class Handed:
         return {"file": str(self.path), "context": self.context, "namespace": self.namespace}
 
 
-def rights_of(session: Session, job: Job, kustomization: str = "") -> Rights:
+def rights_of(lab: Lab, job: Job, kustomization: str = "") -> Rights:
     """Look what the job needs and has. `kustomization` is what it waits for, as gitops.wait has it."""
     job = rights.checked(job)
-    api, ours, notice = session.api, session.lab.delivery, ""
+    api, ours, notice = lab.api, lab.delivery, ""
     home, _, name = (kustomization or f"{ours.namespace}/{ours.name}").rpartition("/")
     home = home or components.NAMESPACE
     made = api.get(f"{sync.KUSTOMIZATION.format(namespace=home)}/{name}")
@@ -85,37 +85,37 @@ def rights_of(session: Session, job: Job, kustomization: str = "") -> Rights:
     return Rights(job, pieces, rights.observe(api, pieces), notice)
 
 
-def grant(session: Session, found: Rights, actions: Sequence[Action]) -> None:
+def grant(lab: Lab, found: Rights, actions: Sequence[Action]) -> None:
     """Carry the plan out."""
     if actions:
         with step(f"give the account {found.job.named} its rights") as running:
-            rights.apply(session.api, found.pieces, actions)
+            rights.apply(lab.api, found.pieces, actions)
             running.result = f"{len(actions)} objects"
 
 
-def withdraw(session: Session, actions: Sequence[Action]) -> None:
+def withdraw(lab: Lab, actions: Sequence[Action]) -> None:
     """Take the rights away again; every token of the account ends with it."""
-    rights.remove(session.api, actions)
+    rights.remove(lab.api, actions)
 
 
-def hand_out(session: Session, job: Job, wanted: Wanted) -> Handed:
+def hand_out(lab: Lab, job: Job, wanted: Wanted) -> Handed:
     """Write the job's kubeconfig. Raises RouteError where no way is proved; then nothing is written."""
     tokens.lasting(wanted.hours)
-    if session.lab.foreign:
-        return _elsewhere(session, job, wanted)
+    if lab.foreign:
+        return _elsewhere(lab, job, wanted)
     written = export(replace(wanted, account=job.named))
     return Handed(written.path, written.context, job.namespace, written.sentences)
 
 
-def _elsewhere(session: Session, job: Job, wanted: Wanted) -> Handed:
+def _elsewhere(lab: Lab, job: Job, wanted: Wanted) -> Handed:
     """For a cluster that is not ours: by the address of the user's own entry, or the one that is named."""
-    context = session.lab.context
+    context = lab.context
     entry = entry_of(context)
     if entry is None:
         raise ClusterError(f"there is no kubeconfig entry {context}", fix="kubectl config get-contexts")
-    default = paths.state_dir() / "kubeconfig" / f"{session.lab.key}-job.yaml"
+    default = paths.state_dir() / "kubeconfig" / f"{lab.key}-job.yaml"
     path = place.guard(Path(wanted.output) if wanted.output else default, context)
-    token = tokens.issue(session.api, job.namespace, job.account, wanted.hours)
+    token = tokens.issue(lab.api, job.namespace, job.account, wanted.hours)
     cluster, user = identity(replace(entry.entry, user={"token": token.value}))
     routes = [Route("your entry", entry.server, entry.tls_server_name)]
     if wanted.server:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from threezone.clients.kubernetes.api import Api
 from threezone.cluster import kind
-from threezone.cluster.context import same_authority
+from threezone.cluster.lab import same_authority
 from threezone.core.errors import ThreezoneError, UsageError
 from threezone.core.events import note
 from threezone.core.plan import Action

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError
 from threezone.core.events import step
 from threezone.core.plan import Action
@@ -23,77 +23,77 @@ from threezone.zones.export import tokens
 NOT_OURS = ("connect", "ready", "settle")
 
 
-def plan_up(session: Session) -> Plan:
+def plan_up(lab: Lab) -> Plan:
     """Flux, the Git server and the commit, as far as they are missing; each needs a yes, for the cluster is not ours.
 
     Raises ClusterError when its API server does not answer, UsageError without a commit.
     """
-    seen = observe(session.lab)
+    seen = observe(lab)
     if seen.head_trouble is not None:
         raise seen.head_trouble
-    return Plan(needed(session, seen), seen)
+    return Plan(needed(lab, seen), seen)
 
 
-def needed(session: Session, seen: Seen) -> tuple[Action, ...]:
+def needed(lab: Lab, seen: Seen) -> tuple[Action, ...]:
     """The same, from what was seen. Pure."""
     if seen.unreachable:
         raise ClusterError(
-            f"the API server of {session.lab.context} does not answer",
+            f"the API server of {lab.context} does not answer",
             evidence=seen.unreachable,
             fix="./run invoke kubeconfig.connect",
         )
-    where = f"(on {session.lab.context})"
+    where = f"(on {lab.context})"
     return tuple(
         replace(each, sentence=f"{each.sentence} {where}", asks=True)
-        for each in lab_plan.up(session.lab, seen, ())
+        for each in lab_plan.up(lab, seen, ())
         if each.key not in NOT_OURS
     )
 
 
-def apply_up(session: Session, plan: Plan) -> None:
+def apply_up(lab: Lab, plan: Plan) -> None:
     """Carry it out."""
-    steps.apply(session, plan.actions)
+    steps.apply(lab, plan.actions)
 
 
-def plan_down(session: Session) -> tuple[Action, ...]:
+def plan_down(lab: Lab) -> tuple[Action, ...]:
     """What of ours is there, as far as nobody else needs it, and the end of the adoption."""
-    where = session.lab.context
-    actions = list(serve.plan_remove(session))
-    installed = installation.observe(session.api)
+    where = lab.context
+    actions = list(serve.plan_remove(lab))
+    installed = installation.observe(lab.api)
     if installed is not None and installed.ours:
-        if others := _of_others(session):
+        if others := _of_others(lab):
             sentence = f"leave Flux on {where}: others have objects of it ({', '.join(others)})"
             actions.append(Action("flux stays", sentence))
         else:
             sentence = f"remove Flux {installed.version}, which threezone has installed on {where}"
             actions.append(Action("flux", sentence, "flux uninstall", asks=True))
-    if accounts := tokens.ours(session.api):
+    if accounts := tokens.ours(lab.api):
         actions.append(Action("tokens", f"end the tokens of {', '.join(accounts)} on {where}", asks=True))
     actions.append(Action("release", f"give the cluster of {where} back; it is not changed any more"))
     return tuple(actions)
 
 
-def _of_others(session: Session) -> tuple[str, ...]:
+def _of_others(lab: Lab) -> tuple[str, ...]:
     """Flux's objects that are not the lab's."""
-    at = session.lab.delivery
+    at = lab.delivery
     ours = {(at.namespace, at.name)}
-    objects = uninstall.observe(session.api).objects
+    objects = uninstall.observe(lab.api).objects
     return tuple(
         each.what for each in objects if (each.namespace, each.name) not in ours and not uninstall.derived(each)
     )
 
 
-def apply_down(session: Session, actions: Sequence[Action]) -> tuple[str, ...]:
+def apply_down(lab: Lab, actions: Sequence[Action]) -> tuple[str, ...]:
     """Carry it out; returns what to tell of the cluster that is given back."""
     keys = [action.key for action in actions]
     if "git" in keys:
-        serve.remove(session)
+        serve.remove(lab)
     if "flux" in keys:
-        seen = uninstall.observe(session.api)
+        seen = uninstall.observe(lab.api)
         planned = uninstall.plan(seen, prune=False, keep_namespace=False).actions
-        uninstall.apply(session.api, seen, planned, prune=False, seconds=session.lab.settings.gitops.timeout)
+        uninstall.apply(lab.api, seen, planned, prune=False, seconds=lab.settings.gitops.timeout)
     if "tokens" in keys:
         with step("end the tokens"):
-            token.remove(session.api, session.lab)
-    proxy.stop(session.lab.context)
-    return adopt.release(session.lab.root) if record.context(session.lab.root) == session.lab.foreign else ()
+            token.remove(lab.api, lab)
+    proxy.stop(lab.context)
+    return adopt.release(lab.root) if record.context(lab.root) == lab.foreign else ()

@@ -10,12 +10,12 @@ from tests.unit.cluster.drift.running import KUBERNETES, made
 
 from threezone.clients.node import Node
 from threezone.cluster import create
-from threezone.cluster.context import Session
 from threezone.cluster.drift import report as standing
 from threezone.cluster.drift.fields import compare
 from threezone.cluster.drift.live import Running
 from threezone.cluster.drift.nodes import label_changes
 from threezone.cluster.drift.report import Standing, _with_labels
+from threezone.cluster.lab import Lab
 from threezone.cluster.spec.declared import Declared
 from threezone.core.errors import ClusterError
 from threezone.core.plan import Action
@@ -24,7 +24,7 @@ from threezone.engine.find import Engine
 from threezone.lab import data_loss, drift_report, up
 from threezone.lab import plan as lab_plan
 from threezone.lab.data_loss import Losses
-from threezone.lab.observe import Lab, NodeState, Seen
+from threezone.lab.observe import NodeState, Seen
 
 CONFIG: dict[str, Any] = {"kind": "Cluster", "networking": {"apiServerPort": 6443}}
 FRONT: dict[str, Any] = {**CONFIG, "nodes": [{"role": "control-plane", "labels": {"tier": "front"}}]}
@@ -33,8 +33,8 @@ NODE = Node("0", "lab-control-plane", "lab", "control-plane", "running", "image"
             ports="127.0.0.1:6443->6443/tcp")  # fmt: skip
 
 
-def session(content: dict[str, Any]) -> Session:
-    at = Session(Lab(Path("/project"), Settings(), "lab"), "release")
+def session(content: dict[str, Any]) -> Lab:
+    at = Lab(Lab(Path("/project"), Settings(), "lab"), "release")
     at.__dict__.update(
         engine=Engine("ok", "unix:///run/docker.sock", version="28.0.0", cgroup="2"),
         declared=Declared(Path("kind.yaml"), content),
@@ -119,7 +119,7 @@ def test_a_recreate_lists_the_losses_then_asks_then_makes_it_anew(monkeypatch: p
 
 
 def test_what_cannot_be_seen_is_not_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    def silent(_: Session) -> Losses:
+    def silent(_: Lab) -> Losses:
         raise ClusterError("what would be lost cannot be seen")
 
     monkeypatch.setattr(data_loss, "look", silent)

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from threezone.cluster.lab import Lab
 from threezone.core import process
 from threezone.core.errors import EngineError, ToolError, UsageError
 from threezone.core.process import Completed
 from threezone.core.settings import Settings
 from threezone.extras.addons import declare
 from threezone.extras.addons.manifests import Needed
-from threezone.lab.observe import Lab
 from threezone.toolchain import channel as reach
 from threezone.toolchain import golang
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from threezone.cluster.lab import Lab
 from threezone.core import process
 from threezone.core.errors import UsageError
 from threezone.core.settings import Settings
 from threezone.extras.addons import token
-from threezone.lab.observe import Lab
 
 
 class Cluster:

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.core.errors import UsageError
 from threezone.delivery.sync import Target
 from threezone.extras.ci import credential
@@ -14,7 +14,7 @@ from threezone.extras.ci.rights import Job
 FLUX = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{}/kustomizations/{}"
 
 
-def session(*kustomizations: tuple[str, str, str]) -> Session:
+def session(*kustomizations: tuple[str, str, str]) -> Lab:
     """A session whose API server has these Kustomizations: (namespace, name, namespace of the source)."""
     held = {
         FLUX.format(namespace, name): {"spec": {"sourceRef": {"kind": "GitRepository", "namespace": source}}}
@@ -22,7 +22,7 @@ def session(*kustomizations: tuple[str, str, str]) -> Session:
     }
     api = SimpleNamespace(get=held.get)
     made: Any = SimpleNamespace(api=api, lab=SimpleNamespace(delivery=Target("lab", "flux-system")))
-    return cast("Session", made)
+    return cast("Lab", made)
 
 
 def roles(found: credential.Rights) -> list[str]:

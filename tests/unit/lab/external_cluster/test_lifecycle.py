@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError
 from threezone.core.settings import Settings
 from threezone.delivery.repository import Commit
@@ -14,7 +15,7 @@ from threezone.delivery.sync import Delivery
 from threezone.flux.components import REQUIRED, Component, Flux
 from threezone.lab import status
 from threezone.lab.external_cluster import lifecycle
-from threezone.lab.observe import Lab, NodeState, Seen
+from threezone.lab.observe import NodeState, Seen
 
 SHA = "b" * 40
 AT: Any = SimpleNamespace(lab=Lab(Path("/project"), Settings(), "kind", "docker-desktop"))

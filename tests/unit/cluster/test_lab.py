@@ -9,7 +9,7 @@ import pytest
 
 from threezone.clients.node import Node
 from threezone.cluster import create
-from threezone.cluster.context import Session
+from threezone.cluster.lab import Lab
 from threezone.cluster.spec import api_endpoint
 from threezone.cluster.spec.declared import Declared, Overlay, parse
 from threezone.core.errors import EngineError, UsageError
@@ -17,7 +17,6 @@ from threezone.core.settings import Cluster, Published, Settings
 from threezone.engine.find import Engine
 from threezone.images import build, preload
 from threezone.lab import up
-from threezone.lab.observe import Lab
 from threezone.tasks import lab as tasks
 from threezone.toolchain import install
 
@@ -26,13 +25,13 @@ NATIVE = Engine("ok", LOCAL, version="28.0.0", system="Debian GNU/Linux 12 (book
 DECLARED = parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n", Path("kind.yaml"))
 
 
-def session(api: Published, engine: Engine, declared: Declared = DECLARED) -> Session:
-    made = Session(Lab(Path("/project"), Settings(cluster=Cluster(api=api)), "lab"), "release")
+def session(api: Published, engine: Engine, declared: Declared = DECLARED) -> Lab:
+    made = Lab(Lab(Path("/project"), Settings(cluster=Cluster(api=api)), "lab"), "release")
     made.__dict__.update(engine=engine, declared=declared)
     return made
 
 
-def needed(of: Session) -> tuple[Overlay, ...]:
+def needed(of: Lab) -> tuple[Overlay, ...]:
     """What is added and not merely quicker."""
     return tuple(each for each in of.overlays if not each.defaults)
 
@@ -76,7 +75,7 @@ def test_the_balancer_is_an_image_of_several_control_planes_only() -> None:
 
 
 def test_the_kubernetes_of_the_settings_decides_the_node() -> None:
-    made = Session(Lab(Path("/project"), Settings(cluster=Cluster(kubernetes="1.34")), "lab"), "release")
+    made = Lab(Lab(Path("/project"), Settings(cluster=Cluster(kubernetes="1.34")), "lab"), "release")
     made.__dict__.update(engine=replace(NATIVE, cgroup="1"), declared=DECLARED)
     assert (made.kubernetes, made.images[0]) == ("v1.34.3", "node:1.34.3")
     assert needed(made) == (), "Kubernetes before 1.35 takes cgroup v1 as it is"
@@ -99,8 +98,8 @@ def test_a_channel_without_that_kubernetes_is_not_the_one_that_has_all(monkeypat
         return dict.fromkeys(names, ())
 
     monkeypatch.setattr(build, "observe", observe)
-    made = Session(Lab(Path("/project"), Settings(cluster=Cluster(kubernetes="1.36")), "lab"), "auto")
-    own = Session(Lab(Path("/project"), Settings(), "lab"), "auto")
+    made = Lab(Lab(Path("/project"), Settings(cluster=Cluster(kubernetes="1.36")), "lab"), "auto")
+    own = Lab(Lab(Path("/project"), Settings(), "lab"), "auto")
     own.__dict__.update(declared=DECLARED)
     assert (made.channel, own.channel) == ("source", "release")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from threezone.clients.kubernetes.api import Api
+from threezone.cluster.lab import Lab
 from threezone.cluster.spec import boot_tuning
 from threezone.cluster.spec import declared as declared_room
 from threezone.cluster.spec.declared import Declared, Overlay
@@ -20,7 +21,7 @@ from threezone.core.settings import Channel
 from threezone.engine.find import Engine
 from threezone.kubeconfig import document
 from threezone.kubeconfig.credentials import material
-from threezone.lab.observe import Lab, api_of
+from threezone.lab.observe import api_of
 from threezone.zones import certificate
 from threezone.zones.connect import Current
 from threezone.zones.connect import find as entry_of
