@@ -73,7 +73,7 @@ def fresh(bench: Bench, runs: int) -> list[Row]:
         bench.invoke("down", "--yes")
         for number in range(1, runs + 1):
             step.say(f"run {number} of {runs}")
-            commands = plain.commands(bench.session(), bench.root.parent)
+            commands = plain.commands(bench.lab(), bench.root.parent)
             took = [seconds(partial(bench.each, [command])) for command in commands]
             raw.append(sum(took))
             for command, lasted in zip(commands, took, strict=True):

@@ -55,10 +55,10 @@ class Bench:
         for command in commands:
             self.run(*command)
 
-    def session(self) -> Lab:
-        """The session in which the tasks of this project work."""
+    def lab(self) -> Lab:
+        """The lab that the tasks of this project work on."""
         settings = load(self.root)
-        return Lab(Lab(self.root, settings, NAME), settings.channel)
+        return Lab(self.root, settings, NAME, requested_channel=settings.channel)
 
     def memory(self) -> str:
         """The running lab's memory as the engine counts it, and what the node images take on its disk."""
@@ -77,7 +77,7 @@ class Bench:
 
     def raw_create(self) -> tuple[list[str], list[str]]:
         """The two raw commands of the documents, from the same node image, with what this engine needs."""
-        lab = self.session()
+        lab = self.lab()
         (node,) = build.ensure("node", lab.channel)
         config = self.root.parent / "kind.yaml"
         config.write_text(json.dumps(report.configuration(lab)))

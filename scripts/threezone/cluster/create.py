@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from threezone.cluster import kind, kubeadm, lifecycle, local_registry
 from threezone.cluster.drift import report
 from threezone.cluster.lab import Lab
 from threezone.cluster.spec import boot_tuning
 from threezone.core.errors import ClusterError
-from threezone.core.events import note
-from threezone.core.plan import Action
+from threezone.core.events import note, step
+from threezone.core.plan import Step, StepKind
 from threezone.images import build, preload
 from threezone.images.engine_images import Image
 from threezone.images.load import cluster_image
 from threezone.toolchain import install
+from threezone.zones import connect as zone
 
+PATIENCE = 60.0  # a started node's API server needs a few seconds; a dead one shall not hold us for long
 HOW = {"release": "released files and images, by checksum", "source": "built from Go modules and Debian packages"}
 
 
-def supplies(lab: Lab) -> tuple[Action, ...]:
+def supplies(lab: Lab) -> tuple[Step, ...]:
     """What has to be fetched or built before a cluster can be made, with an estimate; empty when all is here."""
     actions = []
-    programs = [name for name in install.NAMES if install.find(name, lab.asked, lab.root) is None]
+    programs = [name for name in install.NAMES if install.find(name, lab.requested_channel, lab.root) is None]
     if programs:
-        actions.append(Action("tools", f"get {', '.join(programs)} ({HOW[lab.channel]})", "./run invoke tools.install"))
+        actions.append(
+            Step(StepKind.GET_TOOLS, f"get {', '.join(programs)} ({HOW[lab.channel]})", "./run invoke tools.install")
+        )
     present = build.observe(lab.images, lab.channel)
     lacking = [name for name in lab.images if name not in present]
     if lacking:
         minutes = build.plan(lacking, lab.channel).seconds / 60
         how = f"{HOW[lab.channel]}, about {max(1, round(minutes))} min"
         command = f"./run invoke image.build {lacking[0] if len(lacking) == 1 else 'all'}"
-        actions.append(Action("images", f"get the images {', '.join(lacking)} ({how})", command))
+        actions.append(Step(StepKind.GET_IMAGES, f"get the images {', '.join(lacking)} ({how})", command))
     elif not preload.observe(lab.images, lab.channel, present)[1]:
         sentence = (
             f"put Flux, the Git server and the sample app into the node image (once, about {preload.ABOUT_SECONDS} s)"
         )
-        actions.append(Action("images", sentence, f"./run invoke image.build {preload.NAME}"))
+        actions.append(Step(StepKind.GET_IMAGES, sentence, f"./run invoke image.build {preload.NAME}"))
     return tuple(actions)
 
 
@@ -48,16 +54,37 @@ def delete(lab: Lab) -> None:
     lifecycle.delete(lab.name, lab.tools["kind"])
 
 
-def create(lab: Lab) -> None:
-    """Get the node image and create the cluster; nothing is asked of the user's kubeconfig here."""
+@dataclass(frozen=True)
+class Created:
+    """A cluster that kind has just made: the kubeconfig that it wrote (with keys), and the images in every node."""
+
+    kubeconfig: str = field(repr=False)
+    images: frozenset[str]
+
+
+def create(lab: Lab, *, retain: bool = False) -> Created:
+    """Get the node image and create the cluster; nothing is asked of the user's kubeconfig here.
+
+    `retain` keeps the nodes of a failed create for a look.
+    """
     kind_path = lab.tools["kind"]
     lifecycle.preflight(lab.declared, lab.overlays, lab.engine)
     node, inside = examined(lab)
     image = cluster_image(node.reference, lab.name, lab.kubernetes, boot_tuning.files())
-    lab.fresh = lifecycle.create(lab.name, lab.declared, lab.overlays, kind=kind_path, image=image, retain=lab.retain)
-    lab.inside = inside
+    kubeconfig = lifecycle.create(lab.name, lab.declared, lab.overlays, kind=kind_path, image=image, retain=retain)
     if told := kubeadm.check_made(lab.declared, lab.name):
         note(told)
+    return Created(kubeconfig, inside)
+
+
+def connect(lab: Lab, kubeconfig: str = "") -> None:
+    """Prove a route to the API server of a lab of ours and write it into the user's kubeconfig.
+
+    `kubeconfig` is the text that kind wrote; kind is asked for it where it is not given.
+    """
+    with step("prove a route to the API server") as running:
+        text = kubeconfig or kind.kubeconfig(lab.name, lab.tools["kind"])
+        running.result = zone.connect(lab.name, text, engine=lab.engine, patience=PATIENCE).sentence
 
 
 def examined(lab: Lab) -> tuple[Image, frozenset[str]]:
@@ -78,10 +105,10 @@ def recreate(lab: Lab) -> None:
     delete(lab)
 
 
-def ready(lab: Lab) -> bool:
+def ready(lab: Lab, *, new: bool) -> bool:
     """Wait until every node is Ready, then mark the cluster as created to the end. False: a pod network is lacking."""
     complete = nodes_ready(lab)
-    mark(lab)
+    mark(lab, new=new)
     return complete
 
 
@@ -106,13 +133,16 @@ def nodes_ready(lab: Lab) -> bool:
     return not waiting
 
 
-def mark(lab: Lab) -> None:
-    """Mark the cluster as created to the end. Until then it counts as interrupted, and `up` makes it anew."""
+def mark(lab: Lab, *, new: bool) -> None:
+    """Mark the cluster as created to the end. Until then it counts as interrupted, and `up` makes it anew.
+
+    A `new` one also gets the record of what it was made from.
+    """
     planes = [node for node in kind.nodes(lab.name) if node.role == "control-plane"]
-    record = report.mark(lab) if lab.fresh else ""
+    record = report.mark(lab) if new else ""
     for node in planes:
         kind.mark(node, record)
-    if lab.fresh:
+    if new:
         report.annotate(lab, planes)
 
 

@@ -1,27 +1,28 @@
-"""What the steps of a task share while they run. What needs little of it pays for little: imports stand inside."""
+"""The lab that a task works on: frozen data about which one it is, and its clients, each made when first needed.
+
+Every function below the tasks gets it; none sets anything on it. Dependencies are loaded lazily.
+"""
 
 from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from threezone.clients.kubernetes.api import Api
-from threezone.cluster.lab import Lab
+from threezone.clients.kubernetes.api import Access, Api
 from threezone.cluster.spec import boot_tuning
 from threezone.cluster.spec import declared as declared_room
 from threezone.cluster.spec.declared import Declared, Overlay
 from threezone.cluster.spec.overlay import Options
 from threezone.core.errors import ClusterError
 from threezone.core.events import step
-from threezone.core.settings import Channel
+from threezone.core.settings import Channel, Settings
+from threezone.core.text import slug
 from threezone.engine.find import Engine
-from threezone.kubeconfig import document
-from threezone.kubeconfig.credentials import material
-from threezone.lab.observe import api_of
+from threezone.kubeconfig import document, store
+from threezone.kubeconfig.credentials import material, trust
 from threezone.zones import certificate
 from threezone.zones.connect import Current
 from threezone.zones.connect import find as entry_of
@@ -32,18 +33,39 @@ REGISTRIES = ("https://registry-1.docker.io/v2/", "https://ghcr.io/v2/")
 GENTLE_SECONDS = 300.0  # for what has no time of its own in the settings
 
 
-class Session:
-    """What the steps share while they run: tools, channel and the API connection, each made when first needed."""
+@dataclass(frozen=True, eq=False)
+class Lab:
+    """Which lab: the project's root, its settings, the cluster's name; or a context of a cluster that is not ours.
 
-    def __init__(self, lab: Lab, channel: Channel, flags: Options | None = None) -> None:
-        self.lab = lab
-        self.flags = flags
-        self.asked = channel
-        self.inside: frozenset[str] = frozenset()  # images that every node has, where a step has just made them
-        self.fresh = ""  # the kubeconfig that kind has just written, with keys
-        self.to_reach = False  # whether a step has waited for a Git server that Flux may not reach yet
-        self.started: Mapping[str, datetime] = {}  # when the engine started each node, where a step has just asked
-        self.retain = False  # whether the nodes of a failed create are kept for a look
+    `requested_channel` is the option or the setting, `flags` are the options that change the declared cluster.
+    """
+
+    root: Path
+    settings: Settings
+    name: str
+    foreign: str = ""
+    requested_channel: Channel = "auto"
+    flags: Options | None = None
+
+    @property
+    def context(self) -> str:
+        """The kubeconfig context of the cluster, as kind names it, or the foreign one."""
+        return self.foreign or f"kind-{self.name}"
+
+    @property
+    def called(self) -> str:
+        """The cluster's name for a person: kind's, or the foreign context."""
+        return self.foreign or self.name
+
+    @property
+    def key(self) -> str:
+        """What names this cluster in our state."""
+        return f"context-{slug(self.foreign)}" if self.foreign else self.name
+
+    @property
+    def cluster_file(self) -> Path:
+        """The file, in kind's own format, that declares the cluster."""
+        return self.root / self.settings.cluster.config
 
     @functools.cached_property
     def engine(self) -> Engine:
@@ -55,8 +77,8 @@ class Session:
     @functools.cached_property
     def channel(self) -> Literal["release", "source"]:
         """Where images come from: by hand, or the channel whose images the engine has already, or by reachability."""
-        if self.asked != "auto":
-            return self.asked
+        if self.requested_channel != "auto":
+            return self.requested_channel
         from threezone.images import build
         from threezone.toolchain import channel as reach
 
@@ -64,7 +86,7 @@ class Session:
         for made in MADE:
             if build.has_all(names, made):
                 return made
-        return reach.resolve_channel("auto", [*reach.releases(self.lab.root), *REGISTRIES])
+        return reach.resolve_channel("auto", [*reach.releases(self.root), *REGISTRIES])
 
     @functools.cached_property
     def tools(self) -> dict[str, Path]:
@@ -72,31 +94,31 @@ class Session:
         from threezone.toolchain import install
 
         with step("find kind, kubectl and flux") as running:
-            found = install.ensure(("kind", "kubectl", "flux"), self.asked, root=self.lab.root)
+            found = install.ensure(("kind", "kubectl", "flux"), self.requested_channel, root=self.root)
             running.result = ", ".join(f"{tool.name} {tool.version}" for tool in found.values())
         return {name: tool.path for name, tool in found.items()}
 
     @functools.cached_property
     def declared(self) -> Declared:
         """The declared cluster: the file, and what the settings and then the flags lay upon it."""
-        chosen = self.lab.settings.cluster
+        chosen = self.settings.cluster
         settings = Options(
             source="invoke.yaml: threezone.cluster.{}",
             control_planes=chosen.control_planes,
             workers=chosen.workers,
             ports=chosen.ports,
             mounts=chosen.mounts,
-            base=self.lab.root,
+            base=self.root,
         )
         options = [settings, self.flags] if self.flags else [settings]
-        return declared_room.declare(self.lab.cluster_file, options, self.lab.root)
+        return declared_room.declare(self.cluster_file, options, self.root)
 
     @property
     def asked_kubernetes(self) -> str:
         """The version that --kubernetes or the settings ask for, else the one that the file's images name, else ""."""
-        if self.lab.foreign:  # there is nothing that we would create, and so perhaps no file
+        if self.foreign:  # there is nothing that we would create, and so perhaps no file
             return ""
-        return self.lab.settings.cluster.kubernetes or self.declared.kubernetes
+        return self.settings.cluster.kubernetes or self.declared.kubernetes
 
     @functools.cached_property
     def kubernetes(self) -> str:
@@ -123,7 +145,7 @@ class Session:
     @functools.cached_property
     def published(self) -> tuple[Overlay, ...]:
         """What publishes the API on the bridge's gateway, where the settings say so."""
-        if self.lab.settings.cluster.api == "loopback":
+        if self.settings.cluster.api == "loopback":
             return ()
         from threezone.cluster.spec import api_endpoint
         from threezone.engine.find import gateway
@@ -134,16 +156,10 @@ class Session:
             kind = "desktop"  # whatever it calls itself: a Linux engine on another system is in a virtual machine
         return (api_endpoint.for_engine(kind, self.declared, gateway),)
 
-    @functools.cached_property
+    @property
     def api(self) -> Api:
-        """The API server by the proved route."""
-        entry = entry_of(self.lab.context)
-        if entry is None:
-            raise ClusterError(
-                f"there is no kubeconfig entry {self.lab.context}",
-                fix="kubectl config get-contexts" if self.lab.foreign else "./run invoke kubeconfig.connect",
-            )
-        return api_of(entry)
+        """The API server by the proved route, as the kubeconfig has it now."""
+        return _api(self.context, self.foreign, store.fingerprint())
 
     @functools.cached_property
     def kind_cluster(self) -> str:
@@ -151,16 +167,40 @@ class Session:
 
         A foreign context is one of kind's when it is named so and has the CA that kind has for that cluster.
         """
-        if not self.lab.foreign:
-            return self.lab.name
+        if not self.foreign:
+            return self.name
         from threezone.zones.discovery import look
 
-        name = self.lab.foreign.removeprefix("kind-")
-        if name == self.lab.foreign:
+        name = self.foreign.removeprefix("kind-")
+        if name == self.foreign:
             return ""
         known = look(name)
-        entry = entry_of(self.lab.foreign)
+        entry = entry_of(self.foreign)
         return name if entry and known.kubeconfig and same_authority(entry, known.kubeconfig) else ""
+
+
+@functools.lru_cache(maxsize=8)
+def _api(context: str, foreign: str, fingerprint: tuple[object, ...]) -> Api:
+    """One connection for each state of the kubeconfig files: a context that is written anew gets a new one."""
+    del fingerprint  # it is the cache's key
+    entry = entry_of(context)
+    if entry is None:
+        raise ClusterError(
+            f"there is no kubeconfig entry {context}",
+            fix="kubectl config get-contexts" if foreign else "./run invoke kubeconfig.connect",
+        )
+    return api_of(entry)
+
+
+def api_of(entry: Current) -> Api:
+    """The API server that a kubeconfig entry leads to, with the entry's own credentials."""
+    alone = document.entry(document.Document(entry.kubeconfig), entry.context)
+    if alone is None or "proxy-url" in alone.cluster:
+        return Api.by_kubeconfig(entry.kubeconfig, entry.context)
+    known = trust(alone)
+    if known.unusable:  # by looking alone: a credential plugin, say
+        return Api.by_kubeconfig(entry.kubeconfig, entry.context)
+    return Api.by_access(Access(entry.server, known.context, entry.tls_server_name, known.headers))
 
 
 def same_authority(entry: Current, kubeconfig: str) -> bool:

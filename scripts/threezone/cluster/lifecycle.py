@@ -20,7 +20,7 @@ from threezone.cluster.spec.declared import Declared, Overlay, as_typed, publish
 from threezone.core import paths, process
 from threezone.core.errors import ClusterError, CommandFailed, EngineError, UsageError
 from threezone.core.events import step
-from threezone.core.plan import Action
+from threezone.core.plan import Step, StepKind
 from threezone.engine.find import Engine
 from threezone.zones.locate import engine_kind, locate
 
@@ -54,7 +54,7 @@ def observe(name: str) -> Observed:
     return Observed(name, "running" if all(node.state == "running" for node in found) else "stopped", found)
 
 
-def plan(seen: Observed, declared: Declared, added: Sequence[Overlay], image: str) -> tuple[Action, ...]:
+def plan(seen: Observed, declared: Declared, added: Sequence[Overlay], image: str) -> tuple[Step, ...]:
     """What makes the declared cluster run. Pure. Raises ClusterError for a cluster that is not ours."""
     if seen.state == "foreign":
         raise ClusterError(
@@ -67,24 +67,26 @@ def plan(seen: Observed, declared: Declared, added: Sequence[Overlay], image: st
         return ()
     if seen.state == "stopped":
         names = " ".join(node.name for node in seen.nodes if node.state != "running")
-        return (Action("start", f"start the stopped nodes of the cluster {seen.name}", f"docker start {names}"),)
+        return (
+            Step(StepKind.START_NODES, f"start the stopped nodes of the cluster {seen.name}", f"docker start {names}"),
+        )
     actions = []
     if seen.state == "interrupted":
         actions.append(
-            Action(
-                "delete",
+            Step(
+                StepKind.DELETE_CLUSTER,
                 f"remove what an interrupted create of the cluster {seen.name} left",
                 f"kind delete cluster --name {seen.name}",
             )
         )
     if declared.name not in ("", seen.name):
         sentence = f"the file names the cluster {declared.name}; it is {seen.name} here ({NAMED})"
-        actions.append(Action("overlay", sentence))
-    actions.extend(Action("overlay", sentence) for sentence in declared.said)
-    actions.extend(Action("overlay", overlay.sentence) for overlay in added)
+        actions.append(Step(StepKind.NOTE, sentence))
+    actions.extend(Step(StepKind.NOTE, sentence) for sentence in declared.said)
+    actions.extend(Step(StepKind.NOTE, overlay.sentence) for overlay in added)
     actions.append(
-        Action(
-            "create",
+        Step(
+            StepKind.CREATE_CLUSTER,
             f"create the cluster {seen.name} from {as_typed(declared.path)} "
             f"({len(declared.nodes)} node{'s' if len(declared.nodes) > 1 else ''}, API on "
             f"{published(declared, added)}:{declared.api_port or 'a free port'})",

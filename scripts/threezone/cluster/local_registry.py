@@ -9,17 +9,17 @@ from threezone.clients.node import Node
 from threezone.cluster import containerd_mirrors as wiring
 from threezone.cluster.lab import Lab
 from threezone.core import process
-from threezone.core.plan import Action
+from threezone.core.plan import Step
 from threezone.images import engine_images, registry
 from threezone.images.registry import DEFAULT_NETWORK, Seen, Wanted
 from threezone.zones.locate import kind_network
 
 
 @dataclass(frozen=True)
-class Plan:
+class RegistryPlan:
     """What is to be done, for which instances, from which image, on which network, and the nodes that are told."""
 
-    actions: tuple[Action, ...]
+    steps: tuple[Step, ...]
     wanted: tuple[Wanted, ...]
     image: str
     network: str
@@ -39,7 +39,7 @@ def wanted(lab: Lab) -> tuple[Wanted, ...]:
     return registry.instances(chosen.name, chosen.port, chosen.mirrors)
 
 
-def plan(lab: Lab) -> Plan:
+def plan(lab: Lab) -> RegistryPlan:
     """What makes the registry run as the settings say. A running one keeps the image that it has."""
     asked = wanted(lab)
     seen = registry.observe(asked[0].name)
@@ -47,14 +47,14 @@ def plan(lab: Lab) -> Plan:
     image = now.image if now is not None and now.running else registry.reference(lab.channel)
     there = network()
     actions = registry.plan(asked, seen, image, there)
-    return Plan(actions, asked, image, there, tuple(wiring.reachable()))
+    return RegistryPlan(actions, asked, image, there, tuple(wiring.reachable()))
 
 
-def start(lab: Lab, chosen: Plan) -> None:
+def start(lab: Lab, chosen: RegistryPlan) -> None:
     """Carry it out, and tell every cluster of ours that runs."""
-    if chosen.actions and not engine_images.inspect([chosen.image]):
+    if chosen.steps and not engine_images.inspect([chosen.image]):
         registry.ensure_image(lab.channel)
-    registry.apply(chosen.actions, chosen.wanted, chosen.image, chosen.network)
+    registry.apply(chosen.steps, chosen.wanted, chosen.image, chosen.network)
     wiring.wire(chosen.nodes, chosen.wanted)
 
 

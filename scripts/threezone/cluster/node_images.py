@@ -10,7 +10,7 @@ from threezone.cluster import kind
 from threezone.cluster.lab import Lab
 from threezone.core import process
 from threezone.core.errors import ClusterError, UsageError
-from threezone.core.plan import Action
+from threezone.core.plan import Step
 from threezone.images import build, debian_base, engine_images, load, preload, prune, registry
 from threezone.images.engine_images import Image
 
@@ -75,8 +75,13 @@ def into_nodes(lab: Lab, names: Sequence[str], archives: Sequence[Path]) -> tupl
     return load.load(lab.tools["kind"], cluster, [node.name for node in nodes], images, archives)
 
 
-def load_missing(lab: Lab, wanted: Sequence[Image], fix: str = PULLED) -> None:
-    """Put images into every node that lacks them. Raises UsageError where the nodes are not the engine's here."""
+def load_missing(
+    lab: Lab, wanted: Sequence[Image], fix: str = PULLED, *, present: frozenset[str] = frozenset()
+) -> None:
+    """Put images into every node that lacks them; `present` are those that every node is known to have.
+
+    Raises UsageError where the nodes are not the engine's here.
+    """
     cluster = lab.kind_cluster
     if not cluster:
         names = ", ".join(image.reference for image in wanted)
@@ -85,12 +90,12 @@ def load_missing(lab: Lab, wanted: Sequence[Image], fix: str = PULLED) -> None:
             evidence=f"needed there: {names}",
             fix=fix,
         )
-    if missing := [image for image in wanted if image.reference.partition("@")[0] not in lab.inside]:
+    if missing := [image for image in wanted if image.reference.partition("@")[0] not in present]:
         nodes = [n.name for n in kind.nodes(cluster) if n.in_kubernetes]
         load.load(lab.tools["kind"], cluster, nodes, missing)
 
 
-def plan_prune(lab: Lab, *, everything: bool) -> tuple[Action, ...]:
+def plan_prune(lab: Lab, *, everything: bool) -> tuple[Step, ...]:
     """What nobody needs: our images that are neither the lab's nor a cluster's, and what killed runs left."""
     clusters = {node.cluster for node in kind.nodes()}
     stale = prune.stale(prune.observe(), _current(lab), prune.used(), clusters, everything=everything)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from threezone.clients.kubernetes.watch import Watching, World, key_of, look
-from threezone.cluster import kind, lifecycle, pod_recovery
+from threezone.cluster import create, kind, lifecycle, pod_recovery
 from threezone.cluster import start as starting
 from threezone.cluster.containers import started
 from threezone.cluster.lab import Lab
@@ -15,8 +15,6 @@ from threezone.cluster.lifecycle import NODES
 from threezone.cluster.pod_recovery import ALL_PODS, Back
 from threezone.core.errors import ClusterError
 from threezone.core.events import note, step
-from threezone.lab.observe import observe
-from threezone.zones import connection
 
 SECONDS = 180.0  # for the pods, after the API server answers
 # A kubelet that has just begun to probe calls what runs Ready, then not, and Ready again when it has an answer.
@@ -24,16 +22,16 @@ STEADY = 2.0
 PATIENCE = 30.0  # a server that is just coming up may be away once more
 
 
-def start(lab: Lab) -> None:
-    """Start the cluster's nodes: what is stopped, and what was about to stop."""
+def start(lab: Lab) -> dict[str, datetime]:
+    """Start the cluster's nodes: what is stopped, and what was about to stop. Returns when the engine started each."""
     nodes = kind.nodes(lab.name)
     if not nodes:
         raise ClusterError(f"there is no cluster named {lab.name}", fix="./run invoke up")
     starting.start(nodes)
-    lab.started = started(kind.nodes(lab.name))  # now, while the API server has yet to come up
+    return started(kind.nodes(lab.name))  # now, while the API server has yet to come up
 
 
-def bring_back(lab: Lab) -> tuple[str, ...] | None:
+def bring_back(lab: Lab, is_whole: Callable[[], bool]) -> tuple[str, ...] | None:
     """Start the cluster and wait until it is whole: nodes, route, pods. None: there was nothing to do.
 
     Returns what `revive` returns. Raises ClusterError for a cluster that is not there, not ours, or never was whole.
@@ -45,20 +43,20 @@ def bring_back(lab: Lab) -> tuple[str, ...] | None:
     if seen.state == "interrupted":
         raise ClusterError(f"the cluster {name} was never created to the end", fix="./run invoke up")
     planned = lifecycle.plan(seen, lab.declared, (), "")  # refuses a foreign one
-    if not planned and observe(lab).nodes_ready:
+    if not planned and is_whole():
         return None
-    start(lab)
-    connection.connect_lab(lab)
-    return revive(lab)
+    since = start(lab)
+    create.connect(lab)
+    return revive(lab, since)
 
 
-def revive(lab: Lab) -> tuple[str, ...]:
+def revive(lab: Lab, since: Mapping[str, datetime] | None = None) -> tuple[str, ...]:
     """Wait until every pod is Ready again, and help those that are held back by the restart alone.
 
     Returns a line for each pod that crashes by itself, cannot be scheduled or has no image: a restart mends none of it,
     and the cluster is there all the same. Raises Overdue when something else is not back in time.
     """
-    since = lab.started or started(kind.nodes(lab.name))
+    since = since or started(kind.nodes(lab.name))
     with step("wait until every pod is Ready again") as running:
         end = time.monotonic() + PATIENCE
         patient = lab.api.patient(lambda: end)

@@ -16,8 +16,8 @@ from threezone.cluster import kind
 from threezone.cluster.lifecycle import Observed
 from threezone.core import process
 from threezone.core.errors import ClusterError, CommandFailed, UsageError
-from threezone.core.events import Step, step
-from threezone.core.plan import Action
+from threezone.core.events import Progress, step
+from threezone.core.plan import Step, StepKind
 
 GRACE = 5  # seconds for the pods of a node, asked all at once
 LONGEST_GRACE = 300
@@ -69,7 +69,7 @@ done
 """
 
 
-def plan(seen: Observed) -> tuple[Action, ...]:
+def plan(seen: Observed) -> tuple[Step, ...]:
     """What stops the cluster; nothing when it is stopped. Raises ClusterError for one that is gone, or not ours."""
     if seen.state == "absent":
         raise ClusterError(f"there is no cluster named {seen.name}", fix="./run invoke cluster.list")
@@ -82,7 +82,9 @@ def plan(seen: Observed) -> tuple[Action, ...]:
     running = [node.name for node in in_order(seen.nodes) if node.state not in ENDED]
     if not running:
         return ()
-    return (Action("stop", f"stop the nodes of the cluster {seen.name}", f"docker stop {' '.join(running)}"),)
+    return (
+        Step(StepKind.STOP_NODES, f"stop the nodes of the cluster {seen.name}", f"docker stop {' '.join(running)}"),
+    )
 
 
 def in_order(nodes: Sequence[Node]) -> list[Node]:
@@ -115,7 +117,7 @@ def stop(seen: Observed, *, grace: int = GRACE) -> tuple[str, ...]:
     return tuple(forced)
 
 
-def _stop(node: Node, grace: int, running: Step) -> list[str]:
+def _stop(node: Node, grace: int, running: Progress) -> list[str]:
     if node.state == "paused":
         process.run(["docker", "unpause", node.container], timeout=30, check=False)
     lines: list[str] = []

@@ -35,7 +35,7 @@ _began = time.monotonic()
 _lock = threading.Lock()
 
 
-class Step:
+class Progress:
     """A running step. `say` reports progress; `result` becomes the text of its closing line."""
 
     def __init__(self, title: str) -> None:
@@ -53,10 +53,10 @@ class Step:
         _emit("note", self, text)
 
 
-_current: ContextVar[Step | None] = ContextVar("step", default=None)
+_current: ContextVar[Progress | None] = ContextVar("step", default=None)
 
 
-def _emit(kind: Kind, step: Step, text: str) -> None:
+def _emit(kind: Kind, step: Progress, text: str) -> None:
     event = Event(kind, step.title, text, time.monotonic() - _began, step.seconds)
     with _lock:
         for sink in _sinks:
@@ -64,9 +64,9 @@ def _emit(kind: Kind, step: Step, text: str) -> None:
 
 
 @contextmanager
-def step(title: str) -> Iterator[Step]:
+def step(title: str) -> Iterator[Progress]:
     """Run a block as a named, timed step; an exception marks it failed and goes on upwards."""
-    running = Step(title)
+    running = Progress(title)
     token = _current.set(running)
     _emit("start", running, "")
     try:
@@ -82,7 +82,7 @@ def step(title: str) -> Iterator[Step]:
 
 def note(text: str) -> None:
     """Report progress in whatever step runs here (threads: in none, unless the context was copied)."""
-    _emit("note", _current.get() or Step(""), text)
+    _emit("note", _current.get() or Progress(""), text)
 
 
 @contextmanager

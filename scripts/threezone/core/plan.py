@@ -1,28 +1,114 @@
-"""What will be done, as data: every plan is a tuple of actions that status, --dry-run, the question and apply share."""
+"""What will be done, as data: status, --dry-run, the question and apply read the same plan."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
+
+
+class StepKind(Enum):
+    """What a step does; whoever carries a plan out chooses by it."""
+
+    NOTE = auto()  # says something about the plan; nothing is done
+    # The engine and what a cluster is made from
+    INSTALL_ENGINE = auto()
+    WRAP_RUNTIME = auto()
+    START_ENGINE = auto()
+    RELOAD_ENGINE = auto()
+    GET_TOOLS = auto()
+    GET_IMAGES = auto()
+    REMOVE_IMAGES = auto()
+    REMOVE_IMAGE = auto()
+    REMOVE_PATH = auto()
+    START_REGISTRY = auto()
+    STOP_REGISTRY = auto()
+    # The cluster
+    CREATE_CLUSTER = auto()
+    RECREATE_CLUSTER = auto()
+    DELETE_CLUSTER = auto()
+    REMOVE_ORPHANS = auto()
+    START_NODES = auto()
+    STOP_NODES = auto()
+    LABEL_NODES = auto()
+    WAIT_FOR_NODES = auto()
+    WAIT_FOR_PODS = auto()
+    # The way to the API server
+    CONNECT = auto()
+    REMOVE_CONTEXT = auto()
+    ADOPT_CONTEXT = auto()
+    RELEASE_CONTEXT = auto()
+    CHANGE_CLUSTER = auto()  # of a cluster that is not ours: the question before the first change
+    # Flux
+    INSTALL_FLUX = auto()
+    WAIT_FOR_FLUX = auto()
+    REMOVE_FLUX = auto()
+    SUSPEND_OBJECTS = auto()
+    DELETE_OBJECTS = auto()
+    DELETE_COMPONENTS = auto()
+    DELETE_NAMESPACE = auto()
+    # Git and the delivery
+    SERVE_GIT = auto()
+    WAIT_FOR_GIT = auto()
+    BACK_UP_GIT = auto()
+    RESTORE_GIT = auto()
+    REMOVE_GIT = auto()
+    DELIVER = auto()
+    WAIT_FOR_WORKLOADS = auto()
+    # Beside the lab
+    WRITE_FILE = auto()
+    APPLY_OBJECT = auto()
+    DELETE_OBJECT = auto()
+    END_TOKENS = auto()
 
 
 @dataclass(frozen=True)
-class Action:
-    """One change. `key` tells apply what to do, `sentence` tells the user, `command` is what runs, to paste.
+class Step:
+    """One change. `kind` says what is done, to `target` where a plan has several of a kind; `command` is for pasting.
 
     `asks` marks what needs consent: it destroys something of the user's, or changes the machine outside our own cache.
+    `reveals` marks a step after which more of the world can be seen: what follows it is planned anew then.
     """
 
-    key: str
+    kind: StepKind
     sentence: str
     command: str = ""
     asks: bool = False
+    target: str = ""
+    reveals: bool = False
+
+    @property
+    def data(self) -> dict[str, str | bool]:
+        """The step for programs; its keys are an interface."""
+        kind = self.kind.name.lower().replace("_", "-")
+        return {"kind": kind, "sentence": self.sentence, "command": self.command, "asks": self.asks}
 
 
-def describe(actions: Sequence[Action]) -> str:
-    """The plan as text: a line per action, its command below it."""
+@dataclass(frozen=True)
+class Plan:
+    """Steps in their order, and what one should know beside them."""
+
+    steps: tuple[Step, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    def has(self, *kinds: StepKind) -> bool:
+        """Whether there is a step of every one of these kinds."""
+        return set(kinds) <= {step.kind for step in self.steps}
+
+    def targets(self, kind: StepKind) -> tuple[str, ...]:
+        """What the steps of a kind are done to."""
+        return tuple(step.target for step in self.steps if step.kind is kind)
+
+
+def has(steps: Iterable[Step], kind: StepKind) -> bool:
+    """Whether a step of this kind is among them."""
+    return any(step.kind is kind for step in steps)
+
+
+def describe(steps: Sequence[Step]) -> str:
+    """The plan as text: a line per step, its command below it."""
     lines = []
-    for action in actions:
-        lines.append(("! " if action.asks else "+ ") + action.sentence)
-        lines.extend(f"    $ {line}" for line in action.command.splitlines())
+    for step in steps:
+        lines.append(("! " if step.asks else "+ ") + step.sentence)
+        lines.extend(f"    $ {line}" for line in step.command.splitlines())
     return "\n".join(lines) or "nothing to do"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
-import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from pathlib import Path
 
 from threezone.core import daemon
 from threezone.core.errors import CommandFailed, DeliveryError, ToolError, UsageError
+from threezone.core.text import slug
 from threezone.delivery import git_server, port_forward
 from threezone.zones.tunnel import free_port, is_free
 
@@ -34,13 +33,8 @@ class Opened:
     def helper(self, password: Path) -> str:
         """The command that tells git where the password for pushing is: in our file, and nowhere else."""
         answer = f'!f() {{ test "$1" != get || echo "password=$(cat {shlex.quote(str(password))})"; }}; f'
-        return f"git config --global credential.http://{git_server.USER}@127.0.0.1:{self.port}.helper {shlex.quote(answer)}"
-
-
-def slug(context: str) -> str:
-    """A context's name as a part of file names: the same, or with a digest where that loses something. Pure."""
-    plain = re.sub(r"[^A-Za-z0-9._-]", "-", context).lstrip("._-")
-    return plain if plain == context else f"{plain[-60:]}-{hashlib.sha256(context.encode()).hexdigest()[:8]}"
+        url = f"http://{git_server.USER}@127.0.0.1:{self.port}"
+        return f"git config --global credential.{url}.helper {shlex.quote(answer)}"
 
 
 def open_forward(kubectl: Path, context: str, *, port: int = 0) -> Opened:

@@ -20,13 +20,16 @@ def deliver(lab: Lab, *, force: bool = False) -> str:
     return reconcile(lab, commit)
 
 
-def deliver_to_new(lab: Lab) -> str:
-    """As `deliver`, where Flux may still be starting: the commit is pushed meanwhile."""
+def deliver_to_new(lab: Lab, *, reach: bool = False) -> str:
+    """As `deliver`, where Flux may still be starting: the commit is pushed meanwhile.
+
+    With `reach`, Flux waits until the Git server's Service leads there: a new server's address spreads slowly.
+    """
     commit = repository.head(lab.root, lab.settings.gitops.path)
     push(lab, commit)
     if not (seen := components.observe(lab.api)).ready:
         components.wait_ready(lab.api, [part.name for part in seen.components], GENTLE_SECONDS)
-    if lab.to_reach:
+    if reach:
         serve.reach(lab)
     return reconcile(lab, commit)
 
@@ -52,7 +55,7 @@ def push(lab: Lab, commit: Commit, *, force: bool = False) -> None:
 
 def reconcile(lab: Lab, commit: Commit) -> str:
     """Have Flux fetch and apply a pushed commit and wait for exactly that revision, which is returned."""
-    gitops, at = lab.settings.gitops, lab.delivery
+    gitops, at = lab.settings.gitops, sync.target_of(lab)
     if gitops.url and lab.foreign:
         server.make_namespace(lab.api)
     sync.declare(

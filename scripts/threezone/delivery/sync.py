@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 
 from threezone.clients.kubernetes.api import Api, Json
 from threezone.clients.kubernetes.watch import World, condition, key_of, wait_for
+from threezone.cluster.lab import Lab
 from threezone.core.errors import DeliveryError, UsageError
+from threezone.delivery import git_server
 from threezone.flux.components import NAMESPACE
 
 SOURCE = "/apis/source.toolkit.fluxcd.io/v1/namespaces/{namespace}/{plural}"
@@ -63,6 +65,11 @@ def target(api: Api, name: str, namespace: str = NAMESPACE) -> Target:
     if of["kind"] not in ("GitRepository", "OCIRepository", "Bucket"):
         raise UsageError(f"the Kustomization {name} applies a {of['kind']}, whose revisions cannot be waited for here")
     return Target(name, namespace, of["name"], of.get("namespace", ""), of["kind"])
+
+
+def target_of(lab: Lab) -> Target:
+    """Where Flux is told what to reconcile; beside a Flux that may be somebody else's, in a namespace of ours."""
+    return Target(lab.settings.gitops.repository, git_server.NAMESPACE if lab.foreign else NAMESPACE)
 
 
 @dataclass(frozen=True)

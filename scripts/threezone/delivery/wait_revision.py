@@ -21,7 +21,7 @@ def wait(lab: Lab, revision: str, kustomization: str = "", seconds: float = 0.0)
     gitops = lab.settings.gitops
     wanted = revision if is_revision(revision) else repository.resolve(lab.root, revision)
     components.require(components.observe(lab.api))
-    ours = lab.delivery
+    ours = sync.target_of(lab)
     namespace, _, name = (kustomization or f"{ours.namespace}/{ours.name}").rpartition("/")
     at = sync.target(lab.api, name, namespace or components.NAMESPACE)
     try:

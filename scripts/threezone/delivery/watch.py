@@ -51,7 +51,6 @@ def attempt(lab: Lab, sha: str, *, force: bool = False) -> Attempt:
             pushed = time.monotonic() - began
             push.reconcile(lab, commit)
     except ThreezoneError as failure:
-        lab.__dict__.pop("api", None)  # the entry may have been written anew meanwhile
         return Attempt(sha, pushed, time.monotonic() - began, failure, _passing(failure, pushed=bool(pushed)))
     return Attempt(sha, pushed, time.monotonic() - began)
 

@@ -13,7 +13,7 @@ from typing import Any
 from threezone.core import process
 from threezone.core.errors import EngineError
 from threezone.core.events import step
-from threezone.core.plan import Action
+from threezone.core.plan import Step, StepKind
 from threezone.engine import bounded_runtime
 from threezone.engine.find import Engine, observe, require
 from threezone.engine.prove import prove
@@ -31,7 +31,7 @@ INSTALL = ("apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::L
 
 def plan(
     engine: Engine, *, root: bool, debian: bool, systemd: bool, missing: Sequence[str], words: str
-) -> tuple[Action, ...]:
+) -> tuple[Step, ...]:
     """What makes `engine` work. Pure.
 
     `missing` lists capabilities outside the bounding set, `words` the failed proof's message (empty: proved or not yet
@@ -39,18 +39,23 @@ def plan(
     """
     if not engine.local or not root:
         return ()
-    actions: list[Action] = []
+    actions: list[Step] = []
     if engine.state == "missing":
         if not debian:
             return ()
         actions.append(
-            Action("install", f"install {', '.join(PACKAGES)} (Debian packages)", " ".join(INSTALL), asks=True)
+            Step(
+                StepKind.INSTALL_ENGINE,
+                f"install {', '.join(PACKAGES)} (Debian packages)",
+                " ".join(INSTALL),
+                asks=True,
+            )
         )
     wrap = bool(missing) and engine.runtime != RUNTIME and (engine.state != "ok" or "unable to apply caps" in words)
     if wrap:
         actions.append(
-            Action(
-                "wrap",
+            Step(
+                StepKind.WRAP_RUNTIME,
                 f"make {WRAPPER} the engine's default runtime, because this machine lacks {', '.join(missing)} "
                 "(undo: engine.stop --restore)",
                 f"edit {DAEMON_JSON}: runtimes.{RUNTIME}, default-runtime",
@@ -59,9 +64,11 @@ def plan(
         )
     if engine.state in ("missing", "stopped"):
         command = "systemctl start docker" if systemd else f"dockerd  (log: {LOG})"
-        actions.append(Action("start", "start the engine", command, asks=True))
+        actions.append(Step(StepKind.START_ENGINE, "start the engine", command, asks=True))
     elif wrap:
-        actions.append(Action("reload", "restart the engine so that it reads the new runtime", "", asks=True))
+        actions.append(
+            Step(StepKind.RELOAD_ENGINE, "restart the engine so that it reads the new runtime", "", asks=True)
+        )
     return tuple(actions)
 
 
@@ -70,7 +77,7 @@ def machine() -> tuple[bool, bool, bool]:
     return os.getuid() == 0, process.find("apt-get") is not None, Path("/run/systemd/system").is_dir()
 
 
-def diagnose() -> tuple[Engine, tuple[Action, ...]]:
+def diagnose() -> tuple[Engine, tuple[Step, ...]]:
     """Observe, prove, and plan. The engine's state is `broken` when it answers but a privileged container fails."""
     engine = observe()
     words = ""
@@ -89,17 +96,17 @@ def _broken(engine: Engine, words: str) -> Engine:
     return replace(engine, state="broken", evidence=words)
 
 
-def apply(actions: Sequence[Action]) -> Engine:
+def apply(actions: Sequence[Step]) -> Engine:
     """Carry the plan out and prove the engine. Raises EngineError with the engine's words when it still fails."""
     for action in actions:
         with step(action.sentence) as running:
-            if action.key == "install":
+            if action.kind is StepKind.INSTALL_ENGINE:
                 _install(running.say)
-            elif action.key == "wrap":
+            elif action.kind is StepKind.WRAP_RUNTIME:
                 wrap()
-            elif action.key == "start":
+            elif action.kind is StepKind.START_ENGINE:
                 start()
-            elif action.key == "reload":
+            elif action.kind is StepKind.RELOAD_ENGINE:
                 stop()
                 start()
     engine = require(observe())

@@ -12,7 +12,7 @@ from threezone.cluster import node_images
 from threezone.cluster.lab import GENTLE_SECONDS, Lab
 from threezone.core.errors import Declined
 from threezone.core.events import step
-from threezone.core.plan import Action
+from threezone.core.plan import Plan, Step, StepKind
 from threezone.flux import components as flux
 from threezone.flux import installation, manifests
 from threezone.images import build
@@ -25,7 +25,7 @@ def objects(program: Path, components: tuple[str, ...], *, ours: bool = True) ->
     return manifests.parse(manifests.impatient(manifest) if ours else manifest)
 
 
-def plan(lab: Lab, asked: Sequence[str] = ()) -> tuple[installation.Plan, list[Json]]:
+def plan(lab: Lab, asked: Sequence[str] = ()) -> tuple[Plan, list[Json]]:
     """What installs the asked components (none: those that run, or the channel's), and the objects that it applies."""
     seen = installation.observe(lab.api)
     components = installation.choose(asked, lab.channel, seen)
@@ -37,21 +37,26 @@ def plan(lab: Lab, asked: Sequence[str] = ()) -> tuple[installation.Plan, list[J
     return installation.plan(seen, flux.NAMESPACE, version, components, changes), wanted
 
 
-def install(lab: Lab) -> None:
+def install(lab: Lab, present: frozenset[str] = frozenset()) -> None:
     """Apply the components that run, or the channel's, and wait for none. Raises Declined for a Flux of others."""
     chosen, wanted = plan(lab)
-    if asking := [action for action in chosen.actions if action.asks]:
+    if asking := [action for action in chosen.steps if action.asks]:
         raise Declined(f"left alone, for it needs a yes: {asking[0].sentence}", fix="./run invoke flux.install --yes")
-    apply(lab, [action for action in chosen.actions if action.key == "flux.apply"], wanted)
+    apply(lab, [action for action in chosen.steps if action.kind is StepKind.INSTALL_FLUX], wanted, present)
 
 
-def apply(lab: Lab, actions: Sequence[Action], wanted: list[Json]) -> None:
-    """Carry a plan of `plan` out."""
+def apply(lab: Lab, actions: Sequence[Step], wanted: list[Json], present: frozenset[str] = frozenset()) -> None:
+    """Carry a plan of `plan` out; `present` are images that every node is known to have."""
     components = manifests.components(wanted)
     if actions and lab.channel == "source":
-        node_images.load_missing(lab, build.ensure("flux", lab.channel), "./run invoke flux.install --channel release")
+        node_images.load_missing(
+            lab,
+            build.ensure("flux", lab.channel),
+            "./run invoke flux.install --channel release",
+            present=present,
+        )
     for action in actions:
-        if action.key == "flux.apply":
+        if action.kind is StepKind.INSTALL_FLUX:
             with step("install Flux") as running:
                 namespace_usable(lab.api, flux.NAMESPACE)  # after an uninstall it takes a while to go
                 manifests.apply(lab.api, wanted)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from threezone.clients.kubernetes.api import Api, Json
 from threezone.core.errors import DeliveryError, UsageError
-from threezone.core.plan import Action
+from threezone.core.plan import Plan, Step, StepKind
 from threezone.flux import components as flux
 from threezone.flux.components import Component
 from threezone.flux.manifests import MANAGER, PLACES, Change
@@ -53,14 +53,6 @@ class Installation:
     def down(self) -> tuple[str, ...]:
         """The names of its controllers that do not serve."""
         return tuple(component.name for component in self.components if not component.ready)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What an install does, and what one should know beside it."""
-
-    actions: tuple[Action, ...]
-    notice: str = ""
 
 
 def observe(api: Api) -> Installation | None:
@@ -150,7 +142,7 @@ def plan(
     """
     command = f"flux install --namespace={namespace} --components={','.join(components)}"
     if seen is None:
-        return Plan((Action("flux.apply", f"install Flux {version}: {', '.join(components)}", command), _wait()))
+        return Plan((Step(StepKind.INSTALL_FLUX, f"install Flux {version}: {', '.join(components)}", command), _wait()))
     if seen.namespace not in ("", namespace):
         raise DeliveryError(
             f"Flux {seen.version} runs in the namespace {seen.namespace} already; two would reconcile the same objects",
@@ -162,14 +154,14 @@ def plan(
     if not changes:
         if not seen.ours:
             notices.append(f"this Flux was installed by {seen.installer}; it is left alone")
-        return Plan((_wait(),) if seen.down else (), "; ".join(notices))
+        return Plan((_wait(),) if seen.down else (), tuple(notices))
     sentence = _sentence(seen, version, components, changes)
     asks = not seen.ours or _older(version, seen.version)
-    return Plan((Action("flux.apply", sentence, command, asks), _wait()), "; ".join(notices))
+    return Plan((Step(StepKind.INSTALL_FLUX, sentence, command, asks), _wait()), tuple(notices))
 
 
-def _wait() -> Action:
-    return Action("flux.wait", "wait until its controllers serve")
+def _wait() -> Step:
+    return Step(StepKind.WAIT_FOR_FLUX, "wait until its controllers serve")
 
 
 def _sentence(seen: Installation, version: str, components: Sequence[str], changes: Sequence[Change]) -> str:

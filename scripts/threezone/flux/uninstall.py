@@ -14,7 +14,7 @@ from threezone.clients.kubernetes.api import MANAGER, Api, Json, Refused
 from threezone.clients.kubernetes.watch import NAMESPACES, World, condition, wait_for
 from threezone.core.errors import ClusterError, DeliveryError
 from threezone.core.events import note, step
-from threezone.core.plan import Action
+from threezone.core.plan import Plan, Step, StepKind
 from threezone.flux import components
 from threezone.flux import installation as flux_installation
 from threezone.flux import objects as flux_objects
@@ -56,14 +56,6 @@ class Seen:
     def place(self) -> str:
         """The namespace's name."""
         return (self.installation.namespace if self.installation else "") or components.NAMESPACE
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What an uninstall does, and what stays."""
-
-    actions: tuple[Action, ...]
-    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,7 +107,7 @@ def plan(seen: Seen, *, prune: bool, keep_namespace: bool) -> Plan:
 
     Asked about is what is not ours, what others declared, and what cannot be had back: workloads, and Secrets.
     """
-    actions: list[Action] = []
+    actions: list[Step] = []
     notices: list[str] = []
     appliers = [each for each in seen.objects if each.kind.kind in APPLIERS]
     absent = unserved(seen.installation, seen.objects)
@@ -127,7 +119,7 @@ def plan(seen: Seen, *, prune: bool, keep_namespace: bool) -> Plan:
     if spared := [each for each in appliers if not (prune and prunes(each))]:
         names = ", ".join(each.what for each in spared)
         if not all(each.suspended for each in spared):
-            actions.append(Action("suspend", f"suspend {names}: what it applied stays"))
+            actions.append(Step(StepKind.SUSPEND_OBJECTS, f"suspend {names}: what it applied stays"))
         if prune:
             notices.append(
                 f"what these applied stays, for they are suspended, do not prune or hold Flux itself: {names}"
@@ -141,7 +133,12 @@ def plan(seen: Seen, *, prune: bool, keep_namespace: bool) -> Plan:
         kinds = ", ".join(dict.fromkeys(part.kind for part in seen.parts))
         words = f"remove Flux {version}".rstrip() + f"{by}: {len(seen.parts)} objects ({kinds})"
         actions.append(
-            Action("parts", words, f"flux uninstall --namespace={seen.place} --keep-namespace", asks=foreign)
+            Step(
+                StepKind.DELETE_COMPONENTS,
+                words,
+                f"flux uninstall --namespace={seen.place} --keep-namespace",
+                asks=foreign,
+            )
         )
     if seen.namespace is not None:
         namespace, notice = _namespace(seen, keep=keep_namespace)
@@ -150,7 +147,7 @@ def plan(seen: Seen, *, prune: bool, keep_namespace: bool) -> Plan:
     return Plan(tuple(actions), tuple(notices))
 
 
-def _objects(seen: Seen, *, prune: bool, absent: Sequence[str]) -> Action:
+def _objects(seen: Seen, *, prune: bool, absent: Sequence[str]) -> Step:
     names = ", ".join(each.what for each in seen.objects)
     words = [f"delete Flux's objects: {names}"]
     taken = [entry for each in seen.objects if prune and prunes(each) for entry in inventory(each.item)]
@@ -160,10 +157,10 @@ def _objects(seen: Seen, *, prune: bool, absent: Sequence[str]) -> Action:
     if absent:
         words.append(f"remove their finalizers ourselves where {', '.join(absent)} does not serve")
     others = [each for each in seen.objects if not (declared_by_us(each.item) or derived(each))]
-    return Action("objects", "; ".join(words), asks=prune or bool(others))
+    return Step(StepKind.DELETE_OBJECTS, "; ".join(words), asks=prune or bool(others))
 
 
-def _namespace(seen: Seen, *, keep: bool) -> tuple[list[Action], list[str]]:
+def _namespace(seen: Seen, *, keep: bool) -> tuple[list[Step], list[str]]:
     if keep:
         return [], []
     if seen.tenants:
@@ -172,7 +169,9 @@ def _namespace(seen: Seen, *, keep: bool) -> tuple[list[Action], list[str]]:
         return [], [f"the namespace {seen.place} stays: it was not made with Flux"] if seen.parts else []
     holding = f", with {', '.join(seen.kept)}" if seen.kept else ""
     command = f"kubectl delete namespace {seen.place}"
-    return [Action("namespace", f"delete the namespace {seen.place}{holding}", command, asks=bool(seen.kept))], []
+    return [
+        Step(StepKind.DELETE_NAMESPACE, f"delete the namespace {seen.place}{holding}", command, asks=bool(seen.kept))
+    ], []
 
 
 def unserved(installation: Installation | None, objects: Sequence[Found]) -> tuple[str, ...]:
@@ -223,23 +222,23 @@ def inventory(item: Json) -> tuple[Entry, ...]:
     return tuple(found)
 
 
-def apply(api: Api, seen: Seen, actions: Sequence[Action], *, prune: bool, seconds: float) -> None:
+def apply(api: Api, seen: Seen, actions: Sequence[Step], *, prune: bool, seconds: float) -> None:
     """Carry a plan out and watch until all of it is gone. `seconds` is the time that one kind of thing may take.
 
     Raises DeliveryError when Flux cannot prune, in its words, ClusterError when something does not go.
     """
     for action in actions:
-        if action.key == "suspend":
+        if action.kind is StepKind.SUSPEND_OBJECTS:
             with step("suspend what applies"):
                 _spare(api, seen.objects, prune=prune)
-        elif action.key == "objects":
+        elif action.kind is StepKind.DELETE_OBJECTS:
             with step("delete Flux's objects") as running:
                 running.result = f"{_delete_objects(api, seen, prune=prune, seconds=seconds)} objects"
-        elif action.key == "parts":
+        elif action.kind is StepKind.DELETE_COMPONENTS:
             with step("remove Flux") as running:
                 _delete_parts(api, seen, seconds)
                 running.result = f"{len(seen.parts)} objects"
-        elif action.key == "namespace":
+        elif action.kind is StepKind.DELETE_NAMESPACE:
             with step(f"delete the namespace {seen.place}"):
                 delete(api, f"{NAMESPACES}/{seen.place}")
                 _gone(api, {NAMESPACES: {f"/{seen.place}"}}, seconds, f"the namespace {seen.place}")

@@ -158,7 +158,7 @@ def _digest(*facts: object) -> str:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Work:
     """Work: `programs` keep the processors busy, `beside` waits for the network meanwhile, `last` needs both."""
 
     programs: tuple[Part, ...] = ()
@@ -172,7 +172,7 @@ class Plan:
         return max(sum(part.seconds for part in self.programs), side) + sum(part.seconds for part in self.last)
 
 
-def plan(names: Sequence[str], channel: Channel) -> Plan:
+def plan(names: Sequence[str], channel: Channel) -> Work:
     """What has to be done for the images `names`, without what the caches already hold."""
     pinned = images()
     own = [name for name in OWN if name in names]
@@ -180,7 +180,7 @@ def plan(names: Sequence[str], channel: Channel) -> Plan:
     balancers = [name for name in names if name == BALANCER]
     if channel == "release":
         pulled = [reference for name in (*nodes, *balancers) for reference in references(name, channel)]
-        return Plan(
+        return Work(
             beside=tuple(Part(f"pull {reference}", 60, partial(engine_images.pull, reference)) for reference in pulled),
             last=tuple(Part(f"{name} image", 30, partial(_own, name, channel)) for name in own),
         )
@@ -188,7 +188,7 @@ def plan(names: Sequence[str], channel: Channel) -> Plan:
     last = [Part(f"{name} image", 80, partial(_node, name)) for name in nodes]
     if "flux" in names:
         last.append(Part("Flux's images", 10, partial(_flux, pinned)))
-    return Plan(
+    return Work(
         programs=tuple(missing),
         beside=(
             *(
@@ -257,7 +257,7 @@ def _flux(pinned: Images) -> None:
         )
 
 
-def work(todo: Plan, step: events.Step) -> None:
+def work(todo: Work, step: events.Progress) -> None:
     """Do a plan, saying before each part how long the rest may take; a failure beside the programs ends all of it."""
     failures: list[BaseException] = []
 
@@ -291,7 +291,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= MINUTES_FROM else f"{seconds:.0f} s"
 
 
-def _require_space(todo: Plan) -> None:
+def _require_space(todo: Work) -> None:
     """Refuse before the first byte when the disk cannot hold what the plan makes. Raises ToolError."""
     needed = COLD_SPACE if sum(part.seconds for part in todo.programs) > COLD_FROM else WARM_SPACE
     place = paths.cache_dir()

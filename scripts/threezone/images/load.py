@@ -64,7 +64,7 @@ def load(
     return everything
 
 
-def _into(kind: Path, cluster: str, nodes: Sequence[str], files: Sequence[Path], step: events.Step) -> None:
+def _into(kind: Path, cluster: str, nodes: Sequence[str], files: Sequence[Path], step: events.Progress) -> None:
     """Have kind load the archives into every node at once, and tell of each that has them."""
     with ExitStack() as running:
         loads = {

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from threezone.core import labels, paths, process
 from threezone.core.events import step
-from threezone.core.plan import Action
+from threezone.core.plan import Step, StepKind
 from threezone.images import engine_images
 
 # What is made anew in seconds goes when it is not the newest; what takes minutes goes only when everything goes.
@@ -136,37 +136,39 @@ def _size(path: Path) -> int:
     return int(seen[0]) * 1024 if seen else 0
 
 
-def plan(images: Sequence[tuple[Named, str]], left: Sequence[Left]) -> tuple[Action, ...]:
+def plan(images: Sequence[tuple[Named, str]], left: Sequence[Left]) -> tuple[Step, ...]:
     """What is to be removed, with the question. Pure."""
     actions = [
-        Action(
-            f"image {each.reference}",
+        Step(
+            StepKind.REMOVE_IMAGE,
             f"remove the image {each.reference} ({each.size / 1e6:.0f} MB at most; {why})",
             f"docker image rm {each.reference}",
             asks=True,
+            target=each.reference,
         )
         for each, why in images
     ]
     actions += [
-        Action(
-            f"path {each.path}",
+        Step(
+            StepKind.REMOVE_PATH,
             f"remove {each.path} ({each.size / 1e6:.0f} MB; {each.what})",
             f"rm -r {each.path}",
             asks=True,
+            target=str(each.path),
         )
         for each in left
     ]
     return tuple(actions)
 
 
-def apply(actions: Sequence[Action]) -> None:
+def apply(actions: Sequence[Step]) -> None:
     """Carry it out. The engine keeps what a container uses, whatever the plan says: names are removed, never forced."""
-    names = [action.key.partition(" ")[2] for action in actions if action.key.startswith("image ")]
+    names = [action.target for action in actions if action.kind is StepKind.REMOVE_IMAGE]
     with step(f"remove {len(names)} image{'' if len(names) == 1 else 's'}"):
         if names:
             process.run(["docker", "image", "rm", *names], timeout=600, check=False)
         engine_images.prune()
     for action in actions:
-        if action.key.startswith("path "):
+        if action.kind is StepKind.REMOVE_PATH:
             with step(action.sentence):
-                shutil.rmtree(action.key.partition(" ")[2], ignore_errors=True)
+                shutil.rmtree(action.target, ignore_errors=True)

@@ -17,7 +17,7 @@ from typing import Any
 from threezone.core import labels, process
 from threezone.core.errors import CommandFailed, EngineError, ToolError, UsageError
 from threezone.core.events import step
-from threezone.core.plan import Action
+from threezone.core.plan import Step, StepKind
 from threezone.images import debian_base, engine_images
 from threezone.images.build import Channel
 from threezone.images.engine_images import Image
@@ -194,8 +194,8 @@ def command(wanted: Wanted, image: str, network: str) -> list[str]:
     return [*argv, *(f"--label={key}={value}" for key, value in marks.items()), image]
 
 
-def plan(wanted: Sequence[Wanted], seen: dict[str, Seen], image: str, network: str) -> tuple[Action, ...]:
-    """What makes the instances run as they shall; each action's key is an instance's name. Pure."""
+def plan(wanted: Sequence[Wanted], seen: dict[str, Seen], image: str, network: str) -> tuple[Step, ...]:
+    """What makes the instances run as they shall; each step's target is an instance's name. Pure."""
     actions = []
     for each in wanted:
         now = seen.get(each.name)
@@ -203,11 +203,21 @@ def plan(wanted: Sequence[Wanted], seen: dict[str, Seen], image: str, network: s
             continue
         what = f"a mirror of {each.upstream}" if each.upstream else f"the registry {address(each.port)}"
         how = "start" if now is None else "start again, with the images that it has,"
-        actions.append(Action(each.name, f"{how} {what}", process.paste(command(each, image, network))))
+        actions.append(
+            Step(
+                StepKind.START_REGISTRY,
+                f"{how} {what}",
+                process.paste(command(each, image, network)),
+                target=each.name,
+            )
+        )
     names = {each.name for each in wanted}
     actions.extend(
-        Action(
-            f"-{name}", f"stop the mirror of {old.upstream}, which the settings name no more", f"docker rm -f {name}"
+        Step(
+            StepKind.STOP_REGISTRY,
+            f"stop the mirror of {old.upstream}, which the settings name no more",
+            f"docker rm -f {name}",
+            target=name,
         )
         for name, old in seen.items()
         if old.upstream and name not in names
@@ -215,12 +225,12 @@ def plan(wanted: Sequence[Wanted], seen: dict[str, Seen], image: str, network: s
     return tuple(actions)
 
 
-def apply(actions: Sequence[Action], wanted: Sequence[Wanted], image: str, network: str) -> None:
+def apply(actions: Sequence[Step], wanted: Sequence[Wanted], image: str, network: str) -> None:
     """Carry a plan out. The volumes stay, so that an instance that is made anew has its images."""
     by_name = {each.name: each for each in wanted}
     there = observe(wanted[0].name) if actions else {}
     for action in actions:
-        name = action.key.removeprefix("-")
+        name = action.target
         with step(action.sentence):
             if name in there:
                 process.run(["docker", "rm", "--force", name], timeout=60)

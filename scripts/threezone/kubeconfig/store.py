@@ -77,6 +77,19 @@ def files(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
     return (f"{home}/.kube/config",)
 
 
+def fingerprint(env: Mapping[str, str] | None = None) -> tuple[tuple[str, int, int, int], ...]:
+    """What tells that a file has been changed: name, inode, size and time of change; -1 for a file that is missing."""
+
+    def facts(name: str) -> tuple[str, int, int, int]:
+        try:
+            found = os.stat(name)  # noqa: PTH116  the name as it is spelled
+        except OSError:
+            return name, -1, -1, -1
+        return name, found.st_ino, found.st_size, found.st_mtime_ns
+
+    return tuple(facts(name) for name in files(env))
+
+
 def read(env: Mapping[str, str] | None = None) -> View:
     """The files as they are now; a missing one is empty. Raises UsageError for one that kubectl could not read."""
     return _read(files(env), locked=False, parse=document.parse)[0]

@@ -15,7 +15,7 @@ from threezone.cluster import kind
 from threezone.cluster.lab import Lab
 from threezone.core import process
 from threezone.core.errors import ClusterError, CommandFailed, ThreezoneError
-from threezone.core.plan import Action
+from threezone.core.plan import Step, StepKind
 from threezone.delivery import git_backup, git_server
 from threezone.flux import components
 from threezone.flux import objects as flux_objects
@@ -75,7 +75,7 @@ class Losses:
     commits: tuple[Branch, ...] = ()
 
     @property
-    def actions(self) -> tuple[Action, ...]:
+    def actions(self) -> tuple[Step, ...]:
         """The losses as lines of a plan, each of which asks."""
         found = []
         if self.volumes:
@@ -87,16 +87,18 @@ class Losses:
         if self.objects:
             kinds = ", ".join(_count(number, name) for name, number in self.objects)
             found.append(f"lose what Flux does not deliver: {kinds}")
-        return tuple(Action("loss", sentence, asks=True) for sentence in found)
+        return tuple(Step(StepKind.NOTE, sentence, asks=True) for sentence in found)
 
     @property
-    def rescued(self) -> tuple[Action, ...]:
+    def rescued(self) -> tuple[Step, ...]:
         """What is kept and put back, as a line of a plan."""
         if not self.repositories:
             return ()
         only = f"; only there: {_some([branch.sentence for branch in self.commits])}" if self.commits else ""
         named = ", ".join(self.repositories)
-        return (Action("rescue", f"keep what the Git server holds ({named}{only}), to be put back afterwards"),)
+        return (
+            Step(StepKind.BACK_UP_GIT, f"keep what the Git server holds ({named}{only}), to be put back afterwards"),
+        )
 
 
 def _count(number: int, what: str) -> str:

@@ -9,7 +9,7 @@ from threezone.cluster.lab import Lab
 from threezone.cluster.node_images import plan_prune
 from threezone.core.errors import ClusterError
 from threezone.core.events import step
-from threezone.core.plan import Action
+from threezone.core.plan import Step, StepKind
 from threezone.delivery import git_forward, git_server
 from threezone.extras.addons import proxy
 from threezone.images import prune
@@ -18,7 +18,7 @@ from threezone.zones import connect as zone
 from threezone.zones.export import path
 
 
-def plan(lab: Lab) -> tuple[Action, ...]:
+def plan(lab: Lab) -> tuple[Step, ...]:
     """What there is to remove. A cluster of the same name that is not ours is not touched, nor is its context."""
     name = lab.name
     nodes = kind.nodes(name)
@@ -27,8 +27,8 @@ def plan(lab: Lab) -> tuple[Action, ...]:
     actions = []
     if nodes:
         actions.append(
-            Action(
-                "delete",
+            Step(
+                StepKind.DELETE_CLUSTER,
                 f"delete the cluster {name} with everything in it: {', '.join(node.name for node in nodes)}",
                 f"kind delete cluster --name {name}",
                 asks=True,
@@ -36,12 +36,16 @@ def plan(lab: Lab) -> tuple[Action, ...]:
         )
     elif left := orphans.observe(name):
         actions.append(
-            Action("leftovers", f"remove what an interrupted create of {name} left: {', '.join(left.names)}", asks=True)
+            Step(
+                StepKind.REMOVE_ORPHANS,
+                f"remove what an interrupted create of {name} left: {', '.join(left.names)}",
+                asks=True,
+            )
         )
     if current(lab):
         actions.append(
-            Action(
-                "context",
+            Step(
+                StepKind.REMOVE_CONTEXT,
                 f"remove the context {lab.context} from the kubeconfig",
                 f"kubectl config delete-context {lab.context}",
                 asks=True,
@@ -50,16 +54,23 @@ def plan(lab: Lab) -> tuple[Action, ...]:
     return tuple(actions)
 
 
-def plan_images() -> tuple[Action, ...]:
+def plan_images() -> tuple[Step, ...]:
     """What removes the images that we made, as far as no cluster and no container needs them then. Others' stay."""
     found = prune.observe()
     if not found:
         return ()
     sentence = "remove the images that threezone made and no other cluster and no container needs"
-    return (Action("images", f"{sentence} ({len(found)} names at most)", "./run invoke image.prune --all", asks=True),)
+    return (
+        Step(
+            StepKind.REMOVE_IMAGES,
+            f"{sentence} ({len(found)} names at most)",
+            "./run invoke image.prune --all",
+            asks=True,
+        ),
+    )
 
 
-def several(sessions: Sequence[Lab]) -> list[tuple[Lab, tuple[Action, ...]]]:
+def several(sessions: Sequence[Lab]) -> list[tuple[Lab, tuple[Step, ...]]]:
     """The plans for several clusters, all made before the first is carried out.
 
     Raises ClusterError for a cluster that is not there, and for one that is not ours.
@@ -81,14 +92,14 @@ def several(sessions: Sequence[Lab]) -> list[tuple[Lab, tuple[Action, ...]]]:
     return planned
 
 
-def apply(lab: Lab, actions: Sequence[Action]) -> None:
+def apply(lab: Lab, actions: Sequence[Step]) -> None:
     """Carry the plan out."""
-    keys = {action.key for action in actions}
-    if keys - {"images"}:
-        _remove(lab, ours="delete" in keys)
-    if "images" in keys:
+    kinds = {action.kind for action in actions}
+    if kinds - {StepKind.REMOVE_IMAGES}:
+        _remove(lab, ours=StepKind.DELETE_CLUSTER in kinds)
+    if StepKind.REMOVE_IMAGES in kinds:
         actions = plan_prune(lab, everything=True)  # the cluster's own is among them only now
-        prune.apply([action for action in actions if action.key.startswith("image ")])
+        prune.apply([action for action in actions if action.kind is StepKind.REMOVE_IMAGE])
 
 
 def _remove(lab: Lab, *, ours: bool) -> None:

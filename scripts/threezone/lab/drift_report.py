@@ -12,7 +12,7 @@ from threezone.cluster.drift.report import Standing
 from threezone.cluster.drift.rows import NOT_RECORDED
 from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError, ThreezoneError
-from threezone.core.plan import Action, describe
+from threezone.core.plan import Step, describe
 from threezone.delivery import git_backup
 from threezone.lab import data_loss, up
 from threezone.lab.data_loss import Losses
@@ -47,7 +47,7 @@ def report(lab: Lab) -> Report:
     return made(lab.name, stands, actions, lost=lost, unseen=unseen, kept=git_backup.sentence(lab.key))
 
 
-def _in_place(lab: Lab, observed: lifecycle.Observed, stands: Standing) -> tuple[Action, ...]:
+def _in_place(lab: Lab, observed: lifecycle.Observed, stands: Standing) -> tuple[Step, ...]:
     if observed.state == "stopped":
         return lifecycle.plan(observed, lab.declared, (), "")
     return stands.actions
@@ -60,11 +60,11 @@ def _losses(lab: Lab) -> tuple[Losses, str]:
         return NOTHING, error.message
 
 
-def _missing(lab: Lab, observed: lifecycle.Observed, actions: Sequence[Action]) -> Report:
+def _missing(lab: Lab, observed: lifecycle.Observed, actions: Sequence[Step]) -> Report:
     name = lab.name
     how = "there is no cluster" if observed.state == "absent" else "nobody finished the creation of the cluster"
     data = {"cluster": name, "state": observed.state, "same": False, "recorded": False, "fields": [],
-            "actions": [asdict(action) for action in actions], "losses": None}  # fmt: skip
+            "actions": [step.data for step in actions], "losses": None}  # fmt: skip
     trouble = ClusterError(f"{how} {name}", fix=f"./run invoke cluster.create --name {name}")
     return Report((), describe(actions), data, trouble)
 
@@ -72,7 +72,7 @@ def _missing(lab: Lab, observed: lifecycle.Observed, actions: Sequence[Action]) 
 def made(
     name: str,
     stands: Standing,
-    actions: Sequence[Action],
+    actions: Sequence[Step],
     *,
     lost: Losses = NOTHING,
     unseen: str = "",
@@ -104,7 +104,7 @@ def made(
         "same": not stands.differing,
         "recorded": recorded,
         "fields": [asdict(row) for row in stands.rows],
-        "actions": [asdict(action) for action in actions],
+        "actions": [step.data for step in actions],
         "losses": None if not blocking or unseen else _plain(lost),
     }
     trouble = None

@@ -5,66 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from threezone.clients.kubernetes.api import Access, Api, Json, Refused
+from threezone.clients.kubernetes.api import Api, Json
 from threezone.clients.kubernetes.watch import condition, look
 from threezone.clients.node import Node
 from threezone.cluster import kind, pod_recovery
 from threezone.cluster.containers import started
 from threezone.cluster.drift import last_applied
+from threezone.cluster.lab import Lab, api_of
 from threezone.cluster.lifecycle import NODES, kubelet
-from threezone.core.errors import DeliveryError, ThreezoneError, UsageError
-from threezone.core.settings import App, Settings
-from threezone.delivery import git_forward, repository
+from threezone.core.errors import ThreezoneError, UsageError
 from threezone.delivery import git_server as server
+from threezone.delivery import repository
 from threezone.delivery import sync as delivery
 from threezone.delivery.repository import Commit
 from threezone.delivery.sync import Delivery
 from threezone.flux import components as flux
 from threezone.flux.components import Flux
-from threezone.kubeconfig import document
-from threezone.kubeconfig.credentials import trust
-from threezone.zones.connect import Current
 from threezone.zones.connect import find as entry_of
 
 ALL_DEPLOYMENTS = "/apis/apps/v1/deployments"
 NO_FLUX = Flux("", ())
-
-
-@dataclass(frozen=True)
-class Lab:
-    """Which lab: the project's root, its settings, the cluster's name; or a context of a cluster that is not ours."""
-
-    root: Path
-    settings: Settings
-    name: str
-    foreign: str = ""
-
-    @property
-    def context(self) -> str:
-        """The kubeconfig context of the cluster, as kind names it, or the foreign one."""
-        return self.foreign or f"kind-{self.name}"
-
-    @property
-    def called(self) -> str:
-        """The cluster's name for a person: kind's, or the foreign context."""
-        return self.foreign or self.name
-
-    @property
-    def key(self) -> str:
-        """What names this cluster in our state."""
-        return f"context-{git_forward.slug(self.foreign)}" if self.foreign else self.name
-
-    @property
-    def delivery(self) -> delivery.Target:
-        """Where Flux is told what to reconcile; beside a Flux that may be somebody else's, in a namespace of ours."""
-        return delivery.Target(self.settings.gitops.repository, server.NAMESPACE if self.foreign else flux.NAMESPACE)
-
-    @property
-    def cluster_file(self) -> Path:
-        """The file, in kind's own format, that declares the cluster."""
-        return self.root / self.settings.cluster.config
 
 
 @dataclass(frozen=True)
@@ -150,17 +111,6 @@ def _connect(lab: Lab) -> Api | None:
     return api_of(entry) if entry else None
 
 
-def api_of(entry: Current) -> Api:
-    """The API server that a kubeconfig entry leads to, with the entry's own credentials."""
-    alone = document.entry(document.Document(entry.kubeconfig), entry.context)
-    if alone is None or "proxy-url" in alone.cluster:
-        return Api.by_kubeconfig(entry.kubeconfig, entry.context)
-    known = trust(alone)
-    if known.unusable:  # by looking alone: a credential plugin, say
-        return Api.by_kubeconfig(entry.kubeconfig, entry.context)
-    return Api.by_access(Access(entry.server, known.context, entry.tls_server_name, known.headers))
-
-
 def _containers(result: Callable[[], tuple[Node, ...]]) -> tuple[tuple[Node, ...], ThreezoneError | None]:
     try:
         return result(), None
@@ -180,7 +130,7 @@ def _ask(api: Api, lab: Lab, containers: Sequence[Node]) -> dict[str, object]:
         kubernetes = str((api.get("/version") or {}).get("gitVersion", ""))
         nodes = (api.get(NODES) or {}).get("items") or []
         deployments = (api.get(ALL_DEPLOYMENTS) or {}).get("items") or []
-        delivered = delivery.observe(api, lab.delivery)
+        delivered = delivery.observe(api, delivery.target_of(lab))
         not_back = _not_back(api, containers)
     except ThreezoneError as error:
         return {"unreachable": str(getattr(error, "evidence", "") or error)}
@@ -222,16 +172,3 @@ def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None)
         "labels": {n["metadata"]["name"]: n["metadata"].get("labels") or {} for n in nodes},
         "made_from": last_applied.noted(nodes),
     }
-
-
-def app_answer(api: Api, app: App) -> str:
-    """What a workload answers over HTTP now, through the API server's own proxy (works from every zone)."""
-    path = f"/api/v1/namespaces/{app.namespace}/services/{app.service}:{app.port}/proxy/"
-    try:
-        return api.text(path).strip()
-    except Refused as refused:
-        raise DeliveryError(
-            f"the app {app.service} in the namespace {app.namespace} does not answer",
-            evidence=refused.message,
-            fix="./run invoke gitops.push, or name another one under threezone.app in invoke.yaml",
-        ) from None

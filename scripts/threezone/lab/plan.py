@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from threezone.cluster.lab import Lab
-from threezone.core.plan import Action
+from threezone.core.plan import Step, StepKind, has
 from threezone.lab.observe import Seen
 
 
@@ -14,41 +14,45 @@ def revision(lab: Lab, seen: Seen) -> str:
     return f"{lab.settings.gitops.branch}@sha1:{seen.head.sha}" if seen.head else ""
 
 
-def up(lab: Lab, seen: Seen, cluster: tuple[Action, ...], rescued: Sequence[str] = ()) -> tuple[Action, ...]:
+def up(lab: Lab, seen: Seen, cluster: tuple[Step, ...], rescued: Sequence[str] = ()) -> tuple[Step, ...]:
     """What brings the lab up, given the cluster's own plan. Empty when everything is as it should be.
 
     `rescued` are the repositories that are kept for the Git server, from a cluster before this one.
     """
     actions = list(cluster)
-    rescuing = bool(rescued) or any(action.key == "rescue" for action in cluster)
-    fresh = any(action.key == "create" for action in cluster)
+    rescuing = bool(rescued) or has(cluster, StepKind.BACK_UP_GIT)
+    fresh = has(cluster, StepKind.CREATE_CLUSTER)
     if fresh or not seen.nodes_ready:
-        actions.append(Action("connect", f"prove a route to the API server and write the context {lab.context}"))
-    if any(action.key == "start" for action in cluster):
+        actions.append(Step(StepKind.CONNECT, f"prove a route to the API server and write the context {lab.context}"))
+    if has(cluster, StepKind.START_NODES):
         actions.append(
-            Action("revive", "wait until every pod is Ready again, and help those that the restart holds back")
+            Step(
+                StepKind.WAIT_FOR_PODS,
+                "wait until every pod is Ready again, and help those that the restart holds back",
+                reveals=True,
+            )
         )
     # What is applied while the nodes are not Ready yet starts the moment they are; first what takes longest to start.
     if flux := fresh or not seen.flux.ready:
-        actions.append(Action("flux", "install Flux", "flux install"))
+        actions.append(Step(StepKind.INSTALL_FLUX, "install Flux", "flux install"))
     if git := fresh or rescuing or not seen.git_serves:
-        actions.append(Action("git", "serve Git in the cluster"))
+        actions.append(Step(StepKind.SERVE_GIT, "serve Git in the cluster"))
     if fresh or not seen.nodes_ready:
-        actions.append(Action("ready", "wait until every node is Ready"))
+        actions.append(Step(StepKind.WAIT_FOR_NODES, "wait until every node is Ready"))
     if git or flux:  # Flux may go on starting while the commit is pushed
-        actions.append(Action("serve", "wait until the Git server serves"))
+        actions.append(Step(StepKind.WAIT_FOR_GIT, "wait until the Git server serves"))
     if rescuing:  # before Flux is sent there: the branch that it follows has to be what it was
         named = f" ({', '.join(rescued)})" if rescued else ""
-        actions.append(Action("restore", f"put back what the Git server held{named}"))
+        actions.append(Step(StepKind.RESTORE_GIT, f"put back what the Git server held{named}"))
     if git or seen.delivery is None or not seen.delivery.ready or seen.delivery.applied != revision(lab, seen):
         short = seen.head.sha[:7] if seen.head else "the commit"
         actions.append(
-            Action(
-                "deliver",
+            Step(
+                StepKind.DELIVER,
                 f"push {short} and wait until Flux has applied it",
                 f"git push … {lab.settings.gitops.branch}",
             )
         )
     if fresh or actions or seen.waiting:
-        actions.append(Action("settle", "wait until every workload is available (CoreDNS included)"))
+        actions.append(Step(StepKind.WAIT_FOR_WORKLOADS, "wait until every workload is available (CoreDNS included)"))
     return tuple(actions)

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import takewhile
 
 from threezone.clients.kubernetes import pods
 from threezone.clients.kubernetes.watch import World, condition, wait_for
 from threezone.cluster import create, recover
+from threezone.cluster.create import Created
 from threezone.cluster.drift import report
 from threezone.cluster.lab import GENTLE_SECONDS, Lab
 from threezone.cluster.pod_recovery import ALL_PODS
+from threezone.core.errors import ThreezoneError
 from threezone.core.events import note, step
-from threezone.core.plan import Action
+from threezone.core.plan import Step, StepKind, has
 from threezone.delivery import git_backup, push, serve
 from threezone.flux import install, installation
 from threezone.lab.observe import ALL_DEPLOYMENTS
-from threezone.zones import connection
+
+ENGINE = frozenset((StepKind.INSTALL_ENGINE, StepKind.WRAP_RUNTIME, StepKind.START_ENGINE, StepKind.RELOAD_ENGINE))
+REPLANS = 3  # the engine becomes visible, then the cluster; a plan that goes on changing does not end
+
+
+@dataclass
+class Results:
+    """What the steps have returned so far, for the steps after them."""
+
+    created: Created | None = None
+    started: Mapping[str, datetime] = field(default_factory=dict)
+    reach: bool = False  # whether a Git server has just begun to serve, which Flux may not reach yet
+    beside: dict[StepKind, Future[object]] = field(default_factory=dict)  # what goes on beside the steps
+
+    @property
+    def images(self) -> frozenset[str]:
+        """The images that every node is known to have."""
+        return self.created.images if self.created else frozenset()
 
 
 def unsettled(world: World) -> list[str]:
@@ -36,51 +58,90 @@ def settle(lab: Lab) -> None:
         wait_for(lab.api, [ALL_DEPLOYMENTS, ALL_PODS], unsettled, seconds=GENTLE_SECONDS, what="the lab")
 
 
-STEPS: dict[str, Callable[[Lab], object]] = {
-    "tools": lambda lab: lab.tools,
-    "images": create.get_images,
-    "delete": create.delete,
-    "labels": report.relabel,
-    "rescue": git_backup.take,
-    "recreate": create.recreate,
-    "create": create.create,
-    "start": recover.start,
-    "revive": recover.revive,
-    "connect": connection.connect_lab,
-    "git": serve.start,
-    "flux": install.install,
-    "serve": serve.wait,
-    "restore": git_backup.put_back,
-    "deliver": push.deliver_to_new,
-    "settle": settle,
-}
-
-
-def apply(lab: Lab, actions: Sequence[Action]) -> None:
+def apply(
+    lab: Lab, steps: Sequence[Step], replan: Callable[[], Sequence[Step]] | None = None, *, retain: bool = False
+) -> Results:
     """Carry out a plan in its order; what does not wait for another goes on beside it.
 
-    Actions without a step of their own (announcements) are only said.
+    After a step that reveals more of the world, `replan` gives the rest. `retain` keeps the nodes of a failed create.
+    Returns what the steps returned.
     """
-    keys = {action.key for action in actions}
-    fresh = {"create", "flux", "git"} <= keys  # with every image in its nodes
-    started: dict[str, Future[object]] = {}
+    results = Results()
+    for _ in range(REPLANS):
+        hidden = list(takewhile(lambda each: not each.reveals, steps)) if replan else list(steps)
+        if len(hidden) < len(steps):
+            hidden.append(steps[len(hidden)])
+        _run(lab, hidden, results, retain=retain)
+        if replan is None or not (hidden and hidden[-1].reveals):
+            return results
+        steps = replan()
+    raise ThreezoneError(
+        "the lab changes while it is planned: each look at it gave another plan", fix="./run invoke up"
+    )
+
+
+def _run(lab: Lab, steps: Sequence[Step], results: Results, *, retain: bool) -> None:
+    fresh = all(has(steps, kind) for kind in (StepKind.CREATE_CLUSTER, StepKind.INSTALL_FLUX, StepKind.SERVE_GIT))
+    results.beside.clear()
     with ThreadPoolExecutor(2) as beside:
-        for action in actions:
-            if fresh and action.key == "create":
+        if has(steps, StepKind.INSTALL_ENGINE) or any(each.kind in ENGINE for each in steps):
+            from threezone.engine import repair
+
+            repair.apply([each for each in steps if each.kind in ENGINE])
+        for each in steps:
+            if fresh and each.kind is StepKind.CREATE_CLUSTER:
                 # It asks no cluster and takes a second: there is one to spare while kind works.
                 beside.submit(install.objects, lab.tools["flux"], installation.choose((), lab.channel, None))
-            if fresh and action.key == "flux":
-                started["git"] = beside.submit(STEPS["git"], lab)
-            if action.key in started:
-                started[action.key].result()
-            elif action.key == "ready":
+            if fresh and each.kind is StepKind.INSTALL_FLUX:  # with every image in its nodes
+                results.beside[StepKind.SERVE_GIT] = beside.submit(serve.start, lab, present=results.images)
+            if each.kind is StepKind.WAIT_FOR_NODES:
                 complete = create.nodes_ready(lab)
-                started["mark"] = beside.submit(create.mark, lab)
+                new = results.created is not None
+                results.beside[StepKind.WAIT_FOR_NODES] = beside.submit(create.mark, lab, new=new)
                 if not complete:
                     raise create.no_pod_network(lab)
-            elif action.key in STEPS:
-                STEPS[action.key](lab)
-            else:
-                note(action.sentence)
-        for each in started.values():
-            each.result()
+            elif each.kind in results.beside:
+                results.beside[each.kind].result()
+            elif each.kind not in ENGINE:
+                _step(lab, each, results, retain=retain)
+        for future in results.beside.values():
+            future.result()
+
+
+def _step(lab: Lab, each: Step, results: Results, *, retain: bool) -> None:  # noqa: C901, PLR0912  one line for each kind
+    match each.kind:
+        case StepKind.GET_TOOLS:
+            _ = lab.tools
+        case StepKind.GET_IMAGES:
+            create.get_images(lab)
+        case StepKind.DELETE_CLUSTER:
+            create.delete(lab)
+        case StepKind.LABEL_NODES:
+            report.relabel(lab)
+        case StepKind.BACK_UP_GIT:
+            git_backup.take(lab)
+        case StepKind.RECREATE_CLUSTER:
+            create.recreate(lab)
+        case StepKind.CREATE_CLUSTER:
+            results.created = create.create(lab, retain=retain)
+        case StepKind.START_NODES:
+            results.started = recover.start(lab)
+        case StepKind.WAIT_FOR_PODS:
+            recover.revive(lab, results.started)
+        case StepKind.CONNECT:
+            create.connect(lab, results.created.kubeconfig if results.created else "")
+        case StepKind.SERVE_GIT:
+            serve.start(lab, present=results.images)
+        case StepKind.INSTALL_FLUX:
+            install.install(lab, results.images)
+        case StepKind.WAIT_FOR_GIT:
+            serve.wait(lab)
+            results.reach = True
+        case StepKind.RESTORE_GIT:
+            git_backup.put_back(lab)
+        case StepKind.DELIVER:
+            push.deliver_to_new(lab, reach=results.reach)
+        case StepKind.WAIT_FOR_WORKLOADS:
+            settle(lab)
+        case _:
+            note(each.sentence)

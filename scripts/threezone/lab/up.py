@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from threezone.clients.node import Node
 from threezone.cluster import lifecycle
@@ -12,52 +12,48 @@ from threezone.cluster.drift.report import Standing
 from threezone.cluster.lab import Lab
 from threezone.cluster.spec.declared import Overlay, published
 from threezone.core.errors import DeliveryError, EngineError
-from threezone.core.plan import Action
+from threezone.core.plan import Plan, Step, StepKind, has
 from threezone.delivery import git_backup
+from threezone.extras.sample_app import app_answer
 from threezone.lab import plan as lab_plan
-from threezone.lab import versions
-from threezone.lab.observe import Seen, app_answer, observe
+from threezone.lab import steps, versions
+from threezone.lab.observe import Seen, observe
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is to be done, what was seen when it was made, and what is not as declared but left to the user."""
-
-    actions: tuple[Action, ...]
-    seen: Seen
-    notice: str = ""
-
-
-def plan(lab: Lab, *, recreate: bool = False) -> Plan:
-    """Look, and plan. Raises what no plan can mend (a foreign cluster, no commit, an engine beyond our reach).
+def plan(lab: Lab, seen: Seen, *, recreate: bool = False) -> Plan:
+    """Plan from what was seen. Raises what no plan can mend (a foreign cluster, no commit, an engine beyond our reach).
 
     With `recreate` a cluster that is not as it is declared is made anew where it takes that.
     """
     _ = lab.declared  # a broken cluster file is told even where nothing else is to be done
-    seen = observe(lab)
     if seen.head_trouble is not None:
         raise seen.head_trouble
-    repairs: tuple[Action, ...] = ()
+    repairs: tuple[Step, ...] = ()
     if isinstance(seen.engine_trouble, EngineError):
         from threezone.engine import repair
 
         _, repairs = repair.diagnose()
         if not repairs:
             raise seen.engine_trouble
+        repairs = (*repairs[:-1], replace(repairs[-1], reveals=True))
     stands = _stands(lab, seen)
     cluster = _cluster(lab, seen, bool(repairs), stands, recreate=recreate)
-    actions = (*_prefixed(repairs), *lab_plan.up(lab, seen, cluster, git_backup.names(lab.key)))
-    if any(action.key == "recreate" for action in actions):
-        return Plan(actions, seen, "\n".join(versions.planned_apart(lab)))
+    planned = (*repairs, *lab_plan.up(lab, seen, cluster, git_backup.names(lab.key)))
+    if has(planned, StepKind.RECREATE_CLUSTER):
+        return Plan(planned, tuple(versions.planned_apart(lab)))
     apart = versions.seen_apart(lab, seen) if seen.kubernetes else versions.planned_apart(lab)
-    return Plan(actions, seen, "\n".join(filter(None, (_told(lab, seen, stands), *apart))))
+    return Plan(planned, tuple(filter(None, (_told(lab, seen, stands), *apart))))
 
 
 def _stands(lab: Lab, seen: Seen) -> Standing | None:
     """The comparison with what is declared, of a healthy cluster of ours; None where a cheap look says enough."""
     if not (seen.nodes_ready and seen.containers and seen.containers[0].ours):
         return None
-    return None if report.is_as_declared(lab, seen) else report.look(lab, seen.containers, seen.labels)
+    return (
+        None
+        if report.is_as_declared(lab, seen.made_from, seen.labels)
+        else report.look(lab, seen.containers, seen.labels)
+    )
 
 
 def _told(lab: Lab, seen: Seen, stands: Standing | None) -> str:
@@ -76,23 +72,19 @@ def notice(lab: Lab, nodes: Sequence[Node]) -> str:
     return api_endpoint.elsewhere(nodes, published(lab.declared, lab.published))
 
 
-def _prefixed(repairs: tuple[Action, ...]) -> tuple[Action, ...]:
-    return tuple(Action(f"engine.{a.key}", a.sentence, a.command, a.asks) for a in repairs)
-
-
 def _cluster(
     lab: Lab, seen: Seen, engine_first: bool, stands: Standing | None, *, recreate: bool = False
-) -> tuple[Action, ...]:
+) -> tuple[Step, ...]:
     """The cluster's part. A healthy API answers for its nodes, so that the nodes need not be asked."""
     if seen.nodes_ready and seen.containers and seen.containers[0].ours:
         return changes(lab, stands, recreate=recreate) if stands else ()
     if engine_first:  # nothing can be seen yet: neither images nor the engine's cgroup version
-        images = Action("images", "get the tools and images that are missing")
+        images = Step(StepKind.GET_IMAGES, "get the tools and images that are missing")
         absent = lifecycle.Observed(lab.name, "absent")
         return (images, *lifecycle.plan(absent, lab.declared, _foreseen(lab), "…"))
     if not recreate and lifecycle.observe(lab.name).state == "running":
         # Created to the end, and not well: restarted a moment ago, or cut off while it was stopping.
-        return (Action("start", f"bring the nodes of the cluster {lab.name} back"),)
+        return (Step(StepKind.START_NODES, f"bring the nodes of the cluster {lab.name} back"),)
     return cluster_plan(lab, recreate=recreate)
 
 
@@ -105,7 +97,7 @@ def _foreseen(lab: Lab) -> tuple[Overlay, ...]:
     return (api_endpoint.on_gateway(lab.declared, ""),)
 
 
-def cluster_plan(lab: Lab, *, recreate: bool = False) -> tuple[Action, ...]:
+def cluster_plan(lab: Lab, *, recreate: bool = False) -> tuple[Step, ...]:
     """What makes the declared cluster run, with what has to be fetched or built for it."""
     from threezone.cluster import create
 
@@ -116,10 +108,10 @@ def cluster_plan(lab: Lab, *, recreate: bool = False) -> tuple[Action, ...]:
     overlays = lab.overlays if observed.state in ("absent", "interrupted") else ()
     image = f"threezone/node:{lab.kubernetes}-{lab.name}"
     actions = lifecycle.plan(observed, declared, overlays, image)
-    return (*create.supplies(lab), *actions) if any(action.key == "create" for action in actions) else actions
+    return (*create.supplies(lab), *actions) if has(actions, StepKind.CREATE_CLUSTER) else actions
 
 
-def changes(lab: Lab, stands: Standing, *, recreate: bool) -> tuple[Action, ...]:
+def changes(lab: Lab, stands: Standing, *, recreate: bool) -> tuple[Step, ...]:
     """What makes a running cluster what is declared: in place, or with `recreate` a new one where that is needed.
 
     Raises ClusterError when a new one is asked for, and what would be lost with the old one cannot be seen.
@@ -136,8 +128,8 @@ def changes(lab: Lab, stands: Standing, *, recreate: bool) -> tuple[Action, ...]
         *create.supplies(lab),
         *lost.rescued,
         *lost.actions,
-        Action(
-            "recreate",
+        Step(
+            StepKind.RECREATE_CLUSTER,
             f"delete the cluster {name} with everything in it, to make it anew with {fields} as declared",
             f"kind delete cluster --name {name}",
             asks=True,
@@ -151,29 +143,23 @@ def changes(lab: Lab, stands: Standing, *, recreate: bool) -> tuple[Action, ...]
     )
 
 
-def apply(lab: Lab, plan: Plan) -> None:
-    """Carry the plan out. With a new engine the world is looked at again, because nothing could be seen before."""
-    from threezone.engine import repair
-    from threezone.lab import steps
+def apply(lab: Lab, planned: Plan, *, recreate: bool = False, agree: Callable[[Sequence[Step]], None]) -> None:
+    """Carry the plan out. Where a step makes more of the world visible, the rest is planned anew, as it was asked for.
 
-    repairs = [Action(a.key.removeprefix("engine."), a.sentence) for a in plan.actions if a.key.startswith("engine.")]
-    actions = plan.actions
-    if repairs:
-        repair.apply(repairs)
-        again = observe(lab)
-        cluster = _cluster(lab, again, engine_first=False, stands=_stands(lab, again))
-        actions = lab_plan.up(lab, again, cluster, git_backup.names(lab.key))
-    if back := [number for number, action in enumerate(actions, 1) if action.key == "revive"]:
-        steps.apply(lab, actions[: back[0]])
-        again = observe(lab)  # what nobody could see before
-        cluster = changes(lab, stands, recreate=False) if (stands := _stands(lab, again)) else ()
-        actions = lab_plan.up(lab, again, cluster, git_backup.names(lab.key))
-    steps.apply(lab, actions)
+    `agree` is asked about steps that come only then; it raises Declined.
+    """
+
+    def replan() -> tuple[Step, ...]:
+        later = plan(lab, observe(lab), recreate=recreate).steps
+        agree([step for step in later if step not in planned.steps])
+        return later
+
+    steps.apply(lab, planned.steps, replan)
 
 
-def summary(lab: Lab, plan: Plan) -> str:
-    """What one has now: the nodes, the route, Flux, the commit, and the app's answer."""
-    seen = plan.seen if not plan.actions else observe(lab)
+def summary(lab: Lab, planned: Plan, seen: Seen) -> str:
+    """What one has now: nodes, route, Flux, commit and the app's answer. `seen` is what was planned from."""
+    seen = observe(lab) if planned.steps else seen
     lines = [
         f"cluster   {lab.context}: " + ", ".join(f"{n.name} {n.version} Ready" for n in seen.nodes),
         f"API       {seen.server}" + (f" (TLS name {seen.tls_server_name})" if seen.tls_server_name else ""),
@@ -184,9 +170,8 @@ def summary(lab: Lab, plan: Plan) -> str:
         lines.append(f"app       {app_answer(lab.api, lab.settings.app)}")
     except DeliveryError as silent:  # a project may have no such app; what there is was waited for
         lines.append(f"app       none: {silent.evidence}")
-    told = plan.notice
-    if plan.actions:  # the world has changed since
-        apart = versions.seen_apart(lab, seen)
-        told = "\n".join(filter(None, (_told(lab, seen, _stands(lab, seen)), *apart)))
-    lines += [f"notice    {line}" for line in told.splitlines()]
+    notices = planned.notices
+    if planned.steps:  # the world has changed since
+        notices = (_told(lab, seen, _stands(lab, seen)), *versions.seen_apart(lab, seen))
+    lines += [f"notice    {line}" for notice in notices for line in notice.splitlines()]
     return "\n".join(lines)

@@ -44,10 +44,9 @@ def create(
     from threezone.cluster import create as creation
     from threezone.cluster import kind
     from threezone.cluster.drift import report as standing
-    from threezone.core.plan import describe
+    from threezone.core.plan import StepKind, describe, has
     from threezone.delivery import git_backup
     from threezone.lab import steps, up
-    from threezone.zones import connection
 
     options = declaring(
         config=config,
@@ -60,19 +59,19 @@ def create(
         set_=set_,
     )
     lab = open_lab(name, channel, own=True, **options)
-    lab.retain = retain
     actions = up.cluster_plan(lab, recreate=recreate)
     if dry_run:
         say(as_started(describe(actions)))
     else:
         consent(actions, yes=yes)
-        steps.apply(lab, actions)
-        connection.connect_lab(lab)
-        state = "is ready" if creation.ready(lab) else "runs, and waits for the pod network that is yours to install"
+        made = steps.apply(lab, actions, retain=retain).created
+        creation.connect(lab, made.kubeconfig if made else "")
+        whole = creation.ready(lab, new=made is not None)
+        state = "is ready" if whole else "runs, and waits for the pod network that is yours to install"
         say(f"the cluster {lab.name} {state}" + ("" if actions else "; nothing to do"))
         if kept := git_backup.sentence(lab.key):
             say(as_started(kept))
-    again = dry_run and any(action.key == "recreate" for action in actions)
+    again = dry_run and has(actions, StepKind.RECREATE_CLUSTER)
     nodes = () if again else kind.nodes(lab.name)
     if told := (standing.notice(lab, nodes) or up.notice(lab, nodes)):
         say(as_started(told))
@@ -231,9 +230,10 @@ def stop(c: Context, name: str = "", grace: int = 5) -> None:
 def start(c: Context, name: str = "") -> None:
     """Start a stopped cluster, repair one whose node or engine was restarted, and wait until every pod is Ready."""
     from threezone.cluster import recover
+    from threezone.lab.observe import observe
 
     lab = open_lab(name, own=True)
-    stuck = recover.bring_back(lab)
+    stuck = recover.bring_back(lab, lambda: observe(lab).nodes_ready)
     if stuck is None:
         say(f"the cluster {lab.name} is ready; nothing to do")
     else:

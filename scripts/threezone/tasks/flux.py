@@ -61,13 +61,13 @@ def install(  # noqa: PLR0917  every option of a task is a parameter
         return
     plan, objects = flux_install.plan(lab, asked)
     if dry_run:
-        say(as_started("\n".join(filter(None, (describe(plan.actions), plan.notice)))))
+        say(as_started("\n".join((describe(plan.steps), *plan.notices))))
         return
-    consent(elsewhere(lab, plan.actions), yes=yes)
-    flux_install.apply(lab, plan.actions, objects)
+    consent(elsewhere(lab, plan.steps), yes=yes)
+    flux_install.apply(lab, plan.steps, objects)
     seen = installation.observe(lab.api)
     ready = f"Flux {seen.version} is ready: {', '.join(seen.names)}" if seen else ""
-    say(as_started("\n".join(filter(None, (ready + ("" if plan.actions else "; nothing to do"), plan.notice)))))
+    say(as_started("\n".join((ready + ("" if plan.steps else "; nothing to do"), *plan.notices))))
 
 
 @task(help={"name": NAME, "json": "print the checks as JSON", "context": CONTEXT})
@@ -77,7 +77,7 @@ def check(c: Context, name: str = "", json: bool = False, context: str = "") -> 
     from threezone.toolchain import install as tools
 
     lab = open_lab(name, context=context)
-    tool = tools.find("flux", lab.asked, lab.root)
+    tool = tools.find("flux", lab.requested_channel, lab.root)
     made = flux_check.checks(flux_check.observe(lab.api, tool.version if tool else ""))
     if json:
         shown = [{"name": each.name, "ok": each.ok, "found": each.found} for each in made]
@@ -261,12 +261,12 @@ def uninstall(  # noqa: PLR0917  every option of a task is a parameter
     lab = open_lab(name, context=context)
     seen = flux_uninstall.observe(lab.api)
     plan = flux_uninstall.plan(seen, prune=prune, keep_namespace=keep_namespace)
-    if dry_run or not plan.actions:
-        say(as_started("\n".join((describe(plan.actions), *plan.notices))))
+    if dry_run or not plan.steps:
+        say(as_started("\n".join((describe(plan.steps), *plan.notices))))
         return
-    consent(elsewhere(lab, plan.actions), yes=yes)
+    consent(elsewhere(lab, plan.steps), yes=yes)
     seconds = timeout or lab.settings.gitops.timeout
-    flux_uninstall.apply(lab.api, seen, plan.actions, prune=prune, seconds=seconds)
+    flux_uninstall.apply(lab.api, seen, plan.steps, prune=prune, seconds=seconds)
     workloads = "what it applied is gone too" if prune else "what it applied runs on"
     say(as_started("\n".join((f"Flux is gone; {workloads}", *plan.notices))))
 

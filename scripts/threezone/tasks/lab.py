@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from invoke import Context
@@ -11,7 +12,7 @@ from threezone.tasks.runtime import as_started, consent, emit, say, table, task
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from threezone.core.plan import Action
+    from threezone.core.plan import Step
 
 CHANNEL = "where tools and images come from: auto (by reachability), release, source"
 NAME = "the cluster's name (default: threezone.cluster.name in invoke.yaml)"
@@ -102,11 +103,17 @@ def open_lab(
     wanted = (("config", config and str(Path.cwd() / config)), ("kubernetes", kubernetes.removeprefix("v")))
     changed = {key: value for key, value in wanted if value}
     chosen = msgspec.structs.replace(chosen, cluster=msgspec.structs.replace(chosen.cluster, **changed))
-    lab = Lab(root, chosen, settings.cluster_name(name or chosen.cluster.name), context or "")
-    return Lab(lab, cast("settings.Channel", channel) if channel else chosen.channel, flags)
+    return Lab(
+        root,
+        chosen,
+        settings.cluster_name(name or chosen.cluster.name),
+        context or "",
+        cast("settings.Channel", channel) if channel else chosen.channel,
+        flags,
+    )
 
 
-def elsewhere(lab: Any, actions: Sequence[Action]) -> Sequence[Action]:
+def elsewhere(lab: Any, actions: Sequence[Step]) -> Sequence[Step]:
     """The same plan; on a cluster that we did not make, each of its actions needs a yes."""
     from dataclasses import replace
 
@@ -117,11 +124,14 @@ def elsewhere(lab: Any, actions: Sequence[Action]) -> Sequence[Action]:
 
 def ask(lab: Any, what: str, *, yes: bool) -> None:
     """Before a cluster that we did not make is changed: ask, unless our namespace is there by an earlier yes."""
-    from threezone.core.plan import Action
+    from threezone.core.plan import Step, StepKind
     from threezone.delivery import git_server
 
     if lab.foreign and not git_server.is_here(lab.api):
-        consent([Action("foreign", f"change the cluster of the context {lab.foreign}: {what}", asks=True)], yes=yes)
+        consent(
+            [Step(StepKind.CHANGE_CLUSTER, f"change the cluster of the context {lab.foreign}: {what}", asks=True)],
+            yes=yes,
+        )
 
 
 @task(
@@ -158,6 +168,7 @@ def up(
     """
     from threezone.core.plan import describe
     from threezone.lab import up as room
+    from threezone.lab.observe import observe
 
     options = declaring(
         config=config,
@@ -174,16 +185,18 @@ def up(
         asked = any((recreate, config, kubernetes, control_planes, workers, port, mount, feature_gate, set_))
         _guest_up(lab, yes=yes, dry_run=dry_run, declaring=asked)
         return
-    plan = room.plan(lab, recreate=recreate)
+    seen = observe(lab)
+    plan = room.plan(lab, seen, recreate=recreate)
     if dry_run:
-        say(as_started("\n".join(filter(None, (describe(plan.actions), plan.notice)))))
+        say(as_started("\n".join((describe(plan.steps), *plan.notices))))
         return
-    if not plan.actions:
+    if not plan.steps:
         say("nothing to do")
     else:
-        consent(plan.actions, yes=yes)
-        room.apply(lab, plan)
-    say(as_started(room.summary(lab, plan)))
+        agree = functools.partial(consent, yes=yes)
+        agree(plan.steps)
+        room.apply(lab, plan, recreate=recreate, agree=agree)
+    say(as_started(room.summary(lab, plan, seen)))
 
 
 @task(
@@ -222,21 +235,24 @@ def down(c: Context, yes: bool = False, dry_run: bool = False, name: str = "", i
 
 def _guest_up(lab: Any, *, yes: bool, dry_run: bool, declaring: bool) -> None:
     from threezone.core.plan import describe
+    from threezone.lab import steps
     from threezone.lab import up as room
     from threezone.lab.external_cluster import lifecycle, record
+    from threezone.lab.observe import observe
 
     if declaring:  # such options make a cluster
         record.refuse(lab.root)
-    plan = lifecycle.plan_up(lab)
+    seen = observe(lab)
+    plan = lifecycle.plan_up(lab, seen)
     if dry_run:
-        say(as_started(describe(plan.actions)))
+        say(as_started(describe(plan.steps)))
         return
-    if not plan.actions:
+    if not plan.steps:
         say("nothing to do")
     else:
-        consent(plan.actions, yes=yes)
-        lifecycle.apply_up(lab, plan)
-    say(as_started(room.summary(lab, plan)))
+        consent(plan.steps, yes=yes)
+        steps.apply(lab, plan.steps)
+    say(as_started(room.summary(lab, plan, seen)))
 
 
 def _guest_down(lab: Any, *, yes: bool, dry_run: bool) -> None:

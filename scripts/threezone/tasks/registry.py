@@ -23,14 +23,12 @@ def start(c: Context, channel: str = "", dry_run: bool = False) -> None:
     lab = open_lab("", channel)
     plan = registry.plan(lab)
     if dry_run:
-        say(describe(plan.actions))
+        say(describe(plan.steps))
         return
     registry.start(lab, plan)
     name = address(plan.wanted[0].port)
     clusters = ", ".join(sorted({node.cluster for node in plan.nodes})) or "none yet"
-    say(
-        f"the registry is {name}" + ("" if plan.actions else "; nothing to do") + f"; clusters that know it: {clusters}"
-    )
+    say(f"the registry is {name}" + ("" if plan.steps else "; nothing to do") + f"; clusters that know it: {clusters}")
     say(f"docker tag IMAGE {name}/NAME && docker push {name}/NAME")
 
 
@@ -65,12 +63,12 @@ def status(c: Context, json: bool = False) -> None:
 def stop(c: Context, delete: bool = False, yes: bool = False) -> None:
     """Stop the local registry; its images stay for the next start, unless --delete."""
     from threezone.cluster import local_registry as registry
-    from threezone.core.plan import Action
+    from threezone.core.plan import Step, StepKind
     from threezone.images.registry import volumes
 
     chosen = open_lab().lab.settings.registry.name
     if delete and (held := volumes(chosen)):
         sentence = f"delete every image in the local registry (volume {', '.join(held)})"
-        consent([Action("delete", sentence, f"docker volume rm {' '.join(held)}", asks=True)], yes=yes)
+        consent([Step(StepKind.STOP_REGISTRY, sentence, f"docker volume rm {' '.join(held)}", asks=True)], yes=yes)
     gone = registry.stop(chosen, delete=delete)
     say(f"gone: {', '.join(gone)}" if gone else "no registry of ours is there")

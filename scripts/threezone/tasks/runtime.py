@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import invoke
 
 from threezone.core.errors import Declined, ThreezoneError
-from threezone.core.plan import Action, describe
+from threezone.core.plan import Step, describe
 from threezone.tasks.display import display
 
 Body = TypeVar("Body", bound=Callable[..., Any])
@@ -119,7 +119,7 @@ def as_started(text: str) -> str:
     return text if (find_root() / "run").is_file() else text.replace("./run invoke", "invoke")
 
 
-def consent(actions: Sequence[Action], *, yes: bool) -> None:
+def consent(actions: Sequence[Step], *, yes: bool) -> None:
     """Ask once for everything in the plan that needs it. Raises Declined on no, or when nobody can be asked."""
     asking = [action for action in actions if action.asks]
     if not asking or yes:

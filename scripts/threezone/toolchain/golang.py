@@ -301,7 +301,7 @@ class _Counter:
 
     EVERY = 15.0
 
-    def __init__(self, step: events.Step) -> None:
+    def __init__(self, step: events.Progress) -> None:
         self.step, self.total, self.fetched, self.compiled = step, 0, 0, 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._report, daemon=True)
@@ -328,6 +328,6 @@ class _Counter:
         self._thread.join()
 
 
-def time_of(step: events.Step) -> str:
+def time_of(step: events.Progress) -> str:
     """How long a step has run, for a progress line."""
     return time.strftime("%M:%S", time.gmtime(step.seconds))

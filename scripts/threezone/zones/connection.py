@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from threezone.cluster import kind
-from threezone.cluster.lab import Lab
 from threezone.core.errors import RouteError, UsageError
-from threezone.core.events import note, step
+from threezone.core.events import note
 from threezone.zones import check as checking
 from threezone.zones import connect as zone
 from threezone.zones.check import Checked
 from threezone.zones.connect import Connected
 from threezone.zones.discovery import Known, look
 from threezone.zones.locate import locate
-
-PATIENCE = 60.0  # a started node's API server needs a few seconds; a dead one shall not hold us for long
-
-
-def connect_lab(lab: Lab) -> None:
-    """Prove a route to the API server of a lab of ours and write it into the user's kubeconfig."""
-    with step("prove a route to the API server") as running:
-        text = lab.fresh or kind.kubeconfig(lab.name, lab.tools["kind"])
-        connected = zone.connect(lab.name, text, engine=lab.engine, patience=PATIENCE)
-        running.result = connected.sentence
-    lab.__dict__.pop("api", None)  # the entry that it came by is another one now
 
 
 def connect(known: Known, *, by_hand: tuple[str, str] | None = None) -> Connected:

@@ -70,7 +70,7 @@ class Tunnel:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Wanted:
     """What a tunnel has to do; one that does the same for the same engine need not be made again."""
 
     how: How
@@ -102,7 +102,7 @@ def open_tunnel(cluster: str, engine: Engine, *, port: int) -> Tunnel:
     return ensure(cluster, plan(cluster, engine), port)
 
 
-def ensure(cluster: str, wanted: Plan, port: int) -> Tunnel:
+def ensure(cluster: str, wanted: Wanted, port: int) -> Tunnel:
     """The tunnel that `wanted` describes: the one that runs, if it is that one and works, else a new one."""
     existing = daemon.find(_name(cluster))
     if existing is not None:
@@ -149,12 +149,12 @@ def close(cluster: str) -> bool:
     return daemon.stop(_name(cluster))
 
 
-def plan(cluster: str, engine: Engine) -> Plan:
+def plan(cluster: str, engine: Engine) -> Wanted:
     """Where a tunnel has to lead. Asks the engine. Raises ClusterError when there is nothing to lead to."""
     container = far_end(cluster, engine.endpoint, _nodes(cluster))
     if engine.endpoint.startswith("ssh://"):
-        return Plan("ssh", engine.endpoint, _published(container))
-    return Plan("exec", engine.endpoint, container)
+        return Wanted("ssh", engine.endpoint, _published(container))
+    return Wanted("exec", engine.endpoint, container)
 
 
 def far_end(cluster: str, endpoint: str, nodes: Iterable[Node]) -> str:
@@ -180,7 +180,7 @@ def far_end(cluster: str, endpoint: str, nodes: Iterable[Node]) -> str:
     return running[0].name
 
 
-def ssh_arguments(wanted: Plan, port: int) -> list[str]:
+def ssh_arguments(wanted: Wanted, port: int) -> list[str]:
     """OpenSSH's arguments: forward our loopback port, run nothing, ask nothing, end when the forwarding cannot be.
 
     Host keys are checked as the user's own configuration says. The user's multiplexing is kept out: there the master
@@ -212,13 +212,13 @@ def ssh_arguments(wanted: Plan, port: int) -> list[str]:
     ]
 
 
-def exec_argv(docker: Path, wanted: Plan, port: int) -> list[str | Path]:
+def exec_argv(docker: Path, wanted: Wanted, port: int) -> list[str | Path]:
     """The forwarder with `docker exec` as its program."""
     forwarder = Path(__file__).with_name("forwarder.py")
     return [sys.executable, "-I", forwarder, str(port), docker, "exec", "-i", wanted.target, "perl", "-e", _CARRY]
 
 
-def explain(words: str, cluster: str, wanted: Plan) -> ThreezoneError:
+def explain(words: str, cluster: str, wanted: Wanted) -> ThreezoneError:
     """The error for a tunnel that ended, or carried nothing, with these `words`."""
     words = "\n".join(dict.fromkeys(words.splitlines()))  # ssh says the same for every attempt
     lowered = words.lower()

@@ -25,7 +25,16 @@ def git(root: Path, *argv: str | Path) -> str:
 def at(tmp_path: Path) -> Any:
     """As much of a session as a rescue needs; its project is the directory `work`."""
     lab = SimpleNamespace(name="lab", key="lab", context="kind-lab", root=tmp_path / "work", settings=Settings())
-    return SimpleNamespace(lab=lab, tools={}, api=None)
+    return SimpleNamespace(
+        key=lab.key,
+        name=lab.name,
+        context=lab.context,
+        foreign=lab.foreign,
+        settings=lab.settings,
+        root=lab.root,
+        tools={},
+        api=None,
+    )
 
 
 class Server:

@@ -9,6 +9,7 @@ from tests.integration.zones.conftest import Pki, Serve
 
 from threezone.core import paths
 from threezone.core.errors import RouteError, UsageError
+from threezone.core.plan import StepKind
 from threezone.core.process import Completed, run
 from threezone.kubeconfig import document, store
 from threezone.lab.external_cluster import adopt as adoption
@@ -48,7 +49,7 @@ def test_an_entry_that_leads_there_is_left_alone(root: Path, config: Path, pki: 
     config.write_text(pki.kubeconfig(f"https://127.0.0.1:{serve()}", "desktop"))
     before = config.read_bytes()
     found = adoption.observe(adoption.entry_of(CONTEXT))
-    assert [(action.key, action.asks) for action in adoption.plan(root, found)] == [("adopt", False)]
+    assert [(action.kind, action.asks) for action in adoption.plan(root, found)] == [(StepKind.ADOPT_CONTEXT, False)]
     adopt(root)
     assert record.context(root) == CONTEXT
     assert adoption.plan(root, found) == ()
@@ -63,7 +64,10 @@ def test_another_way_is_asked_about_written_and_taken_back(root: Path, config: P
     config.write_text(pki.kubeconfig(f"https://{NOWHERE}:{port}", "desktop"))
     before = store.read().document
     found = adoption.observe(adoption.entry_of(CONTEXT))
-    assert [(action.key, action.asks) for action in adoption.plan(root, found)] == [("route", True), ("adopt", False)]
+    assert [(action.kind, action.asks) for action in adoption.plan(root, found)] == [
+        (StepKind.CONNECT, True),
+        (StepKind.ADOPT_CONTEXT, False),
+    ]
     adopt(root)
     entry = adoption.entry_of(CONTEXT)
     assert (entry.server, entry.tls_server_name) == (f"https://127.0.0.1:{port}", "localhost")

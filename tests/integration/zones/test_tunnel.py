@@ -17,10 +17,10 @@ from threezone.core import daemon
 from threezone.core.daemon import Daemon
 from threezone.core.errors import ClusterError, CommandFailed, RouteError, ToolError
 from threezone.zones import forwarder, tunnel
-from threezone.zones.tunnel import Plan
+from threezone.zones.tunnel import Wanted
 
 FORWARDER = Path(forwarder.__file__)
-PLAN = Plan("exec", "tcp://engine:2375", "kind-control-plane")
+PLAN = Wanted("exec", "tcp://engine:2375", "kind-control-plane")
 
 Start = Callable[..., Daemon]
 Talk = Callable[[socket.socket], None]
@@ -296,7 +296,7 @@ def test_a_tunnel_that_leads_elsewhere_or_carries_nothing_any_more_is_replaced(d
     docker("exec cat")
     port = tunnel.free_port()
     made = tunnel.ensure("kind", PLAN, port)
-    elsewhere = tunnel.ensure("kind", Plan("exec", "tcp://other:2375", PLAN.target), port)
+    elsewhere = tunnel.ensure("kind", Wanted("exec", "tcp://other:2375", PLAN.target), port)
     assert elsewhere.pid != made.pid
     assert daemon._started(made.pid) == ""
 
@@ -342,4 +342,4 @@ def test_a_tunnel_that_carries_nothing_says_why(
 def test_without_ssh_the_engine_behind_ssh_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolError, match="the program ssh is not on PATH; the engine ssh://me@far is reached with it"):
-        tunnel.ensure("kind", Plan("ssh", "ssh://me@far", "127.0.0.1:6443"), 6443)
+        tunnel.ensure("kind", Wanted("ssh", "ssh://me@far", "127.0.0.1:6443"), 6443)

@@ -26,7 +26,7 @@ DECLARED = parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n", Path("ki
 
 
 def session(api: Published, engine: Engine, declared: Declared = DECLARED) -> Lab:
-    made = Lab(Lab(Path("/project"), Settings(cluster=Cluster(api=api)), "lab"), "release")
+    made = Lab(Path("/project"), Settings(cluster=Cluster(api=api)), "lab", requested_channel="release")
     made.__dict__.update(engine=engine, declared=declared)
     return made
 
@@ -75,7 +75,7 @@ def test_the_balancer_is_an_image_of_several_control_planes_only() -> None:
 
 
 def test_the_kubernetes_of_the_settings_decides_the_node() -> None:
-    made = Lab(Lab(Path("/project"), Settings(cluster=Cluster(kubernetes="1.34")), "lab"), "release")
+    made = Lab(Path("/project"), Settings(cluster=Cluster(kubernetes="1.34")), "lab", requested_channel="release")
     made.__dict__.update(engine=replace(NATIVE, cgroup="1"), declared=DECLARED)
     assert (made.kubernetes, made.images[0]) == ("v1.34.3", "node:1.34.3")
     assert needed(made) == (), "Kubernetes before 1.35 takes cgroup v1 as it is"
@@ -98,8 +98,8 @@ def test_a_channel_without_that_kubernetes_is_not_the_one_that_has_all(monkeypat
         return dict.fromkeys(names, ())
 
     monkeypatch.setattr(build, "observe", observe)
-    made = Lab(Lab(Path("/project"), Settings(cluster=Cluster(kubernetes="1.36")), "lab"), "auto")
-    own = Lab(Lab(Path("/project"), Settings(), "lab"), "auto")
+    made = Lab(Path("/project"), Settings(cluster=Cluster(kubernetes="1.36")), "lab", requested_channel="auto")
+    own = Lab(Path("/project"), Settings(), "lab", requested_channel="auto")
     own.__dict__.update(declared=DECLARED)
     assert (made.channel, own.channel) == ("source", "release")
 
@@ -123,7 +123,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_declared_cluster_is_the_file_then_the_settings_then_the_flags(project: Path) -> None:
-    seen: Declared = tasks.session(
+    seen: Declared = tasks.open_lab(
         **declaring(workers=1, port=["8080:80"], set_=["networking.podSubnet=fd00::/56"])
     ).declared
     assert seen.path == project / "kind.yaml"
@@ -142,18 +142,18 @@ def test_the_declared_cluster_is_the_file_then_the_settings_then_the_flags(proje
 
 
 def test_a_file_that_is_named_on_the_command_line_starts_from_where_one_stands(project: Path) -> None:
-    at = tasks.session(**declaring(config="two.yaml", mount=["data:/more:ro"]))
+    at = tasks.open_lab(**declaring(config="two.yaml", mount=["data:/more:ro"]))
     assert at.declared.path == project / "other" / "two.yaml"
     assert at.declared.nodes[0]["extraMounts"][1]["hostPath"] == str(project / "other" / "data")
     assert at.asked_kubernetes == "1.35.0"
-    assert tasks.session(**declaring(config="two.yaml", kubernetes="v1.34")).asked_kubernetes == "1.34"
+    assert tasks.open_lab(**declaring(config="two.yaml", kubernetes="v1.34")).asked_kubernetes == "1.34"
 
 
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("version", ["latest", "2.0", "1.35.0.1", "1.35\n"])
 def test_what_is_no_version_is_refused(version: str) -> None:
     with pytest.raises(UsageError, match="expected a version such as"):
-        tasks.session(**declaring(kubernetes=version))
+        tasks.open_lab(**declaring(kubernetes=version))
 
 
 def declaring(**options: Any) -> dict[str, Any]:

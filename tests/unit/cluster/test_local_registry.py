@@ -16,7 +16,7 @@ from threezone.images.registry import Seen, Wanted
 
 NAME = "threezone-registry"
 IMAGE = "docker.io/library/registry:3.1.2"
-SESSION = Lab(Lab(Path("/project"), Settings(), "lab"), "source")
+SESSION = Lab(Path("/project"), Settings(), "lab", requested_channel="source")
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_one_that_was_there_before_the_first_cluster_moves_to_its_network(
     before = Seen(NAME, "running", IMAGE, registry.recipe(only, IMAGE, "bridge"), 5001)
     moved: list[str] = []
     monkeypatch.setattr(registry, "observe", lambda _: {NAME: before})
-    monkeypatch.setattr(registry, "apply", lambda actions, *_: moved.extend(action.key for action in actions))
+    monkeypatch.setattr(registry, "apply", lambda actions, *_: moved.extend(action.target for action in actions))
     room.tell(SESSION)
     assert moved == [NAME]
     assert told == [(only,)]

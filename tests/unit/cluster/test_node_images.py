@@ -16,15 +16,15 @@ from threezone.images.engine_images import Image
 
 
 @pytest.fixture
-def session(monkeypatch: pytest.MonkeyPatch) -> Lab:
-    """A session on an engine that has two images, and everything of the lab."""
+def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A lab on an engine that has two images, and everything of the lab."""
     there = {name: Image(name, f"sha256:{name}", 1) for name in ("team/app:1", "plain:latest")}
     monkeypatch.setattr(engine_images, "inspect", lambda names: {name: there[name] for name in names if name in there})
     monkeypatch.setattr(
         build, "ensure_all", lambda names, _: {name: (Image(f"lab/{name}:1", name, 1),) for name in names}
     )
     monkeypatch.setattr(process, "run", lambda *_, **__: None)
-    return Lab(Lab(Path("/project"), Settings(), "lab"), "source")
+    return Lab(Path("/project"), Settings(), "lab", requested_channel="source")
 
 
 def names(lab: Lab, *asked: str) -> list[str]:

@@ -7,6 +7,7 @@ from threezone.clients.node import Node
 from threezone.cluster.lifecycle import NODES, Observed, State, _mounts_exist, nodes_missing, plan
 from threezone.cluster.spec.declared import Overlay, parse
 from threezone.core.errors import ClusterError, UsageError
+from threezone.core.plan import StepKind
 
 DECLARED = parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n", Path("kind.yaml"))
 OVERLAY = Overlay("cgroup v1 needs this", "patch")
@@ -19,15 +20,15 @@ def node(state: str = "running", *, ours: bool = True) -> Node:
 @pytest.mark.parametrize(
     ("state", "keys"),
     [
-        ("absent", ["overlay", "create"]),
-        ("interrupted", ["delete", "overlay", "create"]),
-        ("stopped", ["start"]),
+        ("absent", [StepKind.NOTE, StepKind.CREATE_CLUSTER]),
+        ("interrupted", [StepKind.DELETE_CLUSTER, StepKind.NOTE, StepKind.CREATE_CLUSTER]),
+        ("stopped", [StepKind.START_NODES]),
         ("running", []),
     ],
 )
-def test_the_plan_of_each_state(state: State, keys: list[str]) -> None:
+def test_the_plan_of_each_state(state: State, keys: list[StepKind]) -> None:
     seen = Observed("lab", state, () if state == "absent" else (node("exited"),))
-    assert [action.key for action in plan(seen, DECLARED, [OVERLAY], "image")] == keys
+    assert [action.kind for action in plan(seen, DECLARED, [OVERLAY], "image")] == keys
 
 
 def test_a_foreign_cluster_is_refused_with_the_way_out() -> None:

@@ -1,5 +1,6 @@
 """What cluster.start does by the state in which it finds the cluster; several deletions as one question."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,25 +9,25 @@ from typing import Any
 import pytest
 
 from threezone.clients.node import Node
-from threezone.cluster import kind, lifecycle, orphans, recover, start
+from threezone.cluster import create, kind, lifecycle, orphans, recover, start
 from threezone.cluster.lab import Lab
 from threezone.cluster.lifecycle import Observed, State
 from threezone.cluster.orphans import Left
 from threezone.core.errors import ClusterError
+from threezone.core.plan import StepKind
 from threezone.core.settings import Settings
 from threezone.lab import down
 from threezone.lab.observe import NodeState, Seen
-from threezone.zones import connection
 
 NODE = Node("id-1", "lab-control-plane", "lab", "control-plane", "running", "threezone/node:v1-lab", ours=True)
 WELL = Seen(containers=(NODE,), nodes=(NodeState("lab-control-plane", "v1.35.0", ready=True),))
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Lab:
+def lab(tmp_path: Path) -> Lab:
     (tmp_path / "local/kubernetes").mkdir(parents=True)
     (tmp_path / "local/kubernetes/kind.yaml").write_text("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n")
-    return Lab(Lab(tmp_path, Settings(), "lab"), "source")
+    return Lab(tmp_path, Settings(), "lab", requested_channel="source")
 
 
 @pytest.fixture
@@ -36,20 +37,19 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(kind, "nodes", lambda _name=None: (NODE,))
     monkeypatch.setattr(start, "start", lambda _nodes: log.append("start"))
     monkeypatch.setattr(recover, "started", lambda _nodes: {"lab-control-plane": datetime.now(UTC)})
-    monkeypatch.setattr(connection, "connect_lab", lambda _session: log.append("connect"))
+    monkeypatch.setattr(create, "connect", lambda _lab: log.append("connect"))
 
-    def revive(_session: Lab) -> tuple[str, ...]:
-        log.append("revive")
+    def revive(_lab: Lab, since: Mapping[str, datetime]) -> tuple[str, ...]:
+        log.append(f"revive what was started in {', '.join(since)}")
         return ()
 
     monkeypatch.setattr(recover, "revive", revive)
     return log
 
 
-def observed(monkeypatch: pytest.MonkeyPatch, state: State, seen: Seen = WELL, **of_node: Any) -> None:
+def observed(monkeypatch: pytest.MonkeyPatch, state: State, **of_node: Any) -> None:
     nodes = () if state == "absent" else (replace(NODE, **of_node),)
     monkeypatch.setattr(lifecycle, "observe", lambda name: Observed(name, state, nodes))
-    monkeypatch.setattr(recover, "observe", lambda _lab: seen)
 
 
 @pytest.mark.parametrize(
@@ -65,31 +65,29 @@ def test_what_cannot_be_started_is_refused_before_anything_is_done(
 ) -> None:
     observed(monkeypatch, state)
     with pytest.raises(ClusterError, match=words):
-        recover.bring_back(lab)
+        recover.bring_back(lab, lambda: True)
     assert done == []
 
 
 def test_a_cluster_that_is_well_is_left_alone(lab: Lab, done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     observed(monkeypatch, "running")
-    assert recover.bring_back(lab) is None
+    assert recover.bring_back(lab, lambda: True) is None
     assert done == []
 
 
-@pytest.mark.parametrize(
-    ("state", "seen"),
-    [
-        ("stopped", WELL),
-        ("running", replace(WELL, nodes=())),
-        ("running", replace(WELL, not_back=("pod n/web to be started again",))),
-    ],
-)
+@pytest.mark.parametrize(("state", "whole"), [("stopped", True), ("running", False)])
 def test_what_is_stopped_or_not_back_is_brought_back(
-    lab: Lab, done: list[str], monkeypatch: pytest.MonkeyPatch, state: State, seen: Seen
+    lab: Lab, done: list[str], monkeypatch: pytest.MonkeyPatch, state: State, whole: bool
 ) -> None:
-    observed(monkeypatch, state, seen)
-    assert recover.bring_back(lab) == ()
-    assert done == ["start", "connect", "revive"]
-    assert list(lab.started) == ["lab-control-plane"]
+    observed(monkeypatch, state)
+    assert recover.bring_back(lab, lambda: whole) == ()
+    assert done == ["start", "connect", "revive what was started in lab-control-plane"]
+
+
+@pytest.mark.parametrize("seen", [replace(WELL, nodes=()), replace(WELL, not_back=("pod n/web to be started again",))])
+def test_a_cluster_that_runs_and_is_not_whole(seen: Seen) -> None:
+    assert WELL.nodes_ready
+    assert not seen.nodes_ready
 
 
 def deletable(monkeypatch: pytest.MonkeyPatch, nodes: dict[str, tuple[Node, ...]], left: Left | None = None) -> None:
@@ -99,14 +97,14 @@ def deletable(monkeypatch: pytest.MonkeyPatch, nodes: dict[str, tuple[Node, ...]
 
 
 def named(lab: Lab, name: str) -> Lab:
-    return Lab(replace(lab, name=name), "source")
+    return replace(lab, name=name)
 
 
 def test_several_clusters_are_looked_at_before_the_first_is_deleted(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = replace(NODE, cluster="theirs", name="theirs-control-plane", ours=False)
     deletable(monkeypatch, {"lab": (NODE,), "theirs": (theirs,)})
     ((_, actions),) = down.several([lab])
-    assert [action.key for action in actions] == ["delete"]
+    assert [action.kind for action in actions] == [StepKind.DELETE_CLUSTER]
     with pytest.raises(ClusterError, match="theirs was not made by threezone"):
         down.several([lab, named(lab, "theirs")])
     with pytest.raises(ClusterError, match="there is no cluster named gone"):
@@ -118,5 +116,5 @@ def test_what_an_interrupted_create_left_can_be_deleted_without_a_node(
 ) -> None:
     deletable(monkeypatch, {}, Left("lab", (("id-2", "quirky_name"),), ("threezone/node:v1-lab",)))
     ((_, (action,)),) = down.several([lab])
-    assert (action.key, action.asks) == ("leftovers", True)
+    assert (action.kind, action.asks) == (StepKind.REMOVE_ORPHANS, True)
     assert "container quirky_name, image threezone/node:v1-lab" in action.sentence

@@ -66,7 +66,7 @@ def test_a_daemon_is_found_by_its_name_until_it_is_stopped() -> None:
 
 def test_it_goes_on_after_the_task_that_started_it() -> None:
     script = (
-        "from threezone import daemon\n"
+        "from threezone.core import daemon\n"
         "print(daemon.start('after', ['sleep', '60'], ready=lambda: True, timeout=20).pid)\n"
     )
     pid = int(process.run([sys.executable, "-c", script], timeout=60).stdout)
@@ -214,7 +214,9 @@ def test_of_many_starts_at_once_one_wins_and_all_return_it() -> None:
 
 
 def test_one_whose_starter_was_killed_before_it_was_ready_is_replaced() -> None:
-    script = "from threezone import daemon\ndaemon.start('orphan', ['sleep', '60'], ready=lambda: False, timeout=60)"
+    script = (
+        "from threezone.core import daemon\ndaemon.start('orphan', ['sleep', '60'], ready=lambda: False, timeout=60)"
+    )
     with process.Running([sys.executable, "-c", script]) as starter:
         assert until(lambda: daemon._read("orphan"))
         os.kill(starter.pid, signal.SIGKILL)

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from threezone.delivery.git_forward import Opened, slug
+from threezone.core.text import slug
+from threezone.delivery.git_forward import Opened
 
 ARN = "arn:aws:eks:eu-central-1:123456789012:cluster/one"
 

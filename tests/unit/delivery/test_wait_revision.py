@@ -31,7 +31,6 @@ def test_who_may_not_have_flux_look_now_waits_until_it_looks_by_itself(monkeypat
     monkeypatch.setattr(sync, "target", lambda _api, name, namespace: Target(name, namespace))
     monkeypatch.setattr(sync, "request", request)
     monkeypatch.setattr(wait, "wait_applied", wait_applied)
-    lab = SimpleNamespace(settings=Settings(), delivery=Target("lab"))
-    made: Any = SimpleNamespace(api=None, lab=lab)
+    made: Any = SimpleNamespace(api=None, settings=Settings(), foreign="")
     assert room.wait(cast("Lab", made), "0123456") == "main@sha1:0123456"
     assert stamps == [""], "what Flux said of this revision before counts: nothing was asked of it"

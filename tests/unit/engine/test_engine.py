@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from threezone.core.errors import EngineError
+from threezone.core.plan import StepKind
 from threezone.engine import bounded_runtime, find, prove, repair
 from threezone.engine.find import Engine, State
 
@@ -51,16 +52,16 @@ def test_every_state_has_its_own_sentence_and_fix(state: State) -> None:
     assert caught.value.evidence == "words"
 
 
-def keys(engine: Engine, **facts: object) -> list[str]:
+def keys(engine: Engine, **facts: object) -> list[StepKind]:
     given: dict[str, object] = {"root": True, "debian": True, "systemd": False, "missing": [], "words": ""}
-    return [action.key for action in repair.plan(engine, **{**given, **facts})]  # type: ignore[arg-type]
+    return [action.kind for action in repair.plan(engine, **{**given, **facts})]  # type: ignore[arg-type]
 
 
 LOCAL = "unix:///var/run/docker.sock"
 
 
 def test_what_is_missing_is_installed_and_started_on_debian_as_root_only() -> None:
-    assert keys(Engine("missing", LOCAL)) == ["install", "start"]
+    assert keys(Engine("missing", LOCAL)) == [StepKind.INSTALL_ENGINE, StepKind.START_ENGINE]
     assert keys(Engine("missing", LOCAL), debian=False) == []
     assert keys(Engine("missing", LOCAL), root=False) == []
     assert keys(Engine("missing", "tcp://elsewhere:2375")) == []
@@ -68,9 +69,16 @@ def test_what_is_missing_is_installed_and_started_on_debian_as_root_only() -> No
 
 def test_the_wrapper_is_planned_only_where_capabilities_are_bounded() -> None:
     bounded = ["CAP_SYS_RESOURCE"]
-    assert keys(Engine("missing", LOCAL), missing=bounded) == ["install", "wrap", "start"]
-    assert keys(Engine("stopped", LOCAL), missing=bounded) == ["wrap", "start"]
-    assert keys(Engine("broken", LOCAL), missing=bounded, words="unable to apply caps: …") == ["wrap", "reload"]
+    assert keys(Engine("missing", LOCAL), missing=bounded) == [
+        StepKind.INSTALL_ENGINE,
+        StepKind.WRAP_RUNTIME,
+        StepKind.START_ENGINE,
+    ]
+    assert keys(Engine("stopped", LOCAL), missing=bounded) == [StepKind.WRAP_RUNTIME, StepKind.START_ENGINE]
+    assert keys(Engine("broken", LOCAL), missing=bounded, words="unable to apply caps: …") == [
+        StepKind.WRAP_RUNTIME,
+        StepKind.RELOAD_ENGINE,
+    ]
     assert keys(Engine("ok", LOCAL), missing=bounded) == []
     assert keys(Engine("broken", LOCAL, runtime=repair.RUNTIME), missing=bounded, words="unable to apply caps") == []
 

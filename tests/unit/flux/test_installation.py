@@ -4,6 +4,7 @@ import pytest
 
 from threezone.clients.kubernetes.api import Json
 from threezone.core.errors import DeliveryError, UsageError
+from threezone.core.plan import Plan, StepKind
 from threezone.flux import installation as flux_installation
 from threezone.flux import manifests
 from threezone.flux.components import RELEASE_COMPONENTS, SOURCE_COMPONENTS, Component
@@ -70,7 +71,11 @@ def test_a_bootstrapped_flux_is_not_ours_even_where_we_applied_over_it() -> None
 
 def test_one_component_of_somebody_else_makes_the_installation_theirs() -> None:
     (seen,) = read([deployment(APPLY), deployment({"manager": "flux", "operation": "Apply"}, name="helm-controller")])
-    assert (seen.ours, seen.installer, seen.names) == (False, "flux", ("helm-controller", "source-controller"))
+    assert (seen.ours, seen.installer, seen.names) == (
+        False,
+        "flux",
+        ("helm-controller", "source-controller"),
+    )
 
 
 def test_each_namespace_with_a_flux_is_one_installation() -> None:
@@ -81,19 +86,24 @@ def test_each_namespace_with_a_flux_is_one_installation() -> None:
 
 
 def test_nothing_there_is_installed_without_a_question() -> None:
-    actions = plan(None, "flux-system", "v2.7.3", SOURCE_COMPONENTS, ()).actions
-    assert [(action.key, action.asks) for action in actions] == [("flux.apply", False), ("flux.wait", False)]
+    actions = plan(None, "flux-system", "v2.7.3", SOURCE_COMPONENTS, ()).steps
+    assert [(action.kind, action.asks) for action in actions] == [
+        (StepKind.INSTALL_FLUX, False),
+        (StepKind.WAIT_FOR_FLUX, False),
+    ]
     assert actions[0].sentence == "install Flux v2.7.3: source-controller, kustomize-controller, helm-controller"
     assert actions[0].command.endswith("--components=source-controller,kustomize-controller,helm-controller")
 
 
 def test_what_would_change_nothing_is_no_plan() -> None:
-    assert plan(installation(), "flux-system", "v2.7.3", SOURCE_COMPONENTS, ()) == flux_installation.Plan(())
+    assert plan(installation(), "flux-system", "v2.7.3", SOURCE_COMPONENTS, ()) == Plan()
 
 
 def test_what_is_applied_but_does_not_serve_yet_is_only_waited_for() -> None:
     seen = installation(source_controller=True, kustomize_controller=False)
-    assert [a.key for a in plan(seen, "flux-system", "v2.7.3", ("source-controller",), ()).actions] == ["flux.wait"]
+    assert [a.kind for a in plan(seen, "flux-system", "v2.7.3", ("source-controller",), ()).steps] == [
+        StepKind.WAIT_FOR_FLUX
+    ]
 
 
 @pytest.mark.parametrize(
@@ -118,14 +128,14 @@ def test_what_is_applied_but_does_not_serve_yet_is_only_waited_for() -> None:
     ids=["older", "newer", "changed by hand", "fewer components", "Helm's", "our leftovers", "leftovers of others"],
 )
 def test_what_is_there_decides_what_is_said_and_asked(seen: Installation, sentence: str, asks: bool) -> None:
-    action = plan(seen, "flux-system", "v2.7.3", SOURCE_COMPONENTS, CHANGED).actions[0]
-    assert (action.key, action.sentence, action.asks) == ("flux.apply", sentence, asks)
+    action = plan(seen, "flux-system", "v2.7.3", SOURCE_COMPONENTS, CHANGED).steps[0]
+    assert (action.kind, action.sentence, action.asks) == (StepKind.INSTALL_FLUX, sentence, asks)
 
 
 def test_a_foreign_flux_that_is_as_wanted_is_left_alone_and_named() -> None:
     made = plan(installation(installer="Helm"), "flux-system", "v2.7.3", SOURCE_COMPONENTS, ())
-    assert made.actions == ()
-    assert made.notice == "this Flux was installed by Helm; it is left alone"
+    assert made.steps == ()
+    assert made.notices == ("this Flux was installed by Helm; it is left alone",)
 
 
 def test_no_second_flux_is_installed_beside_one_elsewhere() -> None:
@@ -137,7 +147,7 @@ def test_a_component_that_the_channel_has_not_stays_as_it_is_and_is_named() -> N
     seen = installation("v2.6.4", source_controller=True, notification_controller=True)
     assert (
         "notification-controller stays at v2.6.4"
-        in plan(seen, "flux-system", "v2.7.3", SOURCE_COMPONENTS, CHANGED).notice
+        in plan(seen, "flux-system", "v2.7.3", SOURCE_COMPONENTS, CHANGED).notices[0]
     )
 
 

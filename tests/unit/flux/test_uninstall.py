@@ -4,6 +4,7 @@ import pytest
 
 from threezone.clients.kubernetes.api import Json
 from threezone.core.errors import DeliveryError
+from threezone.core.plan import Plan, StepKind
 from threezone.flux import uninstall
 from threezone.flux.components import Component
 from threezone.flux.installation import Installation
@@ -41,8 +42,8 @@ def seen(*objects: Found, installer: str = "threezone", **more: Any) -> Seen:
     return Seen(installation(installer, **ready), objects, PARTS, more.pop("namespace", namespace), **more)
 
 
-def keys(made: uninstall.Plan) -> list[tuple[str, bool]]:
-    return [(action.key, action.asks) for action in made.actions]
+def keys(made: Plan) -> list[tuple[StepKind, bool]]:
+    return [(action.kind, action.asks) for action in made.steps]
 
 
 LAB = (found(GIT), found(KUSTOMIZATION, prune=True, applied=("hello_hello_apps_Deployment", "_hello__Namespace")))
@@ -50,39 +51,52 @@ LAB = (found(GIT), found(KUSTOMIZATION, prune=True, applied=("hello_hello_apps_D
 
 def test_what_we_installed_and_declared_goes_without_a_question_and_the_workloads_stay() -> None:
     made = plan(seen(*LAB), prune=False, keep_namespace=False)
-    assert keys(made) == [("suspend", False), ("objects", False), ("parts", False), ("namespace", False)]
-    assert made.actions[0].sentence == "suspend Kustomization flux-system/lab: what it applied stays"
+    assert keys(made) == [
+        (StepKind.SUSPEND_OBJECTS, False),
+        (StepKind.DELETE_OBJECTS, False),
+        (StepKind.DELETE_COMPONENTS, False),
+        (StepKind.DELETE_NAMESPACE, False),
+    ]
+    assert made.steps[0].sentence == "suspend Kustomization flux-system/lab: what it applied stays"
     assert made.notices == ()
 
 
 def test_pruning_asks_and_names_what_goes() -> None:
     made = plan(seen(*LAB), prune=True, keep_namespace=False)
-    assert keys(made) == [("objects", True), ("parts", False), ("namespace", False)]
-    assert "Deployment hello/hello, Namespace hello" in made.actions[0].sentence
+    assert keys(made) == [
+        (StepKind.DELETE_OBJECTS, True),
+        (StepKind.DELETE_COMPONENTS, False),
+        (StepKind.DELETE_NAMESPACE, False),
+    ]
+    assert "Deployment hello/hello, Namespace hello" in made.steps[0].sentence
 
 
 def test_objects_that_others_declared_are_asked_about_and_those_that_flux_made_are_not() -> None:
     chart = found(Kind("HelmChart", "source.toolkit.fluxcd.io", "v1", "helmcharts", frozenset()), ours=False)
     committed = found(RELEASE, ours=False)
     committed.item["metadata"]["labels"] = {"kustomize.toolkit.fluxcd.io/name": "lab"}
-    assert ("objects", False) in keys(plan(seen(*LAB, chart, committed), prune=False, keep_namespace=False))
-    assert ("objects", True) in keys(plan(seen(*LAB, found(RELEASE, ours=False)), prune=False, keep_namespace=False))
+    assert (StepKind.DELETE_OBJECTS, False) in keys(
+        plan(seen(*LAB, chart, committed), prune=False, keep_namespace=False)
+    )
+    assert (StepKind.DELETE_OBJECTS, True) in keys(
+        plan(seen(*LAB, found(RELEASE, ours=False)), prune=False, keep_namespace=False)
+    )
 
 
 def test_a_flux_of_others_is_asked_about_by_its_installer() -> None:
     made = plan(seen(installer="Helm"), prune=False, keep_namespace=True)
-    assert keys(made) == [("parts", True)]
-    assert "installed by Helm" in made.actions[0].sentence
+    assert keys(made) == [(StepKind.DELETE_COMPONENTS, True)]
+    assert "installed by Helm" in made.steps[0].sentence
 
 
 def test_what_is_suspended_already_is_not_suspended_again() -> None:
     made = plan(seen(found(KUSTOMIZATION, prune=True, suspend=True)), prune=False, keep_namespace=True)
-    assert keys(made) == [("objects", False), ("parts", False)]
+    assert keys(made) == [(StepKind.DELETE_OBJECTS, False), (StepKind.DELETE_COMPONENTS, False)]
 
 
 def test_a_controller_that_is_down_is_named_and_its_finalizers_are_taken_off() -> None:
     made = plan(seen(*LAB, kustomize=False), prune=False, keep_namespace=True)
-    assert "remove their finalizers ourselves where kustomize-controller does not serve" in made.actions[1].sentence
+    assert "remove their finalizers ourselves where kustomize-controller does not serve" in made.steps[1].sentence
     assert uninstall.unserved(None, LAB) == ("kustomize-controller", "source-controller")
 
 
@@ -94,22 +108,22 @@ def test_pruning_without_the_controller_that_does_it_is_refused() -> None:
 
 def test_the_namespace_of_others_pods_stays_and_secrets_in_it_are_asked_about() -> None:
     made = plan(seen(tenants=("web-1",)), prune=False, keep_namespace=False)
-    assert keys(made) == [("parts", False)]
+    assert keys(made) == [(StepKind.DELETE_COMPONENTS, False)]
     assert made.notices == ("the namespace flux-system stays: pods of others run in it: web-1",)
-    asked = plan(seen(kept=("deploy-key",)), prune=False, keep_namespace=False).actions[-1]
-    assert (asked.key, asked.asks, "deploy-key" in asked.sentence) == ("namespace", True, True)
+    asked = plan(seen(kept=("deploy-key",)), prune=False, keep_namespace=False).steps[-1]
+    assert (asked.kind, asked.asks, "deploy-key" in asked.sentence) == (StepKind.DELETE_NAMESPACE, True, True)
 
 
 def test_a_namespace_that_was_not_made_with_flux_stays() -> None:
     made = plan(seen(namespace={"metadata": {"name": "flux-system"}}), prune=False, keep_namespace=False)
-    assert keys(made) == [("parts", False)]
+    assert keys(made) == [(StepKind.DELETE_COMPONENTS, False)]
     assert made.notices == ("the namespace flux-system stays: it was not made with Flux",)
 
 
 def test_nothing_there_is_no_plan() -> None:
-    assert plan(Seen(None), prune=False, keep_namespace=False) == uninstall.Plan(())
+    assert plan(Seen(None), prune=False, keep_namespace=False) == Plan(())
     somebodys: Json = {"metadata": {"name": "flux-system"}}
-    assert plan(Seen(None, namespace=somebodys), prune=False, keep_namespace=False) == uninstall.Plan(())
+    assert plan(Seen(None, namespace=somebodys), prune=False, keep_namespace=False) == Plan(())
 
 
 @pytest.mark.parametrize(

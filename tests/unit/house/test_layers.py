@@ -1,4 +1,4 @@
-"""The arrows of the house point downwards: read from every import in the sources, those inside functions too."""
+"""The house's contract: which package may import which. Every import is read, those inside functions too."""
 
 import ast
 import sys
@@ -12,16 +12,30 @@ from threezone.core.process import run
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "scripts" / "threezone"
 
-# Top to bottom; a room may import from the levels below its own. `.` is the modules of the package itself.
-LEVELS = (
-    {"tasks"},
-    {"lab"},
-    {"cluster", "gitops", "zones", "doctor", "images", "report", "ci"},
-    {"kubeconfig", "tools", "engine", "kube"},
-    {"."},
-)
-# A cluster is made of an image and seen from a zone: these two may look sideways.
-SIDEWAYS = {(room, beside) for room in ("cluster", "gitops") for beside in ("zones", "images")}
+# Each package with those that it may import. The order of the lines is the order of the house: a package may only name
+# packages above its own line, so that there is no way around.
+MAY_IMPORT = {
+    "core": (),
+    "clients": ("core",),
+    "kubeconfig": ("core",),
+    "engine": ("core", "clients"),
+    "toolchain": ("core", "clients"),
+    "images": ("core", "clients", "engine", "toolchain"),
+    "zones": ("core", "clients", "kubeconfig", "engine", "toolchain"),
+    "cluster": ("core", "clients", "kubeconfig", "engine", "toolchain", "images", "zones"),
+    "flux": ("core", "clients", "images", "cluster"),
+    "delivery": ("core", "clients", "images", "zones", "cluster", "flux"),
+    "extras": ("core", "clients", "kubeconfig", "toolchain", "images", "zones", "cluster", "flux", "delivery"),
+    "lab": (
+        *("core", "clients", "kubeconfig", "engine", "toolchain", "images"),
+        *("zones", "cluster", "flux", "delivery", "extras"),
+    ),
+    "doctor": ("core", "clients", "kubeconfig", "engine", "toolchain", "zones", "cluster", "flux", "delivery", "lab"),
+    "tasks": (
+        *("core", "clients", "kubeconfig", "engine", "toolchain", "images"),
+        *("zones", "cluster", "flux", "delivery", "extras", "lab", "doctor"),
+    ),
+}
 RUNNERS = {"sh", "subprocess", "pty", "multiprocessing", "webbrowser"}
 # The runner; the OCI runtime wrapper, a script that the engine runs and that turns into the real runtime; and the
 # tunnel's forwarder, a daemon that stands alone and starts a program for every connection.
@@ -45,26 +59,19 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def room_of(module: str) -> str:
-    """The room of `threezone.room.module`; `.` for the package's own modules."""
+def package_of(module: str) -> str:
+    """The package of `threezone.package.module`; "" for the root, where only the version stands."""
     parts = module.split(".")
-    return parts[1] if len(parts) > 1 and any(parts[1] in level for level in LEVELS) else "."
-
-
-def level_of(room: str) -> int:
-    return next(number for number, level in enumerate(LEVELS) if room in level)
+    return parts[1] if len(parts) > 1 and parts[1] in MAY_IMPORT else ""
 
 
 def wrong_arrows(module: str, source: str) -> list[str]:
-    here = room_of(module)
-    found = []
-    for name in imports(ast.parse(source)):
-        there = room_of(name)
-        if not name.startswith("threezone.") or there == here or (here, there) in SIDEWAYS:
-            continue
-        if level_of(there) <= level_of(here):
-            found.append(f"{module} ({here}) imports {name} ({there})")
-    return found
+    here = package_of(module)
+    return [
+        f"{module} imports {name}"
+        for name in imports(ast.parse(source))
+        if name.startswith("threezone.") and package_of(name) not in ("", here, *MAY_IMPORT[here])
+    ]
 
 
 def starters(module: str, source: str) -> list[str]:
@@ -91,13 +98,30 @@ def sources() -> dict[str, str]:
     }
 
 
-def test_every_room_has_its_place() -> None:
-    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
-    assert rooms <= set().union(*LEVELS), "say in LEVELS where the new room stands"
+def test_every_package_is_in_the_contract() -> None:
+    packages = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert packages == set(MAY_IMPORT)
 
 
-def test_arrows_point_downwards() -> None:
-    assert [wrong for module, source in sources().items() for wrong in wrong_arrows(module, source)] == []
+def test_the_contract_has_no_cycle() -> None:
+    order = list(MAY_IMPORT)
+    assert [name for name in order if not set(MAY_IMPORT[name]) <= set(order[: order.index(name)])] == []
+
+
+def test_every_import_is_in_the_contract() -> None:
+    modules = {module: source for module, source in sources().items() if package_of(module)}
+    assert [wrong for module, source in modules.items() for wrong in wrong_arrows(module, source)] == []
+
+
+def test_the_contract_allows_nothing_that_is_not_needed() -> None:
+    used = {
+        (package_of(module), package_of(name))
+        for module, source in sources().items()
+        for name in imports(ast.parse(source))
+        if name.startswith("threezone.")
+    }
+    allowed = {(name, other) for name, others in MAY_IMPORT.items() for other in others}
+    assert sorted(allowed - used) == []
 
 
 def test_programs_are_started_in_one_module() -> None:
@@ -118,11 +142,11 @@ def test_the_kubernetes_client_is_imported_in_one_module() -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("threezone.core.process", "from threezone import tools"),
+        ("threezone.core.process", "from threezone import toolchain"),
         ("threezone.engine.find", "def f():\n    from threezone.cluster.kind import nodes"),
-        ("threezone.core.net", "import threezone.kubeconfig.store"),
-        ("threezone.images.node_image", "from threezone.gitops import flux"),
-        ("threezone.flux.components", "if True:\n    import threezone.tasks"),
+        ("threezone.kubeconfig.store", "import threezone.toolchain.install"),
+        ("threezone.images.node_image", "from threezone.flux import objects"),
+        ("threezone.flux.check", "if True:\n    import threezone.tasks"),
     ],
 )
 def test_a_wrong_arrow_is_found(module: str, source: str) -> None:

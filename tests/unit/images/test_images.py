@@ -14,7 +14,7 @@ import pytest
 from threezone.core import events
 from threezone.core.errors import ToolError, UsageError
 from threezone.images import build, debian_base, engine_images, load
-from threezone.images.build import Part, Plan, work
+from threezone.images.build import Part, Work, work
 from threezone.images.engine_images import Image
 from threezone.toolchain import golang
 
@@ -172,7 +172,7 @@ def test_work_tells_every_part_with_what_is_left_and_runs_beside() -> None:
         time.sleep(0.1)
         done.append("base")
 
-    todo = Plan(
+    todo = Work(
         programs=(Part("compile", 600, lambda: done.append("compile")),),
         beside=(Part("base", 60, beside),),
         last=(Part("assemble", 120, lambda: done.append("assemble")),),
@@ -190,7 +190,7 @@ def test_a_failure_beside_ends_the_work_before_the_last_parts() -> None:
     def fail() -> None:
         raise ToolError("no mirror")
 
-    todo = Plan(beside=(Part("base", 60, fail),), last=(Part("assemble", 1, lambda: done.append("assemble")),))
+    todo = Work(beside=(Part("base", 60, fail),), last=(Part("assemble", 1, lambda: done.append("assemble")),))
     with pytest.raises(ToolError, match="no mirror"), events.step("build") as step:
         work(todo, step)
     assert done == []
@@ -200,9 +200,9 @@ def test_a_full_disk_is_told_before_anything_is_built(monkeypatch: pytest.Monkey
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**9))
     with pytest.raises(ToolError, match=r"16 GB of free disk are needed to build, and .* has 1\.0 GB"):
-        build._require_space(Plan(programs=(Part("compile", 600, lambda: None),)))
+        build._require_space(Work(programs=(Part("compile", 600, lambda: None),)))
     with pytest.raises(ToolError, match="2 GB"):
-        build._require_space(Plan())
+        build._require_space(Work())
 
 
 def test_files_reach_a_container_as_one_archive_of_roots() -> None:

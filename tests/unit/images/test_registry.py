@@ -8,6 +8,7 @@ import pytest
 
 from threezone.core import labels, settings
 from threezone.core.errors import CommandFailed, UsageError
+from threezone.core.plan import StepKind
 from threezone.images import registry
 from threezone.images.registry import Seen, Wanted
 
@@ -22,7 +23,10 @@ def seen(wanted: Wanted = ONE, state: str = "running", network: str = "kind") ->
 
 
 def keys(wanted: tuple[Wanted, ...], now: dict[str, Seen], network: str = "kind") -> list[str]:
-    return [action.key for action in registry.plan(wanted, now, IMAGE, network)]
+    return [
+        f"-{step.target}" if step.kind is StepKind.STOP_REGISTRY else step.target
+        for step in registry.plan(wanted, now, IMAGE, network)
+    ]
 
 
 def test_it_is_published_on_loopback_only_and_may_do_nothing_else() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from threezone.clients.node import Node
 from threezone.cluster.lab import Lab
-from threezone.core.plan import Action
+from threezone.core.plan import Step, StepKind
 from threezone.core.settings import Settings
 from threezone.delivery.repository import Commit
 from threezone.delivery.sync import Delivery
@@ -29,8 +29,8 @@ WELL = Seen(
 )
 
 
-def keys(seen: Seen, cluster: tuple[Action, ...] = ()) -> list[str]:
-    return [action.key for action in plan.up(LAB, seen, cluster)]
+def keys(seen: Seen, cluster: tuple[Step, ...] = ()) -> list[StepKind]:
+    return [action.kind for action in plan.up(LAB, seen, cluster)]
 
 
 def test_a_lab_that_is_well_needs_nothing() -> None:
@@ -38,24 +38,33 @@ def test_a_lab_that_is_well_needs_nothing() -> None:
 
 
 def test_a_new_cluster_needs_everything() -> None:
-    assert keys(Seen(()), (Action("create", "create it"),)) == [
-        "create",
-        "connect",
-        "flux",
-        "git",
-        "ready",
-        "serve",
-        "deliver",
-        "settle",
+    assert keys(Seen(()), (Step(StepKind.CREATE_CLUSTER, "create it"),)) == [
+        StepKind.CREATE_CLUSTER,
+        StepKind.CONNECT,
+        StepKind.INSTALL_FLUX,
+        StepKind.SERVE_GIT,
+        StepKind.WAIT_FOR_NODES,
+        StepKind.WAIT_FOR_GIT,
+        StepKind.DELIVER,
+        StepKind.WAIT_FOR_WORKLOADS,
     ]
 
 
 def test_only_what_is_off_is_done() -> None:
-    assert keys(replace(WELL, head=Commit("c" * 40, "local/gitops"))) == ["deliver", "settle"]
-    assert keys(replace(WELL, git_serves=False)) == ["git", "serve", "deliver", "settle"]
-    assert keys(replace(WELL, flux=Flux("", ()))) == ["flux", "serve", "settle"]
-    assert keys(replace(WELL, waiting=("kube-system/coredns",))) == ["settle"]
-    assert keys(replace(WELL, nodes=()))[:2] == ["connect", "ready"]
+    assert keys(replace(WELL, head=Commit("c" * 40, "local/gitops"))) == [StepKind.DELIVER, StepKind.WAIT_FOR_WORKLOADS]
+    assert keys(replace(WELL, git_serves=False)) == [
+        StepKind.SERVE_GIT,
+        StepKind.WAIT_FOR_GIT,
+        StepKind.DELIVER,
+        StepKind.WAIT_FOR_WORKLOADS,
+    ]
+    assert keys(replace(WELL, flux=Flux("", ()))) == [
+        StepKind.INSTALL_FLUX,
+        StepKind.WAIT_FOR_GIT,
+        StepKind.WAIT_FOR_WORKLOADS,
+    ]
+    assert keys(replace(WELL, waiting=("kube-system/coredns",))) == [StepKind.WAIT_FOR_WORKLOADS]
+    assert keys(replace(WELL, nodes=()))[:2] == [StepKind.CONNECT, StepKind.WAIT_FOR_NODES]
 
 
 def test_the_revision_is_exactly_head() -> None:
@@ -84,7 +93,13 @@ def test_a_stopped_control_plane_of_several_is_told_and_the_others_answer() -> N
     assert status.why(replace(seen, containers=(one, two, three, worker))) == (
         "not running: lab-worker; the API server answers"
     )
-    assert keys(seen, (Action("start", "start it"),)) == ["start", "connect", "revive", "ready", "settle"]
+    assert keys(seen, (Step(StepKind.START_NODES, "start it"),)) == [
+        StepKind.START_NODES,
+        StepKind.CONNECT,
+        StepKind.WAIT_FOR_PODS,
+        StepKind.WAIT_FOR_NODES,
+        StepKind.WAIT_FOR_WORKLOADS,
+    ]
 
 
 def test_status_shows_what_is_stopped_in_the_clusters_row(monkeypatch: pytest.MonkeyPatch) -> None:

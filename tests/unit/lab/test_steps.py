@@ -1,96 +1,149 @@
-"""A plan carried out: what goes on beside what, and what a failure there does."""
-
-from __future__ import annotations
+"""A plan carried out: what goes on beside what, what a failure there does, and what is planned anew on the way."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from threezone.cluster import create
+from threezone.cluster import create, recover
+from threezone.cluster.create import Created
 from threezone.cluster.lab import Lab
-from threezone.core.errors import ClusterError
-from threezone.core.plan import Action
+from threezone.core.errors import ClusterError, ThreezoneError
+from threezone.core.plan import Step, StepKind
+from threezone.delivery import push, serve
+from threezone.engine import repair
 from threezone.flux import install
 from threezone.lab import steps
 
-SESSION = cast(
+LAB = cast(
     Lab,
     SimpleNamespace(
         tools={"flux": Path("flux")},
         channel="source",
-        lab=SimpleNamespace(name="lab", context="kind-lab"),
+        name="lab",
+        context="kind-lab",
         declared=SimpleNamespace(spots=SimpleNamespace(at=lambda *_: "kind.yaml:4")),
     ),
 )
-FRESH = ("create", "flux", "git", "ready", "serve", "deliver")
+FRESH = (
+    StepKind.CREATE_CLUSTER,
+    StepKind.INSTALL_FLUX,
+    StepKind.SERVE_GIT,
+    StepKind.WAIT_FOR_NODES,
+    StepKind.WAIT_FOR_GIT,
+    StepKind.DELIVER,
+)
+MADE = Created("kubeconfig", frozenset({"image"}))
 
 
-def plan(*keys: str) -> list[Action]:
-    return [Action(key, key) for key in keys]
+def plan(*kinds: StepKind) -> list[Step]:
+    return [Step(kind, kind.name) for kind in kinds]
 
 
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was done, in order; each step of the plan only says so."""
-    told: list[str] = []
+    """What was done, in order; each step only says so."""
+    log: list[str] = []
 
-    def step(key: str) -> None:
-        monkeypatch.setitem(steps.STEPS, key, lambda _: told.append(key))
+    def say(module: Any, name: str, words: str, result: object = None) -> None:
+        def act(*_: Any, **__: Any) -> object:
+            log.append(words)
+            return result
 
-    for key in ("create", "flux", "git", "serve", "deliver"):
-        step(key)
+        monkeypatch.setattr(module, name, act)
+
+    say(create, "create", "create", MADE)
+    say(create, "connect", "connect")
+    say(create, "nodes_ready", "ready", result=True)
+    say(create, "mark", "mark")
+    say(install, "install", "flux")
+    say(serve, "start", "git")
+    say(serve, "wait", "serve")
+    say(push, "deliver_to_new", "deliver")
+    say(recover, "start", "start", {"lab-control-plane": 1})
+    say(recover, "revive", "revive")
+    say(repair, "apply", "engine")
     monkeypatch.setattr(install, "objects", lambda *_: [])
+    return log
 
-    def nodes_ready(_: Lab) -> bool:
-        told.append("ready")
-        return True
 
-    monkeypatch.setattr(create, "nodes_ready", nodes_ready)
-    monkeypatch.setattr(create, "mark", lambda _: told.append("mark"))
-    return told
+def call(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, body: Callable[..., object]) -> None:
+    monkeypatch.setattr(module, name, body)
 
 
 def test_a_new_cluster_gets_git_while_it_gets_flux(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     served = threading.Event()
-    monkeypatch.setitem(steps.STEPS, "git", lambda _: served.set())
-    monkeypatch.setitem(steps.STEPS, "flux", lambda _: done.append(f"flux, git beside it: {served.wait(10)}"))
-    steps.apply(SESSION, plan(*FRESH))
+    call(monkeypatch, serve, "start", lambda *_, **__: served.set())
+    call(monkeypatch, install, "install", lambda *_: done.append(f"flux, git beside it: {served.wait(10)}"))
+    steps.apply(LAB, plan(*FRESH))
     assert done[:3] == ["create", "flux, git beside it: True", "ready"]
 
 
 def test_a_cluster_that_was_there_is_given_one_after_the_other(done: list[str]) -> None:
-    steps.apply(SESSION, plan("flux", "git", "serve"))
+    steps.apply(LAB, plan(StepKind.INSTALL_FLUX, StepKind.SERVE_GIT, StepKind.WAIT_FOR_GIT))
     assert done == ["flux", "git", "serve"]
 
 
 def test_the_mark_is_written_beside_the_rest_and_waited_for(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     delivered = threading.Event()
-    monkeypatch.setitem(steps.STEPS, "deliver", lambda _: delivered.set())
-    monkeypatch.setattr(create, "mark", lambda _: done.append(f"mark, after the delivery: {delivered.wait(10)}"))
-    steps.apply(SESSION, plan(*FRESH))
-    assert done[-1] == "mark, after the delivery: True"
+    call(monkeypatch, push, "deliver_to_new", lambda *_, **__: delivered.set())
+    call(monkeypatch, create, "mark", lambda *_, **__: done.append(f"mark, after delivery: {delivered.wait(10)}"))
+    steps.apply(LAB, plan(*FRESH))
+    assert done[-1] == "mark, after delivery: True"
 
 
-@pytest.mark.parametrize("beside", ["git", "mark"])
-def test_what_fails_beside_the_rest_fails_it(beside: str, done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: Lab) -> None:
-        raise ClusterError(f"no {beside}")
+@pytest.mark.parametrize(("module", "name"), [(serve, "start"), (create, "mark")])
+def test_what_fails_beside_the_rest_fails_it(
+    module: Any, name: str, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ClusterError("no")
 
-    monkeypatch.setitem(steps.STEPS, "git", fail if beside == "git" else steps.STEPS["git"])
-    monkeypatch.setattr(create, "mark", fail if beside == "mark" else create.mark)
-    with pytest.raises(ClusterError, match=f"no {beside}"):
-        steps.apply(SESSION, plan(*FRESH))
-    assert ("deliver" in done) is (beside == "mark")
+    call(monkeypatch, module, name, fail)
+    with pytest.raises(ClusterError, match="no"):
+        steps.apply(LAB, plan(*FRESH))
+    assert ("deliver" in done) is (name == "mark")
 
 
-def test_a_cluster_that_only_lacks_its_pod_network_is_marked_and_told(
+def test_a_cluster_that_only_lacks_its_pod_network_is_marked_and_named(
     done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(create, "nodes_ready", lambda _: False)
+    call(monkeypatch, create, "nodes_ready", lambda _: False)
     with pytest.raises(ClusterError, match=r"its pod network is yours to install.*kind\.yaml:4"):
-        steps.apply(SESSION, plan(*FRESH))
+        steps.apply(LAB, plan(*FRESH))
     assert done[-1] == "mark"
     assert "deliver" not in done
+
+
+def test_each_step_gets_what_the_steps_before_it_returned(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    call(monkeypatch, create, "connect", lambda _, kubeconfig: given.append(kubeconfig))
+    call(monkeypatch, install, "install", lambda _, images: given.append(images))
+    call(monkeypatch, create, "mark", lambda _, *, new: given.append(new))
+    call(monkeypatch, push, "deliver_to_new", lambda _, *, reach: given.append(reach))
+    kinds = (StepKind.CREATE_CLUSTER, StepKind.CONNECT, StepKind.INSTALL_FLUX, StepKind.WAIT_FOR_NODES)
+    results = steps.apply(LAB, plan(*kinds))
+    assert given == ["kubeconfig", frozenset({"image"}), True]
+    assert results.created == MADE
+    steps.apply(LAB, plan(StepKind.DELIVER))
+    steps.apply(LAB, plan(StepKind.WAIT_FOR_GIT, StepKind.DELIVER))
+    assert given[3:] == [False, True]
+    assert "create" in done
+
+
+def test_after_a_step_that_reveals_the_world_the_rest_is_planned_anew(done: list[str]) -> None:
+    first = [*plan(StepKind.INSTALL_ENGINE), Step(StepKind.START_ENGINE, "", reveals=True), *plan(*FRESH)]
+    second = [*plan(StepKind.START_NODES), Step(StepKind.WAIT_FOR_PODS, "", reveals=True), *plan(*FRESH)]
+    later = iter([second, plan(StepKind.DELIVER)])
+    steps.apply(LAB, first, lambda: next(later))
+    assert done == ["engine", "start", "revive", "deliver"]
+
+
+def test_a_world_that_is_never_visible_ends_the_run(done: list[str]) -> None:
+    again = [Step(StepKind.START_ENGINE, "", reveals=True)]
+    with pytest.raises(ThreezoneError, match="changes while it is planned"):
+        steps.apply(LAB, again, lambda: again)
+    assert done == ["engine"] * steps.REPLANS

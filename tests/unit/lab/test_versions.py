@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from threezone.cluster.lab import Lab
-from threezone.core.settings import Cluster, Settings
+from threezone.core.settings import Channel, Cluster, Settings
 from threezone.flux.components import Component, Flux
 from threezone.lab import versions
 from threezone.lab.observe import NodeState, Seen
@@ -18,17 +18,17 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "find", lambda *_, **__: None)
 
 
-def lab(kubernetes: str = "") -> Lab:
-    return Lab(Path("/project"), Settings(cluster=Cluster(kubernetes=kubernetes)), "lab")
+def lab(kubernetes: str = "", channel: Channel = "auto") -> Lab:
+    return Lab(Path("/project"), Settings(cluster=Cluster(kubernetes=kubernetes)), "lab", requested_channel=channel)
 
 
 @pytest.mark.parametrize("kubernetes", ["1.34", "1.36"])
 def test_what_can_be_built_fits_the_pinned_tools(kubernetes: str) -> None:
-    assert versions.planned_apart(Lab(lab(kubernetes), "source")) == ()
+    assert versions.planned_apart(lab(kubernetes, "source")) == ()
 
 
 def test_a_plan_says_what_an_old_kubernetes_means_for_kubectl_and_flux() -> None:
-    kubectl, flux = versions.planned_apart(Lab(lab("1.31"), "release"))
+    kubectl, flux = versions.planned_apart(lab("1.31", "release"))
     assert kubectl.startswith("kubectl 1.35.0 is 4 minor versions newer than the API server 1.31.14")
     assert flux.startswith("Flux 2.7.3 needs Kubernetes 1.32 or newer, and this is 1.31.14")
 

@@ -15,12 +15,12 @@ import threezone
 from threezone.core import events
 from threezone.toolchain import cache
 
-SOURCES = str(Path(threezone.__file__).parents[2])
+SOURCES = str(Path(threezone.__file__).parents[1])
 # Builds an entry of two files with a pause between them, and tells when it is in the middle.
 SLOW_BUILDER = """
 import sys, time
 from pathlib import Path
-from threezone.tools import cache
+from threezone.toolchain import cache
 
 def build(into: Path) -> None:
     (into / "first").write_text("1")

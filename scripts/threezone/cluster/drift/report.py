@@ -21,8 +21,7 @@ from threezone.cluster.lifecycle import NODES
 from threezone.cluster.spec.declared import with_overlays
 from threezone.core.errors import ThreezoneError
 from threezone.core.events import step
-from threezone.core.plan import Action
-from threezone.lab.observe import Seen
+from threezone.core.plan import Step, StepKind
 from threezone.zones.locate import kind_network
 
 
@@ -45,15 +44,17 @@ class Standing:
         return tuple(row for row in self.rows if row.verdict in ("new cluster", "in place"))
 
     @property
-    def actions(self) -> tuple[Action, ...]:
+    def actions(self) -> tuple[Step, ...]:
         """What changes the rest in place."""
         found = []
         if any(node.files and not node.files.marked for node in self.running.of("control-plane")):
-            found.append(Action("ready", "wait until every node is Ready: a run that was killed before has not"))
+            found.append(
+                Step(StepKind.WAIT_FOR_NODES, "wait until every node is Ready: a run that was killed before has not")
+            )
         if self.labels:
             names = ", ".join(change.node for change in self.labels)
             commands = "\n".join(each.command for each in self.labels)
-            found.append(Action("labels", f"set the labels of {names}", commands))
+            found.append(Step(StepKind.LABEL_NODES, f"set the labels of {names}", commands))
         return tuple(found)
 
     @property
@@ -96,13 +97,13 @@ def annotate(lab: Lab, planes: Sequence[Node]) -> None:
         lab.api.apply(f"{NODES}/{node.name}", {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
 
 
-def is_as_declared(lab: Lab, seen: Seen) -> bool:
+def is_as_declared(lab: Lab, made_from: str, labels: Mapping[str, Mapping[str, str]]) -> bool:
     """The cheap look: whether the nodes were made from what is declared now, and have the declared labels."""
-    if seen.made_from != digest(lab):
+    if made_from != digest(lab):
         return False
     wanted = declared_nodes(lab.name, lab.declared.content)
     return all(
-        seen.labels.get(name, {}).get(str(key)) == str(value)
+        labels.get(name, {}).get(str(key)) == str(value)
         for name, node in wanted.items()
         for key, value in (node.get("labels") or {}).items()
     )

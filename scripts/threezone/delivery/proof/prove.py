@@ -32,7 +32,7 @@ class LabRemote:
     """The lab's repository on its Git server, through a forward that is opened when needed and again when it broke."""
 
     def __init__(self, lab: Lab, opened: ExitStack, seconds: float) -> None:
-        self._session = lab
+        self._lab = lab
         self._opened = opened
         self._seconds = seconds
         self._repository = lab.settings.gitops.repository
@@ -101,7 +101,7 @@ class LabRemote:
             try:
                 self._forward = self._opened.enter_context(
                     repository.forwarded(
-                        self._session.tools["kubectl"], self._session.lab.context, git_server.NAMESPACE,
+                        self._lab.tools["kubectl"], self._lab.context, git_server.NAMESPACE,
                         f"service/{git_server.NAME}", 80,
                     )
                 )  # fmt: skip
@@ -114,7 +114,7 @@ class LabRemote:
 
     def _serving(self, deadline: float) -> None:
         """Wait for the Git server; one that is not meant to run is told at once."""
-        api = self._session.api.patient(lambda: deadline)
+        api = self._lab.api.patient(lambda: deadline)
         deployment = api.get(f"{git_server.DEPLOYMENTS}/{git_server.NAME}")
         if deployment is None or not deployment["spec"].get("replicas", 1):
             raise DeliveryError(

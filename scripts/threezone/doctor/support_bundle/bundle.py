@@ -153,7 +153,7 @@ def _export(lab: Lab, place: Path) -> list[str]:
     """Kind's own export, as far as it comes: nodes' journals, the kubelet's and containerd's logs, pods' logs."""
     from threezone.toolchain import install
 
-    tool = install.find("kind", lab.asked, lab.root)
+    tool = install.find("kind", lab.requested_channel, lab.root)
     if tool is None:
         return ["kind: kind is not installed"]
     if not any(node.state == "running" for node in kind.nodes(lab.name)):

@@ -62,11 +62,12 @@ def nodes(name: str) -> dict[str, Piece]:
 def ours(lab: Lab) -> dict[str, Piece]:
     """Of threezone: what it sees, what it would do, and with which tools."""
     from threezone.lab import status, up
+    from threezone.lab.observe import observe
     from threezone.toolchain import install
 
     def planned() -> str:
-        plan = up.plan(lab)
-        return describe(plan.actions) + (f"\n{plan.notice}" if plan.notice else "") + "\n"
+        plan = up.plan(lab, observe(lab))
+        return "\n".join((describe(plan.steps), *plan.notices)) + "\n"
 
     return {
         "threezone/status.json": lambda: _json(status.collect(lab)),

@@ -12,7 +12,7 @@ from typing import Any
 
 from threezone.core import daemon
 from threezone.core.errors import CommandFailed, RouteError, ToolError, UsageError
-from threezone.delivery.git_forward import slug
+from threezone.core.text import slug
 from threezone.zones.tunnel import free_port, is_free
 
 PORT = 8001  # kubectl's own

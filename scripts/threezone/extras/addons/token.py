@@ -9,7 +9,7 @@ from pathlib import Path
 from threezone.clients.kubernetes.api import Api
 from threezone.cluster.lab import Lab
 from threezone.core.errors import UsageError
-from threezone.delivery.git_forward import slug
+from threezone.core.text import slug
 from threezone.zones.export import path as place
 from threezone.zones.export import tokens
 

@@ -12,7 +12,7 @@ from threezone.cluster.lab import Lab
 from threezone.core import paths
 from threezone.core.errors import ClusterError, UsageError
 from threezone.core.events import step
-from threezone.core.plan import Action
+from threezone.core.plan import Step
 from threezone.delivery import sync
 from threezone.extras.ci import rights
 from threezone.extras.ci.rights import Job, Piece
@@ -41,12 +41,12 @@ class Rights:
     notice: str = ""
 
     @property
-    def actions(self) -> tuple[Action, ...]:
+    def actions(self) -> tuple[Step, ...]:
         """What has to be made or changed."""
         return rights.plan(self.pieces, self.seen)
 
     @property
-    def removal(self) -> tuple[Action, ...]:
+    def removal(self) -> tuple[Step, ...]:
         """What is taken away again."""
         return rights.plan_removal(self.pieces, self.seen)
 
@@ -68,7 +68,7 @@ class Handed:
 def rights_of(lab: Lab, job: Job, kustomization: str = "") -> Rights:
     """Look what the job needs and has. `kustomization` is what it waits for, as gitops.wait has it."""
     job = rights.checked(job)
-    api, ours, notice = lab.api, lab.delivery, ""
+    api, ours, notice = lab.api, sync.target_of(lab), ""
     home, _, name = (kustomization or f"{ours.namespace}/{ours.name}").rpartition("/")
     home = home or components.NAMESPACE
     made = api.get(f"{sync.KUSTOMIZATION.format(namespace=home)}/{name}")
@@ -85,7 +85,7 @@ def rights_of(lab: Lab, job: Job, kustomization: str = "") -> Rights:
     return Rights(job, pieces, rights.observe(api, pieces), notice)
 
 
-def grant(lab: Lab, found: Rights, actions: Sequence[Action]) -> None:
+def grant(lab: Lab, found: Rights, actions: Sequence[Step]) -> None:
     """Carry the plan out."""
     if actions:
         with step(f"give the account {found.job.named} its rights") as running:
@@ -93,7 +93,7 @@ def grant(lab: Lab, found: Rights, actions: Sequence[Action]) -> None:
             running.result = f"{len(actions)} objects"
 
 
-def withdraw(lab: Lab, actions: Sequence[Action]) -> None:
+def withdraw(lab: Lab, actions: Sequence[Step]) -> None:
     """Take the rights away again; every token of the account ends with it."""
     rights.remove(lab.api, actions)
 

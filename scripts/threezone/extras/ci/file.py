@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from threezone.core.errors import UsageError
-from threezone.core.plan import Action
+from threezone.core.plan import Step, StepKind
 
 _FIRST = re.compile(r"# Made by threezone \((?P<by>[^)]*)\), sum (?P<sum>[0-9a-f]{16})\.")
 
@@ -30,19 +30,19 @@ def _sum(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
-def plan(path: Path, existing: str | None, text: str) -> tuple[Action, ...]:
+def plan(path: Path, existing: str | None, text: str) -> tuple[Step, ...]:
     """What is to be done to the file; nothing when it holds the text. Pure. What is not ours, or edited, asks."""
     if existing == text:
         return ()
     if existing is None:
-        return (Action("write", f"write {path}"),)
+        return (Step(StepKind.WRITE_FILE, f"write {path}"),)
     if untouched(existing):
-        return (Action("write", f"renew {path}, which nobody has edited"),)
+        return (Step(StepKind.WRITE_FILE, f"renew {path}, which nobody has edited"),)
     whose = "which was edited" if _FIRST.match(existing) else "which threezone has not made"
     lines = difflib.unified_diff(
         existing.splitlines(), text.splitlines(), f"{path.name} (now)", f"{path.name} (new)", lineterm=""
     )
-    return (Action("write", "\n".join([f"replace {path}, {whose}:", *lines]), asks=True),)
+    return (Step(StepKind.WRITE_FILE, "\n".join([f"replace {path}, {whose}:", *lines]), asks=True),)
 
 
 def read(path: Path) -> str | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from threezone.clients.kubernetes.api import Api, Json
 from threezone.core.errors import UsageError
-from threezone.core.plan import Action
+from threezone.core.plan import Step, StepKind
 
 CORE = "/api/v1/namespaces"
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces"
@@ -162,7 +162,7 @@ def observe(api: Api, wanted: Sequence[Piece]) -> dict[str, Json | None]:
     return {piece.path: api.get(piece.path) for piece in wanted}
 
 
-def plan(wanted: Sequence[Piece], seen: Mapping[str, Json | None]) -> tuple[Action, ...]:
+def plan(wanted: Sequence[Piece], seen: Mapping[str, Json | None]) -> tuple[Step, ...]:
     """What has to be made or changed. Pure. Raises UsageError for an object of that name that is not ours.
 
     A namespace of somebody else's serves as it is.
@@ -178,31 +178,33 @@ def plan(wanted: Sequence[Piece], seen: Mapping[str, Json | None]) -> tuple[Acti
                 fix="choose another name with --account, or delete it",
             )
         verb = "change" if found else "create"
-        actions.append(Action(piece.path, "\n    ".join([f"{verb} {piece.title}", *piece.said])))
+        actions.append(
+            Step(StepKind.APPLY_OBJECT, "\n    ".join([f"{verb} {piece.title}", *piece.said]), target=piece.path)
+        )
     return tuple(actions)
 
 
-def apply(api: Api, wanted: Sequence[Piece], actions: Sequence[Action]) -> None:
+def apply(api: Api, wanted: Sequence[Piece], actions: Sequence[Step]) -> None:
     """Carry the plan out."""
-    due = {action.key for action in actions}
+    due = {step.target for step in actions}
     for piece in wanted:
         if piece.path in due:
             api.apply(piece.path, piece.manifest)
 
 
-def plan_removal(wanted: Sequence[Piece], seen: Mapping[str, Json | None]) -> tuple[Action, ...]:
+def plan_removal(wanted: Sequence[Piece], seen: Mapping[str, Json | None]) -> tuple[Step, ...]:
     """What is taken away again: everything of ours but the namespace, which may hold what was delivered. Pure."""
     return tuple(
-        Action(piece.path, f"delete {piece.title}")
+        Step(StepKind.DELETE_OBJECT, f"delete {piece.title}", target=piece.path)
         for piece in reversed(wanted)
         if piece.kind != "Namespace" and (found := seen[piece.path]) is not None and _ours(found)
     )
 
 
-def remove(api: Api, actions: Sequence[Action]) -> None:
+def remove(api: Api, actions: Sequence[Step]) -> None:
     """Carry a removal out. With its account every token of a job ends."""
-    for action in actions:
-        api.send("DELETE", action.key)
+    for step in actions:
+        api.send("DELETE", step.target)
 
 
 def _ours(found: Json) -> bool:

@@ -8,17 +8,16 @@ from pathlib import Path
 
 from threezone.clients.kubernetes.api import Api
 from threezone.cluster import kind
-from threezone.cluster.lab import same_authority
+from threezone.cluster.lab import api_of, same_authority
 from threezone.core.errors import ThreezoneError, UsageError
 from threezone.core.events import note
-from threezone.core.plan import Action
+from threezone.core.plan import Step, StepKind
 from threezone.delivery import git_server
 from threezone.extras.addons import proxy
 from threezone.flux import installation
 from threezone.kubeconfig import document, store
 from threezone.lab.external_cluster import record as adopted
 from threezone.lab.external_cluster.record import Adopted
-from threezone.lab.observe import api_of
 from threezone.zones import connect as zone
 from threezone.zones import external_routes
 from threezone.zones.connect import Current, find
@@ -76,7 +75,7 @@ def observe(entry: Current, by_hand: tuple[str, str] | None = None) -> Found:
     return Found(entry, Route("by kind's own knowledge", ""), 0.0, known)
 
 
-def plan(root: Path, found: Found) -> tuple[Action, ...]:
+def plan(root: Path, found: Found) -> tuple[Step, ...]:
     """What adoption changes. Writing another way into an entry that is the user's own needs a yes.
 
     Raises UsageError while another one is adopted.
@@ -88,8 +87,8 @@ def plan(root: Path, found: Found) -> tuple[Action, ...]:
     if not found.as_it_stands:
         target = found.route.server or "the way through kind's network"
         actions.append(
-            Action(
-                "route",
+            Step(
+                StepKind.CONNECT,
                 f"write another way into your kubeconfig entry {found.entry.context}: {target} instead of "
                 f"{found.entry.server}, which does not lead there from here (cluster.adopt --remove puts it back)",
                 f"kubectl config set-cluster {found.entry.entry.cluster_name} --server={found.route.server} "
@@ -101,7 +100,7 @@ def plan(root: Path, found: Found) -> tuple[Action, ...]:
         )
     if not held:
         sentence = f"have the tasks of {root} work with the cluster of the context {found.entry.context}"
-        actions.append(Action("adopt", sentence))
+        actions.append(Step(StepKind.ADOPT_CONTEXT, sentence))
     return tuple(actions)
 
 
@@ -121,12 +120,12 @@ def require_foreign(context: str) -> None:
         )
 
 
-def apply(root: Path, found: Found, actions: Sequence[Action]) -> Found:
+def apply(root: Path, found: Found, actions: Sequence[Step]) -> Found:
     """Carry the plan out; returns the way that is there now."""
     before = (found.entry.server, found.entry.tls_server_name)
     held = adopted.read(root)
     record = held if held is not None and held.context == found.entry.context else Adopted(found.entry.context)
-    if any(action.key == "route" for action in actions):
+    if any(action.kind is StepKind.CONNECT for action in actions):
         # Written down first: a way that we have put there has to be taken back, whatever happens to us in between.
         record = replace(record, before=before if record.written != before else record.before)
         adopted.write(root, record)

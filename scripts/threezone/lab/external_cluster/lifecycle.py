@@ -8,33 +8,30 @@ from dataclasses import replace
 from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError
 from threezone.core.events import step
-from threezone.core.plan import Action
-from threezone.delivery import serve
+from threezone.core.plan import Plan, Step, StepKind
+from threezone.delivery import serve, sync
 from threezone.extras.addons import proxy, token
 from threezone.flux import installation, uninstall
 from threezone.lab import plan as lab_plan
-from threezone.lab import steps
 from threezone.lab.external_cluster import adopt, record
-from threezone.lab.observe import Seen, observe
-from threezone.lab.up import Plan
+from threezone.lab.observe import Seen
 from threezone.zones.export import tokens
 
 # Steps of a lab's plan that make or mend a cluster, or wait for workloads that are not ours.
-NOT_OURS = ("connect", "ready", "settle")
+NOT_OURS = (StepKind.CONNECT, StepKind.WAIT_FOR_NODES, StepKind.WAIT_FOR_WORKLOADS)
 
 
-def plan_up(lab: Lab) -> Plan:
+def plan_up(lab: Lab, seen: Seen) -> Plan:
     """Flux, the Git server and the commit, as far as they are missing; each needs a yes, for the cluster is not ours.
 
     Raises ClusterError when its API server does not answer, UsageError without a commit.
     """
-    seen = observe(lab)
     if seen.head_trouble is not None:
         raise seen.head_trouble
-    return Plan(needed(lab, seen), seen)
+    return Plan(needed(lab, seen))
 
 
-def needed(lab: Lab, seen: Seen) -> tuple[Action, ...]:
+def needed(lab: Lab, seen: Seen) -> tuple[Step, ...]:
     """The same, from what was seen. Pure."""
     if seen.unreachable:
         raise ClusterError(
@@ -46,16 +43,11 @@ def needed(lab: Lab, seen: Seen) -> tuple[Action, ...]:
     return tuple(
         replace(each, sentence=f"{each.sentence} {where}", asks=True)
         for each in lab_plan.up(lab, seen, ())
-        if each.key not in NOT_OURS
+        if each.kind not in NOT_OURS
     )
 
 
-def apply_up(lab: Lab, plan: Plan) -> None:
-    """Carry it out."""
-    steps.apply(lab, plan.actions)
-
-
-def plan_down(lab: Lab) -> tuple[Action, ...]:
+def plan_down(lab: Lab) -> tuple[Step, ...]:
     """What of ours is there, as far as nobody else needs it, and the end of the adoption."""
     where = lab.context
     actions = list(serve.plan_remove(lab))
@@ -63,19 +55,19 @@ def plan_down(lab: Lab) -> tuple[Action, ...]:
     if installed is not None and installed.ours:
         if others := _of_others(lab):
             sentence = f"leave Flux on {where}: others have objects of it ({', '.join(others)})"
-            actions.append(Action("flux stays", sentence))
+            actions.append(Step(StepKind.NOTE, sentence))
         else:
             sentence = f"remove Flux {installed.version}, which threezone has installed on {where}"
-            actions.append(Action("flux", sentence, "flux uninstall", asks=True))
+            actions.append(Step(StepKind.REMOVE_FLUX, sentence, "flux uninstall", asks=True))
     if accounts := tokens.ours(lab.api):
-        actions.append(Action("tokens", f"end the tokens of {', '.join(accounts)} on {where}", asks=True))
-    actions.append(Action("release", f"give the cluster of {where} back; it is not changed any more"))
+        actions.append(Step(StepKind.END_TOKENS, f"end the tokens of {', '.join(accounts)} on {where}", asks=True))
+    actions.append(Step(StepKind.RELEASE_CONTEXT, f"give the cluster of {where} back; it is not changed any more"))
     return tuple(actions)
 
 
 def _of_others(lab: Lab) -> tuple[str, ...]:
     """Flux's objects that are not the lab's."""
-    at = lab.delivery
+    at = sync.target_of(lab)
     ours = {(at.namespace, at.name)}
     objects = uninstall.observe(lab.api).objects
     return tuple(
@@ -83,16 +75,16 @@ def _of_others(lab: Lab) -> tuple[str, ...]:
     )
 
 
-def apply_down(lab: Lab, actions: Sequence[Action]) -> tuple[str, ...]:
+def apply_down(lab: Lab, actions: Sequence[Step]) -> tuple[str, ...]:
     """Carry it out; returns what to tell of the cluster that is given back."""
-    keys = [action.key for action in actions]
-    if "git" in keys:
+    kinds = [action.kind for action in actions]
+    if StepKind.REMOVE_GIT in kinds:
         serve.remove(lab)
-    if "flux" in keys:
+    if StepKind.REMOVE_FLUX in kinds:
         seen = uninstall.observe(lab.api)
-        planned = uninstall.plan(seen, prune=False, keep_namespace=False).actions
+        planned = uninstall.plan(seen, prune=False, keep_namespace=False).steps
         uninstall.apply(lab.api, seen, planned, prune=False, seconds=lab.settings.gitops.timeout)
-    if "tokens" in keys:
+    if StepKind.END_TOKENS in kinds:
         with step("end the tokens"):
             token.remove(lab.api, lab)
     proxy.stop(lab.context)

@@ -18,7 +18,7 @@ from threezone.cluster.drift.report import Standing, _with_labels
 from threezone.cluster.lab import Lab
 from threezone.cluster.spec.declared import Declared
 from threezone.core.errors import ClusterError
-from threezone.core.plan import Action
+from threezone.core.plan import Step, StepKind
 from threezone.core.settings import Settings
 from threezone.engine.find import Engine
 from threezone.lab import data_loss, drift_report, up
@@ -34,7 +34,7 @@ NODE = Node("0", "lab-control-plane", "lab", "control-plane", "running", "image"
 
 
 def session(content: dict[str, Any]) -> Lab:
-    at = Lab(Lab(Path("/project"), Settings(), "lab"), "release")
+    at = Lab(Path("/project"), Settings(), "lab", requested_channel="release")
     at.__dict__.update(
         engine=Engine("ok", "unix:///run/docker.sock", version="28.0.0", cgroup="2"),
         declared=Declared(Path("kind.yaml"), content),
@@ -57,19 +57,23 @@ def seen(content: dict[str, Any], **labels: str) -> Seen:
     )
 
 
-def keys(actions: Sequence[Action]) -> list[str]:
-    return [action.key for action in actions]
+def facts(seen: Seen) -> tuple[str, Mapping[str, Mapping[str, str]]]:
+    return seen.made_from, seen.labels
+
+
+def keys(actions: Sequence[Step]) -> list[StepKind]:
+    return [action.kind for action in actions]
 
 
 def test_the_cheap_look_tells_whether_anything_can_differ() -> None:
-    assert standing.is_as_declared(session(CONFIG), seen(CONFIG))
-    assert not standing.is_as_declared(session(OTHER), seen(CONFIG))
-    assert not standing.is_as_declared(session(CONFIG), replace(seen(CONFIG), made_from="")), "an older cluster"
-    assert standing.is_as_declared(session(FRONT), seen(FRONT, tier="front"))
-    assert not standing.is_as_declared(session(FRONT), seen(FRONT, tier="back")), "somebody changed it by hand"
+    assert standing.is_as_declared(session(CONFIG), *facts(seen(CONFIG)))
+    assert not standing.is_as_declared(session(OTHER), *facts(seen(CONFIG)))
+    assert not standing.is_as_declared(session(CONFIG), "", seen(CONFIG).labels), "an older cluster"
+    assert standing.is_as_declared(session(FRONT), *facts(seen(FRONT, tier="front")))
+    assert not standing.is_as_declared(session(FRONT), *facts(seen(FRONT, tier="back"))), "somebody changed it by hand"
     newer = session(CONFIG)
     newer.__dict__["kubernetes"] = "v1.36.0"
-    assert not standing.is_as_declared(newer, seen(CONFIG))
+    assert not standing.is_as_declared(newer, *facts(seen(CONFIG)))
 
 
 def test_a_healthy_cluster_as_declared_costs_no_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +89,7 @@ def test_a_healthy_cluster_as_declared_costs_no_comparison(monkeypatch: pytest.M
 
 def test_what_can_be_changed_in_place_is_the_plan() -> None:
     (action,) = up.changes(session(FRONT), stands(FRONT), recreate=False)
-    assert (action.key, action.asks) == ("labels", False)
+    assert (action.kind, action.asks) == (StepKind.LABEL_NODES, False)
     assert action.command == "kubectl label node lab-control-plane --overwrite tier=front"
     assert up.changes(session(CONFIG), stands(CONFIG), recreate=True) == (), "nothing needs a new cluster"
 
@@ -94,7 +98,7 @@ def test_a_killed_creation_that_is_well_all_the_same_gets_its_mark() -> None:
     (node,) = made(CONFIG).nodes
     assert node.files is not None
     unmarked = Running("lab", (replace(node, files=replace(node.files, marked=False, record=None)),))
-    assert keys(up.changes(session(CONFIG), stands(CONFIG, unmarked), recreate=False)) == ["ready"]
+    assert keys(up.changes(session(CONFIG), stands(CONFIG, unmarked), recreate=False)) == [StepKind.WAIT_FOR_NODES]
 
 
 def test_without_recreate_a_new_cluster_is_a_notice_and_no_action() -> None:
@@ -110,12 +114,27 @@ def test_a_recreate_lists_the_losses_then_asks_then_makes_it_anew(monkeypatch: p
     monkeypatch.setattr(data_loss, "look", lambda _: lost)
     monkeypatch.setattr(create, "supplies", lambda _: ())
     actions = up.changes(session(OTHER), stands(OTHER), recreate=True)
-    assert keys(actions) == ["rescue", "loss", "recreate", "overlay", "create"]
-    assert [action.key for action in actions if action.asks] == ["loss", "recreate"]
+    assert keys(actions) == [
+        StepKind.BACK_UP_GIT,
+        StepKind.NOTE,
+        StepKind.RECREATE_CLUSTER,
+        StepKind.NOTE,
+        StepKind.CREATE_CLUSTER,
+    ]
+    assert [action.kind for action in actions if action.asks] == [StepKind.NOTE, StepKind.RECREATE_CLUSTER]
     assert "networking.apiServerPort" in actions[2].sentence
     assert actions[2].command == "kind delete cluster --name lab"
-    whole = keys(lab_plan.up(session(OTHER).lab, seen(CONFIG), actions))
-    assert whole[5:] == ["connect", "flux", "git", "ready", "serve", "restore", "deliver", "settle"]
+    whole = keys(lab_plan.up(session(OTHER), seen(CONFIG), actions))
+    assert whole[5:] == [
+        StepKind.CONNECT,
+        StepKind.INSTALL_FLUX,
+        StepKind.SERVE_GIT,
+        StepKind.WAIT_FOR_NODES,
+        StepKind.WAIT_FOR_GIT,
+        StepKind.RESTORE_GIT,
+        StepKind.DELIVER,
+        StepKind.WAIT_FOR_WORKLOADS,
+    ]
 
 
 def test_what_cannot_be_seen_is_not_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,9 +148,14 @@ def test_what_cannot_be_seen_is_not_thrown_away(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_rescue_that_waits_is_put_back_into_a_lab_that_is_well() -> None:
     well = replace(seen(CONFIG), git_serves=True)
-    found = keys(lab_plan.up(session(CONFIG).lab, well, (), ["lab", "team"]))
-    assert [key for key in found if key != "flux"][:4] == ["git", "serve", "restore", "deliver"]
-    assert "restore" not in keys(lab_plan.up(session(CONFIG).lab, well, ()))
+    found = keys(lab_plan.up(session(CONFIG), well, (), ["lab", "team"]))
+    assert [key for key in found if key is not StepKind.INSTALL_FLUX][:4] == [
+        StepKind.SERVE_GIT,
+        StepKind.WAIT_FOR_GIT,
+        StepKind.RESTORE_GIT,
+        StepKind.DELIVER,
+    ]
+    assert StepKind.RESTORE_GIT not in keys(lab_plan.up(session(CONFIG), well, ()))
 
 
 def test_the_record_follows_the_labels_and_nothing_else() -> None:

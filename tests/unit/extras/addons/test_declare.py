@@ -76,7 +76,14 @@ def at(tmp_path: Path) -> Any:
         (tmp_path / "local/gitops" / path).mkdir(parents=True)
     (tmp_path / "local/gitops/clusters/local/kustomization.yaml").write_text("resources:\n  - ../../apps/hello\n")
     lab = Lab(tmp_path, Settings(), "kind")
-    return SimpleNamespace(lab=lab, api=Server(), channel="release", tools={"kubectl": Path("kubectl")})
+    return SimpleNamespace(
+        root=lab.root,
+        settings=lab.settings,
+        context=lab.context,
+        api=Server(),
+        channel="release",
+        tools={"kubectl": Path("kubectl")},
+    )
 
 
 def text(at: Any) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from threezone.cluster.lab import Lab
 from threezone.core.errors import UsageError
-from threezone.delivery.sync import Target
+from threezone.core.settings import Settings
 from threezone.extras.ci import credential
 from threezone.extras.ci.rights import Job
 
@@ -21,7 +21,7 @@ def session(*kustomizations: tuple[str, str, str]) -> Lab:
         for namespace, name, source in kustomizations
     }
     api = SimpleNamespace(get=held.get)
-    made: Any = SimpleNamespace(api=api, lab=SimpleNamespace(delivery=Target("lab", "flux-system")))
+    made: Any = SimpleNamespace(api=api, settings=Settings(), foreign="")
     return cast("Lab", made)
 
 

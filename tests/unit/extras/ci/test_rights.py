@@ -75,7 +75,7 @@ def test_a_role_that_somebody_widened_is_put_right_and_a_missing_binding_is_made
     world[role.path] = {**world[role.path], "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]}
     world[binding.path] = None
     actions = rights.plan(wanted, world)
-    assert [action.key for action in actions] == [role.path, binding.path]
+    assert [action.target for action in actions] == [role.path, binding.path]
     assert "change the Role prod/gitlab-ci-serviceaccount" in actions[0].sentence
     assert "why a pod does not start" in actions[0].sentence
 
@@ -91,7 +91,7 @@ def test_somebody_else_s_namespace_serves_and_anything_else_of_theirs_is_left_al
             world[piece.path] = {"metadata": {"name": piece.name}}
     with pytest.raises(UsageError, match="the ServiceAccount prod/gitlab-ci-serviceaccount is there already"):
         rights.plan(wanted, world)
-    assert all("serviceaccounts" not in action.key for action in rights.plan_removal(wanted, world))
+    assert all("serviceaccounts" not in action.target for action in rights.plan_removal(wanted, world))
 
 
 def test_what_is_taken_away_is_ours_and_never_the_namespace() -> None:

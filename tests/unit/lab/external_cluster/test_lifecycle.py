@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError
+from threezone.core.plan import StepKind
 from threezone.core.settings import Settings
 from threezone.delivery.repository import Commit
 from threezone.delivery.sync import Delivery
@@ -18,7 +17,7 @@ from threezone.lab.external_cluster import lifecycle
 from threezone.lab.observe import NodeState, Seen
 
 SHA = "b" * 40
-AT: Any = SimpleNamespace(lab=Lab(Path("/project"), Settings(), "kind", "docker-desktop"))
+AT = Lab(Path("/project"), Settings(), "kind", "docker-desktop")
 WELL = Seen(
     containers=(),
     server="https://127.0.0.1:6443",
@@ -33,7 +32,12 @@ BARE = replace(WELL, flux=Flux("", ()), git_serves=False, delivery=None)
 
 def test_what_is_missing_is_brought_after_a_question() -> None:
     actions = lifecycle.needed(AT, BARE)
-    assert [action.key for action in actions] == ["flux", "git", "serve", "deliver"]
+    assert [action.kind for action in actions] == [
+        StepKind.INSTALL_FLUX,
+        StepKind.SERVE_GIT,
+        StepKind.WAIT_FOR_GIT,
+        StepKind.DELIVER,
+    ]
     assert all(action.asks and action.sentence.endswith("(on docker-desktop)") for action in actions)
 
 
