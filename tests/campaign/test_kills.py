@@ -71,7 +71,7 @@ def left_over(project: Project) -> set[str]:
     found = {f"{what} {line}" for what, argv in listed.items() for line in project.run(*argv).stdout.splitlines()}
     files = [
         *project.kubeconfig.parent.glob("*"),  # a lock, or half a file
-        *(project.state / "kind").rglob("*"),  # kind's private files
+        *project.state.glob("clusters/*/kind/**/*"),  # kind's private files
         *(paths.cache_dir() / "tmp").glob(f"load-{NAME}*"),
         *Path(tempfile.gettempdir()).glob("threezone-*"),
     ]

@@ -157,7 +157,7 @@ def test_a_rewritten_history_is_refused_unless_forced(lab: Project) -> None:
 
 
 def test_the_password_is_in_no_output_and_its_file_is_private(lab: Project) -> None:
-    file = lab.state / NAME / "git-password"
+    file = lab.state / "clusters" / NAME / "git-password"
     assert file.stat().st_mode & 0o777 == 0o600
     lab.write(PAGE, "And once more.\n")
     lab.commit("Once more")

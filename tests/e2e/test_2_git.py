@@ -71,7 +71,7 @@ def server(lab: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 def test_the_password_is_asked_for_and_stands_nowhere_but_in_its_file(server: Server) -> None:
-    password = (server.lab.state / NAME / "git-password").read_text()
+    password = (server.lab.state / "clusters" / NAME / "git-password").read_text()
     assert password not in server.url + server.helper
     without = {"GIT_CONFIG_GLOBAL": os.devnull}
     assert server.git("ls-remote", server.url, env=without).stdout, "reading needs none"

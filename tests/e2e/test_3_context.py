@@ -61,7 +61,7 @@ def test_a_cluster_made_by_hand_is_delivered_to_and_left_as_it_was(foreign: Proj
         foreign.invoke("gitops.serve", "--remove", "--yes", *AT, check=False)
         foreign.invoke("flux.uninstall", "--yes", *AT, check=False)
     assert everything(foreign) == before
-    assert not list(foreign.state.glob("context-*"))
+    assert not list(foreign.state.glob("contexts/*"))
     assert foreign.json("get", "namespaces")["items"] == ours, "the lab is another cluster"
 
 

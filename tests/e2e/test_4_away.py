@@ -23,7 +23,7 @@ def test_down_removes_ours_and_nothing_else(before: dict[str, Any], lab: Project
     assert without(view, CONTEXT) == without(before["kubeconfig"], CONTEXT)
     assert CONTEXT not in json.dumps(view)
     assert untouchable(lab) == before["cluster"]
-    assert not (lab.state / NAME).exists()
+    assert not (lab.state / "clusters" / NAME).exists()
     assert "port-forward" not in lab.run("ps", "axww", "-o", "args").stdout
     assert lab.invoke("down", "--yes").stdout.strip() == "nothing to do"
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from threezone.clients.node import Node
 from threezone.cluster import admin_kubeconfig
-from threezone.core import labels, paths, process
+from threezone.core import labels, names, paths, process
 from threezone.core.errors import ClusterError, CommandFailed
 from threezone.engine.find import explain
 
 SHOWN = (labels.KIND_CLUSTER, labels.KIND_ROLE, labels.OWNER)
+FIELDS = 10  # of a container, as they are asked for in `nodes`
 MARK = "/kind/threezone-created"  # in the node: written last, so that an interrupted create has none
 IMAGES = "/kind/threezone-images"  # in the node: the names of the images that it came with
 _MARK = (
@@ -24,29 +25,32 @@ _MARK_AGAIN = f"[ -e {MARK} ] || mv {MARK}.was {MARK} 2>/dev/null || touch {MARK
 CREATE_SECONDS = 600.0
 EXPORT_SECONDS = 120.0
 BALANCER = "external-load-balancer"
+OLD_PRIVATE = ("create", "delete", "logs")  # in STATE/kind/NAME, by older releases
 
 
 def nodes(cluster: str | None = None) -> tuple[Node, ...]:
     """The node containers of one cluster, or of all. Raises EngineError when the engine does not answer."""
-    label = labels.KIND_CLUSTER + (f"={cluster}" if cluster else "")
-    fields = "\t".join(
+    label = labels.KIND_CLUSTER + (f"={cluster}" if cluster is not None else "")
+    shown = "\t".join(
         ("{{.ID}}", "{{.Names}}", *(f'{{{{.Label "{name}"}}}}' for name in SHOWN),
          "{{.State}}", "{{.Image}}", "{{.Ports}}", "{{.Status}}", "{{.Networks}}")
     )  # fmt: skip
-    argv = ["docker", "ps", "--all", "--no-trunc", "--filter", f"label={label}", "--format", fields]
+    argv = ["docker", "ps", "--all", "--no-trunc", "--filter", f"label={label}", "--format", shown]
     seen = process.run(argv, timeout=30, check=False)
     if seen.exit_code != 0:
         raise explain(seen.stderr.strip())
     found = []
-    for line in seen.stdout.splitlines():
-        container, name, of, role, owner, state, image, published, status, networks = line.split("\t")
-        ours = bool(owner) and owner == of
+    for fields in (line.split("\t") for line in seen.stdout.splitlines()):
+        if len(fields) != FIELDS:  # somebody's label has a tab or a line break in it
+            continue
+        container, name, of, role, owner, state, image, published, status, networks = fields
+        ours = owner == of and names.is_cluster(of)
         found.append(Node(container, name, of, role, state, image, ours, published, status, networks))
     # An image's label is the same in all of its containers, but a balancer is not made from our image. Of a create or a
     # delete that was cut off it may be all that is left: it is ours where we had derived the image for its nodes.
     owned = {node.cluster for node in found if node.ours}
     alone = {node.cluster for node in found} - {node.cluster for node in found if node.role != BALANCER}
-    owned |= {name for name in alone if _is_derived_for(name)}
+    owned |= {name for name in alone if names.is_cluster(name) and _is_derived_for(name)}
     return tuple(
         sorted(
             (Node(**{**node.__dict__, "ours": node.cluster in owned}) for node in found),
@@ -87,9 +91,9 @@ def _kind() -> Path:
 @contextmanager
 def private(cluster: str, what: str) -> Iterator[Path]:
     """A directory for kind's private files, with keys. What a killed run left there goes first, and by `forget`."""
-    place = paths.state_dir() / "kind" / cluster / what
+    place = paths.cluster_dir(cluster) / "kind" / what
     shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True, mode=0o700)
+    paths.make(place)
     try:
         yield place
     finally:
@@ -98,7 +102,11 @@ def private(cluster: str, what: str) -> Iterator[Path]:
 
 def forget(cluster: str) -> None:
     """Remove what killed runs of kind left of this cluster on this machine."""
-    shutil.rmtree(paths.state_dir() / "kind" / cluster, ignore_errors=True)
+    directory = paths.cluster_dir(cluster)
+    for left in (directory / "kind", *(paths.state_dir() / "kind" / cluster / what for what in OLD_PRIVATE)):
+        shutil.rmtree(left, ignore_errors=True)
+    paths.remove_empty(paths.state_dir() / "kind" / cluster)
+    paths.remove_empty(directory)
 
 
 def create(kind: Path, cluster: str, config: str, image: str, say: Callable[[str], None]) -> str:

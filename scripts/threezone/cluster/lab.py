@@ -16,10 +16,10 @@ from threezone.cluster.spec import boot_tuning
 from threezone.cluster.spec import declared as declared_room
 from threezone.cluster.spec.declared import Declared, Overlay
 from threezone.cluster.spec.overlay import Options
+from threezone.core import names, paths
 from threezone.core.errors import ClusterError
 from threezone.core.events import step
 from threezone.core.settings import Channel, Settings
-from threezone.core.text import slug
 from threezone.engine.find import Engine
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.credentials import material, trust
@@ -59,8 +59,8 @@ class Lab:
 
     @property
     def key(self) -> str:
-        """What names this cluster in our state."""
-        return f"context-{slug(self.foreign)}" if self.foreign else self.name
+        """What names this cluster in our state (`paths.cluster_dir`)."""
+        return f"{paths.FOREIGN}{self.foreign}" if self.foreign else self.name
 
     @property
     def cluster_file(self) -> Path:
@@ -171,8 +171,7 @@ class Lab:
             return self.name
         from threezone.zones.discovery import look
 
-        name = self.foreign.removeprefix("kind-")
-        if name == self.foreign:
+        if not (name := names.in_context(self.foreign)):
             return ""
         known = look(name)
         entry = entry_of(self.foreign)

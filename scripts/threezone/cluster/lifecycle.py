@@ -17,7 +17,7 @@ from threezone.cluster import containers, inotify, kubeadm, ports
 from threezone.cluster import kind as kind_cli
 from threezone.cluster.spec import validate
 from threezone.cluster.spec.declared import Declared, Overlay, as_typed, published, with_overlays
-from threezone.core import paths, process
+from threezone.core import names, paths, process
 from threezone.core.errors import ClusterError, CommandFailed, EngineError, UsageError
 from threezone.core.events import step
 from threezone.core.plan import Step, StepKind
@@ -55,7 +55,10 @@ def observe(name: str) -> Observed:
 
 
 def plan(seen: Observed, declared: Declared, added: Sequence[Overlay], image: str) -> tuple[Step, ...]:
-    """What makes the declared cluster run. Pure. Raises ClusterError for a cluster that is not ours."""
+    """What makes the declared cluster run. Pure.
+
+    Raises ClusterError for a cluster that is not ours, UsageError for a name with which none can be created.
+    """
     if seen.state == "foreign":
         raise ClusterError(
             f"a cluster named {seen.name} exists and was not made by threezone; it is left alone",
@@ -66,10 +69,13 @@ def plan(seen: Observed, declared: Declared, added: Sequence[Overlay], image: st
     if seen.state == "running":
         return ()
     if seen.state == "stopped":
-        names = " ".join(node.name for node in seen.nodes if node.state != "running")
+        stopped = " ".join(node.name for node in seen.nodes if node.state != "running")
         return (
-            Step(StepKind.START_NODES, f"start the stopped nodes of the cluster {seen.name}", f"docker start {names}"),
+            Step(
+                StepKind.START_NODES, f"start the stopped nodes of the cluster {seen.name}", f"docker start {stopped}"
+            ),
         )
+    names.new_cluster(seen.name, [str(node.get("role", "control-plane")) for node in declared.nodes])
     actions = []
     if seen.state == "interrupted":
         actions.append(

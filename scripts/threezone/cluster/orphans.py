@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from threezone.cluster import kind
-from threezone.core import labels, process
+from threezone.core import labels, names, process
 from threezone.engine.find import explain
 from threezone.images import engine_images, prune
 
@@ -43,7 +43,7 @@ def observe(cluster: str) -> Left:
     label = f"label={labels.OWNER}={cluster}"
     fields = f'{{{{.ID}}}}\t{{{{.Names}}}}\t{{{{.Label "{labels.KIND_CLUSTER}"}}}}'
     argv = ["docker", "ps", "--all", "--no-trunc", "--filter", label, "--filter", "status=created", "--format", fields]
-    found = [row.split("\t") for row in _lines(argv)]
+    found = [row for line in _lines(argv) if len(row := line.split("\t")) == 3]  # noqa: PLR2004  the fields above
     tags = _lines(["docker", "image", "ls", "--filter", label, "--format", "{{.Repository}}:{{.Tag}}", REPOSITORY])
     return Left(
         cluster,
@@ -56,7 +56,7 @@ def owners() -> tuple[str, ...]:
     """The names of all clusters of which something of ours is here: nodes, or an image that was made for them."""
     nodes = {node.cluster for node in kind.nodes() if node.ours}
     made = {image.owner for image in prune.observe() if image.repository == REPOSITORY}
-    return tuple(sorted((nodes | made) - {""}))
+    return tuple(sorted(filter(names.is_cluster, nodes | made)))
 
 
 def remove(left: Left) -> None:

@@ -1,9 +1,26 @@
-"""Where threezone keeps things on the user's machine. Both places may be deleted at any time; they come back."""
+"""Where threezone keeps things on the user's machine. Both places may be deleted at any time; they come back.
+
+state/clusters/NAME/    git-password, kind/, kubeconfig/, rescued/: what belongs to one cluster
+state/contexts/SLUG/    the same for a cluster that is not ours, by its context
+state/…                 logs, daemons, adopted: what belongs to no single cluster
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
+
+from threezone.core import names
+
+FOREIGN = "context:"  # before a context; no cluster name has a colon
+PASSWORD = "git-password"  # noqa: S105  the file's name
+RESCUED = "rescued"
+RESCUE_LIST = "rescue.json"
+LOCKS = ("watch-next.lock", "watch-now.lock")
 
 
 def _base(variable: str, below_home: str) -> Path:
@@ -20,8 +37,92 @@ def cache_dir() -> Path:
 
 
 def state_dir() -> Path:
-    """What belongs to a running lab: logs and the Git server's password (0600). Made 0700."""
+    """What belongs to a running lab: logs and the state of each cluster. Made 0700."""
     chosen = os.environ.get("THREEZONE_STATE")
     path = Path(chosen) if chosen else _base("XDG_STATE_HOME", ".local/state") / "threezone"
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
+
+
+def cluster_dir(key: str) -> Path:
+    """The directory of a cluster's state, by the cluster's name, or by FOREIGN and the context of one that is not ours.
+
+    It is not made here; `make` does that. What an older release kept elsewhere is moved into it first.
+    Raises UsageError for a name that no cluster can have.
+    """
+    state, context = state_dir(), key.removeprefix(FOREIGN)
+    if context != key:
+        directory, old = state / "contexts" / slug(context), state / f"context-{_old_slug(context)}"
+    else:
+        directory, old = state / "clusters" / names.cluster(key), state / key
+    with suppress(OSError):  # a directory that nobody may change is left as it is
+        _migrate(key, old, directory)
+    return directory
+
+
+def make(directory: Path) -> Path:
+    """Make a directory with its parents, all for the user alone."""
+    if not directory.is_dir():
+        make(directory.parent)
+        directory.mkdir(exist_ok=True, mode=0o700)
+    return directory
+
+
+def slug(context: str) -> str:
+    """A context as a file name without dots, which no other context has, even where case is ignored. Pure."""
+    if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", context) and not re.search(r"-[0-9a-f]{32}\Z", context):
+        return context
+    plain = re.sub(r"[^a-z0-9]+", "-", context.lower())[:40].strip("-") or "context"
+    return f"{plain}-{_digest(context)[:32]}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _old_slug(context: str) -> str:
+    """The file name of a context in releases before the directory `contexts`; two contexts could share one."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "-", context).lstrip("._-")
+    return plain if plain == context else f"{plain[-60:]}-{_digest(context)[:8]}"
+
+
+def _migrate(key: str, old: Path, directory: Path) -> None:
+    """Move what older releases kept of a cluster: STATE/NAME/git-password and STATE/rescued/NAME/*.
+
+    Each piece is moved by a rename of its own, where the new place is free, so that a run that was killed goes on.
+    Only known pieces move: other things stand beside them, for `rescued`, `logs` and `kind` are cluster names as well.
+    """
+    if directory.is_file():  # the old password of a cluster that is called clusters
+        cluster_dir(directory.parent.name)
+    # `context-…` was an adopted context's, and not a cluster's of that name, whose copy of its password is made again.
+    whose = key.startswith(FOREIGN) or not key.startswith("context-")
+    if whose and (old / PASSWORD).is_file() and not (old / PASSWORD).is_symlink():
+        _move(old / PASSWORD, directory / PASSWORD)
+        for lock in LOCKS:
+            (old / lock).unlink(missing_ok=True)
+        remove_empty(old)
+    kept = state_dir() / RESCUED / directory.name
+    for rescue in kept.glob("[0-9]*"):
+        if _is_rescue_of(key, rescue):
+            _move(rescue, directory / RESCUED / rescue.name)
+            remove_empty(kept)
+
+
+def _is_rescue_of(cluster: str, directory: Path) -> bool:
+    try:
+        return bool(json.loads((directory / RESCUE_LIST).read_text(encoding="utf-8"))["cluster"] == cluster)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def _move(old: Path, new: Path) -> None:
+    if not os.path.lexists(new):
+        make(new.parent)
+        with suppress(FileNotFoundError):  # another process has moved it
+            old.rename(new)
+
+
+def remove_empty(directory: Path) -> None:
+    """Remove a directory in which nothing is left; any other stays."""
+    with suppress(OSError):
+        directory.rmdir()

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import msgspec.inspect
 
+from threezone.core import names
 from threezone.core.errors import UsageError
 
 Channel = Literal["auto", "release", "source"]
@@ -35,7 +36,7 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     name: str = "kind"
     config: str = "local/kubernetes/kind.yaml"
-    kubernetes: Annotated[str, msgspec.Meta(pattern=rf"^({VERSION})?$")] = ""
+    kubernetes: Annotated[str, msgspec.Meta(pattern=rf"^({VERSION})?\Z")] = ""
     control_planes: Count = 0
     workers: Count = 0
     ports: tuple[str, ...] = ()
@@ -64,9 +65,9 @@ class GitOps(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The local registry: its container, its port on 127.0.0.1, the public registries that are mirrored for nodes."""
 
-    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]{0,40}$")] = "threezone-registry"
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,40}\Z")] = "threezone-registry"
     port: Port = 5001
-    mirrors: tuple[Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9.-]+\.[a-z]+(:[0-9]+)?$")], ...] = ()
+    mirrors: tuple[Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9.-]+\.[a-z]+(:[0-9]+)?\Z")], ...] = ()
 
 
 class App(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -96,16 +97,6 @@ def find_root(start: Path | None = None) -> Path:
     return here
 
 
-def cluster_name(name: str) -> str:
-    """A valid cluster name, as kind wants it (pkg/cluster/internal/create, validNameRE). Raises UsageError."""
-    if not re.fullmatch(r"[a-z0-9.-]{1,50}", name):
-        raise UsageError(
-            f"{name!r} is no cluster name: lower-case letters, digits, dots and dashes, at most 50 of them",
-            fix="choose another name",
-        )
-    return name
-
-
 def load(root: Path) -> Settings:
     """The settings of the project at `root`; defaults when it has no invoke.yaml. Raises UsageError."""
     path = root / "invoke.yaml"
@@ -128,9 +119,14 @@ def load(root: Path) -> Settings:
 def parse(section: Any, path: Path) -> Settings:
     """Settings from plain data; None means none. `path` is the file that an error names. Raises UsageError."""
     try:
-        return msgspec.convert({} if section is None else section, Settings, strict=True)
+        settings = msgspec.convert({} if section is None else section, Settings, strict=True)
     except msgspec.ValidationError as error:
         raise UsageError(f"{path}: {_sentence(str(error), section)}", fix=f"correct {path}") from None
+    try:
+        names.cluster(settings.cluster.name)
+    except UsageError as error:
+        raise UsageError(f"{path}: threezone.cluster.name: {error.message}", fix=f"correct {path}") from None
+    return settings
 
 
 def _sentence(problem: str, section: Any) -> str:

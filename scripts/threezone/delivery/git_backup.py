@@ -22,7 +22,7 @@ from threezone.core.events import note, step
 from threezone.delivery import git_server, repository
 from threezone.delivery.repository import Forward
 
-LIST = "rescue.json"
+LIST = paths.RESCUE_LIST
 TAKING = ".taking"
 TRIES = 5  # how often is fetched again because somebody pushed meanwhile
 GIT_SECONDS = 600.0
@@ -48,8 +48,8 @@ class Rescue:
 
 
 def place(key: str) -> Path:
-    """Where a lab's rescues are kept: beside its other state, which `down` removes."""
-    return paths.state_dir() / "rescued" / key
+    """Where a lab's rescues are kept: beside its other state, which `down` removes; they stay."""
+    return paths.cluster_dir(key) / paths.RESCUED
 
 
 def pending(key: str) -> tuple[Rescue, ...]:
@@ -86,10 +86,11 @@ def served(lab: Lab) -> tuple[str, ...]:
 def fetch(lab: Lab, repositories: Sequence[str], into: Path) -> dict[str, dict[str, str]]:
     """Fetch everything of these repositories into bare ones, `into/NAME.git`; returns their refs with their commits.
 
-    Raises DeliveryError when the Git server does not answer.
+    Raises DeliveryError when the Git server does not answer, UsageError for a name that is no file name of ours.
     """
+    named = [git_server.repository_name(name) for name in repositories]
     with _forwarded(lab) as forward:
-        return {name: _fetch(_url(forward.address, name), into / f"{name}.git") for name in repositories}
+        return {name: _fetch(_url(forward.address, name), into / f"{name}.git") for name in named}
 
 
 def _forwarded(lab: Lab) -> AbstractContextManager[Forward]:
@@ -149,8 +150,7 @@ def take(lab: Lab) -> Rescue | None:
     if not repositories:
         return None
     with step("keep what the Git server holds") as running:
-        kept = place(lab.key)
-        kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+        kept = paths.make(place(lab.key))
         making = kept / TAKING
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir(mode=0o700)
@@ -190,6 +190,7 @@ def put_back(lab: Lab) -> None:
                 note(line)
         (rescued.path / LIST).unlink()
         shutil.rmtree(rescued.path, ignore_errors=True)
+    paths.remove_empty(place(lab.key))
 
 
 def _of_another_project(lab: Lab, name: str, bare: Path, wanted: Mapping[str, str]) -> tuple[str, ...]:

@@ -8,9 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone.core import daemon
+from threezone.core import daemon, paths
 from threezone.core.errors import CommandFailed, DeliveryError, ToolError, UsageError
-from threezone.core.text import slug
 from threezone.delivery import git_server, port_forward
 from threezone.zones.tunnel import free_port, is_free
 
@@ -88,7 +87,7 @@ def close(context: str) -> bool:
 
 
 def _name(context: str) -> str:
-    return f"git-{slug(context)}"
+    return f"git-{paths.slug(context)}"
 
 
 def _answers(port: int) -> bool:

@@ -44,7 +44,15 @@ def url(repository: str) -> str:
 
 def password_file(cluster: str) -> Path:
     """Where the password for pushing is kept on this machine (0600)."""
-    return paths.state_dir() / cluster / "git-password"
+    return paths.cluster_dir(cluster) / paths.PASSWORD
+
+
+def forget(cluster: str) -> None:
+    """Remove the password of a Git server that is gone, with what a killed writer left, and the locks of a push."""
+    directory = paths.cluster_dir(cluster)
+    for file in (*directory.glob(f"{paths.PASSWORD}*"), *(directory / lock for lock in paths.LOCKS)):
+        file.unlink(missing_ok=True)
+    paths.remove_empty(directory)
 
 
 def password(api: Api, cluster: str) -> str:
@@ -58,7 +66,7 @@ def password(api: Api, cluster: str) -> str:
 
 def keep(path: Path, value: str) -> None:
     """Write a secret to a file that only this user may read; an equal one is left alone."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    paths.make(path.parent)
     if path.exists() and path.read_text() == value and path.stat().st_mode & 0o777 == PRIVATE:
         return
     temporary = path.with_name(f"{path.name}.{os.getpid()}")

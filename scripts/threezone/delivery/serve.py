@@ -57,10 +57,8 @@ def plan_remove(lab: Lab) -> tuple[Step, ...]:
 
 def remove(lab: Lab) -> bool:
     """Remove the Git server, and what Flux applied from it; False when there is none of ours."""
-    import shutil
-
     git_forward.close(lab.context)
-    shutil.rmtree(git_server.password_file(lab.key).parent, ignore_errors=True)
+    git_server.forget(lab.key)
     if not git_server.is_here(lab.api):
         return False
     with step("remove the Git server and what it delivered"):

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from threezone.cluster.lab import Lab
+from threezone.core import paths
 from threezone.core.errors import ClusterError, CommandFailed, DeliveryError, RouteError, ThreezoneError
 from threezone.core.events import muted
-from threezone.delivery import git_server, push, repository
+from threezone.delivery import push, repository
 from threezone.delivery.branch import Tip
 from threezone.delivery.repository import FOREVER, Rejected
 from threezone.flux import components
@@ -81,14 +82,14 @@ def once(lab: Lab, branch: str, *, force: bool = False) -> Attempt | None:
     """
     from filelock import FileLock, Timeout
 
-    directory = git_server.password_file(lab.key).parent
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    waiting = FileLock(directory / "watch-next.lock", mode=0o600)
+    directory = paths.make(paths.cluster_dir(lab.key))
+    upcoming, now = (directory / lock for lock in paths.LOCKS)
+    waiting = FileLock(upcoming, mode=0o600)
     try:
         waiting.acquire(timeout=0)
     except Timeout:
         return None
-    with FileLock(directory / "watch-now.lock", mode=0o600):
+    with FileLock(now, mode=0o600):
         waiting.release()
         return attempt(lab, Tip(lab.root, branch).sha, force=force)
 

@@ -104,8 +104,6 @@ def apply(lab: Lab, actions: Sequence[Step]) -> None:
 
 def _remove(lab: Lab, *, ours: bool) -> None:
     """Remove what `up` made: the cluster, its leavings, the kubeconfig entry, our network attachment, our state."""
-    import shutil
-
     if ours:
         lifecycle.delete(lab.name, lab.tools["kind"])
     with step(f"remove the context {lab.context}") as running:
@@ -113,6 +111,6 @@ def _remove(lab: Lab, *, ours: bool) -> None:
     orphans.remove(orphans.observe(lab.name))
     git_forward.close(lab.context)
     proxy.stop(lab.context)
-    shutil.rmtree(git_server.password_file(lab.key).parent, ignore_errors=True)
     if ours:
         path.forget(lab.name)
+    git_server.forget(lab.key)

@@ -25,14 +25,14 @@ def _write(kind: str, runner: str, options: dict[str, str], *, output: str, stdo
     """Print the pipeline's file, or plan, ask and write it."""
     import sys
 
-    from threezone.core import settings
+    from threezone.core import names, settings
     from threezone.extras.ci import file, pipeline
 
     root = settings.find_root()
     chosen = settings.load(root)
     asked = pipeline.Pipeline(
         runner=pipeline.runner(kind, runner),
-        lab=f"{settings.cluster_name(chosen.cluster.name)[:47]}-ci",
+        lab=names.for_jobs(chosen.cluster.name),
         invoke="./run invoke" if (root / "run").is_file() else "invoke",
         image=options["image"],
         setup=options["setup"],

@@ -13,12 +13,12 @@ def chosen_cluster(name: str) -> str:
 
     Raises UsageError for a bad name, ClusterError where another cluster is adopted and no name is given.
     """
-    from threezone.core import settings
+    from threezone.core import names, settings
     from threezone.lab.external_cluster import record
 
     if not name:
         record.refuse(settings.find_root())
-    return settings.cluster_name(name or settings.load(settings.find_root()).cluster.name)
+    return names.cluster(name or settings.load(settings.find_root()).cluster.name)
 
 
 def adopted_context(name: str) -> str:

@@ -84,7 +84,7 @@ def open_lab(
     import msgspec
 
     from threezone.cluster.lab import Lab
-    from threezone.core import settings
+    from threezone.core import names, settings
     from threezone.core.errors import UsageError
     from threezone.lab.external_cluster import record
 
@@ -106,7 +106,7 @@ def open_lab(
     return Lab(
         root,
         chosen,
-        settings.cluster_name(name or chosen.cluster.name),
+        names.cluster(name or chosen.cluster.name),
         context or "",
         cast("settings.Channel", channel) if channel else chosen.channel,
         flags,

@@ -23,12 +23,13 @@ def show(c: Context, name: str = "", json: bool = False) -> None:
     """
     from dataclasses import asdict
 
+    from threezone.core import names
     from threezone.engine.find import observe
     from threezone.zones import diagram
     from threezone.zones.locate import locate
 
     held = adopted_context(name)
-    cluster = held.removeprefix("kind-") if held else chosen_cluster(name)
+    cluster = (names.in_context(held) or held) if held else chosen_cluster(name)
     engine = observe()
     zone, facts = locate(engine), _facts(cluster, engine, held or f"kind-{cluster}")
     if json:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from threezone.core import names
 from threezone.core.errors import ClusterError, RouteError, ThreezoneError, UsageError
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.credentials import material, trust
@@ -123,9 +124,8 @@ def _own_authority(entry: Current) -> str | None:
 
 def _mend(context: str, other: str = "") -> str:
     """The command that writes the entry of a kind cluster anew; for any other cluster `other`, or what tells more."""
-    if not context.startswith("kind-"):
+    if not (name := names.in_context(context)):
         return other or f"kubectl --context {shlex.quote(context)} cluster-info"
-    name = context.removeprefix("kind-")
     return "./run invoke kubeconfig.connect" + ("" if name == "kind" else f" --name {name}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threezone.core import names
 from threezone.core.errors import RouteError, UsageError
 from threezone.core.events import note
 from threezone.zones import check as checking
@@ -43,7 +44,8 @@ def _from_own_entry(known: Known, by_hand: tuple[str, str] | None) -> Connected:
 
 def check(context: str) -> Checked:
     """Prove an entry as it stands, knowing of a kind cluster what the engine here knows."""
-    if zone.find(context) is None or not context.startswith("kind-"):
+    name = names.in_context(context)
+    if zone.find(context) is None or not name:
         return checking.check(context, locate())
-    known = look(context.removeprefix("kind-"))
+    known = look(name)
     return checking.check(context, known.zone, fresh=known.kubeconfig, missing=known.missing)

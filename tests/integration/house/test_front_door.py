@@ -48,6 +48,30 @@ def test_every_task_has_help_those_that_require_an_argument_too() -> None:
         assert "Docstring:\n  none" not in asked.stdout, name
 
 
+NAMED = [
+    ("up", "--yes"), ("down", "--yes"), ("cluster.create", "--yes"), ("cluster.delete", "--yes"), ("cluster.stop",),
+    ("cluster.logs",), ("kubeconfig.export", "--for", "ci"), ("kubeconfig.remove",), ("gitops.serve", "--remove"),
+    ("addon.proxy", "start"),
+]  # fmt: skip
+
+
+def tree(directory: Path) -> dict[str, str]:
+    return {str(path): path.read_text() if path.is_file() else "" for path in directory.rglob("*")}
+
+
+@pytest.mark.parametrize("task", NAMED, ids=lambda task: task[0])
+def test_a_name_that_is_a_path_touches_nothing(project: Path, task: tuple[str, ...]) -> None:
+    state = Path(os.environ["THREEZONE_STATE"])
+    (state / "clusters" / "kind").mkdir(parents=True)
+    (state / "clusters" / "kind" / "git-password").write_text("secret")
+    (state.parent / "mine").write_text("mine")
+    before = tree(state.parent)
+    assert invoke(project, *task, "--name", "..").exit_code == 2
+    (project / "invoke.yaml").write_text("threezone: {cluster: {name: ../mine}}\n")
+    assert invoke(project, *task).exit_code == 2
+    assert tree(state.parent) == before
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -14,13 +14,13 @@ from typing import Any, NoReturn
 from threezone.cluster.spec import patches
 from threezone.cluster.spec.decode import Draft, Spot, shown
 from threezone.cluster.spec.schema import API_VERSION, CONTROL_PLANE
+from threezone.core import names
 from threezone.core.errors import UsageError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Keys = tuple[str | int, ...]
 
 MAX_PORT = 65535
-NAME = re.compile(r"[a-z0-9.-]+")
 GATE = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 _CIDR = re.compile(r"[0-9A-Fa-f.:]+/[0-9]{1,3}")
 _DEFAULT_SUBNETS = {  # kind, pkg/apis/config/v1alpha4/default.go
@@ -76,8 +76,8 @@ def check(draft: Draft) -> None:
         if (found := content.get(key)) != wanted:
             seen = f"found {found!r}" if found else f"found no {key}"
             raise UsageError(f"{spots.at(key)}: expected kind: Cluster and apiVersion: {API_VERSION}, {seen}")
-    if (name := content.get("name")) and not NAME.fullmatch(name):
-        _fail(spots, ("name",), f"expected lower-case letters, digits, dots and dashes, found {name!r}")
+    if name := content.get("name"):
+        _name(name, spots, [str(node.get("role", CONTROL_PLANE)) for node in content.get("nodes") or [{}]])
     _networking(content.get("networking") or {}, spots, family(content))
     for key in content.get("featureGates") or {}:
         if not GATE.fullmatch(key):
@@ -85,6 +85,13 @@ def check(draft: Draft) -> None:
     _nodes(content.get("nodes") or [], spots)
     _published(content, spots)
     patches.check(draft)
+
+
+def _name(name: str, spots: Spot, roles: list[str]) -> None:
+    if not names.is_cluster(name):
+        _fail(spots, ("name",), f"expected {names.RULE}, at most 50, found {name[:80]!r}")
+    if problem := names.too_long(name, roles):
+        _fail(spots, ("name",), problem)
 
 
 def _fail(spots: Spot, keys: Keys, problem: str) -> NoReturn:

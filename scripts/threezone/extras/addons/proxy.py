@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from threezone.core import daemon
+from threezone.core import daemon, paths
 from threezone.core.errors import CommandFailed, RouteError, ToolError, UsageError
-from threezone.core.text import slug
 from threezone.zones.tunnel import free_port, is_free
 
 PORT = 8001  # kubectl's own
@@ -103,4 +102,4 @@ def _proxy(found: daemon.Daemon) -> Proxy:
 
 
 def _name(context: str) -> str:
-    return f"proxy-{slug(context)}"
+    return f"proxy-{paths.slug(context)}"

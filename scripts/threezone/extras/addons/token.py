@@ -8,8 +8,8 @@ from pathlib import Path
 
 from threezone.clients.kubernetes.api import Api
 from threezone.cluster.lab import Lab
+from threezone.core import paths
 from threezone.core.errors import UsageError
-from threezone.core.text import slug
 from threezone.zones.export import path as place
 from threezone.zones.export import tokens
 
@@ -56,7 +56,7 @@ def remove(api: Api, lab: Lab) -> tuple[str, ...]:
 
 def files(lab: Lab) -> tuple[Path, ...]:
     """The files that `write` made for this cluster, where no other was named."""
-    return tuple((lab.root / DIRECTORY).glob(f"{slug(lab.context)}.*.token"))
+    return tuple((lab.root / DIRECTORY).glob(f"{paths.slug(lab.context)}.*.token"))
 
 
 def _place(lab: Lab, output: str, what: str) -> Path:
@@ -71,7 +71,7 @@ def _place(lab: Lab, output: str, what: str) -> Path:
     ignore = directory / ".gitignore"
     if not ignore.exists():
         ignore.write_text(IGNORE, encoding="utf-8")
-    path = directory / f"{slug(lab.context)}.{what}.token"
+    path = directory / f"{paths.slug(lab.context)}.{what}.token"
     place.refuse_in_git(path, "the directory's own .gitignore was changed: it has to name *")
     return path
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from threezone.clients.kubernetes.api import Json
 from threezone.cluster.lab import Lab
-from threezone.core import paths
 from threezone.core.errors import ClusterError, UsageError
 from threezone.core.events import step
 from threezone.core.plan import Step
@@ -113,7 +112,7 @@ def _elsewhere(lab: Lab, job: Job, wanted: Wanted) -> Handed:
     entry = entry_of(context)
     if entry is None:
         raise ClusterError(f"there is no kubeconfig entry {context}", fix="kubectl config get-contexts")
-    default = paths.state_dir() / "kubeconfig" / f"{lab.key}-job.yaml"
+    default = place.directory(lab.key) / "job.yaml"
     path = place.guard(Path(wanted.output) if wanted.output else default, context)
     token = tokens.issue(lab.api, job.namespace, job.account, wanted.hours)
     cluster, user = identity(replace(entry.entry, user={"token": token.value}))

@@ -9,6 +9,7 @@ from pathlib import Path
 from threezone.clients.kubernetes.api import Api
 from threezone.cluster import kind
 from threezone.cluster.lab import api_of, same_authority
+from threezone.core import names
 from threezone.core.errors import ThreezoneError, UsageError
 from threezone.core.events import note
 from threezone.core.plan import Step, StepKind
@@ -69,7 +70,8 @@ def observe(entry: Current, by_hand: tuple[str, str] | None = None) -> Found:
     found = external_routes.probe(entry, locate(), by_hand)
     if (chosen := found.verdict.chosen) is not None:
         return Found(entry, chosen.route, found.verdict.seconds)
-    known = look(entry.context.removeprefix("kind-")) if entry.context.startswith("kind-") and not by_hand else None
+    name = names.in_context(entry.context)
+    known = look(name) if name and not by_hand else None
     if known is None or known.kubeconfig is None or not same_authority(entry, known.kubeconfig):
         raise external_routes.no_way(entry, found)
     return Found(entry, Route("by kind's own knowledge", ""), 0.0, known)
@@ -106,8 +108,7 @@ def plan(root: Path, found: Found) -> tuple[Step, ...]:
 
 def require_foreign(context: str) -> None:
     """Raise UsageError for a lab of ours: it is worked with by its name."""
-    name = context.removeprefix("kind-")
-    if name == context:
+    if not (name := names.in_context(context)):
         return
     try:
         nodes = kind.nodes(name)
@@ -161,8 +162,8 @@ def release(root: Path) -> tuple[str, ...]:
             cluster = entry.entry.cluster_name
             store.update(lambda content: document.with_route(content, cluster, *before))
             told.insert(0, f"its kubeconfig entry leads to {before[0]} again")
-        if record.context.startswith("kind-") and record.written:
-            zone.leave(record.context.removeprefix("kind-"), locate())
+        if record.written and (name := names.in_context(record.context)):
+            zone.leave(name, locate())
     if proxy.stop(record.context):
         told.append("its proxy is stopped")
     adopted.forget(root)

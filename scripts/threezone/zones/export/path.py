@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from threezone.core import paths, process
@@ -17,15 +19,27 @@ _GIT = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set in hooks; they woul
 
 def default(name: str, target: str, *, job: bool = False) -> Path:
     """The file for an export of the cluster `name`, below the state directory; with `job` that of a job's account."""
-    return paths.state_dir() / "kubeconfig" / f"{name}-{target}{'-job' if job else ''}.yaml"
+    return directory(name) / f"{target}{'-job' if job else ''}.yaml"
+
+
+def directory(key: str) -> Path:
+    """Where the exports of a cluster go that name no other place."""
+    return paths.cluster_dir(key) / "kubeconfig"
 
 
 def forget(name: str) -> None:
     """Remove what was exported for the cluster `name` to the default place: its keys are dead when the cluster is."""
-    for target in (*TARGETS, "any"):
-        file = default(name, target)
-        for left in (file, file.with_name(f"{file.stem}-pick.sh"), default(name, target, job=True)):
-            left.unlink(missing_ok=True)
+    shutil.rmtree(directory(name), ignore_errors=True)
+    for target in (*TARGETS, "any"):  # older releases had all of them in one directory: users name them by their paths
+        for job in ("", "-job"):
+            _forget_old(paths.state_dir() / "kubeconfig" / f"{name}-{target}{job}.yaml", f"kind-{name}")
+
+
+def _forget_old(file: Path, context: str) -> None:
+    with suppress(UsageError):
+        if file.is_file() and not _others(file, context):
+            file.with_name(f"{file.stem}-pick.sh").unlink(missing_ok=True)
+            file.unlink()
 
 
 def guard(path: Path, context: str) -> Path:
@@ -40,14 +54,18 @@ def guard(path: Path, context: str) -> Path:
     refuse_in_git(path, f"it goes below {paths.state_dir()} then")
     if path.is_dir():
         raise UsageError(f"{path} is a directory", fix="name a file in it")
-    held = document.items(store.read({"KUBECONFIG": str(path)}).document, "contexts")
-    others = [other for other in held if other != context and not other.startswith(f"{context}@")]
-    if others:
+    if others := _others(path, context):
         raise UsageError(
             f"{path} is no earlier export of this cluster: it holds {', '.join(others[:3])}",
             fix="name another file: an export is a file of its own",
         )
     return path
+
+
+def _others(path: Path, context: str) -> list[str]:
+    """The contexts in a kubeconfig that do not belong to an export of `context`."""
+    held = document.items(store.read({"KUBECONFIG": str(path)}).document, "contexts")
+    return [other for other in held if other != context and not other.startswith(f"{context}@")]
 
 
 def refuse_in_git(path: Path, otherwise: str) -> None:

@@ -1,0 +1,78 @@
+"""Names of clusters. They come from flags, files, labels of containers and contexts, and they become paths.
+
+kind takes dots and nearly any order of characters (pkg/cluster/internal/create, validNameRE). A new cluster has to have
+a DNS label (RFC 1123), and node names that fit one; an existing one may still have dots.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from threezone.core.errors import UsageError
+
+_KINDS_LENGTH = 50  # kind, clusterNameMax
+EXISTING = rf"[a-z0-9][a-z0-9.-]{{0,{_KINDS_LENGTH - 1}}}"
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_LABEL_LENGTH = 63
+_CONTEXT = "kind-"  # kind's context of a cluster is kind-NAME
+_BALANCER = "-external-load-balancer"
+_JOBS = "-ci"
+_FIX = "choose another one: --name, or threezone.cluster.name in invoke.yaml"
+RULE = "lower-case letters, digits and dashes, first and last a letter or a digit"
+
+
+def is_cluster(name: str) -> bool:
+    """Whether a cluster that exists may have this name."""
+    return re.fullmatch(EXISTING, name) is not None
+
+
+def cluster(name: str) -> str:
+    """The name of a cluster that may exist. Raises UsageError for a text that cannot be one."""
+    if not is_cluster(name):
+        raise UsageError(f"{name[:80]!r} is no cluster name: {RULE}, at most 50", fix=_FIX)
+    return name
+
+
+def new_cluster(name: str, roles: Iterable[str]) -> str:
+    """The name of a cluster that can be created with nodes of these roles. Raises UsageError for any other."""
+    if not re.fullmatch(_LABEL, name):
+        raise UsageError(f"{name[:80]!r} is no name for a new cluster: {RULE}", fix=_FIX)
+    if problem := too_long(name, roles):
+        raise UsageError(problem, fix=_FIX)
+    return name
+
+
+def for_jobs(name: str) -> str:
+    """The name of the cluster that CI jobs create beside the cluster `name`, with any number of nodes."""
+    longest = _LABEL_LENGTH - len(_BALANCER) - len(_JOBS)
+    return f"{cluster(name).replace('.', '-')[:longest].rstrip('-')}{_JOBS}"
+
+
+def too_long(name: str, roles: Iterable[str]) -> str:
+    """Why the names of the nodes would be too long, with the number of characters that are allowed; "" if they fit."""
+    longest = max(_suffixes(roles), key=len)
+    allowed = min(_LABEL_LENGTH - len(longest), _KINDS_LENGTH)
+    if len(name) <= allowed:
+        return ""
+    return (
+        f"the cluster name {name[:80]} has {len(name)} characters, and at most {allowed} are allowed here: "
+        f"the node name NAME{longest} may have {_LABEL_LENGTH}"
+    )
+
+
+def _suffixes(roles: Iterable[str]) -> list[str]:
+    """What kind puts behind the cluster's name for each container: the first of a role has no number."""
+    counted: Counter[str] = Counter()
+    suffixes = []
+    for role in roles:
+        counted[role] += 1
+        suffixes.append(f"-{role}{counted[role] if counted[role] > 1 else ''}")
+    return [*suffixes, _BALANCER] if counted["control-plane"] > 1 else suffixes
+
+
+def in_context(context: str) -> str:
+    """The name of the kind cluster that a context names; "" where it names none."""
+    name = context.removeprefix(_CONTEXT)
+    return name if name != context and is_cluster(name) else ""
