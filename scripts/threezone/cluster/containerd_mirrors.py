@@ -1,17 +1,20 @@
 """The local registry made known to a cluster: to containerd on each node, and to tools by the documented ConfigMap.
 
 Both are written through the nodes' containers, so no route to the API server is needed, and both may be written again.
+A file on a path that the user has mounted from the host is the user's: it is read, and what it should say is shown.
 """
 
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from threezone.clients.node import Node
-from threezone.cluster import kind
+from threezone.cluster import containers, kind
+from threezone.cluster.containers import Mount
 from threezone.core import process
 from threezone.core.errors import ClusterError, CommandFailed
 from threezone.core.events import note
@@ -24,7 +27,8 @@ NAMESPACE = "kube-public"
 HELP = "https://kind.sigs.k8s.io/docs/user/local-registry/"
 BY = "app.kubernetes.io/managed-by"
 US = "threezone"
-KUBECTL = ("kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "--namespace", NAMESPACE)
+# Without a cache: that would be in the home directory, which may be mounted from the host.
+KUBECTL = ("kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "--cache-dir=/dev/null", "--namespace", NAMESPACE)
 
 
 def hosts(instances: Sequence[Wanted]) -> dict[str, str]:
@@ -63,20 +67,34 @@ def reachable(cluster: str | None = None) -> list[Node]:
     return [node for node in kind.nodes(cluster) if node.ours and node.state == "running" and node.in_kubernetes]
 
 
-def wire(nodes: Sequence[Node], instances: Sequence[Wanted]) -> None:
-    """Make the instances known to these nodes and their clusters."""
+def wire(nodes: Sequence[Node], instances: Sequence[Wanted]) -> tuple[str, ...]:
+    """Make the instances known to these nodes and their clusters. Returns the clusters that know the registry.
+
+    In a cluster with a node that the user has to tell, the ConfigMap would not be true.
+    """
     files = hosts(instances)
+    registry_files = set(hosts(instances[:1]))
+    mounts = _mounts(nodes)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda node: _put(node, files), nodes))
+        missing = dict(zip(nodes, pool.map(lambda node: _put(node, files, mounts[node.container]), nodes), strict=True))
+    hints = {mount.on_host(f"/{path}"): files[path] for lacking in missing.values() for path, mount in lacking.items()}
+    for path, text in sorted(hints.items()):
+        note(f"{path} is in a directory of yours that is mounted into nodes, and is not written; let it say:\n{text}")
+    apart = {node.cluster for node, lacking in missing.items() if registry_files & lacking.keys()}
     for node in _one_each(nodes):
-        _announce(node, hosting(instances[0]))
+        if node.cluster not in apart:
+            _announce(node, hosting(instances[0]))
+    return tuple(sorted({node.cluster for node in nodes} - apart))
 
 
 def unwire(nodes: Sequence[Node], instances: Sequence[Wanted]) -> None:
-    """Take it back: the files on the nodes, and the ConfigMap if it is ours."""
-    places = sorted({f"/{path.rpartition('/')[0]}" for path in hosts(instances)})
+    """Take it back: the files on the nodes that are not the user's, and the ConfigMap if it is ours."""
+    mounts = _mounts(nodes)
+    directories = sorted({f"/{path.rpartition('/')[0]}" for path in hosts(instances)})
     for node in nodes:
-        process.run(["docker", "exec", node.container, "rm", "-rf", *places], timeout=30, check=False)
+        own = [each for each in directories if not any(mount.overlaps(each) for mount in mounts[node.container])]
+        if own:
+            process.run(["docker", "exec", node.container, "rm", "-rf", *own], timeout=30, check=False)
     for node in _one_each(nodes):
         argv = [*KUBECTL, "delete", "configmap", "--ignore-not-found", "--selector", f"{BY}={US}"]
         process.run(
@@ -91,11 +109,31 @@ def _one_each(nodes: Sequence[Node]) -> list[Node]:
     return list({node.cluster: node for node in nodes if node.role == "control-plane"}.values())
 
 
-def _put(node: Node, files: Mapping[str, str]) -> None:
+def _mounts(nodes: Sequence[Node]) -> dict[str, tuple[Mount, ...]]:
+    """The user's mounts of each node, by the container's id; a node that has gone meanwhile has none."""
+    seen = {one.node.container: one.mounts for one in containers.inspect(nodes)}
+    return {node.container: seen.get(node.container, ()) for node in nodes}
+
+
+def _put(node: Node, files: Mapping[str, str], mounts: Sequence[Mount]) -> dict[str, Mount]:
+    """Write the files into a node, but not through a mount; returns those of them that the user's own do not say."""
+    mounted = {path: mount for path in files for mount in mounts if mount.overlaps(f"/{path}")}
     try:
-        engine_images.put_texts(node.container, files)
+        if own := {path: text for path, text in files.items() if path not in mounted}:
+            engine_images.put_texts(node.container, own)
     except CommandFailed as error:
         raise ClusterError(f"the node {node.name} takes no files", evidence=error.tail) from None
+    return {path: mount for path, mount in mounted.items() if not _says(node, f"/{path}", files[path])}
+
+
+def _says(node: Node, path: str, wanted: str) -> bool:
+    """Whether a file of the user's leads to the host that ours would lead to; the rest of it is the user's choice."""
+    (host,) = tomllib.loads(wanted)["host"]
+    try:
+        hosts = tomllib.loads((containers.read(node.container, path) or b"").decode()).get("host")
+    except ValueError:  # no TOML, or no text
+        return False
+    return isinstance(hosts, dict) and host in hosts
 
 
 def _announce(node: Node, wanted: Mapping[str, Any]) -> None:
@@ -108,7 +146,7 @@ def _announce(node: Node, wanted: Mapping[str, Any]) -> None:
         if now is not None and now["metadata"].get("labels", {}).get(BY) != US:
             note(f"the ConfigMap {NAMESPACE}/{CONFIG_MAP} of the cluster {node.cluster} is not ours; it is left alone")
             return
-        if now is None or now["data"] != wanted["data"]:
+        if now is None or now.get("data") != wanted["data"]:
             apply = ["apply", "--server-side", f"--field-manager={US}", "--filename=-"]
             process.run([*argv, *apply], stdin=json.dumps(wanted), timeout=60)
     except CommandFailed as error:

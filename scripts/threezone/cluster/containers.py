@@ -16,6 +16,26 @@ from threezone.engine.find import explain
 
 Json = dict[str, Any]
 
+# What kind binds into every node by itself (pkg/cluster/internal/providers/docker/provision.go); /var is a volume.
+KINDS_OWN = {("/lib/modules", "/lib/modules"), ("/dev/mapper", "/dev/mapper")}
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A file or directory of the user's on the engine's host, and its path in the node."""
+
+    source: str
+    target: str
+
+    def overlaps(self, path: str) -> bool:
+        """Whether writing or removing `path` in the node changes something on the host."""
+        path, target = f"{path.rstrip('/')}/", f"{self.target.rstrip('/')}/"
+        return path.startswith(target) or target.startswith(path)
+
+    def on_host(self, path: str) -> str:
+        """Where a path below the mount is on the host."""
+        return self.source + path.removeprefix(self.target.rstrip("/"))
+
 
 @dataclass(frozen=True)
 class Container:
@@ -39,9 +59,20 @@ class Container:
         )
 
     @property
+    def mounts(self) -> tuple[Mount, ...]:
+        """What the user has mounted into it, inner ones last: nothing of ours is written there."""
+        bound = [(str(m.get("Source")), str(m["Destination"])) for m in self.mounted if m.get("Type") == "bind"]
+        return tuple(Mount(*each) for each in sorted(bound, key=lambda each: len(each[1])) if each not in KINDS_OWN)
+
+    @property
+    def mounted(self) -> Sequence[Json]:
+        """The engine's list of mounts, kind's own among them."""
+        return self.data.get("Mounts") or ()
+
+    @property
     def volumes(self) -> tuple[str, ...]:
         """The names of its volumes: kind keeps /var in one without a name of its own."""
-        return tuple(str(m["Name"]) for m in self.data.get("Mounts") or [] if m.get("Type") == "volume" and "Name" in m)
+        return tuple(str(m["Name"]) for m in self.mounted if m.get("Type") == "volume" and "Name" in m)
 
 
 def inspect(nodes: Sequence[Node]) -> tuple[Container, ...]:
@@ -56,6 +87,12 @@ def inspect(nodes: Sequence[Node]) -> tuple[Container, ...]:
         raise explain(seen.stderr.strip()) from None
     found: Mapping[str, Json] = {one["Id"]: one for one in listed}
     return tuple(Container(node, found[node.container]) for node in nodes if node.container in found)
+
+
+def mounts(nodes: Sequence[Node], path: str) -> dict[str, Mount]:
+    """The user's mount that holds `path`, or is below it, of each node that has one; by the container's id."""
+    seen = inspect(nodes)
+    return {one.node.container: mount for one in seen for mount in one.mounts if mount.overlaps(path)}
 
 
 def started(nodes: Sequence[Node]) -> dict[str, datetime]:

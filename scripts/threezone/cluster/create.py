@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from threezone.cluster import kind, kubeadm, lifecycle, local_registry
+from threezone.cluster import containers, kind, kubeadm, lifecycle, local_registry, node_images
 from threezone.cluster.drift import report
 from threezone.cluster.lab import Lab
 from threezone.cluster.spec import boot_tuning
 from threezone.core.errors import ClusterError
-from threezone.core.events import note, step
+from threezone.core.events import note, optional, step
 from threezone.core.plan import Step, StepKind
 from threezone.images import build, preload
 from threezone.images.engine_images import Image
@@ -72,9 +72,11 @@ def create(lab: Lab, *, retain: bool = False) -> Created:
     node, inside = examined(lab)
     image = cluster_image(node.reference, lab.name, lab.kubernetes, boot_tuning.files())
     kubeconfig = lifecycle.create(lab.name, lab.declared, lab.overlays, kind=kind_path, image=image, retain=retain)
-    if told := kubeadm.check_made(lab.declared, lab.name):
-        note(told)
-    return Created(kubeconfig, inside)
+    hidden = containers.mounts(kind.nodes(lab.name), node_images.STORE)  # such a mount hides what is inside
+    with optional("kubeadm was not asked for fields that it does not know"):
+        if told := kubeadm.check_made(lab.declared, lab.name):
+            note(told)
+    return Created(kubeconfig, frozenset() if hidden else inside)
 
 
 def connect(lab: Lab, kubeconfig: str = "") -> None:
@@ -109,11 +111,12 @@ def ready(lab: Lab, *, new: bool) -> bool:
     """Wait until every node is Ready, then mark the cluster as created to the end. False: a pod network is lacking."""
     complete = nodes_ready(lab)
     mark(lab, new=new)
+    local_registry.tell(lab)
     return complete
 
 
 def nodes_ready(lab: Lab) -> bool:
-    """Wait until every node is Ready, and tell them of the local registry. False: a pod network is lacking.
+    """Wait until every node is Ready. False: a pod network is lacking.
 
     It is the user's to install where kind's own is declared off, so that it is not waited for.
     """
@@ -124,7 +127,6 @@ def nodes_ready(lab: Lab) -> bool:
         seconds=lab.settings.cluster.ready_timeout,
         pod_network=lab.declared.pod_network,
     )
-    local_registry.tell(lab)
     waiting = [
         node["metadata"]["name"] for node in world[lifecycle.NODES].values() if lifecycle.only_lacks_network(node)
     ]
@@ -143,7 +145,8 @@ def mark(lab: Lab, *, new: bool) -> None:
     for node in planes:
         kind.mark(node, record)
     if new:
-        report.annotate(lab, planes)
+        with optional("every later up compares the cluster field by field, for its nodes carry no digest"):
+            report.annotate(lab, planes)
 
 
 def no_pod_network(lab: Lab) -> ClusterError:

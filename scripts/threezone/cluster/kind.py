@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ _MARK = (
     f"[ -e {IMAGES} ] || ctr --namespace k8s.io images list --quiet >{IMAGES}; cat >{MARK}.new && mv {MARK}.new {MARK}"
 )
 _MARK_AGAIN = f"[ -e {MARK} ] || mv {MARK}.was {MARK} 2>/dev/null || touch {MARK}"
+# Of a file, or of a container that has gone meanwhile (moby, container/archive; docker/cli, docker cp).
+_ABSENT = re.compile("could not find the file|could not be found|no such container", re.IGNORECASE)
 
 CREATE_SECONDS = 600.0
 EXPORT_SECONDS = 120.0
@@ -137,8 +140,14 @@ def export_logs(kind: Path, cluster: str, directory: Path) -> process.Completed:
 
 
 def is_marked(node: Node) -> bool:
-    """Whether `cluster.create` finished on this node (works on stopped containers too)."""
-    return process.run(["docker", "cp", f"{node.container}:{MARK}", "-"], timeout=30, check=False).exit_code == 0
+    """Whether `cluster.create` finished on this node (works on stopped containers too).
+
+    Raises EngineError where the engine does not say: what counts as interrupted is deleted by the next create.
+    """
+    seen = process.run(["docker", "cp", f"{node.container}:{MARK}", "-"], timeout=30, check=False)
+    if seen.exit_code != 0 and not _ABSENT.search(seen.stderr):
+        raise explain(seen.stderr.strip())
+    return seen.exit_code == 0
 
 
 def unmark(node: Node) -> None:

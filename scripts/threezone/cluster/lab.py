@@ -38,6 +38,7 @@ class Lab:
     """Which lab: the project's root, its settings, the cluster's name; or a context of a cluster that is not ours.
 
     `requested_channel` is the option or the setting, `flags` are the options that change the declared cluster.
+    `name_is_chosen` is false where the file that --config names is of another cluster, and nobody said which is meant.
     """
 
     root: Path
@@ -46,6 +47,7 @@ class Lab:
     foreign: str = ""
     requested_channel: Channel = "auto"
     flags: Options | None = None
+    name_is_chosen: bool = True
 
     @property
     def context(self) -> str:

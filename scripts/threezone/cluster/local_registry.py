@@ -9,6 +9,7 @@ from threezone.clients.node import Node
 from threezone.cluster import containerd_mirrors as wiring
 from threezone.cluster.lab import Lab
 from threezone.core import process
+from threezone.core.events import optional
 from threezone.core.plan import Step
 from threezone.images import engine_images, registry
 from threezone.images.registry import DEFAULT_NETWORK, Seen, Wanted
@@ -50,23 +51,24 @@ def plan(lab: Lab) -> RegistryPlan:
     return RegistryPlan(actions, asked, image, there, tuple(wiring.reachable()))
 
 
-def start(lab: Lab, chosen: RegistryPlan) -> None:
-    """Carry it out, and tell every cluster of ours that runs."""
+def start(lab: Lab, chosen: RegistryPlan) -> tuple[str, ...]:
+    """Carry it out, and tell every cluster of ours that runs. Returns those that know the registry."""
     if chosen.steps and not engine_images.inspect([chosen.image]):
         registry.ensure_image(lab.channel)
     registry.apply(chosen.steps, chosen.wanted, chosen.image, chosen.network)
-    wiring.wire(chosen.nodes, chosen.wanted)
+    return wiring.wire(chosen.nodes, chosen.wanted)
 
 
 def tell(lab: Lab) -> None:
-    """Make the registry known to the session's cluster, if there is one that runs; nothing otherwise."""
+    """Make the registry known to the session's cluster, if there is one that runs; a failure is only a warning."""
     name = lab.settings.registry.name
-    seen = registry.observe(name)
-    if name not in seen or not seen[name].running:
-        return
-    instances, image, there = known(name, seen), seen[name].image, network()
-    registry.apply(registry.plan(instances, seen, image, there), instances, image, there)
-    wiring.wire(wiring.reachable(lab.name), instances)
+    with optional(f"the cluster {lab.name} does not know the local registry (./run invoke registry.start)"):
+        seen = registry.observe(name)
+        if name not in seen or not seen[name].running:
+            return
+        instances, image, there = known(name, seen), seen[name].image, network()
+        registry.apply(registry.plan(instances, seen, image, there), instances, image, there)
+        wiring.wire(wiring.reachable(lab.name), instances)
 
 
 def known(name: str, seen: dict[str, Seen]) -> tuple[Wanted, ...]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from threezone.cluster import kind
+from threezone.clients.node import Node
+from threezone.cluster import containers, kind
 from threezone.cluster.lab import Lab
 from threezone.core import process
 from threezone.core.errors import ClusterError, UsageError
@@ -14,6 +15,7 @@ from threezone.core.plan import Step
 from threezone.images import build, debian_base, engine_images, load, preload, prune, registry
 from threezone.images.engine_images import Image
 
+STORE = "/var/lib/containerd"  # in a node: where containerd keeps images, unless it is told otherwise
 PULLED = (
     "push the image to a registry of that cluster and name it with --image, "
     "or set threezone.gitops.url in invoke.yaml to a repository that the cluster reaches"
@@ -72,7 +74,8 @@ def into_nodes(lab: Lab, names: Sequence[str], archives: Sequence[Path]) -> tupl
     if still := [node.name for node in nodes if node.state != "running"]:
         raise ClusterError(f"the node {still[0]} does not run", fix=f"./run invoke up --name {cluster}")
     images = chosen(lab, names)
-    return load.load(lab.tools["kind"], cluster, [node.name for node in nodes], images, archives)
+    names_of = [node.name for node in nodes]
+    return load.load(lab.tools["kind"], cluster, names_of, images, archives, mounted=_mounted(nodes))
 
 
 def load_missing(
@@ -91,8 +94,14 @@ def load_missing(
             fix=fix,
         )
     if missing := [image for image in wanted if image.reference.partition("@")[0] not in present]:
-        nodes = [n.name for n in kind.nodes(cluster) if n.in_kubernetes]
-        load.load(lab.tools["kind"], cluster, nodes, missing)
+        nodes = [n for n in kind.nodes(cluster) if n.in_kubernetes]
+        load.load(lab.tools["kind"], cluster, [n.name for n in nodes], missing, mounted=_mounted(nodes))
+
+
+def _mounted(nodes: Sequence[Node]) -> dict[str, str]:
+    """The user's directories in which some of the nodes keep their images, by node."""
+    mounts = containers.mounts(nodes, STORE)
+    return {node.name: mounts[node.container].source for node in nodes if node.container in mounts}
 
 
 def plan_prune(lab: Lab, *, everything: bool) -> tuple[Step, ...]:

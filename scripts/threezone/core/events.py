@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
+from threezone.core.errors import ThreezoneError
+
 Kind = Literal["start", "note", "done", "failed"]
 
 
@@ -83,6 +85,15 @@ def step(title: str) -> Iterator[Progress]:
 def note(text: str) -> None:
     """Report progress in whatever step runs here (threads: in none, unless the context was copied)."""
     _emit("note", _current.get() or Progress(""), text)
+
+
+@contextmanager
+def optional(consequence: str) -> Iterator[None]:
+    """Run a block whose failure is only a warning, which begins with `consequence`."""
+    try:
+        yield
+    except (ThreezoneError, OSError) as trouble:
+        note(f"warning: {consequence}: {str(trouble).splitlines()[0]}")
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,12 +28,19 @@ def cluster_image(base: str, cluster: str, version: str = "", files: Mapping[str
 
 
 def load(
-    kind: Path, cluster: str, nodes: Sequence[str], images: Sequence[Image], archives: Sequence[Path] = ()
+    kind: Path,
+    cluster: str,
+    nodes: Sequence[str],
+    images: Sequence[Image],
+    archives: Sequence[Path] = (),
+    *,
+    mounted: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Image, ...]:
     """Load into all `nodes` (container names) of the kind cluster what any of them lacks; returns what was loaded.
 
     One archive for all images of the engine, beside the given `archives`; every node at once. `kind` is the program's
-    path. Raises UsageError, before anything is copied, for an archive that is none and for another architecture.
+    path, `mounted` has the user's directory for each node that keeps its images in one. Raises UsageError, before
+    anything is copied, for an archive that is none, for another architecture, and for a directory of the user's.
     """
     packed = {path: archive.read(path) for path in archives}
     with ThreadPoolExecutor(8) as pool:
@@ -49,6 +56,7 @@ def load(
         engine_images.sweep(f"load-{cluster}")  # a load that was killed after its last byte
         return ()
     lacking = [name for name, store in stores.items() if not all(has(store, image) for image in everything)]
+    require_own_store(lacking, mounted, cluster, images=missing, archives=needed)
     require_architecture(everything, {name: architecture(name) for name in lacking})
     count = f"{len(everything)} image{'s' if len(everything) > 1 else ''}"
     with events.step(f"load {count} into {cluster}") as step, engine_images.scratch(f"load-{cluster}") as place:
@@ -102,6 +110,20 @@ def architecture(node: str) -> str:
     """What a node's programs are made for, in Go's words; "" for what has none."""
     machine = process.run(["docker", "exec", node, "uname", "-m"], timeout=30).stdout.strip()
     return ARCHITECTURES.get(machine, "")
+
+
+def require_own_store(
+    nodes: Sequence[str], mounted: Mapping[str, str], cluster: str, *, images: Sequence[Image], archives: Iterable[Path]
+) -> None:
+    """Raise UsageError when a node that lacks something keeps its images in a directory of the user's. Pure."""
+    if node := next((node for node in nodes if node in mounted), None):
+        names = " ".join(image.reference for image in images)
+        commands = [f"kind load docker-image {names} --name {cluster}"] if names else []
+        commands += [f"kind load image-archive {path} --name {cluster}" for path in archives]
+        raise UsageError(
+            f"the node {node} keeps its images in {mounted[node]}, a directory of yours: nothing is written there",
+            fix=f"{'; '.join(commands)} (writes there), or take the images from a registry: docs/registry.md",
+        )
 
 
 def require_architecture(images: Sequence[Image], nodes: Mapping[str, str]) -> None:

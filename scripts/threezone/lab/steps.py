@@ -10,7 +10,7 @@ from itertools import takewhile
 
 from threezone.clients.kubernetes import pods
 from threezone.clients.kubernetes.watch import World, condition, wait_for
-from threezone.cluster import create, recover
+from threezone.cluster import create, local_registry, recover
 from threezone.cluster.create import Created
 from threezone.cluster.drift import report
 from threezone.cluster.lab import GENTLE_SECONDS, Lab
@@ -98,6 +98,7 @@ def _run(lab: Lab, steps: Sequence[Step], results: Results, *, retain: bool) -> 
                 complete = create.nodes_ready(lab)
                 new = results.created is not None
                 results.beside[StepKind.WAIT_FOR_NODES] = beside.submit(create.mark, lab, new=new)
+                local_registry.tell(lab)  # before the first pod whose image may come from there
                 if not complete:
                     raise create.no_pod_network(lab)
             elif each.kind in results.beside:

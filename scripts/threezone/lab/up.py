@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -10,8 +11,8 @@ from threezone.cluster import lifecycle
 from threezone.cluster.drift import report
 from threezone.cluster.drift.report import Standing
 from threezone.cluster.lab import Lab
-from threezone.cluster.spec.declared import Overlay, published
-from threezone.core.errors import DeliveryError, EngineError
+from threezone.cluster.spec.declared import Overlay, as_typed, published
+from threezone.core.errors import DeliveryError, EngineError, UsageError
 from threezone.core.plan import Plan, Step, StepKind, has
 from threezone.delivery import git_backup
 from threezone.extras.sample_app import app_answer
@@ -105,6 +106,8 @@ def cluster_plan(lab: Lab, *, recreate: bool = False) -> tuple[Step, ...]:
     observed = lifecycle.observe(lab.name)
     if observed.state == "running":
         return changes(lab, report.look(lab, observed.nodes), recreate=recreate)
+    if observed.state == "interrupted":
+        _require_chosen(lab)
     overlays = lab.overlays if observed.state in ("absent", "interrupted") else ()
     image = f"threezone/node:{lab.kubernetes}-{lab.name}"
     actions = lifecycle.plan(observed, declared, overlays, image)
@@ -121,6 +124,7 @@ def changes(lab: Lab, stands: Standing, *, recreate: bool) -> tuple[Step, ...]:
     from threezone.cluster import create
     from threezone.lab import data_loss
 
+    _require_chosen(lab, " --recreate")
     lost = data_loss.look(lab)
     name = lab.name
     fields = ", ".join(row.field for row in stands.blocking)
@@ -140,6 +144,19 @@ def changes(lab: Lab, stands: Standing, *, recreate: bool) -> tuple[Step, ...]:
             lab.overlays,
             f"threezone/node:{lab.kubernetes}-{name}",
         ),
+    )
+
+
+def _require_chosen(lab: Lab, how: str = "") -> None:
+    """Raise UsageError before a plan deletes a cluster whose name differs from the one in the file of --config."""
+    if lab.name_is_chosen:
+        return
+    declared, name = lab.declared, lab.name
+    command = f"./run invoke up{how} --config {shlex.quote(str(as_typed(declared.path)))} --name"
+    raise UsageError(
+        f"{as_typed(declared.path)} names the cluster {declared.name}, and invoke.yaml {name}: a cluster is deleted "
+        "only when you say which",
+        fix=f"{command} {declared.name}, or {command} {name}",
     )
 
 

@@ -74,9 +74,11 @@ def open_lab(
 ) -> Any:
     """The session that tasks work in, from settings and options.
 
+    The cluster's name is --name, else that of the settings, else the one that the file of --config gives it.
     `context` is one of a cluster that is not ours. "" is the adopted one, where there is one and no name is given; None
     is for tasks that have to do with no such cluster, and `own` for those that refuse to work on an adopted one.
     """
+    import dataclasses
     import re
     from pathlib import Path
     from typing import cast, get_args
@@ -86,6 +88,7 @@ def open_lab(
     from threezone.cluster.lab import Lab
     from threezone.core import names, settings
     from threezone.core.errors import UsageError
+    from threezone.core.events import note
     from threezone.lab.external_cluster import record
 
     root = settings.find_root()
@@ -103,7 +106,7 @@ def open_lab(
     wanted = (("config", config and str(Path.cwd() / config)), ("kubernetes", kubernetes.removeprefix("v")))
     changed = {key: value for key, value in wanted if value}
     chosen = msgspec.structs.replace(chosen, cluster=msgspec.structs.replace(chosen.cluster, **changed))
-    return Lab(
+    lab = Lab(
         root,
         chosen,
         names.cluster(name or chosen.cluster.name),
@@ -111,6 +114,12 @@ def open_lab(
         cast("settings.Channel", channel) if channel else chosen.channel,
         flags,
     )
+    if not config or name or lab.foreign or (own_name := lab.declared.name) in ("", lab.name):
+        return lab
+    if lab.name != settings.Cluster().name:  # somebody chose another one
+        return dataclasses.replace(lab, name_is_chosen=False)
+    note(f"the cluster is {own_name}, as {config} names it; other tasks find it with --name {own_name}")
+    return dataclasses.replace(lab, name=names.cluster(own_name))
 
 
 def elsewhere(lab: Any, actions: Sequence[Step]) -> Sequence[Step]:

@@ -25,9 +25,9 @@ def start(c: Context, channel: str = "", dry_run: bool = False) -> None:
     if dry_run:
         say(describe(plan.steps))
         return
-    registry.start(lab, plan)
+    known = registry.start(lab, plan)
     name = address(plan.wanted[0].port)
-    clusters = ", ".join(sorted({node.cluster for node in plan.nodes})) or "none yet"
+    clusters = ", ".join(known) or "none yet"
     say(f"the registry is {name}" + ("" if plan.steps else "; nothing to do") + f"; clusters that know it: {clusters}")
     say(f"docker tag IMAGE {name}/NAME && docker push {name}/NAME")
 

@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 
 from threezone.clients.node import Node
-from threezone.cluster import create
+from threezone.cluster import create, lifecycle
+from threezone.cluster.drift.live import Running
+from threezone.cluster.drift.report import Standing
+from threezone.cluster.drift.rows import Row
 from threezone.cluster.lab import Lab
+from threezone.cluster.lifecycle import Observed
 from threezone.cluster.spec import api_endpoint
 from threezone.cluster.spec.declared import Declared, Overlay, parse
 from threezone.core.errors import EngineError, UsageError
+from threezone.core.plan import StepKind
 from threezone.core.settings import Cluster, Published, Settings
 from threezone.engine.find import Engine
 from threezone.images import build, preload
@@ -154,6 +159,63 @@ def test_a_file_that_is_named_on_the_command_line_starts_from_where_one_stands(p
 def test_what_is_no_version_is_refused(version: str) -> None:
     with pytest.raises(UsageError, match="expected a version such as"):
         tasks.open_lab(**declaring(kubernetes=version))
+
+
+def named(project: Path, in_file: str, in_settings: str = "kind") -> None:
+    """Give the cluster a name in the file two.yaml and in the settings."""
+    file = project / "other/two.yaml"
+    file.write_text(f"{file.read_text()}name: {in_file}\n")
+    (project / "invoke.yaml").write_text(f"threezone: {{cluster: {{config: kind.yaml, name: {in_settings}}}}}\n")
+
+
+@pytest.mark.parametrize(
+    ("in_settings", "flag", "name", "chosen"),
+    [
+        ("kind", "", "two", True),
+        ("lab", "", "lab", False),
+        ("two", "", "two", True),
+        ("kind", "mine", "mine", True),
+        ("lab", "kind", "kind", True),
+    ],
+)
+def test_the_name_is_that_of_the_flag_then_the_settings_then_the_file(
+    project: Path, in_settings: str, flag: str, name: str, chosen: bool
+) -> None:
+    named(project, "two", in_settings)
+    made = tasks.open_lab(flag, **declaring(config="two.yaml"))
+    assert (made.name, made.context, made.name_is_chosen) == (name, f"kind-{name}", chosen)
+    assert tasks.open_lab().name == in_settings
+
+
+def test_a_name_in_the_file_is_checked_as_any_other(project: Path) -> None:
+    named(project, "x" * 51)
+    with pytest.raises(UsageError):
+        tasks.open_lab(**declaring(config="two.yaml"))
+
+
+BLOCKED = Standing((Row("kubernetes", "v1.35.0", "v1.34.3", "new cluster", "its image"),), (), Running("lab", ()))
+
+
+def test_a_cluster_that_nobody_chose_for_this_file_is_not_deleted(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named(project, "two", "lab")
+    made = tasks.open_lab(**declaring(config="two.yaml"))
+    made.__dict__.update(kubernetes="v1.35.0", overlays=())
+    assert up.changes(made, BLOCKED, recreate=False) == (), "nothing is lost by that"
+    with pytest.raises(UsageError, match=r"two\.yaml names the cluster two, and invoke.yaml lab") as caught:
+        up.changes(made, BLOCKED, recreate=True)
+    assert "up --recreate --config two.yaml --name two" in caught.value.fix
+    assert "up --recreate --config two.yaml --name lab" in caught.value.fix
+    monkeypatch.setattr(lifecycle, "observe", lambda name: Observed(name, "interrupted"))
+    with pytest.raises(UsageError, match="only when you say which"):
+        up.cluster_plan(made)
+    monkeypatch.setattr(create, "supplies", lambda _: ())
+    chosen = tasks.open_lab("lab", **declaring(config="two.yaml"))
+    chosen.__dict__.update(kubernetes="v1.35.0", overlays=())
+    plan = up.cluster_plan(chosen)
+    assert plan[0].kind is StepKind.DELETE_CLUSTER
+    assert "names the cluster two; it is lab here" in plan[1].sentence
 
 
 def declaring(**options: Any) -> dict[str, Any]:

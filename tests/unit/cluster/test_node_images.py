@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from threezone.clients.node import Node
+from threezone.cluster import containers, kind
 from threezone.cluster import node_images as room
+from threezone.cluster.containers import Mount
 from threezone.cluster.lab import Lab
 from threezone.core import process
 from threezone.core.errors import UsageError
 from threezone.core.settings import Settings
-from threezone.images import build, engine_images
+from threezone.images import build, engine_images, load
 from threezone.images.engine_images import Image
 
 
@@ -53,3 +56,28 @@ def test_what_cannot_be_loaded_is_refused_with_what_can(lab: Lab, asked: str, se
     with pytest.raises(UsageError, match=sentence) as caught:
         names(lab, "team/app:1", asked)
     assert caught.value.fix
+
+
+NODE = Node("id-1", "lab-control-plane", "lab", "control-plane", "running", "threezone/node:v1.35.0-lab", ours=True)
+
+
+@pytest.fixture
+def store(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The images of the one node, which keeps them in a directory of the user's."""
+    held: dict[str, str] = {}
+    lab.__dict__["tools"] = {"kind": Path("kind")}
+    monkeypatch.setattr(kind, "nodes", lambda _: (NODE,))
+    monkeypatch.setattr(containers, "mounts", lambda *_: {"id-1": Mount("/home/me/cache", room.STORE)})
+    monkeypatch.setattr(load, "held", lambda _: held)
+    return held
+
+
+def test_no_image_is_written_into_a_directory_of_the_users(lab: Lab, store: dict[str, str]) -> None:
+    image = Image("team/app:1", "sha256:1", 1)
+    with pytest.raises(UsageError, match="lab-control-plane keeps its images in /home/me/cache") as caught:
+        room.load_missing(lab, (image,))
+    assert "kind load docker-image team/app:1 --name lab" in caught.value.fix
+    store["docker.io/team/app:1"] = "sha256:1"  # as that command has loaded it
+    room.load_missing(lab, (image,))
+    with pytest.raises(UsageError, match="nothing is written there"):
+        room.into_nodes(lab, ["plain"], [])

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from threezone.cluster import create, recover
+from threezone.cluster import create, local_registry, recover
 from threezone.cluster.create import Created
 from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError, ThreezoneError
@@ -59,6 +59,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     say(create, "connect", "connect")
     say(create, "nodes_ready", "ready", result=True)
     say(create, "mark", "mark")
+    monkeypatch.setattr(local_registry, "tell", lambda _: None)
     say(install, "install", "flux")
     say(serve, "start", "git")
     say(serve, "wait", "serve")

@@ -6,6 +6,7 @@ kind's own rules: pkg/internal/apis/config/validate.go. What only fails later is
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 import re
 from collections.abc import Iterator
 from itertools import combinations
@@ -197,6 +198,8 @@ def _mount(spots: Spot, at: Keys, mount: dict[str, Any]) -> None:
     path = mount["containerPath"]
     if not path.startswith("/") or not path.strip("/"):
         _fail(spots, (*at, "containerPath"), f"expected an absolute path below / in the node, found {path!r}")
+    if re.fullmatch(r"/kind(/threezone-.*)?", posixpath.normpath(f"/{path.lstrip('/')}")):
+        _fail(spots, (*at, "containerPath"), f"expected another path than {path}: kind and we keep files there")
 
 
 def ports(content: dict[str, Any]) -> Iterator[tuple[Keys, str, int, str]]:

@@ -1,0 +1,105 @@
+"""Files of the user's own that are mounted into nodes: they are the same after everything that we do to a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.e2e.project import Project, free_port
+
+from threezone.cluster import containerd_mirrors as wiring
+from threezone.core import process
+from threezone.delivery import git_server
+from threezone.images import build
+from threezone.images.registry import instances
+
+pytestmark = pytest.mark.timeout(3600)
+
+NAME, API_PORT = "threezone-mounts", 26953
+REGISTRY, PORT = "threezone-e2e-mounts", free_port(15003, 25003)
+NODES = (f"{NAME}-control-plane", f"{NAME}-worker")
+CERTS = "/etc/containerd/certs.d"
+OWN = {f"localhost:{PORT}/hosts.toml": "# not yet\n", "registry.example.com/hosts.toml": "# somebody's own\n"}
+
+
+def files(directory: Path) -> dict[str, str]:
+    """Every file below a directory, with its content."""
+    return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()}
+
+
+def ids() -> list[str]:
+    """The containers of the cluster's nodes: a cluster that was made anew has others."""
+    return process.run(["docker", "inspect", "--format", "{{.Id}}", *NODES], timeout=30).stdout.split()
+
+
+def knows(project: Project) -> bool:
+    """Whether tools are told that this cluster has the registry."""
+    argv = ["get", "configmaps", "-n", wiring.NAMESPACE, "--field-selector", f"metadata.name={wiring.CONFIG_MAP}"]
+    return bool(project.json(*argv, context=f"kind-{NAME}")["items"])
+
+
+@pytest.fixture
+def mounted(project: Project, make_project: Callable[[str, int], Project]) -> Iterator[Project]:  # noqa: ARG001  engine
+    """A project whose nodes have directories of the user's: read-only in one, writable in the other."""
+    made = make_project(NAME, API_PORT)
+    settings = yaml.safe_load((made.root / "invoke.yaml").read_text())
+    settings["threezone"]["registry"] = {"name": REGISTRY, "port": PORT}
+    made.write("invoke.yaml", yaml.safe_dump(settings))
+    certs = {"hostPath": "./local/certs.d", "containerPath": CERTS}
+    store = {"hostPath": "./local/store", "containerPath": str(Path(git_server.STORE).parent)}
+    nodes = [
+        {"role": "control-plane", "extraMounts": [{**certs, "readOnly": True}]},
+        {"role": "worker", "extraMounts": [certs, store]},
+    ]
+    kind = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "networking": {"apiServerPort": API_PORT}}
+    made.write("local/kubernetes/kind.yaml", yaml.safe_dump({**kind, "nodes": nodes}))
+    for name, text in OWN.items():
+        made.write(f"local/certs.d/{name}", text)
+    (made.root / "local/store").mkdir()
+    made.invoke("registry.stop", "--delete", "--yes")
+    made.invoke("cluster.delete", "--yes", check=False)
+    yield made
+    made.invoke("registry.stop", "--delete", "--yes")
+    if "THREEZONE_KEEP" not in os.environ:
+        made.invoke("cluster.delete", "--yes")
+
+
+def test_nothing_is_written_through_a_mount_and_the_cluster_is_whole(mounted: Project) -> None:
+    certs, store = mounted.root / "local/certs.d", mounted.root / "local/store"
+    mounted.invoke("registry.start", timeout=1800)
+    made = mounted.invoke("cluster.create", timeout=5400)
+    assert str(certs / f"localhost:{PORT}/hosts.toml") in made.stderr, "what to add is shown"
+    before = ids()
+    assert "nothing to do" in mounted.invoke("cluster.create").stdout
+    assert ids() == before, "it counts as made to the end"
+    assert NAME not in mounted.invoke("registry.start").stdout.splitlines()[0], "it does not know the registry"
+    assert not knows(mounted)
+    mounted.invoke("registry.stop")
+    assert files(certs) == OWN
+
+    mounted.invoke("gitops.serve", timeout=1200)
+    chosen = mounted.json("get", "deployment", "git", "-n", git_server.NAMESPACE, context=f"kind-{NAME}")
+    assert git_server.stored_on(chosen) == NODES[0], "the worker's place for it is the user's"
+    assert list(store.iterdir()) == []
+
+    texts = wiring.hosts(instances(REGISTRY, PORT))
+    added = {**OWN, **{path.removeprefix(f"{CERTS[1:]}/"): text for path, text in texts.items()}}
+    for path, text in added.items():
+        mounted.write(f"local/certs.d/{path}", text)  # as the notes say
+    assert NAME in mounted.invoke("registry.start").stdout.splitlines()[0]
+    assert knows(mounted)
+    image = f"localhost:{PORT}/team/app:1"
+    process.run(["docker", "tag", build.APP, image], timeout=30)
+    process.run(["docker", "push", image], timeout=300)
+    process.run(["docker", "image", "rm", image], timeout=30)
+    for node in NODES:
+        process.run(["docker", "exec", node, "crictl", "pull", image], timeout=120)
+    mounted.invoke("registry.stop")
+    assert files(certs) == added
+    assert not knows(mounted)
+    (shown,) = json.loads(process.run(["docker", "inspect", NODES[0]], timeout=30).stdout)
+    assert [mount["Destination"] for mount in shown["Mounts"] if mount["Source"] == str(certs)] == [CERTS]
