@@ -1,0 +1,1 @@
+"""One typed client for each program that we start: argument lists are spelled here and nowhere else."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from threezone.core import process
+from threezone.clients.git.checkout import Checkout
 from threezone.core.errors import UsageError
 
 # A look is one stat(2) of three files. Notices of the kernel (inotify) would come sooner and be less reliable: they do
@@ -15,35 +15,27 @@ LOOK = 0.2  # seconds
 
 def branch_of(root: Path) -> str:
     """The branch that is checked out at `root`. Raises UsageError when none is."""
-    seen = process.run(["git", "-C", root, "symbolic-ref", "--quiet", "--short", "HEAD"], timeout=60, check=False)
-    if seen.exit_code != 0:
+    answer = Checkout(root).branch()
+    if not answer.ok:
         raise UsageError(
-            f"no branch is checked out at {root}", evidence=seen.stderr.strip(), fix="git switch, or name it: --branch"
+            f"no branch is checked out at {root}", evidence=answer.words, fix="git switch, or name it: --branch"
         )
-    return seen.stdout.strip()
+    return answer.text.strip()
 
 
 class Tip:
     """The newest commit of a branch, whichever branch is checked out. Git is asked only when its files have changed."""
 
     def __init__(self, root: Path, branch: str) -> None:
-        self._root = root
+        self._checkout = Checkout(root)
         self.ref = f"refs/heads/{branch}"
         # A ref is a file of its own, or a line of packed-refs, or stands in git's newer storage (reftable).
-        asked: list[str | Path] = ["git", "-C", root, "rev-parse", "--path-format=absolute"]
-        for name in (self.ref, "packed-refs", "reftable/tables.list"):
-            asked += ["--git-path", name]
-        seen = process.run(asked, timeout=60, check=False)
-        if seen.exit_code != 0:
-            raise UsageError(f"{root} is no Git repository", evidence=seen.stderr.strip(), fix="git init")
-        self._files = [Path(line) for line in seen.stdout.splitlines()]
+        self._files = self._checkout.files_of_git(self.ref, "packed-refs", "reftable/tables.list")
 
     @property
     def sha(self) -> str:
         """The branch's commit now; "" when there is none (yet)."""
-        wanted = f"{self.ref}^{{commit}}"
-        seen = process.run(["git", "-C", self._root, "rev-parse", "-q", "--verify", wanted], timeout=60, check=False)
-        return seen.stdout.strip()
+        return self._checkout.revision(self.ref).text.strip()
 
     def other(self, than: str, seconds: float) -> str:
         """Wait until the branch's commit is another one than `than`, for at most `seconds`; returns what it is then."""

@@ -15,8 +15,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from threezone.clients.git.checkout import Checkout
+from threezone.clients.git.command import refs
+from threezone.clients.git.own import Own
 from threezone.cluster.lab import Lab
-from threezone.core import paths, process
+from threezone.core import paths
 from threezone.core.errors import DeliveryError
 from threezone.core.events import note, step
 from threezone.delivery import git_server, repository
@@ -25,18 +28,8 @@ from threezone.delivery.repository import Forward
 LIST = paths.RESCUE_LIST
 TAKING = ".taking"
 TRIES = 5  # how often is fetched again because somebody pushed meanwhile
-GIT_SECONDS = 600.0
 THERE = "refs/threezone-there/"  # what the new Git server has, beside what was rescued
 BESIDE = "rescued"  # the part of a name under which a ref is put whose own name has other commits by now
-# The user's settings and the repository that a hook stands in have no say here; what is fetched comes from loopback.
-ALONE: dict[str, str | None] = {
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_TERMINAL_PROMPT": "0",
-    "NO_PROXY": "127.0.0.1",
-    "no_proxy": "127.0.0.1",
-    **dict.fromkeys(("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")),
-}
 
 
 @dataclass(frozen=True)
@@ -104,41 +97,15 @@ def _url(address: str, name: str) -> str:
 
 def _fetch(url: str, bare: Path) -> dict[str, str]:
     """Fetch until what came is what is there: somebody may push meanwhile."""
-    git("init", "--quiet", "--bare", "--template=", bare)
+    own = Own(bare)
+    own.init()
     for _ in range(TRIES):
-        git("-C", bare, "fetch", "--quiet", "--prune", "--update-shallow", url, "+refs/*:refs/*")
-        if (held := refs(bare)) == listed(git("ls-remote", "--refs", url)):
+        own.fetch(url, "+refs/*:refs/*")
+        if (held := own.refs()) == refs(own.remote_refs(url, "--refs").text):
             return held
     raise DeliveryError(
         f"the repository {bare.stem} changed with every look", fix="let no one push to it meanwhile, and try again"
     )
-
-
-def git(*arguments: str | Path) -> str:
-    """What git prints, undisturbed by the user's settings. Raises DeliveryError with its words."""
-    done = process.run(
-        ["git", "-c", "gc.auto=0", "-c", "maintenance.auto=false", *arguments],
-        env=ALONE,
-        timeout=GIT_SECONDS,
-        check=False,
-    )
-    if done.exit_code != 0:
-        raise DeliveryError(
-            "git could not work with what the Git server holds",
-            evidence=process.redact(f"{process.paste(['git', *arguments])}\n{done.stderr.strip()}"),
-            fix="./run invoke status",
-        )
-    return done.stdout
-
-
-def refs(bare: Path) -> dict[str, str]:
-    """A bare repository's refs with what they name."""
-    return listed(git("-C", bare, "for-each-ref", "--format=%(objectname)\t%(refname)"))
-
-
-def listed(text: str) -> dict[str, str]:
-    """The refs in git's lines `SHA<tab>NAME`. Pure."""
-    return {name: sha for sha, _, name in (line.partition("\t") for line in text.splitlines())}
 
 
 def take(lab: Lab) -> Rescue | None:
@@ -200,42 +167,25 @@ def _of_another_project(lab: Lab, name: str, bare: Path, wanted: Mapping[str, st
     """
     gitops = lab.settings.gitops
     branch = f"refs/heads/{gitops.branch}"
-    if name != gitops.repository or branch not in wanted or not lend(bare, lab.root):
+    own = Own(bare)
+    if name != gitops.repository or branch not in wanted or not own.lend(lab.root):
         return ()
-    head = process.run(["git", "-C", lab.root, "rev-parse", "HEAD"], timeout=60, check=False).stdout.strip()
-    argv: list[str | Path] = ["git", "-C", bare, "merge-base", head or "HEAD", wanted[branch]]
-    return (branch,) if process.run(argv, env=ALONE, timeout=60, check=False).exit_code == 1 else ()
-
-
-def lend(bare: Path, checkout: Path) -> bool:
-    """Let a bare repository see the user's commits, without a copy of them; False where there is no checkout."""
-    objects = process.run(["git", "-C", checkout, "rev-parse", "--git-path", "objects"], timeout=60, check=False)
-    if objects.exit_code != 0:
-        return False
-    alternates = bare / "objects" / "info" / "alternates"
-    alternates.parent.mkdir(parents=True, exist_ok=True)
-    alternates.write_text(f"{(checkout / objects.stdout.strip()).resolve()}\n")
-    return True
+    head = Checkout(lab.root).revision("HEAD").text.strip()
+    return (branch,) if own.unrelated(head or "HEAD", wanted[branch]) else ()
 
 
 def _put(url: str, bare: Path, wanted: Mapping[str, str], secret: str, aside: Collection[str]) -> list[str]:
     """One repository; returns a line for each ref that had to go beside its own name."""
-    git("-C", bare, "fetch", "--quiet", "--prune", "--update-shallow", url, f"+refs/*:{THERE}*")
-    there = {f"refs/{ref.removeprefix(THERE)}": sha for ref, sha in refs(bare).items() if ref.startswith(THERE)}
-
-    def follows(newer: str, older: str) -> bool:
-        argv: list[str | Path] = ["git", "-C", bare, "merge-base", "--is-ancestor", older, newer]
-        return process.run(argv, env=ALONE, timeout=60, check=False).exit_code == 0
-
-    pushes = refspecs(wanted, there, follows, aside)
+    own = Own(bare)
+    own.fetch(url, f"+refs/*:{THERE}*")
+    there = {f"refs/{ref.removeprefix(THERE)}": sha for ref, sha in own.refs().items() if ref.startswith(THERE)}
+    pushes = refspecs(wanted, there, own.follows, aside)
     if pushes:
-        done = repository.send(
-            bare, url, [f"{sha}:{ref}" for ref, sha in pushes.items()], user=git_server.USER, password=secret, env=ALONE
-        )
-        if done.exit_code != 0:
+        answer = own.push(url, [f"{sha}:{ref}" for ref, sha in pushes.items()], user=git_server.USER, password=secret)
+        if not answer.ok:
             raise DeliveryError(
                 f"what was rescued of {bare.stem} could not be put back; it stays in {bare}",
-                evidence=process.redact(done.stdout + done.stderr).strip(),
+                evidence=answer.words,
                 fix="./run invoke up tries again",
             )
     return [f"{bare.stem}: {ref} is as it was before, beside what is there now" for ref in pushes if ref not in wanted]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from threezone.core import process
+from threezone.clients.git.checkout import Checkout, Layout
 from threezone.core.errors import UsageError
 
 NAME = "post-commit"
@@ -18,7 +17,8 @@ MADE = "# The directory is threezone's too."
 LOG = "threezone-delivery.log"
 
 # git waits for a hook, so the delivery goes on behind it: on a terminal it tells its result there, else the log has
-# it. For git's own variables see githooks(5): with them every git command would mean the repository of the commit.
+# it. For git's own variables see githooks(5): with them every git command would mean the repository of the commit. One
+# stays: GIT_CONFIG_COUNT, by which a caller may trust the directory.
 SCRIPT = """#!/bin/sh
 {mark}{branch}: `{command} gitops.watch --uninstall-hook` takes this away.
 {made}status=0
@@ -28,7 +28,7 @@ if [ -x "$0{kept}" ]; then "$0{kept}" "$@" || status=$?; fi
 commit=$(git rev-parse --short HEAD)
 log=$(git rev-parse --path-format=absolute --git-path {log})
 cd "$(git rev-parse --show-toplevel)"/{prefix} || exit $status
-unset $(git rev-parse --local-env-vars)
+unset $(git rev-parse --local-env-vars | grep -v '^GIT_CONFIG_COUNT$')
 umask 077
 deliver() {{
   if {command} gitops.watch --once {options} >"$log.$$" 2>&1; then
@@ -45,14 +45,8 @@ exit $status
 """
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Layout):
     """Where git looks for the hooks of a project: core.hooksPath, or the repository's own for all its worktrees."""
-
-    hooks: Path
-    common: str
-    prefix: str  # of the project inside its worktree, "" or with a slash at its end
-    top: Path
 
     @property
     def hook(self) -> Path:
@@ -67,14 +61,8 @@ class Place:
 
 def place(root: Path) -> Place:
     """Ask git. Raises UsageError outside of a repository."""
-    asked = process.run(["git", "-C", root, "rev-parse", "--show-toplevel", "--show-prefix"], timeout=60, check=False)
-    if asked.exit_code != 0:
-        raise UsageError(f"{root} is no Git repository", evidence=asked.stderr.strip(), fix="git init")
-    top, prefix = asked.stdout.split("\n")[:2]
-    # A relative core.hooksPath counts from where hooks run, which is the worktree's top.
-    argv = ["git", "-C", top, "rev-parse", "--path-format=absolute", "--git-path", "hooks", "--git-common-dir"]
-    hooks, common = process.run(argv, timeout=60).stdout.splitlines()
-    return Place(Path(hooks), common, prefix, Path(top))
+    layout = Checkout(root).layout()
+    return Place(layout.top, layout.prefix, layout.hooks, layout.common)
 
 
 def script(at: Place, branch: str, options: Sequence[str], command: str, *, made: bool) -> str:
@@ -113,7 +101,7 @@ def install(root: Path, branch: str, options: Sequence[str], command: str) -> Pa
 
 
 def _movable(at: Place) -> None:
-    if process.run(["git", "-C", at.top, "ls-files", "--", at.hook], timeout=60, check=False).stdout:
+    if Checkout(at.top).tracks(at.hook):
         raise UsageError(
             f"{at.hook} belongs to the repository's commits: it is not replaced", fix="./run invoke gitops.watch"
         )

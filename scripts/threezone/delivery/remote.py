@@ -7,11 +7,11 @@ environment, and goes nowhere but into the Secret.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from threezone.clients.git.checkout import Checkout
 from threezone.clients.kubernetes.api import Json
 from threezone.core import process
 from threezone.core.errors import DeliveryError, UsageError
@@ -117,24 +117,18 @@ def secret(name: str, namespace: str, data: Mapping[str, str]) -> Json:
 def push(root: Path, commit: Commit, url: str, branch: str, *, force: bool = False) -> None:
     """Push with the user's own git and credentials, unless the branch has the commit already. Raises DeliveryError."""
     # Nobody can be asked: a credential helper, an agent or a key without a passphrase has to answer.
-    env = {"GIT_TERMINAL_PROMPT": "0"}
-    ref = f"refs/heads/{branch}"
+    checkout, ref = Checkout(root), f"refs/heads/{branch}"
     with step(f"push {commit.sha[:7]} to {url}") as running:
-        seen = process.run(["git", "-C", root, "ls-remote", url, ref], env=env, timeout=60, check=False)
-        if seen.exit_code == 0 and seen.stdout.split("\t")[0] == commit.sha:
+        if checkout.remote_sha(url, ref) == commit.sha:
             running.result = "already there"
             return
-        options = ["--porcelain", *(["--force"] if force else [])]
-        done = process.run(
-            ["git", "-C", root, "push", *options, url, f"{commit.sha}:{ref}"], env=env, timeout=300, check=False
-        )
-        if done.exit_code == 0:
+        answer = checkout.push(url, f"{commit.sha}:{ref}", force=force)
+        if answer.ok:
             return
-        words = process.redact(done.stdout + done.stderr).strip()
-        if re.search(r"\[rejected\]|\[remote rejected\]", words):
+        if answer.refused:
             raise Rejected(
                 f"{url} does not take {commit.sha[:7]} on {branch}",
-                evidence=words,
+                evidence=answer.words,
                 fix=f"git pull --rebase {url} {branch}",
             )
-        raise DeliveryError(f"the push to {url} failed", evidence=words, fix=f"git push {url} {branch}")
+        raise DeliveryError(f"the push to {url} failed", evidence=answer.words, fix=f"git push {url} {branch}")

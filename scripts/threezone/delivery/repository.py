@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import queue
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from threezone.clients.git.checkout import Checkout
+from threezone.clients.git.own import carrier
 from threezone.core import process
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.core.events import note, step
@@ -34,43 +35,39 @@ class Commit:
 
 def head(root: Path, path: str, name: str = "HEAD") -> Commit:
     """The commit `name` of the repository at `root`. Raises UsageError when there is none, or `path` is not in it."""
-    wanted = (f"{name}^{{commit}}", "--show-prefix", f"{name}:./{path}")
-    asked = process.run(["git", "-C", root, "rev-parse", *wanted], timeout=60, check=False)
-    if asked.exit_code == 0:
-        sha, prefix, _tree = asked.stdout.splitlines()
+    checkout = Checkout(root)
+    if commit := checkout.commit_with(path, name):
+        sha, prefix = commit
         return Commit(sha, f"{prefix}{path}")
-    seen = process.run(["git", "-C", root, "rev-parse", "--verify", f"{name}^{{commit}}"], timeout=60, check=False)
-    if seen.exit_code != 0:
+    answer = checkout.revision(name)
+    if not answer.ok:
+        outside = "not a git repository" in answer.words
         raise UsageError(
             f"{root} has no commit to deliver",
-            evidence=seen.stderr.strip(),
-            fix="git init, git add, git commit: Flux delivers commits",
+            evidence=answer.words,
+            fix=f"{'git init, ' if outside else ''}git add, git commit: Flux delivers commits",
         )
     raise UsageError(
-        f"the commit {seen.stdout[:7]} does not contain {path}",
+        f"the commit {answer.text[:7]} does not contain {path}",
         fix="commit it, or name another threezone.gitops.path in invoke.yaml",
     )
 
 
 def resolve(root: Path, name: str) -> str:
     """The SHA of the commit that `name` (HEAD, a branch, a tag) is in the repository at `root`. Raises UsageError."""
-    asked = process.run(
-        ["git", "-C", root, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}"], timeout=60, check=False
-    )
-    if asked.exit_code != 0:
+    answer = Checkout(root).revision(name)
+    if not answer.ok:
         raise UsageError(
             f"{name!r} is no commit of {root}",
-            evidence=asked.stderr.strip(),
+            evidence=answer.words,
             fix="name a SHA, a revision as Flux spells it (main@sha1:…), or HEAD",
         )
-    return asked.stdout.strip()
+    return answer.text.strip()
 
 
 def uncommitted(root: Path, path: str) -> list[str]:
     """Files beside the delivered ones (below the first directory of `path`) that differ from the commit."""
-    area = Path(path).parts[0] if Path(path).parts else "."
-    changed = process.run(["git", "-C", root, "status", "--porcelain", "--", area], timeout=60, check=False)
-    return [line[3:] for line in changed.stdout.splitlines()]
+    return Checkout(root).changed(Path(path).parts[0] if Path(path).parts else ".")
 
 
 @dataclass(frozen=True)
@@ -106,42 +103,6 @@ def forwarded(
         yield Forward(match.group(1), running)
 
 
-def send(
-    root: Path,
-    url: str,
-    refspecs: Sequence[str],
-    *,
-    user: str,
-    password: str,
-    env: Mapping[str, str | None] | None = None,
-    force: bool = False,
-) -> process.Completed:
-    """`git push` with a password, which travels in the environment and never in arguments. Raises nothing.
-
-    `env` are further changes to git's environment. The result's words may hold the password: redact them.
-    """
-    process.keep_secret(password)
-    token = base64.b64encode(f"{user}:{password}".encode()).decode()
-    process.keep_secret(token)
-    return process.run(
-        # The lab is not where the project's own hooks are meant to run.
-        ["git", "-C", root, "-c", "core.hooksPath=/dev/null", "-c", "credential.helper=", "push", "--porcelain",
-         *(["--force"] if force else []), url, *refspecs],
-        env={
-            **(env or {}),
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": f"http.{url}.extraHeader",
-            "GIT_CONFIG_VALUE_0": f"Authorization: Basic {token}",
-            # The push goes to loopback: a proxy of the environment has no business there.
-            "NO_PROXY": "127.0.0.1",
-            "no_proxy": "127.0.0.1",
-        },
-        timeout=300,
-        check=False,
-    )  # fmt: skip
-
-
 def push(
     root: Path, commit: Commit, url: str, branch: str, *, path: str, user: str, password: str, force: bool = False
 ) -> None:
@@ -150,15 +111,19 @@ def push(
         for file in uncommitted(root, path)[:5]:
             note(f"not delivered, because not committed: {file}")
         refspec = f"{commit.sha}:refs/heads/{branch}"
-        done = send(root, url, [refspec], user=user, password=password, force=force)
-        if done.exit_code == 0:
-            running.result = "already there" if "[up to date]" in done.stdout else ""
+        with carrier(root, commit.sha) as own:
+            answer = own.push(url, [refspec], user=user, password=password, force=force)
+        if answer.ok:
+            running.result = "already there" if answer.up_to_date else ""
             return
-        words = process.redact(done.stdout + done.stderr).strip()
-        if "[rejected]" in words:
+        if answer.rejected:
             raise Rejected(
                 f"the lab's branch {branch} has commits that {commit.sha[:7]} does not follow from",
-                evidence=words,
+                evidence=answer.words,
                 fix="./run invoke gitops.push --force replaces what the lab holds by your commit",
             )
-        raise DeliveryError("the push to the lab's Git server failed", evidence=words, fix="./run invoke gitops.serve")
+        raise DeliveryError(
+            "the push to the lab's Git server failed",
+            evidence=answer.words,
+            fix="./run invoke gitops.serve" if answer.of_remote else f"git -C {root} fsck",
+        )

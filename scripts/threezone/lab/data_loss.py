@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from threezone.clients.git.checkout import Checkout
+from threezone.clients.git.own import Own
 from threezone.clients.kubernetes.api import MANAGER, Api, Json
 from threezone.cluster import kind
 from threezone.cluster.lab import Lab
 from threezone.core import process
-from threezone.core.errors import ClusterError, CommandFailed, ThreezoneError
+from threezone.core.errors import ClusterError, ThreezoneError
 from threezone.core.plan import Step, StepKind
 from threezone.delivery import git_backup, git_server
 from threezone.flux import components
@@ -233,17 +235,6 @@ def _commits(lab: Lab) -> tuple[tuple[str, ...], tuple[Branch, ...]]:
 
 def unknown(repository: Path, refs: Mapping[str, str], checkout: Path) -> dict[str, int | None]:
     """How many commits of each ref the user's `checkout` does not have; None where that cannot be counted."""
-    known: list[str] = []
-    if git_backup.lend(repository, checkout):
-        tips = process.run(["git", "-C", checkout, "show-ref", "--head", "--hash"], timeout=60, check=False)
-        known = [f"^{sha}" for sha in tips.stdout.split()]
-
-    def count(sha: str) -> int | None:
-        argv: list[str | Path] = ["git", "-C", repository, "rev-list", "--count", "--stdin"]
-        try:
-            done = process.run(argv, stdin="\n".join([sha, *known, ""]), env=git_backup.ALONE, timeout=120)
-        except CommandFailed:  # a shallow checkout, say, or a tag of something that is no commit
-            return None
-        return int(done.stdout)
-
-    return {ref: count(sha) for ref, sha in refs.items()}
+    own = Own(repository)
+    known = Checkout(checkout).tips() if own.lend(checkout) else []
+    return {ref: own.count(sha, known) for ref, sha in refs.items()}

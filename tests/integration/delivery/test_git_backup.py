@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from threezone.clients.git.own import Own
 from threezone.core import process
 from threezone.core.errors import DeliveryError
 from threezone.core.settings import Settings
@@ -50,7 +51,7 @@ class Server:
             git(self.root / f"{name}.git", "config", "receive.shallowUpdate", "true")
 
     def refs(self, name: str) -> dict[str, str]:
-        return git_backup.refs(self.root / f"{name}.git")
+        return Own(self.root / f"{name}.git").refs()
 
 
 @pytest.fixture
@@ -244,7 +245,7 @@ def test_a_server_that_is_away_leaves_nothing_that_counts(at: Any, served: Serve
     served.root.rename(served.root.with_name("away"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(git_backup, "served", lambda _: ("lab",))
-        with pytest.raises(DeliveryError, match="git could not work"):
+        with pytest.raises(DeliveryError, match="git fetch failed"):
             git_backup.take(at)
     assert git_backup.pending("lab") == ()
 

@@ -53,7 +53,8 @@ def test_neither_the_users_settings_nor_a_hooks_environment_reach_it(
     work.begin()
     sha = work.commit({"a": "1"}, "one")
     monkeypatch.delenv("GIT_DIR")
-    shown = process.run(["git", "-C", work.root, "log", "--format=%H %an"], env=work.env, timeout=30).stdout
+    monkeypatch.delenv("GIT_INDEX_FILE")
+    shown = process.run(["git", "-C", work.root, "log", "--format=%H %an"], timeout=30).stdout
     assert shown == f"{sha} threezone proof\n"
     assert process.run(["git", "-C", users, "rev-parse", "HEAD"], timeout=30, check=False).exit_code != 0
 

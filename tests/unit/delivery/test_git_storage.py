@@ -47,8 +47,8 @@ def session(monkeypatch: pytest.MonkeyPatch, mounted: list[Node], deployment: An
         lambda nodes, _: {each.container: MOUNT for each in nodes if each in mounted},
     )
     monkeypatch.setattr(git_storage, "_on", lambda name, *_: written.append(name))
-    made = Lab(Path("/project"), Settings(, requested_channel="lab"), "source")
-    made.__dict__["api"] = SimpleNamespace(get=lambda _: deployment)
+    made = Lab(Path("/project"), Settings(), "lab", requested_channel="source")
+    monkeypatch.setattr(Lab, "api", SimpleNamespace(get=lambda _: deployment))
     return made, written
 
 

@@ -130,6 +130,28 @@ def test_programs_are_started_in_one_module() -> None:
     assert [wrong for module, source in outside.items() for wrong in starters(module, source)] == []
 
 
+def spelled(source: str, program: str) -> list[int]:
+    """The lines of `source` in which an argument list of `program` begins, or `program` is looked for."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        first = node.elts[:1] if isinstance(node, (ast.List, ast.Tuple)) else []
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "process.find":
+            first = node.args[:1]
+        lines += [each.lineno for each in first if isinstance(each, ast.Constant) and each.value == program]
+    return lines
+
+
+def test_argument_lists_of_git_are_spelled_by_its_client() -> None:
+    outside = {
+        module: lines
+        for module, source in sources().items()
+        if not module.startswith("threezone.clients.git.") and (lines := spelled(source, "git"))
+    }
+    assert outside == {}
+    assert spelled("run(['git', *options])", "git")
+    assert spelled("process.find('git')", "git")
+
+
 def test_the_kubernetes_client_is_imported_in_one_module() -> None:
     users = {
         module

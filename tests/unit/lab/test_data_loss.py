@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from threezone.delivery.git_backup import listed, refspecs
+from threezone.clients.git import command
+from threezone.delivery.git_backup import refspecs
 from threezone.lab.data_loss import Branch, Losses, loaded, undelivered, volumes
 
 
@@ -109,5 +110,5 @@ def test_what_is_put_back_never_overwrites() -> None:
 
 
 def test_gits_lines_of_refs() -> None:
-    assert listed("aa\trefs/heads/main\nbb\trefs/tags/v 1\n") == {"refs/heads/main": "aa", "refs/tags/v 1": "bb"}
-    assert listed("") == {}
+    assert command.refs("aa\trefs/heads/main\nbb\trefs/tags/v 1\n") == {"refs/heads/main": "aa", "refs/tags/v 1": "bb"}
+    assert command.refs("") == {}

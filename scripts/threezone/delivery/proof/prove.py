@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import threezone
+from threezone.clients.git import command
+from threezone.clients.git.command import Answer
+from threezone.clients.git.own import Own
 from threezone.clients.kubernetes.watch import NAMESPACES
 from threezone.cluster.lab import Lab
-from threezone.core import process
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.delivery import git_server, repository
 from threezone.delivery.proof import phases as plan
 from threezone.delivery.proof import run
 from threezone.delivery.proof.manifests import PART, PART_LABEL, Names
-from threezone.delivery.proof.worktree import Worktree, isolated
+from threezone.delivery.proof.worktree import Worktree
 from threezone.flux import components
 from threezone.images import build
 
@@ -63,32 +65,26 @@ class LabRemote:
 
     def branches(self) -> list[str]:
         """The branches there are. Raises DeliveryError when the Git server does not serve."""
-        with tempfile.TemporaryDirectory() as home:
-            env = {**isolated(Path(home)), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-            done = self._try(
-                lambda address: process.run(["git", "ls-remote", "--heads", address], env=env, timeout=60, check=False)
-            )
-        return [line.split("refs/heads/")[1] for line in done.stdout.splitlines()]
+        with tempfile.TemporaryDirectory() as empty:
+            answer = self._try(lambda address: Own(Path(empty)).remote_refs(address, "--heads"))
+        return [name.removeprefix("refs/heads/") for name in command.refs(answer.text)]
 
     def _send(self, work: Worktree, refspec: str) -> None:
-        self._try(
-            lambda address: repository.send(
-                work.root, address, [refspec], user=git_server.USER, password=self._password, env=work.env
-            )
-        )
+        self._try(lambda address: work.own.push(address, [refspec], user=git_server.USER, password=self._password))
 
-    def _try(self, ask: Callable[[str], process.Completed]) -> process.Completed:
+    def _try(self, ask: Callable[[str], Answer]) -> Answer:
         """Ask git, given the repository's address, and again while the way there or the server is being restarted."""
         deadline = time.monotonic() + self._seconds
         again = False
         while True:
-            done = ask(self._address(deadline, again=again))
-            if done.exit_code == 0:
-                return done
-            words = process.redact(done.stdout + done.stderr).strip()
-            if time.monotonic() > deadline or any(word in words for word in FINAL):
+            answer = ask(self._address(deadline, again=again))
+            if answer.ok:
+                return answer
+            if time.monotonic() > deadline or any(word in answer.words for word in FINAL):
                 raise DeliveryError(
-                    "the lab's Git server does not do what it is asked", evidence=words, fix="./run invoke gitops.serve"
+                    "the lab's Git server does not do what it is asked",
+                    evidence=answer.words,
+                    fix="./run invoke gitops.serve",
                 )
             again = True
 

@@ -7,14 +7,15 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from threezone.core import paths, process
+from threezone.clients.git import command
+from threezone.clients.git.checkout import Checkout
+from threezone.core import paths
 from threezone.core.errors import UsageError
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.document import Document
 from threezone.zones.export.offer import TARGETS
 
 _PRIVATE = 0o600
-_GIT = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set in hooks; they would hide the work tree that is asked about
 
 
 def default(name: str, target: str, *, job: bool = False) -> Path:
@@ -80,10 +81,7 @@ def refuse_in_git(path: Path, otherwise: str) -> None:
 
 
 def _ignored(path: Path, root: Path) -> bool:
-    if process.find("git") is None:
-        return False
-    argv: list[str | Path] = ["git", "-C", root, "check-ignore", "--quiet", "--", path]
-    return process.run(argv, timeout=20, env=dict.fromkeys(_GIT), check=False).exit_code == 0
+    return command.installed() and Checkout(root).ignores(path)
 
 
 def write(path: Path, content: Document) -> None:

@@ -1,0 +1,148 @@
+"""The user's repository: it is read, and pushed to the user's own remote."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from threezone.clients.git.command import (
+    LONG,
+    NO_WORK,
+    PUSH,
+    PUSH_ARGUMENTS,
+    SECONDS,
+    Answer,
+    GitFailed,
+    environment,
+    run,
+)
+from threezone.core import process
+from threezone.core.errors import UsageError
+
+SHA256 = 64  # the length of such a name
+DUBIOUS = ("dubious ownership", "unsafe repository")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where git keeps things for a project: what `git rev-parse` answers."""
+
+    top: Path
+    prefix: str  # of the project inside its work tree: "" or with a slash at its end
+    hooks: Path
+    common: str
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """The user's repository that `root` is in."""
+
+    root: Path
+
+    def revision(self, name: str) -> Answer:
+        """The SHA of the commit that `name` is."""
+        return self._read("rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}")
+
+    def commit_with(self, path: str, name: str) -> tuple[str, str] | None:
+        """The commit `name` with the prefix of `root` in its work tree; None when there is none, or no `path` in it.
+
+        Raises UsageError for a repository whose commits Flux cannot read.
+        """
+        answer = self._read("rev-parse", f"{name}^{{commit}}", "--show-prefix", f"{name}:./{path}")
+        if not answer.ok:
+            return None
+        sha, prefix, _ = answer.text.splitlines()
+        if len(sha) == SHA256:
+            raise UsageError(
+                f"the repository {self.root} names its commits by SHA-256, which Flux cannot read",
+                fix="git init --object-format=sha1, and commit the files there",
+            )
+        return sha, prefix
+
+    def branch(self) -> Answer:
+        """The name of the branch that is checked out."""
+        return self._read("symbolic-ref", "--quiet", "--short", "HEAD")
+
+    def changed(self, path: str) -> list[str]:
+        """The files below `path` that differ from the last commit, by their names in the repository."""
+        options = ("--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--ignore-submodules=dirty")
+        return [line[3:] for line in self._read("status", *options, "--", f":(literal){path}").text.split("\0") if line]
+
+    def files_of_git(self, *names: str) -> list[Path]:
+        """The paths of git's own files with these names. Raises UsageError outside of a repository."""
+        asked = [part for name in names for part in ("--git-path", name)]
+        answer = self._in_repository("rev-parse", "--path-format=absolute", *asked)
+        return [Path(line) for line in answer.text.splitlines()]
+
+    def layout(self) -> Layout:
+        """The work tree and its hooks. Raises UsageError outside of a repository."""
+        asked = ("--show-toplevel", "--show-prefix", "--path-format=absolute", "--git-common-dir")
+        top, prefix, common = self._in_repository("rev-parse", *asked).text.split("\n")[:3]
+        # A relative core.hooksPath counts from where hooks run, which is the work tree's top.
+        (hooks,) = Checkout(Path(top)).files_of_git("hooks")
+        return Layout(Path(top), prefix, hooks, common)
+
+    def tracks(self, file: Path) -> bool:
+        """Whether `file` is one of the repository's."""
+        return bool(self._read("ls-files", "--", f":(literal){file}").text)
+
+    def ignores(self, file: Path) -> bool:
+        """Whether git leaves `file` out."""
+        return self._read("check-ignore", "--quiet", "--", file).ok
+
+    def tips(self) -> list[str]:
+        """The SHAs of all refs; none outside of a repository."""
+        return self._ask("show-ref", "--head", "--hash").text.split()
+
+    def remote_sha(self, url: str, ref: str) -> str:
+        """The commit of `ref` at `url`, asked with the user's credentials; "" when there is none or no answer."""
+        return self._ask("ls-remote", url, ref).text.partition("\t")[0]
+
+    def push(self, url: str, refspec: str, *, force: bool) -> Answer:
+        """Push to a remote of the user's, as the user would. Raises nothing."""
+        return self._ask(*PUSH_ARGUMENTS, *(["--force"] if force else []), url, refspec, seconds=PUSH)
+
+    def pack(self, sha: str, into: Path) -> None:
+        """Pack a commit with its history into the directory `into`; what a partial clone lacks, git fetches."""
+        answer = self._ask("pack-objects", "--revs", "--quiet", into / "pack", stdin=f"{sha}\n", seconds=LONG)
+        if not answer.ok:
+            raise GitFailed(
+                f"{self.root} is a partial clone, and what it lacks cannot be fetched", evidence=answer.words,
+                fix="git fetch --refetch --no-filter",
+            )  # fmt: skip
+
+    def objects(self) -> tuple[Path, Path] | None:
+        """The directory of its objects and the list of where its history is cut off; None where neither can be lent."""
+        asked = ("--show-object-format", "--path-format=absolute", "--git-path", "objects", "--git-path", "shallow")
+        answer = self._ask("rev-parse", *asked)
+        if not answer.ok:
+            return None
+        kind, objects, shallow = answer.text.splitlines()
+        return (Path(objects).resolve(), Path(shallow)) if kind == "sha1" else None
+
+    def _ask(self, *argv: str | Path, seconds: float = SECONDS, stdin: str = "") -> Answer:
+        return run(self.root, NO_WORK, argv, environment(own=False), seconds=seconds, stdin=stdin)
+
+    def _read(self, *argv: str | Path) -> Answer:
+        """Raise UsageError where git refuses to read the repository at all."""
+        answer = self._ask(*argv)
+        if not answer.ok and any(words in answer.words for words in DUBIOUS):
+            raise UsageError(
+                f"{self.root} belongs to another user, and git does not read it unless told to",
+                evidence=answer.words,
+                fix=_trust(answer.words, self.root),
+            )
+        return answer
+
+    def _in_repository(self, *argv: str) -> Answer:
+        answer = self._read(*argv)
+        if not answer.ok:
+            raise UsageError(f"{self.root} is no Git repository", evidence=answer.words, fix="git init")
+        return answer
+
+
+def _trust(words: str, root: Path) -> str:
+    """The command that git itself advises: it names the directory as git compares it. Pure."""
+    advice = re.search(r"git config --global --add safe\.directory .+", words)
+    return advice[0] if advice else process.paste(["git", "config", "--global", "--add", "safe.directory", root])

@@ -1,0 +1,111 @@
+"""Starts git: with which settings and environment, and what it answers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from threezone.core import process
+from threezone.core.errors import DeliveryError
+
+SECONDS, LONG, PUSH = 60.0, 600.0, 300.0
+# GIT_CONFIG_PARAMETERS (from `git -c`) was meant for one command; GIT_TRACE* prints secrets; the rest names a
+# repository (git sets it for its hooks) or changes what is pushed.
+FROM_CALLER = re.compile(
+    r"GIT_(CONFIG_(COUNT|KEY_\d+|VALUE_\d+|GLOBAL|SYSTEM|NOSYSTEM)|EXEC_PATH|CEILING_DIRECTORIES"
+    r"|DISCOVERY_ACROSS_FILESYSTEM|SSH|SSH_COMMAND|SSH_VARIANT|ASKPASS|SSL_\w+|HTTP_\w+|PROXY_\w+|ALLOW_PROTOCOL)"
+)
+NO_WORK = ("core.fsmonitor=", "gc.auto=0", "maintenance.auto=false", "submodule.recurse=false")
+PUSH_ARGUMENTS = ("push", "--porcelain", "--no-recurse-submodules", "--no-follow-tags")
+
+
+class GitFailed(DeliveryError):
+    """git could not do what it was asked in a repository of ours."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What git answered: `text` is its output as data, `words` is everything it said, redacted."""
+
+    code: int
+    text: str
+    words: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether git succeeded."""
+        return self.code == 0
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether a push had nothing to do."""
+        return self.ok and "[up to date]" in self.text
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the commits that are there were the reason to refuse a push."""
+        return "[rejected]" in self.text
+
+    @property
+    def refused(self) -> bool:
+        """Whether the remote took a look at the push and refused it, for whatever reason."""
+        return self.rejected or "[remote rejected]" in self.text
+
+    @property
+    def of_remote(self) -> bool:
+        """Whether the other end, or the way there, is what failed."""
+        parts = ("unable to access", "RPC failed", "not found", "remote", "Authentication failed", "could not read")
+        return any(part in self.words for part in parts)
+
+
+def installed() -> bool:
+    """Whether git is on PATH."""
+    return process.find("git") is not None
+
+
+def refs(text: str) -> dict[str, str]:
+    """The refs in git's lines `SHA<tab>NAME`. Pure."""
+    return {name: sha for sha, _, name in (line.partition("\t") for line in text.splitlines())}
+
+
+def run(
+    root: Path,
+    settings: Sequence[str],
+    argv: Sequence[str | Path],
+    env: Mapping[str, str | None],
+    *,
+    seconds: float = SECONDS,
+    stdin: str = "",
+) -> Answer:
+    """Run git in `root` with `settings` (`key=value`). Raises CommandFailed when the time is over."""
+    options = [part for setting in settings for part in ("-c", setting)]
+    command: list[str | Path] = ["git", *options, "-C", root, *argv]
+    done = process.run(command, env=env, timeout=seconds, stdin=stdin, check=False)
+    return Answer(done.exit_code, done.stdout, process.redact(f"{done.stdout}{done.stderr}").strip())
+
+
+def environment(*, own: bool) -> dict[str, str | None]:
+    """What git's environment has beside ours: the variables that are not passed on are unset."""
+    passed = re.compile("GIT_EXEC_PATH") if own else FROM_CALLER
+    env: dict[str, str | None] = {
+        name: None for name in os.environ if name.startswith("GIT_") and not passed.fullmatch(name)
+    }
+    env |= {
+        "LC_ALL": "C",  # its words are read
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_NO_REPLACE_OBJECTS": "1",  # what is read is what is pushed
+    }
+    if own:
+        env |= {
+            # Files that no configuration names are found below HOME: ignore, attributes, .netrc.
+            **dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"), os.devnull),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "SSH_ASKPASS": None,
+            "GIT_ATTR_NOSYSTEM": "1",
+            **dict.fromkeys(("NO_PROXY", "no_proxy"), "*"),  # all that it talks to is on loopback
+        }
+    return env

@@ -1,0 +1,144 @@
+"""A repository of ours, where the user's configuration has no say; and the carrier of a push to the lab."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from threezone.clients.git.checkout import Checkout
+from threezone.clients.git.command import LONG, NO_WORK, PUSH, PUSH_ARGUMENTS, Answer, GitFailed, environment, refs, run
+from threezone.core import process
+from threezone.core.errors import UsageError
+
+SETTINGS = (*NO_WORK, f"core.hooksPath={os.devnull}", "safe.directory=*", "safe.bareRepository=all")
+
+
+@dataclass(frozen=True)
+class Own:
+    """A repository of ours. Its methods raise GitFailed unless they return an Answer."""
+
+    root: Path
+
+    def init(self, *, bare: bool = True, branch: str = "") -> None:
+        """Make it in a directory that is there or not; it has no commit yet."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._do("init", "--quiet", "--template=", *(["--bare"] if bare else []))
+        if branch:
+            self._do("symbolic-ref", "HEAD", f"refs/heads/{branch}")  # init --initial-branch needs git 2.28
+
+    def lend(self, checkout: Path) -> bool:
+        """See the objects of the user's checkout, without a copy of them; False where that has none to lend."""
+        lent = Checkout(checkout).objects()
+        if lent is None:
+            return False
+        alternates = self.root / "objects" / "info" / "alternates"
+        alternates.parent.mkdir(parents=True, exist_ok=True)
+        alternates.write_bytes(os.fsencode(lent[0]) + b"\n")
+        return True
+
+    def commit(self, message: str, author: str, email: str) -> str:
+        """Commit every file of the work tree, even when none has changed. Returns the SHA."""
+        self._do("add", "--all")
+        self._do("commit", "--quiet", "--allow-empty", "--message", message, settings=_author(author, email))
+        return self.head()
+
+    def revert(self, author: str, email: str) -> str:
+        """Revert the last commit. Returns the revert's SHA."""
+        self._do("revert", "--no-edit", "HEAD", settings=_author(author, email))
+        return self.head()
+
+    def head(self) -> str:
+        """The last commit's SHA."""
+        return self._do("rev-parse", "HEAD").strip()
+
+    def read(self, path: str) -> str:
+        """A file's content in the last commit."""
+        return self._do("show", f"HEAD:{path}")
+
+    def refs(self) -> dict[str, str]:
+        """Its refs with what they name."""
+        return refs(self._do("for-each-ref", "--format=%(objectname)\t%(refname)"))
+
+    def fetch(self, url: str, refspec: str) -> None:
+        """Fetch refs, and forget those that are gone."""
+        self._do("fetch", "--quiet", "--prune", "--update-shallow", "--no-recurse-submodules", url, refspec)
+
+    def remote_refs(self, url: str, *options: str) -> Answer:
+        """The refs at `url`, in lines for `refs`."""
+        return self._ask("ls-remote", *options, url)
+
+    def unrelated(self, one: str, other: str) -> bool:
+        """Whether two commits have no history in common; False when that cannot be told."""
+        return self._ask("merge-base", one, other).code == 1
+
+    def follows(self, newer: str, older: str) -> bool:
+        """Whether a commit has another one in its history."""
+        return self._ask("merge-base", "--is-ancestor", older, newer).ok
+
+    def count(self, sha: str, known: Sequence[str]) -> int | None:
+        """How many commits `sha` has that are in the history of none of `known`; None when that cannot be told."""
+        wanted = "\n".join([sha, *(f"^{each}" for each in known), ""])
+        answer = self._ask("rev-list", "--count", "--stdin", stdin=wanted)
+        return int(answer.text) if answer.ok else None
+
+    def push(
+        self, url: str, refspecs: Sequence[str], *, user: str = "", password: str = "", force: bool = False
+    ) -> Answer:
+        """Push; the password travels in the environment, never in arguments."""
+        env: dict[str, str | None] = {}
+        if password:
+            token = base64.b64encode(f"{user}:{password}".encode()).decode()
+            process.keep_secret(password)
+            process.keep_secret(token)
+            env = {
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": f"http.{url}.extraHeader",
+                "GIT_CONFIG_VALUE_0": f"Authorization: Basic {token}",
+            }
+        return self._ask(*PUSH_ARGUMENTS, *(["--force"] if force else []), url, *refspecs, seconds=PUSH, env=env)
+
+    def _ask(
+        self,
+        *argv: str | Path,
+        settings: Sequence[str] = (),
+        env: Mapping[str, str | None] | None = None,
+        seconds: float = LONG,
+        stdin: str = "",
+    ) -> Answer:
+        env = {**environment(own=True), **(env or {})}
+        return run(self.root, (*SETTINGS, *settings), argv, env, seconds=seconds, stdin=stdin)
+
+    def _do(self, *argv: str, settings: Sequence[str] = ()) -> str:
+        answer = self._ask(*argv, settings=settings)
+        if not answer.ok:
+            raise GitFailed(f"git {argv[0]} failed in {self.root}", evidence=answer.words, fix="./run invoke status")
+        return answer.text
+
+
+def _author(name: str, email: str) -> tuple[str, ...]:
+    return f"user.name={name}", f"user.email={email}"
+
+
+@contextmanager
+def carrier(root: Path, sha: str) -> Iterator[Own]:
+    """An empty repository of ours that has the commit `sha` of the user's checkout, for as long as the block runs."""
+    with tempfile.TemporaryDirectory(prefix="threezone-") as place:
+        made = Own(Path(place, "carrier.git"))
+        made.init()
+        lent = Checkout(root).objects()
+        if lent is None:
+            raise UsageError(f"the objects of {root} cannot be read", fix=process.paste(["git", "-C", root, "fsck"]))
+        objects, shallow = lent
+        if any(objects.glob("pack/*.promisor")):
+            Checkout(root).pack(sha, made.root / "objects" / "pack")
+        else:
+            made.lend(root)
+        if shallow.exists():
+            shutil.copyfile(shallow, made.root / "shallow")
+        yield made
