@@ -14,6 +14,7 @@ from threezone.core.plan import Step, StepKind
 from threezone.images import build, preload
 from threezone.images.engine_images import Image
 from threezone.images.load import cluster_image
+from threezone.kubeconfig import store
 from threezone.toolchain import install
 from threezone.zones import connect as zone
 
@@ -90,7 +91,11 @@ def connect(lab: Lab, kubeconfig: str = "") -> None:
 
 
 def examined(lab: Lab) -> tuple[Image, frozenset[str]]:
-    """The node image with the names of the lab's images in it; its kubeadm and kubelet take what is declared."""
+    """The node image with the names of the lab's images in it; its kubeadm and kubelet take what is declared.
+
+    Raises UsageError, too, where no entry for the cluster could be written: that costs no cluster either.
+    """
+    store.refuse_special()
     node, inside = preload.ensure(lab.images, lab.channel)
     kubeadm.check(lab.declared, node.reference, lab.kubernetes)
     return node, inside

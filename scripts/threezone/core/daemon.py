@@ -23,6 +23,7 @@ from pathlib import Path
 
 from threezone.core import paths, process
 from threezone.core.errors import CommandFailed, ToolError, UsageError
+from threezone.core.files import write_atomic
 
 GRACE = 5.0  # seconds between asking a daemon to end and ending it
 _POLL = 0.02  # neither a process of somebody else's nor a process group can be waited for, only asked
@@ -190,13 +191,7 @@ def _read(name: str) -> Daemon | None:
 
 
 def _write(daemon: Daemon) -> None:
-    path = _file(daemon.name, "json")
-    sibling = path.with_suffix(".new")
-    sibling.unlink(missing_ok=True)  # a killed writer's; we hold the lock
-    descriptor = os.open(sibling, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(asdict(daemon), stream, indent=1)
-    sibling.replace(path)
+    write_atomic(_file(daemon.name, "json"), json.dumps(asdict(daemon), indent=1))
 
 
 def _started(pid: int) -> str:

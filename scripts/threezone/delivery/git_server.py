@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 import secrets
 import time
@@ -17,6 +16,7 @@ from threezone.clients.kubernetes.watch import NAMESPACES, World, namespace_usab
 from threezone.core import paths, process
 from threezone.core.errors import UsageError
 from threezone.core.events import note, step
+from threezone.core.files import PRIVATE, write_atomic
 
 NAMESPACE = "threezone"
 NAME = "git"
@@ -27,7 +27,6 @@ PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
 _OF_SERVICE = "kubernetes.io/service-name"  # discovery/v1: LabelServiceName
-PRIVATE = 0o600
 UID = 65532  # of the server's process, which owns its repositories
 STORE = "/var/lib/threezone/git"  # on a node of kind's; its /var is a volume of the engine's
 NO_PROGRAM = (126, 127)  # exit codes: sh(1), and kubectl exec without a shell
@@ -67,13 +66,9 @@ def password(api: Api, cluster: str) -> str:
 def keep(path: Path, value: str) -> None:
     """Write a secret to a file that only this user may read; an equal one is left alone."""
     paths.make(path.parent)
-    if path.exists() and path.read_text() == value and path.stat().st_mode & 0o777 == PRIVATE:
+    if path.is_file() and path.read_bytes() == value.encode() and path.stat().st_mode & 0o777 == PRIVATE:
         return
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(value)
-    temporary.replace(path)
+    write_atomic(path, value)
 
 
 def repository_name(name: str) -> str:

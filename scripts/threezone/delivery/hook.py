@@ -9,6 +9,7 @@ from pathlib import Path
 
 from threezone.clients.git.checkout import Checkout, Layout
 from threezone.core.errors import UsageError
+from threezone.core.files import read, write_atomic
 
 NAME = "post-commit"
 KEPT = ".kept-by-threezone"  # beside the hook, for hooks look for their files beside themselves
@@ -77,10 +78,7 @@ def script(at: Place, branch: str, options: Sequence[str], command: str, *, made
 
 def ours(file: Path) -> bool:
     """Whether a hook is one that we wrote."""
-    try:
-        return MARK in file.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return False
+    return file.is_file() and MARK.encode() in read(file)
 
 
 def install(root: Path, branch: str, options: Sequence[str], command: str) -> Path:
@@ -93,10 +91,7 @@ def install(root: Path, branch: str, options: Sequence[str], command: str) -> Pa
     elif os.path.lexists(at.hook):
         _movable(at)
         at.hook.rename(at.kept)
-    fresh = at.hooks / f"{NAME}.{os.getpid()}"
-    fresh.write_text(script(at, branch, options, command, made=made), encoding="utf-8")
-    fresh.chmod(0o755)
-    fresh.replace(at.hook)
+    write_atomic(at.hook, script(at, branch, options, command, made=made), 0o755)
     return at.hook
 
 

@@ -16,6 +16,7 @@ from threezone.clients.kubernetes.api import Json
 from threezone.core import process
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.core.events import step
+from threezone.core.files import read_text
 from threezone.delivery.repository import Commit, Rejected
 
 USERNAME, PASSWORD = "THREEZONE_GIT_USERNAME", "THREEZONE_GIT_PASSWORD"
@@ -92,12 +93,9 @@ def _ssh(url: str, file: Path | None, known_hosts: Path) -> dict[str, str]:
 
 
 def _read(file: Path) -> str:
-    try:
-        if file.stat().st_mode & 0o077:
-            raise UsageError(f"{file} can be read by others", fix=f"chmod 600 {file}")
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}", fix="threezone.gitops.credentials") from None
+    if file.exists() and file.stat().st_mode & 0o077:
+        raise UsageError(f"{file} can be read by others", fix=f"chmod 600 {file}")
+    return read_text(file, fix="threezone.gitops.credentials")
 
 
 def secret(name: str, namespace: str, data: Mapping[str, str]) -> Json:

@@ -13,6 +13,7 @@ from typing import Any
 from threezone.core import process
 from threezone.core.errors import EngineError
 from threezone.core.events import step
+from threezone.core.files import write_atomic
 from threezone.core.plan import Step, StepKind
 from threezone.engine import bounded_runtime
 from threezone.engine.find import Engine, observe, require
@@ -131,15 +132,14 @@ def _install(say: Callable[[str], None]) -> None:
 
 def wrap() -> None:
     """Install the runtime wrapper and name it in daemon.json, keeping everything else that stands there."""
-    WRAPPER.parent.mkdir(parents=True, exist_ok=True)
     source = Path(bounded_runtime.__file__).read_text(encoding="utf-8")
     # -I -S: no user site, no .pth files; the wrapper starts several times per container.
     interpreter = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
-    _write(WRAPPER, f"#!{interpreter} -IS\n{source}", 0o755)
+    write_atomic(WRAPPER, f"#!{interpreter} -IS\n{source}", 0o755)
     settings = _daemon_settings()
     settings.setdefault("runtimes", {})[RUNTIME] = {"path": str(WRAPPER)}
     settings["default-runtime"] = RUNTIME
-    _write(DAEMON_JSON, json.dumps(settings, indent=2) + "\n", 0o644)
+    write_atomic(DAEMON_JSON, json.dumps(settings, indent=2) + "\n", None)
 
 
 def unwrap() -> bool:
@@ -153,7 +153,7 @@ def unwrap() -> bool:
         del settings["default-runtime"]
     if found:
         if settings:
-            _write(DAEMON_JSON, json.dumps(settings, indent=2) + "\n", 0o644)
+            write_atomic(DAEMON_JSON, json.dumps(settings, indent=2) + "\n", None)
         else:
             DAEMON_JSON.unlink(missing_ok=True)
         WRAPPER.unlink(missing_ok=True)
@@ -172,14 +172,6 @@ def _daemon_settings() -> dict[str, Any]:
             f"{DAEMON_JSON} is not valid JSON", evidence=str(error), fix=f"correct {DAEMON_JSON}"
         ) from None
     return dict(loaded)
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".threezone")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.chmod(mode)
-    temporary.replace(path)
 
 
 def start() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from threezone.core.errors import UsageError
+from threezone.core.files import special
 from threezone.images.engine_images import Image
 
 DOCKER, OCI = "manifest.json", "index.json"
@@ -23,6 +24,8 @@ def read(path: Path) -> tuple[Image, ...]:
 
     Raises UsageError for what is no image archive, or holds an image without a name.
     """
+    if kind := special(path):
+        raise UsageError(f"{path} is a {kind} and no image archive: it is read more than once", fix=_MAKE)
     try:
         with tarfile.open(path, "r:*") as tar:
             files = {member.name.removeprefix("./"): member for member in tar if member.isreg()}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from threezone.core.errors import UsageError
+from threezone.core.files import read
 from threezone.kubeconfig.document import Entry
 
 
@@ -69,7 +70,7 @@ def material(stanza: Mapping[str, Any], key: str, directory: Path, context: str)
 
 def _file(path: Path, context: str) -> bytes:
     try:
-        return path.read_bytes()
+        return read(path)
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise UsageError(f"{path}, which the context {context} names, cannot be read: {reason}") from None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from threezone.core.errors import UsageError
+from threezone.core.files import read_with_stat, special, write_atomic
 from threezone.kubeconfig import document
 from threezone.kubeconfig.document import BODY, Document, Section
 
@@ -25,7 +25,6 @@ LOCK_TIMEOUT = 10.0  # seconds; kubectl holds its lock for some milliseconds
 _POLL = 0.02  # a file's disappearance has no event that works on every file system
 _TORN = 0.5  # seconds that a file which somebody writes in place may take to become whole
 _LIVING = 1.0  # seconds: a lock younger than this probably has an owner who is at work
-_PRIVATE = 0o600
 _NO_LOCK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 
 # kubectl reads the files, then locks, reads again and removes whatever it had not seen the first time (client-go
@@ -119,6 +118,7 @@ def update(
     view, _ = _read(names, locked=False, parse=parse)
     if _same(change(view.document), view.document) and not any(map(_is_locked, names)):
         return False
+    refuse_special(env)
     with _locked(names, timeout) as writable:
         view, parts = _read(names, locked=True, parse=parse)
         changed = _distribute(view, parts, change(view.document))
@@ -131,7 +131,7 @@ def update(
                     f"{name} holds more than one YAML document; kubectl reads only the first, and so does threezone",
                     fix=f"remove everything after the first document in {name}",
                 )
-            _write(name, document.dump(content))
+            write_atomic(name, document.dump(content))
         if changed:
             _let_kubectl_fail(parsing)
     return bool(changed)
@@ -167,6 +167,16 @@ def break_lock(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
                 f"{lock} cannot be removed: {os.strerror(error.errno or 0)}", fix=f"ls -ld {lock}"
             ) from None
     return tuple(f"removed {lock}, {_duration(age)} old" for lock, age in left.items())
+
+
+def refuse_special(env: Mapping[str, str] | None = None) -> None:
+    """Raise UsageError for a file that cannot be read, locked and replaced: a device, a pipe, a socket, a directory."""
+    for name in files(env):
+        if kind := special(name):
+            raise UsageError(
+                f"the kubeconfig {name} is a {kind}: no entry can be written there",
+                fix="unset KUBECONFIG, or: export KUBECONFIG=/a/file/of/yours",
+            )
 
 
 def _same(one: Document, other: Document) -> bool:
@@ -215,9 +225,9 @@ def _look(name: str) -> tuple[bytes | None, bool]:
     """The file's content (None: no such file), and whether it is certain that nobody was writing it meanwhile."""
     free = not _is_locked(name)
     try:
-        with Path(name).open("rb") as stream:
-            opened = os.fstat(stream.fileno())
-            text = stream.read()
+        text, opened = read_with_stat(name)
+        if special(name):
+            return text, True  # a pipe of the shell's, which can be read only once
         now = Path(name).stat()
     except FileNotFoundError:
         return None, True
@@ -225,8 +235,6 @@ def _look(name: str) -> tuple[bytes | None, bool]:
         raise UsageError(
             f"the kubeconfig {name} cannot be read: {os.strerror(error.errno or 0)}", fix=f"ls -ld {name}"
         ) from None
-    if not stat.S_ISREG(now.st_mode):
-        return text, True  # a pipe of the shell's, which can be read only once
     one, other = ((each.st_ino, each.st_size, each.st_mtime_ns) for each in (opened, now))
     return text, free and not _is_locked(name) and one == other and len(text) == now.st_size
 
@@ -340,74 +348,3 @@ def _unwritable(name: str) -> UsageError:
         f"the kubeconfig {name} cannot be written: no lock file can be made in {directory}",
         fix=f"ls -ld {directory}; or: export KUBECONFIG=/a/file/of/yours",
     )
-
-
-def _write(name: str, text: bytes) -> None:
-    """Replace the file's content; a crash leaves the old or the new one. The caller holds the lock."""
-    # kubectl writes through a link: replace what it points to, and keep the link.
-    real = Path(os.path.realpath(name))
-    # One fixed name: only the holder of the lock writes it, and what a killed writer left is removed by the next.
-    sibling = real.with_name(f".{real.name}.threezone")
-    try:
-        real.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if real.exists() and not os.access(real, os.W_OK, effective_ids=True):  # a rename would not ask
-            raise PermissionError(errno.EACCES, "", str(real))
-        with suppress(FileNotFoundError):
-            sibling.unlink()
-        descriptor = os.open(sibling, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, _PRIVATE)
-        try:
-            os.fchmod(descriptor, _PRIVATE)
-            _keep_owner(real, descriptor)
-            _write_all(descriptor, text)
-        finally:
-            os.close(descriptor)
-        try:
-            sibling.replace(real)
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
-            _write_in_place(real, text)  # a single file mounted into a container cannot be replaced
-        _sync(real.parent)
-    except OSError as error:
-        raise UsageError(
-            f"the kubeconfig {name} cannot be written: {os.strerror(error.errno or 0)} ({error.filename or real})",
-            fix=f"ls -ld {real} {real.parent}; df {real.parent}",
-        ) from None
-    finally:
-        with suppress(OSError):
-            sibling.unlink()
-
-
-def _keep_owner(real: Path, descriptor: int) -> None:
-    """Give the new file to the old one's owner: root may write for a user, who has to read it afterwards."""
-    with suppress(FileNotFoundError):
-        old, new = real.stat(), os.fstat(descriptor)
-        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
-            os.fchown(descriptor, old.st_uid, old.st_gid)
-
-
-def _write_in_place(real: Path, text: bytes) -> None:
-    descriptor = os.open(real, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        with suppress(PermissionError):  # somebody else's file that we may write
-            os.fchmod(descriptor, _PRIVATE)
-        _write_all(descriptor, text)
-        os.ftruncate(descriptor, len(text))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write_all(descriptor: int, text: bytes) -> None:
-    with os.fdopen(os.dup(descriptor), "wb") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -52,7 +52,7 @@ def token(  # noqa: PLR0917  every option of a task is a parameter
     if not account:
         ask(lab, "a service account of ours with that role, in kube-system", yes=yes)
     made = room.write(lab.api, lab, role=role, account=account, hours=hours, output=output)
-    say(f"{made.path}\na token of {made.account}, until {made.ends}")
+    say(f"{made.path}\na token of {made.account}, until {made.ends}", output)
 
 
 @task(

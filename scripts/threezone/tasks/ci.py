@@ -51,7 +51,7 @@ def _write(kind: str, runner: str, options: dict[str, str], *, output: str, stdo
         return
     consent(actions, yes=yes)
     file.write(path, text)
-    say(as_started("\n".join([f"{path} is written", *pipeline.next_steps(kind, asked)])))
+    say(as_started("\n".join([f"{path} is written", *pipeline.next_steps(kind, asked)])), output)
 
 
 @task(
@@ -177,11 +177,9 @@ def kubeconfig(  # noqa: PLR0917  every option of a task is a parameter
     if json:
         emit(made.data())
         return
-    say(str(made.path))
-    for sentence in (*made.sentences, found.notice):
-        if sentence:
-            say(as_started(sentence))
-    say(
-        "GitLab: Settings > CI/CD > Variables: key PROD_KUBECONFIG, type File, protected, hidden; value: that file\n"
-        f"GitHub: gh secret set PROD_KUBECONFIG <{made.path}"
-    )
+    lines = [str(made.path), *(as_started(sentence) for sentence in (*made.sentences, found.notice) if sentence)]
+    lines += [
+        "GitLab: Settings > CI/CD > Variables: key PROD_KUBECONFIG, type File, protected, hidden; value: that file",
+        f"GitHub: gh secret set PROD_KUBECONFIG <{made.path}",
+    ]
+    say("\n".join(lines), output)

@@ -281,7 +281,7 @@ def logs(c: Context, name: str = "", output: str = "") -> None:
     if not kind.nodes(lab.name):
         raise ClusterError(f"there is no cluster named {lab.name}", fix="./run invoke cluster.list")
     made = room.collect(lab, output)
-    say("\n".join([str(made.path), *(f"not to be had: {line}" for line in made.missing)]))
+    say("\n".join([str(made.path), *(f"not to be had: {line}" for line in made.missing)]), output)
 
 
 @task(

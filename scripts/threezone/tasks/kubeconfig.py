@@ -214,9 +214,7 @@ def export(  # noqa: PLR0917  every option of a task is a parameter
     cluster = chosen_cluster(name)
     by_hand, _ = given(server, "") or ("", "")
     written = write(Wanted(cluster, for_, output, token, hours, role, by_hand, proof))
-    say(str(written.path))
-    for sentence in written.sentences:
-        say(sentence)
+    say("\n".join([str(written.path), *written.sentences]), output)
 
 
 @task(help={"file": "the export to change (default: the one that kubeconfig.export --for any writes)", "name": NAME})

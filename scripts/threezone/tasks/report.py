@@ -22,6 +22,8 @@ def show(c: Context, file: str, html: str = "", junit: str = "", open_: bool = F
     """
     from pathlib import Path
 
+    from threezone.core.errors import UsageError
+    from threezone.core.files import is_stream
     from threezone.extras.report import files, page, proof
     from threezone.extras.report import junit as xml
 
@@ -32,19 +34,21 @@ def show(c: Context, file: str, html: str = "", junit: str = "", open_: bool = F
     for phase in seen.all_phases:
         figures = [*(seconds for _, seconds in phase.seconds.stages()), phase.seconds.total]
         rows.append([phase.name, phase.state, *map(_figure, figures), phase.revision or "-"])
-    say(table(rows))
+    say(table(rows), html, junit)
     for phase in seen.phases:
         if phase.ok is False:
-            say("\n".join([f"{phase.name}: {phase.why or proof.NO_REASON}", *_indented(phase.evidence)]))
+            say("\n".join([f"{phase.name}: {phase.why or proof.NO_REASON}", *_indented(phase.evidence)]), html, junit)
     verdict = "passed" if seen.ok else "failed"
-    say(f"{verdict} in {seen.seconds:.2f} s on {seen.cluster}, {seen.when:%Y-%m-%d %H:%M:%S} UTC")
+    say(f"{verdict} in {seen.seconds:.2f} s on {seen.cluster}, {seen.when:%Y-%m-%d %H:%M:%S} UTC", html, junit)
     drawn = Path(html) if html else source.with_suffix(".html")
+    if open_ and not html and is_stream(source):
+        raise UsageError(f"{file} is no regular file: no page can stand beside it", fix="name the page with --html")
     if html or open_:
         files.save(drawn, page.page(data))
-        say(f"page: {drawn}")
+        say(f"page: {drawn}", html, junit)
     if junit:
         files.save(Path(junit), xml.junit(data))
-        say(f"JUnit: {junit}")
+        say(f"JUnit: {junit}", html, junit)
     if open_:
         files.show(drawn)
 

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import invoke
 
 from threezone.core.errors import Declined, ThreezoneError
+from threezone.core.files import descriptor_of
 from threezone.core.plan import Step, describe
 from threezone.tasks.display import display
 
@@ -138,9 +139,10 @@ def emit(data: Any) -> None:
     sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
-def say(text: str) -> None:
-    """Print a result on stdout."""
-    sys.stdout.write(text + "\n")
+def say(text: str, *outputs: str) -> None:
+    """Print a result on stdout; on stderr when one of the files that the task writes (`outputs`) is stdout itself."""
+    onto = sys.stderr if any(descriptor_of(each) == 1 for each in outputs) else sys.stdout
+    onto.write(text + "\n")
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

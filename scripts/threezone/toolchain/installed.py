@@ -10,13 +10,13 @@ import contextlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from threezone.core import paths, process
-from threezone.core.errors import ThreezoneError
+from threezone.core.errors import ThreezoneError, UsageError
+from threezone.core.files import write_atomic
 
 ASK = {
     "kind": (("version",), re.compile(r"^kind v(\S+)")),
@@ -116,9 +116,5 @@ def _memory() -> dict[str, list[object]]:
 
 
 def _remember(memory: dict[str, list[object]]) -> None:
-    with contextlib.suppress(OSError):
-        _file().parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=".probes.", dir=_file().parent)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(memory, file)
-        Path(temporary).replace(_file())
+    with contextlib.suppress(UsageError):
+        write_atomic(_file(), json.dumps(memory), None)

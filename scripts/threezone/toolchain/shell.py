@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from threezone.core import events, process
+from threezone.core.files import special, write_atomic
 from threezone.toolchain.install import Tool
 
 # ./run is completed by invoke's own completer: `--complete --` prints what may follow.
@@ -40,10 +41,8 @@ def prepare(tools: Mapping[str, Tool]) -> None:
         into = Path.home() / ".local" / "bin"
         made = [tool.name for tool in tools.values() if tool.channel != "path" and _link(into / tool.name, tool.path)]
         place = completions()
-        place.mkdir(parents=True, exist_ok=True)
-        for tool in tools.values():
-            (place / tool.name).write_text(_completion(tool), encoding="utf-8")
-        (place / "run").write_text(RUN, encoding="utf-8")
+        for name, text in {**{tool.name: _completion(tool) for tool in tools.values()}, "run": RUN}.items():
+            _complete(place / name, text)
         step.result = f"{', '.join(made) or 'nothing'} in {into}, completions in {place}"
 
 
@@ -58,6 +57,14 @@ def completions() -> Path:
     """Where bash-completion 2 looks for a user's own: $XDG_DATA_HOME/bash-completion/completions, by command name."""
     data = os.environ.get("XDG_DATA_HOME", "")
     return (Path(data) if data else Path.home() / ".local" / "share") / "bash-completion" / "completions"
+
+
+def _complete(place: Path, text: str) -> None:
+    """Write a completion; what stands there and is no regular file stays."""
+    if place.is_symlink() or special(place):
+        events.note(f"{place} is there and is no regular file: it stays")
+    else:
+        write_atomic(place, text, None)
 
 
 def _link(place: Path, target: Path) -> bool:

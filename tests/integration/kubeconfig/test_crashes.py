@@ -160,7 +160,7 @@ def test_the_lock_of_a_killed_writer_is_named_and_after_its_removal_all_goes_on(
     path = tmp_path / "config"
     kill = (
         "import os, signal, sys; from threezone.kubeconfig import store\n"
-        "store._write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "store.write_atomic = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "store.update(lambda old: store.document.with_current_context(old, 'x'), env={'KUBECONFIG': sys.argv[1]})\n"
     )
     assert run([sys.executable, "-c", kill, path], timeout=60, check=False).exit_code != 0

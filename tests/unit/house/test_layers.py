@@ -1,6 +1,7 @@
 """The house's contract: which package may import which. Every import is read, those inside functions too."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,27 @@ MAY_START = {
     "threezone.engine.bounded_runtime",
     "threezone.zones.forwarder",
     "threezone.delivery.port_forward",
+}
+# Who makes files beside core/files: in a private directory that is made for it, a lock or log of its own, a tar stream.
+MAY_WRITE = {
+    "threezone.engine.bounded_runtime",
+    "threezone.engine.prove",
+    "threezone.images.engine_images",
+    "threezone.core.files",
+    "threezone.cluster.kind",
+    "threezone.delivery.proof.worktree",
+    "threezone.images.archive",
+    "threezone.images.debian_base",
+    "threezone.images.node_image",
+    "threezone.images.preload",
+    "threezone.kubeconfig.store",
+    "threezone.delivery.git_backup",
+    "threezone.core.process",
+    "threezone.toolchain.flux_cli",
+    "threezone.toolchain.golang",
+    "threezone.toolchain.install",
+    "threezone.toolchain.release",
+    "threezone.kubeconfig.credentials",
 }
 STARTERS = {"system", "popen", "fork", "forkpty", "posix_spawn", "posix_spawnp"}
 HEAVY = {"sh", "kubernetes", "yaml", "msgspec", "filelock", "rich", "requests", "urllib3", "http.client", "subprocess"}
@@ -150,6 +172,25 @@ def test_argument_lists_of_git_are_spelled_by_its_client() -> None:
     assert outside == {}
     assert spelled("run(['git', *options])", "git")
     assert spelled("process.find('git')", "git")
+
+
+def writes(source: str) -> bool:
+    """Whether the source makes or changes a file by itself."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and node.attr in {"write_text", "write_bytes", "O_CREAT", "mkstemp"}:
+            return True
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "open":
+            options = [*node.args, *(keyword.value for keyword in node.keywords)]
+            if any(
+                isinstance(each, ast.Constant) and re.fullmatch("[rb]*[wax+][bt+]*", str(each.value))
+                for each in options
+            ):
+                return True
+    return False
+
+
+def test_files_are_written_in_one_module() -> None:
+    assert {module for module, source in sources().items() if writes(source)} == MAY_WRITE
 
 
 def test_the_kubernetes_client_is_imported_in_one_module() -> None:

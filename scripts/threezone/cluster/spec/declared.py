@@ -16,7 +16,7 @@ from threezone.cluster.spec.decode import Draft, Place, Spot, shown
 from threezone.cluster.spec.overlay import Options
 from threezone.cluster.spec.schema import CONTROL_PLANE, PATCHED
 from threezone.cluster.spec.validate import is_everywhere
-from threezone.core.errors import UsageError
+from threezone.core.files import read_text
 
 REFUSES_CGROUP_V1 = 35  # the first minor version whose kubelet does, unless told otherwise (KEP-5573)
 _TAGGED = re.compile(r":v(\d+\.\d+\.\d+)(?:@|$)")
@@ -102,25 +102,16 @@ def read(path: Path) -> Declared:
 
 def declare(path: Path, options: Sequence[Options] = (), root: Path | None = None) -> Declared:
     """Read kind's file and lay upon it what the settings of the project `root` overlay, then `options` in order."""
-    text = _text(path, "name another one under threezone.cluster.config in invoke.yaml, or with --config")
+    text = read_text(path, fix="name another one under threezone.cluster.config in invoke.yaml, or with --config")
     over = None
     if root is not None and (settings := root / "invoke.yaml").is_file():
-        over = overlay.settings_overlay(_text(settings, f"correct {settings}"), as_typed(settings))
+        over = overlay.settings_overlay(read_text(settings, fix=f"correct {settings}"), as_typed(settings))
     return replace(parse(text, as_typed(path), options, over, root), path=path)
 
 
 def as_typed(path: Path) -> Path:
     """A path as one types it here: below the working directory without it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _text(path: Path, fix: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"the cluster file {path} cannot be read: {error.strerror}", fix=fix) from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the cluster file {path} is not text: byte {error.start} is no UTF-8", fix=fix) from None
 
 
 def parse(

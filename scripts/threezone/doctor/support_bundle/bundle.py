@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +20,9 @@ from threezone.clients.kubernetes.api import Api, Json
 from threezone.cluster import kind
 from threezone.cluster.lab import Lab
 from threezone.core import paths
-from threezone.core.errors import ThreezoneError, UsageError
+from threezone.core.errors import ThreezoneError
 from threezone.core.events import step
+from threezone.core.files import output as open_output
 from threezone.delivery import git_server
 from threezone.doctor.support_bundle import contents as pieces
 from threezone.doctor.support_bundle.contents import Piece
@@ -82,29 +82,19 @@ def collect(lab: Lab, output: str = "") -> Collected:
 @contextmanager
 def _archive(path: Path) -> Iterator[Callable[[str, str], int]]:
     """A tar.gz that is there whole or not at all, for its owner alone; what is given adds a file and counts them."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part.unlink(missing_ok=True)
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise UsageError(
-            f"the archive {path} cannot be written: {error.strerror}", fix="name another one with --output"
-        ) from None
-    try:
-        with os.fdopen(descriptor, "wb") as stream, tarfile.open(fileobj=stream, mode="w:gz") as archive:
+    with (
+        open_output(path, fix="name another one with --output") as stream,
+        tarfile.open(fileobj=stream, mode="w|gz") as archive,
+    ):
 
-            def add(name: str, text: str) -> int:
-                data = text.encode()
-                entry = tarfile.TarInfo(f"{path.name.removesuffix('.tar.gz')}/{name}")
-                entry.size, entry.mode, entry.mtime = len(data), 0o600, int(time.time())
-                archive.addfile(entry, io.BytesIO(data))
-                return len(archive.getmembers())
+        def add(name: str, text: str) -> int:
+            data = text.encode()
+            entry = tarfile.TarInfo(f"{path.name.removesuffix('.tar.gz')}/{name}")
+            entry.size, entry.mode, entry.mtime = len(data), 0o600, int(time.time())
+            archive.addfile(entry, io.BytesIO(data))
+            return len(archive.getmembers())
 
-            yield add
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        yield add
 
 
 def _attempt(piece: Piece) -> str | ThreezoneError:

@@ -14,6 +14,7 @@ from threezone.cluster.lab import Lab
 from threezone.core import process
 from threezone.core.errors import CommandFailed, EngineError, ToolError, UsageError
 from threezone.core.events import note, step
+from threezone.core.files import read_text, write_atomic
 from threezone.extras.addons import manifests
 from threezone.extras.addons.manifests import Needed
 from threezone.toolchain import channel, golang
@@ -180,9 +181,7 @@ def withdraw(lab: Lab, name: str) -> bool:
 def _write(target: Path, before: str, after: str) -> bool:
     if before == after:
         return False
-    sibling = target.with_name(f".{target.name}.new")
-    sibling.write_text(after, encoding="utf-8")
-    sibling.replace(target)
+    write_atomic(target, after, None)
     return True
 
 
@@ -201,7 +200,7 @@ def definitions(lab: Lab) -> Path:
         text = [f"# The standard definitions of {module} {version}, as published.", "resources:"]
         head = ["apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization"]
         lines = [text[0], *head, text[1], *(f"  - {name}" for name in names)]
-        (target / manifests.FILES[0]).write_text("\n".join(lines) + "\n", encoding="utf-8")  # last: now it is whole
+        write_atomic(target / manifests.FILES[0], "\n".join(lines) + "\n", None)  # last: now it is whole
         running.result = f"{len(names)} files in {CRDS}"
     return target
 
@@ -211,10 +210,7 @@ def agent_token(api: Api, path: Path) -> None:
 
     Raises UsageError for a file that cannot be read, or whose content is no token.
     """
-    try:
-        value = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read", evidence=str(error), fix="name the file with the token") from None
+    value = read_text(path, fix="name the file with the token").strip()
     process.keep_secret(value)
     if not value or len(value) > _TOKEN_SIZE or any(each.isspace() for each in value):
         raise UsageError(f"{path} holds no token: one word was expected", fix="copy the agent's token into it, alone")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from threezone.clients.kubernetes.api import Api
 from threezone.cluster.lab import Lab
+from threezone.core import files as core
 from threezone.core import paths
 from threezone.core.errors import UsageError
 from threezone.zones.export import path as place
@@ -39,7 +40,7 @@ def write(api: Api, lab: Lab, *, role: str, account: str, hours: int, output: st
     role = role or "view"
     path = _place(lab, output, account.replace("/", ".") or role)
     token = tokens.of_account(api, namespace, name, hours) if account else tokens.request(api, role, hours)
-    _save(path, token.value)
+    core.write_output(path, token.value, fix="name another file with --output")  # no line end: it is pasted whole
     return Written(path, token.account, token.ends)
 
 
@@ -70,18 +71,7 @@ def _place(lab: Lab, output: str, what: str) -> Path:
     directory.mkdir(mode=0o700, exist_ok=True)
     ignore = directory / ".gitignore"
     if not ignore.exists():
-        ignore.write_text(IGNORE, encoding="utf-8")
+        core.write_atomic(ignore, IGNORE, None)
     path = directory / f"{paths.slug(lab.context)}.{what}.token"
     place.refuse_in_git(path, "the directory's own .gitignore was changed: it has to name *")
     return path
-
-
-def _save(path: Path, value: str) -> None:
-    """Write it in one step, readable for its owner alone from the first moment on. No line end: it is pasted whole."""
-    sibling = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with os.fdopen(os.open(sibling, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as stream:
-            stream.write(value)
-        sibling.replace(path)
-    finally:
-        sibling.unlink(missing_ok=True)

@@ -7,9 +7,10 @@ import hashlib
 import re
 from pathlib import Path
 
-from threezone.core.errors import UsageError
+from threezone.core import files
 from threezone.core.plan import Step, StepKind
 
+_ANOTHER = "name another file with --output"
 _FIRST = re.compile(r"# Made by threezone \((?P<by>[^)]*)\), sum (?P<sum>[0-9a-f]{16})\.")
 
 
@@ -46,19 +47,12 @@ def plan(path: Path, existing: str | None, text: str) -> tuple[Step, ...]:
 
 
 def read(path: Path) -> str | None:
-    """The file's text, or None when it is not there. Raises UsageError for what is no text file."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    """The file's text, or None for no file and for a pipe or device. Raises UsageError for what is no text file."""
+    if not path.exists() or files.is_stream(path):
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", fix="name another file with --output") from None
+    return files.read_text(path, fix=_ANOTHER)
 
 
 def write(path: Path, text: str) -> None:
     """Write the file, and the directories above it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error}", fix="name another file with --output") from None
+    files.write_output(path, text, None, fix=_ANOTHER)

@@ -8,27 +8,25 @@ from typing import Any
 
 from threezone.core import process
 from threezone.core.errors import UsageError
+from threezone.core.files import descriptor_of, read_text, write_output
 from threezone.extras.report.proof import MAKE_ONE
+
+_PROOF_SECONDS = 3600.0  # `gitops.prove --json | … report.show /dev/stdin` reads what is still being written
 
 
 def load(path: Path) -> Any:
     """The JSON in a file, as Python reads it (`proof.read` judges it). Raises UsageError when there is none."""
+    seconds = None if descriptor_of(path) is None else _PROOF_SECONDS
+    text = read_text(path, fix="name a file that exists", seconds=seconds)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", fix="name a file that exists") from None
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        return json.loads(text)
+    except ValueError as error:
         raise UsageError(f"{path} is no JSON: {error}", fix=MAKE_ONE) from None
 
 
 def save(path: Path, text: str) -> None:
-    """Write a report. Raises UsageError when the place cannot be written to."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}", fix="name a place that can be written to"
-        ) from None
+    """Write a report, and the directories above it. Raises UsageError when the place cannot be written to."""
+    write_output(path, text, None, fix="name a place that can be written to")
 
 
 def show(path: Path) -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from threezone.core import paths
 from threezone.core.errors import ClusterError
+from threezone.core.files import write_atomic
 
 Way = tuple[str, str]  # server, TLS server name or ""
 
@@ -39,12 +39,7 @@ def read(root: Path) -> Adopted | None:
 
 def write(root: Path, adopted: Adopted) -> None:
     """Record it, in one step."""
-    path = _file(root)
-    path.parent.mkdir(exist_ok=True, mode=0o700)
-    sibling = path.with_suffix(f".{os.getpid()}")
-    with os.fdopen(os.open(sibling, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as stream:
-        json.dump(asdict(adopted) | {"root": str(root)}, stream, indent=1)
-    sibling.replace(path)
+    write_atomic(_file(root), json.dumps(asdict(adopted) | {"root": str(root)}, indent=1))
 
 
 def forget(root: Path) -> None:

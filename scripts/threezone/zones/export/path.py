@@ -9,7 +9,7 @@ from pathlib import Path
 
 from threezone.clients.git import command
 from threezone.clients.git.checkout import Checkout
-from threezone.core import paths
+from threezone.core import files, paths
 from threezone.core.errors import UsageError
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.document import Document
@@ -47,7 +47,7 @@ def guard(path: Path, context: str) -> Path:
     """The absolute path, when an export may be written there.
 
     Raises UsageError inside a git work tree that does not ignore it, and for a file that holds anything but an earlier
-    export of the same cluster. Nothing is written.
+    export of the same cluster. A pipe or device takes anything. Nothing is read from it, and nothing is written.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they were named
     if os.pathsep in str(path):
@@ -55,6 +55,8 @@ def guard(path: Path, context: str) -> Path:
     refuse_in_git(path, f"it goes below {paths.state_dir()} then")
     if path.is_dir():
         raise UsageError(f"{path} is a directory", fix="name a file in it")
+    if files.is_stream(path):
+        return path
     if others := _others(path, context):
         raise UsageError(
             f"{path} is no earlier export of this cluster: it holds {', '.join(others[:3])}",
@@ -86,6 +88,9 @@ def _ignored(path: Path, root: Path) -> bool:
 
 def write(path: Path, content: Document) -> None:
     """Make the file `content`, mode 0600, in one step; the store's lock and atomic write serve here too."""
+    if files.is_stream(path):
+        files.write_output(path, document.dump(content))
+        return
     store.update(lambda _: content, env={"KUBECONFIG": str(path)})
-    if path.stat().st_mode & 0o777 != _PRIVATE:  # an equal file that somebody opened up is not written again
-        path.chmod(_PRIVATE)
+    if path.stat().st_mode & 0o777 != files.PRIVATE:  # an equal file that somebody opened up is not written again
+        path.chmod(files.PRIVATE)

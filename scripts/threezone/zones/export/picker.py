@@ -5,11 +5,13 @@ In two shapes: `pick` for places with threezone, and a small POSIX shell script 
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from threezone.core.errors import UsageError
+from threezone.core.files import read, special, write_atomic
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.credentials import trust
 from threezone.kubeconfig.document import Document
@@ -92,9 +94,33 @@ exit 5
 """
 
 
+_OURS = _SCRIPT.partition("{context}")[0].encode()
+
+
+def beside(path: Path) -> Path:
+    """Where the shell picker of the export `path` stands."""
+    return path.with_name(f"{path.stem}-pick.sh")
+
+
+def guard(path: Path) -> None:
+    """Raise UsageError where the picker of the export `path` would replace anything but an earlier picker."""
+    script = beside(path)
+    if os.path.lexists(script) and (script.is_symlink() or special(script) or not read(script).startswith(_OURS)):
+        raise UsageError(
+            f"{script} is no earlier picker of threezone's, and the one of {path} belongs there",
+            fix=f"move {script} away, or name another file with --output",
+        )
+
+
+def write(path: Path, content: Document, context: str) -> Path:
+    """Write the shell picker beside the export `path`; returns its path."""
+    guard(path)  # a proof takes time
+    script_path, text = script(path, content, context)
+    write_atomic(script_path, text, 0o755)
+    return script_path
+
+
 def script(path: Path, content: Document, context: str) -> tuple[Path, str]:
     """The shell picker beside the export `path`: its path and its text. A way's cluster has the way's name."""
     ways = " ".join(way.name for way in _ways(content, context))
-    return path.with_name(f"{path.stem}-pick.sh"), _SCRIPT.format(
-        context=context, contexts=ways, name=shlex.quote(path.name)
-    )
+    return beside(path), _SCRIPT.format(context=context, contexts=ways, name=shlex.quote(path.name))

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from threezone.clients.kubernetes.api import Access, Api
 from threezone.core.errors import EngineError, RouteError, ThreezoneError, UsageError
 from threezone.core.events import note, step
+from threezone.core.files import is_stream
 from threezone.engine import find
 from threezone.kubeconfig import document
 from threezone.kubeconfig.credentials import trust
@@ -112,6 +113,9 @@ def export(wanted: Wanted) -> Exported:
     targets = _targets(wanted)
     context = f"kind-{wanted.name}"
     path = place.guard(wanted.path, context)
+    with_picker = wanted.target == "any" and not is_stream(path)
+    if with_picker:
+        picker.guard(path)
     known = look(wanted.name)
     entry = _entry(wanted.name, known)
     site = _site(wanted.name, known, entry)
@@ -126,7 +130,7 @@ def export(wanted: Wanted) -> Exported:
     else:
         content = _file(wanted, login, good[0].route)
     place.write(path, content)
-    beside = _write_picker(path, content, context) if wanted.target == "any" else None
+    beside = picker.write(path, content, context) if with_picker else None
     return Exported(path, context, good, tuple(way for way in ways if way not in good), login.sentence, beside)
 
 
@@ -257,10 +261,3 @@ def _nowhere(wanted: Wanted, ways: list[Way]) -> ThreezoneError:
         evidence="\n".join(f"{way.route.server}: {way.seen}" for way in ways),
         fix=cure or again,
     )
-
-
-def _write_picker(path: Path, content: Document, context: str) -> Path:
-    beside, text = picker.script(path, content, context)
-    beside.write_text(text, encoding="utf-8")
-    beside.chmod(0o755)
-    return beside

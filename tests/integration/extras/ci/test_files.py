@@ -67,3 +67,8 @@ def test_a_file_of_one_s_own_stays(project: Invoke, tmp_path: Path) -> None:
     printed = project("ci.gitlab", "--stdout", "--runner", "dind", "--namespace", "shop")
     assert printed.stdout == pipeline.text("gitlab", Pipeline("dind", invoke="invoke", namespace="shop"))
     assert project("ci.gitlab", "--runner", "kubernetes").exit_code == 2
+
+
+def test_stdout_as_the_file_holds_the_file_alone(project: Invoke) -> None:
+    asked = ("ci.gitlab", "--runner", "dind")
+    assert project(*asked, "--output", "/dev/stdout").stdout == project(*asked, "--stdout").stdout

@@ -37,7 +37,7 @@ def test_a_failure_leaves_neither_an_archive_nor_half_of_one(tmp_path: Path) -> 
 
 
 def test_what_a_killed_run_left_is_written_over(tmp_path: Path) -> None:
-    (tmp_path / ".lab.tar.gz.part").write_text("half")
+    (tmp_path / ".lab.tar.gz.0123456789ab.threezone").write_text("half")
     with _archive(tmp_path / "lab.tar.gz") as add:
         add("a.txt", "words")
     assert [path.name for path in tmp_path.iterdir()] == ["lab.tar.gz"]

@@ -64,6 +64,34 @@ def test_a_file_that_is_no_report_is_refused_in_one_sentence(tmp_path: Path, con
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     source = tmp_path / "proof.json"
     source.write_text(json.dumps(passed()))
-    done = show(source, "--junit", tmp_path / "missing" / "proof.xml", check=False)
+    done = show(source, "--junit", source / "proof.xml", check=False)
     assert done.exit_code == 2
-    assert "missing/proof.xml cannot be written: No such file or directory" in done.stderr
+    assert "proof.json/proof.xml cannot be written: Not a directory" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--html", "--junit"])
+def test_stdout_as_the_file_holds_the_file_alone(tmp_path: Path, option: str) -> None:
+    source, file = tmp_path / "proof.json", tmp_path / "file"
+    source.write_text(json.dumps(passed()))
+    show(source, option, file)
+    piped = show(source, option, "/dev/stdout")
+    assert piped.stdout == file.read_text()
+    assert "passed in" in piped.stderr
+
+
+def test_a_report_is_read_from_a_pipe_and_written_to_a_redirected_stdout(tmp_path: Path) -> None:
+    source, file = tmp_path / "proof.json", tmp_path / "file"
+    source.write_text(json.dumps(passed()))
+    line = f"cat {source} | {sys.executable} -m invoke report.show /dev/stdin --html /dev/stdout >{file}"
+    run(["sh", "-c", line], cwd=ROOT, timeout=60)
+    text = file.read_text()
+    assert text.startswith("<!doctype html>")
+    assert text.rstrip().endswith("</html>")
+    refused = run(
+        ["sh", "-c", f"cat {source} | {sys.executable} -m invoke report.show /dev/stdin --open"],
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
+    assert refused.exit_code == 2
+    assert not Path("/dev/stdin.html").exists()
