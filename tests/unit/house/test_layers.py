@@ -59,7 +59,7 @@ MAY_WRITE = {
     "threezone.images.node_image",
     "threezone.images.preload",
     "threezone.kubeconfig.store",
-    "threezone.delivery.git_backup",
+    "threezone.clients.git.own",
     "threezone.core.process",
     "threezone.toolchain.flux_cli",
     "threezone.toolchain.golang",

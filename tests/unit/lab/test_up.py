@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from threezone.cluster import create, lifecycle
+from threezone.cluster import create, lifecycle, local_registry
 from threezone.cluster.lab import Lab
 from threezone.cluster.spec.declared import parse
 from threezone.core.errors import Declined, EngineError
@@ -56,6 +56,7 @@ def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[StepKind]:
     monkeypatch.setattr(steps, "_step", lambda _lab, each, _results, **_: log.append(each.kind))
     monkeypatch.setattr(create, "nodes_ready", lambda _lab: True)
     monkeypatch.setattr(create, "mark", lambda _lab, **_: None)
+    monkeypatch.setattr(local_registry, "tell", lambda _lab: None)
     return log
 
 
