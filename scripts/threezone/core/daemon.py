@@ -14,7 +14,6 @@ import os
 import re
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -27,6 +26,7 @@ from threezone.core.files import write_atomic
 
 GRACE = 5.0  # seconds between asking a daemon to end and ending it
 _POLL = 0.02  # neither a process of somebody else's nor a process group can be waited for, only asked
+_DEAD = ("zombie", "dead")  # psutil's words
 # What programs need to find their files, the user's ssh agent and the user's language; everything else may be a secret.
 _INHERITED = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSH_AUTH_SOCK",
@@ -196,23 +196,21 @@ def _write(daemon: Daemon) -> None:
 
 def _started(pid: int) -> str:
     """When the process `pid` started, as no later one with that id can have; "" when none runs (a zombie does not)."""
-    if sys.platform != "linux":
-        seen = process.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], timeout=10, check=False)
-        state, _, moment = seen.stdout.strip().partition(" ")
-        return "" if state.startswith("Z") else moment.strip()
-    fields = _stat(Path("/proc", str(pid)))
-    if not fields or fields[0] in "ZX":
+    import psutil
+
+    try:
+        found = psutil.Process(pid)
+        if found.status() in _DEAD:
+            return ""
+        # psutil adds the time of the boot, which moves when the clock is set; without it the start never changes.
+        ticks = round((found.create_time() - psutil.boot_time()) * os.sysconf("SC_CLK_TCK"))
+    except (psutil.Error, ValueError, OverflowError):
         return ""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return f"{fields[19]} ticks after the boot {boot}"
-
-
-def _stat(directory: Path) -> list[str]:
-    """The fields of a process from proc(5)'s field 3 on: state, parent, group, …; the start in ticks is at 19."""
-    try:  # the name before them may hold blanks and brackets
-        return (directory / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return []
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except FileNotFoundError:  # macOS
+        boot = f"at {psutil.boot_time():.0f}"
+    return f"{ticks} ticks after the boot {boot}"
 
 
 def _exit_code(daemon: Daemon) -> int | None:
@@ -248,13 +246,12 @@ def _end(daemon: Daemon) -> None:
 
 def _group_exists(daemon: Daemon) -> bool:
     """Whether a process of the group runs. The dead that nobody collects (a container without an init) do not count."""
+    import psutil
+
     with suppress(ChildProcessError):
         os.waitpid(daemon.pid, os.WNOHANG)
-    if sys.platform != "linux":
-        try:
-            os.killpg(daemon.pid, 0)
-        except (ProcessLookupError, PermissionError):
-            return False
-        return True
-    seen = map(_stat, Path("/proc").glob("[0-9]*"))
-    return any(fields and fields[2] == str(daemon.pid) and fields[0] not in "ZX" for fields in seen)
+    for pid in psutil.pids():
+        with suppress(psutil.Error, OSError):  # it ended meanwhile
+            if os.getpgid(pid) == daemon.pid and psutil.Process(pid).status() not in _DEAD:
+                return True
+    return False

@@ -104,11 +104,13 @@ def load(root: Path) -> Settings:
         return Settings()
     import yaml
 
+    from threezone.core import safe_yaml
+
     try:
-        with path.open("rb") as stream:  # a stream has a name, which the error tells beside the line
-            document = yaml.safe_load(stream)
+        document = safe_yaml.load(path.read_bytes())
     except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not valid YAML", evidence=str(error), fix=f"correct {path}") from None
+        evidence = str(error).replace("<byte string>", str(path))
+        raise UsageError(f"{path} is not valid YAML", evidence=evidence, fix=f"correct {path}") from None
     if document is None:
         return Settings()
     if not isinstance(document, dict):

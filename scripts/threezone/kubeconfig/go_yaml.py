@@ -73,24 +73,22 @@ def load(text: bytes) -> tuple[Any, dict[int, int], bool]:
     """
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    from threezone.core import safe_yaml
+
     try:
-        reader = _Reader(loader(text))
-        return reader.document()
+        return _Reader(safe_yaml.events(text)).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise Broken(str(error.problem or error.context), mark.line + 1 if mark else 0) from None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count(b"\n") + 1 if isinstance(error.position, int) else 0
         raise Broken(f"{error.reason} (byte {error.position})", line) from None
-    except RecursionError:
-        raise Broken("nested too deeply") from None
 
 
 class _Reader:
     """Plain data from PyYAML's events."""
 
-    def __init__(self, events: Any) -> None:
+    def __init__(self, events: Iterator[Any]) -> None:
         self._events = events
         self._anchors: dict[str, Any] = {}
         self._lines: dict[int, int] = {}
@@ -98,14 +96,13 @@ class _Reader:
     def document(self) -> tuple[Any, dict[int, int], bool]:
         import yaml
 
-        self._events.get_event()  # the stream's start
-        if self._events.check_event(yaml.StreamEndEvent):
+        next(self._events)  # the stream's start
+        if isinstance(next(self._events), yaml.StreamEndEvent):  # or the document's start
             return None, self._lines, False
-        self._events.get_event()  # the document's start
-        data = self._node(self._events.get_event())
-        self._events.get_event()  # the document's end
+        data = self._node(next(self._events))
+        next(self._events)  # the document's end
         try:
-            more = not self._events.check_event(yaml.StreamEndEvent)
+            more = not isinstance(next(self._events), yaml.StreamEndEvent)
         except yaml.YAMLError:  # kubectl never looks behind the first document
             more = True
         return data, self._lines, more
@@ -130,8 +127,7 @@ class _Reader:
         return value
 
     def _until(self, end: str) -> Iterator[Any]:
-        while True:
-            event = self._events.get_event()
+        for event in self._events:
             if type(event).__name__ == end:
                 return
             yield event
@@ -143,7 +139,7 @@ class _Reader:
             here = event.start_mark.line + 1
             is_merge = getattr(event, "value", "") == "<<" and event.implicit[0]
             key = self._node(event)
-            value = self._node(self._events.get_event())
+            value = self._node(next(self._events))
             if is_merge:
                 for part in value if isinstance(value, list) else [value]:
                     if not isinstance(part, dict):
@@ -186,67 +182,31 @@ def _key(key: Any, line: int) -> str:
 # Unquoted is only what starts with a letter, has no character with a meaning, and is no word of YAML 1.1 or 1.2.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9+/=_.@:-]*(?<!:)")
 _RESERVED = frozenset(["y", "yes", "true", "on", "n", "no", "false", "off", "null", "nan", "inf", "infinity"])
-_ESCAPED = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]')
-_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
-_LONGEST_KEY = 1000  # YAML allows a key of 1024 characters on its line; longer ones need the form with `?`
+_WIDTH = 2**31 - 1  # no string is broken into lines
 
 
 def dump(data: Any) -> bytes:
     """`data` (dict, list, str, int, float, bool, None) as block YAML, UTF-8."""
-    lines: list[str] = []
-    _block(data, "", "", lines)
-    return ("\n".join(lines) + "\n").encode()
+    import yaml
 
+    base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
-def _block(value: Any, head: str, indent: str, lines: list[str]) -> None:
-    """Append `value`; `head` is what already stands on its first line, `indent` that of its further lines."""
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            name = _text(str(key))
-            if len(name) > _LONGEST_KEY:
-                lines.append(f"{head or indent}? {name}")
-                head, name = "", ""
-            _item(item, f"{head or indent}{name}:", indent, lines)
-            head = ""
-    elif isinstance(value, list) and value:
-        for item in value:
-            if isinstance(item, (dict, list)) and item:
-                _block(item, f"{head or indent}- ", indent + "  ", lines)
-            else:
-                lines.append(f"{head or indent}- {_atom(item)}")
-            head = ""
-    else:
-        lines.append(f"{head or indent}{_atom(value)}")
+    class Dumper(base):  # type: ignore[misc]
+        def ignore_aliases(self, _: object) -> bool:
+            return True  # the same object twice is written twice: not every reader knows aliases
 
+    def text(dumper: Any, value: str) -> Any:
+        is_plain = _PLAIN.fullmatch(value) and value.lower() not in _RESERVED
+        return dumper.represent_scalar(_CORE + "str", value, style=None if is_plain else '"')
 
-def _item(item: Any, head: str, indent: str, lines: list[str]) -> None:
-    if isinstance(item, dict) and item:
-        lines.append(head)
-        _block(item, "", indent + "  ", lines)
-    elif isinstance(item, list) and item:
-        lines.append(head)
-        _block(item, "", indent, lines)
-    else:
-        lines.append(f"{head} {_atom(item)}")
-
-
-def _atom(value: Any) -> str:
-    if isinstance(value, str):
-        return _text(value)
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        digits = repr(value)
-        mantissa, _, exponent = digits.partition("e")
-        return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{exponent}" if exponent else digits
-    if isinstance(value, int):
-        return str(value)
-    return "{}" if isinstance(value, dict) else "[]"
-
-
-def _text(text: str) -> str:
-    if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED:
-        return text
-    return '"' + _ESCAPED.sub(lambda found: _SHORT.get(found[0]) or f"\\u{ord(found[0]):04x}", text) + '"'
+    Dumper.add_representer(str, text)
+    written = yaml.dump(
+        data,
+        Dumper=Dumper,
+        encoding="utf-8",
+        allow_unicode=True,
+        default_flow_style=False,
+        sort_keys=False,
+        width=_WIDTH,
+    )
+    return bytes(written)

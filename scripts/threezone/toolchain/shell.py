@@ -15,14 +15,12 @@ from threezone.core.files import special, write_atomic
 from threezone.toolchain.install import Tool
 
 # ./run is completed by invoke's own completer: `--complete --` prints what may follow.
-RUN = """# Completion for ./run invoke, written by: ./run invoke tools.install --shell
+RUN = """# Completion for ./run, written by: ./run invoke tools.install --shell
 _threezone_run() {
-  local current=${COMP_WORDS[COMP_CWORD]} words="${COMP_WORDS[*]:1}"
-  if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "invoke nox" -- "$current"))
-  elif [ "${COMP_WORDS[1]}" = invoke ]; then
-    COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" invoke --complete -- "$words" 2>/dev/null)" -- "$current"))
-  fi
+  local current=${COMP_WORDS[COMP_CWORD]} words="${COMP_WORDS[*]:1}" programs=
+  [ "$COMP_CWORD" -gt 1 ] || programs="invoke nox"
+  [ "${COMP_WORDS[1]}" != nox ] || return 0
+  COMPREPLY=($(compgen -W "$programs $("${COMP_WORDS[0]}" invoke --complete -- "$words" 2>/dev/null)" -- "$current"))
 }
 complete -o default -F _threezone_run run ./run
 """

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -119,9 +120,11 @@ def test_first_use_installs_what_the_lock_lists_and_says_so(pip_only: Checkout, 
 
 
 def test_later_uses_are_silent_quick_and_need_no_index(checkout: Checkout, tmp_path: Path) -> None:
-    assert checkout.run("true").exit_code == 127, "only what is on PATH and in the environment can be run"
+    assert checkout.run(*ASK).exit_code == 0
     shutil.rmtree(tmp_path / "index")
     checkout.add("true")
+    [env] = checkout.environments()
+    shutil.copy(checkout.bin / "true", env / "bin" / "true")
     later = checkout.run(*ASK)
     assert (later.exit_code, later.stdout[:3], later.stderr) == (0, "1.0", "")
 
@@ -279,11 +282,75 @@ def test_a_cache_that_cannot_be_written(checkout: Checkout, tmp_path: Path) -> N
 
 def test_without_home_the_password_database_names_it(checkout: Checkout) -> None:
     del checkout.env["HOME"]
-    script(checkout.bin / "show", 'echo "$HOME"')
-    assert checkout.run("show").stdout == f"{os.path.expanduser('~' + os.environ.get('USER', 'root'))}\n"  # noqa: PTH111
+    show = checkout.bin / "show"
+    script(show, 'echo "$HOME"')
+    assert checkout.run(str(show)).stdout == f"{os.path.expanduser('~' + os.environ.get('USER', 'root'))}\n"  # noqa: PTH111
 
 
-def test_without_arguments_it_tells_its_use(checkout: Checkout) -> None:
-    done = checkout.run()
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert "usage: ./run invoke TASK" in done.stderr
+@pytest.mark.parametrize(("arguments", "exit_code"), [((), 2), (("--help",), 0), (("-h",), 0)])
+def test_its_use_is_told_without_an_environment(checkout: Checkout, arguments: tuple[str, ...], exit_code: int) -> None:
+    (checkout.bin / "python3").unlink()
+    done = checkout.run(*arguments)
+    assert done.exit_code == exit_code, done.stderr
+    text = done.stderr if exit_code else done.stdout
+    assert {"./run TASK", "./run nox", "./run --list"} <= {found.strip() for found in re.findall(r"\./run [^ ]+", text)}
+    assert (done.stdout == "") == bool(exit_code), "a mistake prints nothing for other programs to read"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("up", "--yes", "a b"), "task: up|--yes|a b"),
+        (("--list",), "task: --list"),
+        (("--help", "up"), "task: --help|up"),
+        (("--debug", "up", "--help"), "task: --debug|up|--help"),
+        (("on-path-only",), "task: on-path-only"),
+        (("tiny-program", "up"), "program: up"),
+        (("./program", "x"), "path: x"),
+    ],
+)
+def test_a_word_is_a_program_of_the_environment_or_a_task(
+    checkout: Checkout, tmp_path: Path, arguments: tuple[str, ...], expected: str
+) -> None:
+    """What else is on PATH never stands in for a task: some machines have a program that is called `up`."""
+    package = checkout.root / "scripts" / "threezone" / "tasks"
+    package.mkdir(parents=True)
+    (package / "__main__.py").write_text("import sys\nprint('task: ' + '|'.join(sys.argv[1:]))\n")
+    (tmp_path / "threezone.py").write_text("raise SystemExit('a file of the current directory was imported')\n")
+    assert checkout.run(*ASK).exit_code == 0
+    [env] = checkout.environments()
+    script(env / "bin" / "tiny-program", 'echo "program: $*"')
+    script(tmp_path / "program", 'echo "path: $*"')
+    for name in ("up", "on-path-only"):
+        script(checkout.bin / name, 'echo "a program on PATH"')
+    done = checkout.run(*arguments, cwd=tmp_path)
+    assert (done.exit_code, done.stdout) == (0, f"{expected}\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "suggested"),
+    [
+        (["stauts"], 2, "./run status"),
+        (["create"], 2, "./run cluster.create"),
+        (["cluster"], 2, "./run --list cluster"),
+        (["kubeconfig.conect"], 2, "./run kubeconfig.connect"),
+        (["xyzzyxyzzy"], 2, "./run --list"),
+        (["up", "--no-such-option"], 1, "--no-such-option"),
+    ],
+)
+def test_an_unknown_word_is_told_with_what_was_probably_meant(words: list[str], exit_code: int, suggested: str) -> None:
+    done = run([str(ROOT / "run"), *words], timeout=TIMEOUT, check=False, cwd=ROOT)
+    assert (done.exit_code, done.stdout) == (exit_code, "")
+    assert words[-1] in done.stderr
+    assert suggested in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_task_runs_as_with_invoke() -> None:
+    """The same answer, but for the name of the program in the line of its use."""
+    task, invoke = (
+        run([str(ROOT / "run"), *words], timeout=TIMEOUT, cwd=ROOT).stdout.splitlines()
+        for words in (["--help", "up"], ["invoke", "--help", "up"])
+    )
+    assert task[1:] == invoke[1:]
+    assert task[0].startswith("Usage: ./run ")

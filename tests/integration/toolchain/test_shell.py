@@ -76,7 +76,13 @@ def test_the_task_does_it_when_asked(project: Path, home: Path, server: Server) 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [(["./run", "inv"], "invoke"), (["./run", "invoke", "kubeconfig.conn"], "kubeconfig.connect")],
+    [
+        (["./run", "inv"], "invoke"),
+        (["./run", "invoke", "kubeconfig.conn"], "kubeconfig.connect"),
+        (["./run", "kubeconfig.conn"], "kubeconfig.connect"),
+        (["./run", "kubeconfig.connect", "--if-r"], "--if-running"),
+        (["./run", "nox", "inv"], ""),
+    ],
 )
 @pytest.mark.usefixtures("home")
 def test_bash_completes_the_launcher_s_tasks(tmp_path: Path, words: list[str], expected: str) -> None:

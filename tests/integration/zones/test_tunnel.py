@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 
 from threezone.core import daemon
@@ -88,11 +89,7 @@ def echo(client: socket.socket) -> None:
 
 
 def children(pid: int) -> list[int]:
-    return [
-        int(path.name)
-        for path in Path("/proc").glob("[0-9]*")
-        if (fields := daemon._stat(path)) and fields[1] == str(pid) and fields[0] not in "ZX"
-    ]
+    return [child.pid for child in psutil.Process(pid).children() if daemon._started(child.pid)]
 
 
 def until(truth: Callable[[], object]) -> bool:

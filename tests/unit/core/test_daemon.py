@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from pathlib import Path
 
+import psutil
 import pytest
 
 from threezone.core import daemon, process
@@ -123,6 +123,15 @@ def test_a_reused_process_id_is_never_taken_for_ours_and_never_ended() -> None:
     daemon._end(made)
 
 
+def test_setting_the_clock_does_not_change_when_a_process_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a laptop does that was asleep: psutil's own start is in the time of day."""
+    made = sleeper()
+    create_time, boot_time = psutil.Process.create_time, psutil.boot_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: create_time(process) + 3600)
+    monkeypatch.setattr(psutil, "boot_time", lambda: boot_time() + 3600)
+    assert daemon.find("sleeper") == made
+
+
 def test_the_record_of_a_dead_daemon_cleans_itself() -> None:
     made = sleeper()
     record = daemon._file("sleeper", "json")
@@ -231,11 +240,7 @@ def test_one_whose_starter_was_killed_before_it_was_ready_is_replaced() -> None:
 
 def test_stopping_ends_the_whole_group_even_those_who_do_not_listen() -> None:
     made = sleeper(script="trap '' TERM; sh -c 'trap \"\" TERM; sleep 60' & sleep 60 & wait")
-    members = [
-        int(path.name)
-        for path in Path("/proc").glob("[0-9]*")
-        if (fields := daemon._stat(path)) and fields[2] == str(made.pid)
-    ]
+    members = [made.pid, *(child.pid for child in psutil.Process(made.pid).children(recursive=True))]
     assert len(members) >= 3
     assert daemon.stop("sleeper")
     assert [pid for pid in members if runs(pid)] == []

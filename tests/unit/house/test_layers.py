@@ -68,7 +68,21 @@ MAY_WRITE = {
     "threezone.kubeconfig.credentials",
 }
 STARTERS = {"system", "popen", "fork", "forkpty", "posix_spawn", "posix_spawnp"}
-HEAVY = {"sh", "kubernetes", "yaml", "msgspec", "filelock", "rich", "requests", "urllib3", "http.client", "subprocess"}
+HEAVY = {
+    "sh",
+    "kubernetes",
+    "jinja2",
+    "psutil",
+    "ruamel",
+    "yaml",
+    "msgspec",
+    "filelock",
+    "rich",
+    "requests",
+    "urllib3",
+    "http.client",
+    "subprocess",
+}
 
 
 def imports(tree: ast.AST) -> Iterator[str]:

@@ -89,7 +89,8 @@ def test_only_the_first_document_counts_and_the_rest_is_reported() -> None:
         (b"a: .inf\n", 1, "unsupported value: .inf"),
         (b"a: 1\nb: !!binary '*'\n", 2, "invalid base64"),
         (b"a: 1\nb:\n  <<: 1\n", 3, "map merge requires"),
-        (b"[" * 5000, 0, "nested too deeply"),
+        (b"[" * 5000, 1, "nested too deeply"),
+        (b"a:\n" + b"- " * 100_000, 2, "nested too deeply"),
     ],
 )
 def test_what_kubectl_cannot_read_is_refused_with_its_line(text: bytes, line: int, words: str) -> None:

@@ -33,8 +33,10 @@ def documents(text: str) -> list[Json]:
     """The YAML documents of a text that are mappings; none of a text that is no YAML."""
     import yaml
 
+    from threezone.core import safe_yaml
+
     try:
-        return [each for each in yaml.safe_load_all(text) if isinstance(each, dict)]
+        return [each for each in safe_yaml.load_all(text) if isinstance(each, dict)]
     except yaml.YAMLError:
         return []
 
@@ -90,8 +92,10 @@ def _read(patch: Any) -> tuple[str, str]:
 def _yaml(text: str) -> Any:
     import yaml
 
+    from threezone.core import safe_yaml
+
     try:
-        return yaml.safe_load(text)
+        return safe_yaml.load(text)
     except yaml.YAMLError:
         return text
 

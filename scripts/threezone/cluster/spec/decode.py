@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 import yaml
 
 from threezone.cluster.spec.schema import CLUSTER, Names, Scalar, homes
+from threezone.core import safe_yaml
 from threezone.core.errors import UsageError
 
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = "tag:yaml.org,2002:null"
 _STRING = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
@@ -82,7 +82,7 @@ def near(word: str, known: Any) -> str:
 def compose(text: str, source: str, first: int = 1) -> Any:
     """The one YAML document in `text` as nodes, None when it is empty. `first` is the line where the text begins."""
     try:
-        documents = list(yaml.compose_all(text, Loader=LOADER))
+        documents = safe_yaml.compose_all(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line if mark else 0
@@ -180,7 +180,7 @@ class _Reader:
             seen[key.value] = key.start_mark.line + 1
         if any(key.tag == _MERGE for key, _ in node.value):
             try:
-                yaml.constructor.SafeConstructor().flatten_mapping(node)
+                safe_yaml.flatten(node)
             except yaml.YAMLError as error:
                 self.fail(node, f"{name}: {getattr(error, 'problem', error)}")
         return list(node.value)
@@ -188,7 +188,11 @@ class _Reader:
 
 def scalar(text: str, expected: Scalar, name: str, place: Place) -> Any:
     """One value as it is typed after an equals sign. Raises UsageError with `place` for one that does not fit."""
-    return _scalar(yaml.compose(text, Loader=LOADER) if expected.of != "text" else None, expected, name, place, text)
+    return _scalar(_only(text) if expected.of != "text" else None, expected, name, place, text)
+
+
+def _only(text: str) -> Any:
+    return next(iter(safe_yaml.compose_all(text)), None)
 
 
 def _scalar(node: Any, expected: Scalar, name: str, place: Place, text: str = "") -> Any:

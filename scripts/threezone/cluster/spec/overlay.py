@@ -13,9 +13,10 @@ from typing import Any
 
 import yaml
 
-from threezone.cluster.spec.decode import LOADER, Draft, Place, Spot, draft, hint, scalar, shown
+from threezone.cluster.spec.decode import Draft, Place, Spot, draft, hint, scalar, shown
 from threezone.cluster.spec.schema import CLUSTER, CONTROL_PLANE, NODE, WORKER, Names, Scalar
 from threezone.cluster.spec.validate import is_everywhere, loopback
+from threezone.core import safe_yaml
 from threezone.core.errors import UsageError
 
 _PORT = re.compile(r"(?:(?P<address>\[[^\]]+\]|[0-9.]+):)?(?P<host>\d+):(?P<inner>\d+)(?:/(?P<protocol>\w+))?")
@@ -50,7 +51,7 @@ class Options:
 
 def settings_overlay(text: str, path: Path) -> Draft | None:
     """`threezone.cluster.overlay` of the settings file, read by the same table as kind's own; None without one."""
-    node = yaml.compose(text, Loader=LOADER)
+    node = next(iter(safe_yaml.compose_all(text)), None)
     keys = ("threezone", "cluster", "overlay")
     for key in keys:
         pairs = node.value if isinstance(node, yaml.MappingNode) else []

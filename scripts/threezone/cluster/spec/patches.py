@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 
-from threezone.cluster.spec.decode import LOADER, Draft, Place, Spot, compose, near, shown
+from threezone.cluster.spec.decode import Draft, Place, Spot, compose, near, shown
 from threezone.cluster.spec.schema import PATCHED
+from threezone.core import safe_yaml
 from threezone.core.errors import UsageError
 
 MERGE, JSON = "kubeadmConfigPatches", "kubeadmConfigPatchesJSON6902"
@@ -113,7 +114,10 @@ def _merge(text: str, name: str, place: Place) -> Iterator[Patch]:
             continue
         if not isinstance(root, yaml.MappingNode):
             raise UsageError(f"{here}: {name}: expected a mapping with a kind")
-        content = _data(root)
+        try:
+            content = safe_yaml.Loader("").construct_document(root)
+        except (ValueError, yaml.YAMLError) as error:
+            raise UsageError(f"{here}: {name}: {getattr(error, 'problem', error)}") from None
         kind, version = str(content.get("kind") or ""), str(content.get("apiVersion") or "")
         _known(kind, f"{here}: {name}: kind")
         yield Patch(here, name, kind, version, content, tuple(_fields(root, place, line)))
@@ -127,13 +131,6 @@ def _composed(text: str, name: str, place: Place, line: int) -> Any:
         told = re.sub(r"^.*?:\d+: ", "", error.message.removeprefix(place.source))
         at = error.message.removesuffix(f": {told}") if place.text else place
         raise UsageError(f"{at}: {name}: {told}") from None
-
-
-def _data(root: Any) -> Any:
-    class Loader(LOADER):  # type: ignore[misc]
-        """Only to construct what is composed already."""
-
-    return Loader("").construct_document(root)
 
 
 def _fields(node: Any, place: Place, line: int, above: str = "") -> Iterator[tuple[str, Place]]:

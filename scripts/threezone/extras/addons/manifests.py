@@ -5,8 +5,8 @@ Pure but for the files themselves: what stands in the manifests, and the same fi
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,13 +83,26 @@ def line(file: Path, target: Path) -> str:
 
 def declared(text: str) -> tuple[str, ...]:
     """The resources of a kustomization. Raises UsageError for what is none."""
+    return tuple(str(each.value) for each in _resources(text)[1])
+
+
+def _resources(text: str) -> tuple[Any, Any, Any]:
+    """The nodes of `resources`, which know their places in `text`: the key or None, the items, the value or None."""
     import yaml
 
+    from threezone.core import safe_yaml
+
     try:
-        document: Any = yaml.safe_load(text) or {}
-        return tuple(str(each) for each in document.get("resources") or ())
-    except (yaml.YAMLError, AttributeError, TypeError) as error:
+        root = next(iter(safe_yaml.compose_all(text)), None)
+        pairs = {str(key.value): (key, value) for key, value in root.value} if root else {}
+    except (yaml.YAMLError, TypeError, ValueError) as error:
         raise UsageError("the kustomization is not valid", evidence=str(error), fix="correct it") from None
+    key, listed = pairs.get("resources", (None, None))
+    if isinstance(listed, yaml.SequenceNode):
+        return key, listed.value, listed
+    if listed is None or listed.tag.endswith(":null"):
+        return key, [], None
+    raise UsageError("the kustomization is not valid: its resources are no list", fix="correct it")
 
 
 def with_resources(text: str, wanted: Sequence[str]) -> str:
@@ -101,12 +114,19 @@ def with_resources(text: str, wanted: Sequence[str]) -> str:
     lacking = [each for each in wanted if each not in before]
     if not lacking:
         return text
+    key, items, listed = _resources(text)
+    if listed and not items:  # resources: []
+        text = text[: listed.start_mark.index].rstrip() + text[listed.end_mark.index :]
     lines = text.splitlines()
-    if lines and not before and not any(_is_key(each) for each in lines):
+    position, indent = len(lines) + 1, "  "
+    if key is None:
         lines.append("resources:")
-    at, indent = _end(lines)
-    lines[at:at] = [f"{indent}- {each}" for each in lacking]
-    return _checked("\n".join(lines) + "\n", (*before, *lacking), lacking)
+    elif items:
+        position, indent = items[-1].end_mark.line + 1, " " * listed.start_mark.column
+    else:
+        position = key.end_mark.line + 1
+    lines[position:position] = [f"{indent}- {each}" for each in lacking]
+    return _checked(lines, (*before, *lacking), lacking)
 
 
 def without_resources(text: str, gone: Sequence[str]) -> str:
@@ -115,39 +135,17 @@ def without_resources(text: str, gone: Sequence[str]) -> str:
     left = [each for each in before if each not in gone]
     if len(left) == len(before):
         return text
-    lines = [each for each in text.splitlines() if _item(each) not in gone]
-    return _checked("\n".join(lines) + "\n", left, gone)
+    leaving = {each.start_mark.line for each in _resources(text)[1] if each.value in gone}
+    lines = [line for number, line in enumerate(text.splitlines()) if number not in leaving]
+    return _checked(lines, left, gone)
 
 
-def _checked(text: str, wanted: Sequence[str], changed: Sequence[str]) -> str:
-    if list(declared(text)) != list(wanted):
-        raise UsageError(
-            f"the kustomization is not written as a plain list: {', '.join(changed)} cannot be changed in it",
-            fix="change its resources by hand",
-        )
-    return text
-
-
-def _is_key(text: str) -> bool:
-    return re.fullmatch(r"resources:\s*(#.*)?", text) is not None
-
-
-def _item(text: str) -> str:
-    """The item on a line of a list, "" when the line has none."""
-    found = re.fullmatch(r"\s*-\s+[\"']?([^\"'#]+?)[\"']?\s*(#.*)?", text)
-    return found[1] if found else ""
-
-
-def _end(lines: Sequence[str]) -> tuple[int, str]:
-    """Behind which line the list of resources ends, and how its items are indented."""
-    start = next((number for number, each in enumerate(lines) if _is_key(each)), None)
-    if start is None:
-        raise UsageError("the kustomization has no list of resources", fix="write one: resources: on a line of its own")
-    at, indent = start + 1, "  "
-    for number in range(start + 1, len(lines)):
-        text = lines[number]
-        if _item(text):
-            at, indent = number + 1, text[: len(text) - len(text.lstrip())]
-        elif text.strip() and not text.lstrip().startswith("#"):
-            break
-    return at, indent
+def _checked(lines: Sequence[str], wanted: Sequence[str], changed: Sequence[str]) -> str:
+    text = "\n".join(lines) + "\n"
+    with contextlib.suppress(UsageError):
+        if list(declared(text)) == list(wanted):
+            return text
+    raise UsageError(
+        f"the kustomization is not written as a plain list: {', '.join(changed)} cannot be changed in it",
+        fix="change its resources by hand",
+    )

@@ -1,4 +1,5 @@
 import json
+import os
 import socket
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from threezone.cluster import ports
 from threezone.cluster.lifecycle import Observed, plan
 from threezone.cluster.spec.api_endpoint import elsewhere, for_engine, on_gateway
 from threezone.cluster.spec.declared import parse, published, with_overlays
+from threezone.core import process
 from threezone.core.errors import EngineError, UsageError
+from threezone.core.process import Completed
 from threezone.engine.find import bridge_address
 from threezone.zones.locate import EngineKind
 
@@ -151,6 +154,19 @@ def test_a_port_is_taken_while_somebody_listens() -> None:
         port = listener.getsockname()[1]
         assert ports.is_taken("127.0.0.1", port)
     assert not ports.is_taken("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_the_process_that_holds_a_port_is_named(
+    family: socket.AddressFamily, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "run", lambda argv, **_: Completed(tuple(argv), 1, "", "", 0.0))  # no engine
+    with socket.socket(family) as listener:
+        listener.bind((address, 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        assert ports.holder(port).startswith(f"process {os.getpid()} (")
+    assert str(os.getpid()) not in ports.holder(port)
 
 
 def test_an_address_of_another_machine_is_not_taken_for_a_taken_port() -> None:

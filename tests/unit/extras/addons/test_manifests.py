@@ -29,16 +29,27 @@ def test_a_line_is_added_to_our_own_kustomization_and_taken_out_again() -> None:
         ("resources: # a\n  - 'a'\n  # b\n  - c\nd:\n", "resources: # a\n  - 'a'\n  # b\n  - c\n  - x\n  - y\nd:\n"),
         ("kind: Kustomization\n", "kind: Kustomization\nresources:\n  - x\n  - y\n"),
         ("resources:\n  - a\n  - x", "resources:\n  - a\n  - x\n  - y\n"),
+        ("a: 1\nresources: [] # none\nb: 2\n", "a: 1\nresources: # none\n  - x\n  - y\nb: 2\n"),
+        ("resources:\n# none yet\nb: 2\n", "resources:\n  - x\n  - y\n# none yet\nb: 2\n"),
+        ('"resources":\n  - a\n', '"resources":\n  - a\n  - x\n  - y\n'),
+        ("a:\n  resources:\n    - b\n", "a:\n  resources:\n    - b\nresources:\n  - x\n  - y\n"),
+        ("b:\n  - resources:\nresources:\n  - a\n", "b:\n  - resources:\nresources:\n  - a\n  - x\n  - y\n"),
+        ("", "resources:\n  - x\n  - y\n"),
     ],
 )  # fmt: skip
 def test_every_other_line_stays_as_it_is(before: str, after: str) -> None:
     assert manifests.with_resources(before, ["x", "y"]) == after
 
 
-@pytest.mark.parametrize("text", ["resources: [a]\n", "resources: [\n  a\n]\n", "&a resources:\n  - a\n"])
+@pytest.mark.parametrize("text", ["resources: [a]\n", "resources: [\n  a\n]\n", "{resources: [a]}\n"])
 def test_what_is_not_a_plain_list_is_left_to_a_person(text: str) -> None:
     with pytest.raises(UsageError):
         manifests.with_resources(text, ["x"])
+
+
+def test_only_the_list_of_resources_loses_a_line() -> None:
+    text = "components:\n  - x\nresources:\n  - 'x' # x\n  - a\npatches:\n  - x\n"
+    assert manifests.without_resources(text, ["x"]) == "components:\n  - x\nresources:\n  - a\npatches:\n  - x\n"
 
 
 def test_what_cannot_be_taken_out_line_by_line_is_left_to_a_person() -> None:
