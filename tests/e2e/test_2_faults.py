@@ -126,3 +126,84 @@ def test_a_node_restarted_under_a_commit_loses_none(lab: Project) -> None:
         delivered(lab, pushing, sha, "after a restart")
     held = lab.run("docker", "exec", NODE, "cat", f"{git_server.STORE}/lab.git/refs/heads/main")
     assert held.stdout.strip() == sha, "the Git server has every commit that it took"
+
+
+CLUSTER, KUSTOMIZATION = "local/gitops/clusters/local", "local/gitops/clusters/local/kustomization.yaml"
+FAILING = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"name": "migrate", "namespace": "hello"},
+    "spec": {
+        "backoffLimit": 0,
+        "template": {
+            "spec": {
+                "restartPolicy": "Never",
+                "containers": [
+                    {
+                        "name": "migrate",
+                        "image": "threezone/hello:lab",
+                        "imagePullPolicy": "IfNotPresent",
+                        "command": ["/bin/sh", "-c", "echo cannot reach the database; exit 1"],
+                    }
+                ],
+            }
+        },
+    },
+}
+CHILD = {
+    "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+    "kind": "Kustomization",
+    "metadata": {"name": "child", "namespace": "flux-system"},
+    "spec": {
+        "interval": "10m",
+        "prune": True,
+        "wait": False,  # Flux itself does not look at the Job
+        "path": "./local/gitops/child",
+        "sourceRef": {"kind": "GitRepository", "name": "lab"},
+    },
+}
+
+
+def is_failed(lab: Project) -> bool:
+    job = lab.kubectl("--namespace", "hello", "get", "job", "migrate", "-o", "json", check=False)
+    conditions = json.loads(job.stdout)["status"].get("conditions", []) if job.exit_code == 0 else []
+    return any((c["type"], c["status"]) == ("Failed", "True") for c in conditions)
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["applied by the lab itself", "applied by a child"])
+def test_a_failed_job_is_no_success_until_it_is_repaired(lab: Project, deep: bool) -> None:
+    good = (lab.root / KUSTOMIZATION).read_text()
+    lab.write("local/gitops/child/job.yaml" if deep else f"{CLUSTER}/job.yaml", json.dumps(FAILING))
+    if deep:
+        lab.write(f"{CLUSTER}/child.yaml", json.dumps(CHILD))
+    lab.write(KUSTOMIZATION, f"{good}  - {'child' if deep else 'job'}.yaml\n")
+    sha = lab.commit("A Job that fails")
+    first = lab.invoke("up", "--yes", check=False)
+    assert first.exit_code == (0 if deep and "migrate" not in first.stderr else 6), "nobody waits for a child's Job"
+    until("the Job has failed", lambda: is_failed(lab))
+    for _ in range(2):  # while Flux rests, and while it tries again
+        again = lab.invoke("up", "--yes", check=False)
+        assert again.exit_code == 6, again.stdout
+        assert "migrate" in again.stderr
+        gitops = json.loads(lab.invoke("status", "--json", check=False).stdout)["gitops"]
+        assert (gitops["ready"], gitops["wanted"]) == (False, f"main@sha1:{sha}")
+        assert "migrate" in gitops["why"]
+    row = next(line for line in lab.invoke("status", check=False).stdout.splitlines() if line.startswith("gitops"))
+    assert row.split()[1] == "no"
+    lab.write(KUSTOMIZATION, good)
+    lab.commit("No Job")
+    assert lab.invoke("up", "--yes").exit_code == 0
+    assert "nothing to do" in lab.invoke("up", "--yes").stdout
+    assert json.loads(lab.invoke("status", "--json").stdout)["gitops"]["ready"] is True
+
+
+def test_a_suspended_delivery_is_named(lab: Project) -> None:
+    lab.invoke("flux.suspend", "--object", "kustomization/lab")
+    assert "Kustomization flux-system/lab" in lab.invoke("up", "--yes").stdout
+    assert json.loads(lab.invoke("status", "--json").stdout)["gitops"]["suspended"] == ["Kustomization flux-system/lab"]
+    changed(lab, "while it is suspended")
+    refused = lab.invoke("up", "--yes", check=False)
+    assert refused.exit_code == 6
+    assert "suspended" in refused.stderr
+    lab.invoke("flux.resume", "--object", "kustomization/lab")
+    assert lab.invoke("up", "--yes").exit_code == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from threezone.cluster.lab import GENTLE_SECONDS, Lab
 from threezone.delivery import git_server as server
-from threezone.delivery import remote, repository, serve, sync, wait
+from threezone.delivery import remote, repository, serve, sync, verdict, wait
 from threezone.delivery.repository import Commit
 from threezone.flux import components
 
@@ -54,7 +54,7 @@ def push(lab: Lab, commit: Commit, *, force: bool = False) -> None:
 
 
 def reconcile(lab: Lab, commit: Commit) -> str:
-    """Have Flux fetch and apply a pushed commit and wait for exactly that revision, which is returned."""
+    """Have Flux fetch and apply a pushed commit, wait for all that it brings, and return the revision."""
     gitops, at = lab.settings.gitops, sync.target_of(lab)
     if gitops.url and lab.foreign:
         server.make_namespace(lab.api)
@@ -68,7 +68,9 @@ def reconcile(lab: Lab, commit: Commit) -> str:
         secret=give_credentials(lab, at) if gitops.url else "",
     )
     revision = f"{gitops.branch}@sha1:{commit.sha}"
-    return wait.wait_applied(lab.api, at, revision, sync.request(lab.api, at), gitops.timeout)
+    applied = wait.wait_applied(lab.api, at, revision, sync.request(lab.api, at), gitops.timeout)
+    verdict.wait(lab.api, at, gitops.timeout)
+    return applied
 
 
 def give_credentials(lab: Lab, at: sync.Target) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -76,8 +77,8 @@ def target_of(lab: Lab) -> Target:
 class Delivery:
     """What Flux says of the lab's source and of what it applied. Revisions are spelled `branch@sha1:commit`.
 
-    `checking` is the revision that it has applied and whose health it has not seen yet, or looks at once more; "" when
-    there is none.
+    `ready` speaks of the whole tree: every Flux object that carries the revision, and the workloads that they applied.
+    `message` says why it is not, and what holds it back; `busy` that Flux is about to give its verdict.
     """
 
     url: str
@@ -85,7 +86,8 @@ class Delivery:
     applied: str
     ready: bool
     message: str
-    checking: str = ""
+    suspended: tuple[str, ...] = ()
+    busy: bool = False
 
 
 def declare(
@@ -158,35 +160,6 @@ def _delete(api: Api, collection: str, path: str, seconds: float) -> None:
     )
 
 
-def observe(api: Api, at: Target) -> Delivery | None:
-    """The lab's delivery as Flux reports it, or None when it is not declared."""
-    source, applied = (api.get(path) for path in at.paths)
-    return read(source, applied) if source and applied else None
-
-
-def read(source: Json, kustomization: Json) -> Delivery:
-    """The delivery from Flux's two objects. Pure."""
-    unready = next((item for item in (source, kustomization) if not is_ready(item)), None)
-    attempted = str((kustomization.get("status") or {}).get("lastAttemptedRevision", ""))
-    held = unready is kustomization and (checking(kustomization, attempted) or _once_more(kustomization))
-    return Delivery(
-        url=str(source["spec"]["url"]),
-        fetched=holds(source),
-        applied=str((kustomization.get("status") or {}).get("lastAppliedRevision", "")),
-        ready=unready is None,
-        message=str(condition(unready or kustomization, "Ready").get("message", "")),
-        checking=attempted if held else "",
-    )
-
-
-def is_ready(item: Json) -> bool:
-    """Ready, and said of the present generation: a condition may be older than the spec."""
-    status = item.get("status") or {}
-    return condition(item, "Ready").get("status") == "True" and (
-        status.get("observedGeneration", -1) == item["metadata"].get("generation")
-    )
-
-
 def holds(source: Json) -> str:
     """The revision whose files a source holds, "" while it has none."""
     return str(((source.get("status") or {}).get("artifact") or {}).get("revision", ""))
@@ -209,19 +182,23 @@ def handled(item: Json) -> str:
 
 
 def checking(kustomization: Json, attempted: str) -> bool:
-    """Whether Flux has applied this revision and looks at the health of its objects. Pure."""
-    generation = kustomization["metadata"].get("generation")
-    said = [condition(kustomization, kind) for kind in ("Healthy", "Reconciling")]
-    now = [each.get("message", "") for each in said if each.get("observedGeneration", generation) == generation]
-    return any(f"health checks for revision {attempted} " in words for words in now)
+    """Whether Flux has applied this revision and looks at the health of its objects at this moment. Pure.
 
-
-def _once_more(kustomization: Json) -> bool:
-    """Whether Flux is at work on what it has applied already: it was asked to, or its interval is over."""
-    status = kustomization.get("status") or {}
-    return (
-        condition(kustomization, "Ready").get("status") == "Unknown"
-        and bool(status.get("lastAppliedRevision"))
-        and status.get("lastAttemptedRevision") == status["lastAppliedRevision"]
-        and status.get("observedGeneration") == kustomization["metadata"].get("generation")
+    The message alone does not say so: it stays in the conditions after a check that failed, beside Ready=False.
+    """
+    return condition(kustomization, "Ready").get("status") == "Unknown" and _checked(
+        condition(kustomization, "Reconciling"), kustomization, attempted
     )
+
+
+def reached_checks(kustomization: Json, attempted: str) -> bool:
+    """Whether Flux has come as far as the health checks of this revision, however they ended. Pure."""
+    return any(
+        _checked(condition(kustomization, kind), kustomization, attempted) for kind in ("Healthy", "Reconciling")
+    )
+
+
+def _checked(said: Mapping[str, str], kustomization: Json, attempted: str) -> bool:
+    generation = kustomization["metadata"].get("generation")
+    words = said.get("message", "") if said.get("observedGeneration", generation) == generation else ""
+    return f"health checks for revision {attempted} " in words

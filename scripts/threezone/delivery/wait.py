@@ -12,6 +12,7 @@ from threezone.core.events import step
 from threezone.delivery import health, sync
 from threezone.delivery.revision import matches, short
 from threezone.delivery.sync import Target
+from threezone.flux import objects
 from threezone.flux.components import DEPLOYMENTS, NAMESPACE
 
 # Who carries a commit, and what stands still without it.
@@ -45,7 +46,9 @@ def missing(world: World, at: Target, revision: str, stamp: str = "") -> list[st
     if source is None or kustomization is None:
         return [f"Flux's {at.source_kind} {at.source or at.name} and Kustomization {at.name}"]
     status, here = kustomization.get("status") or {}, matches(sync.holds(source), revision)
-    if here and matches(status.get("lastAppliedRevision", ""), revision) and sync.is_ready(kustomization):
+    # Both: Ready is written before lastAppliedRevision is, so that it may be said of the revision in between.
+    both = all(matches(status.get(f"last{each}Revision", ""), revision) for each in ("Attempted", "Applied"))
+    if here and both and objects.is_ready(kustomization):
         return []
     carried(world)
     if not here:
@@ -64,8 +67,9 @@ def missing(world: World, at: Target, revision: str, stamp: str = "") -> list[st
     if applied(kustomization, revision):
         if trouble := health.stuck(world, items):
             raise Unhealthy(revision, trouble)
-        # Flux looks every 5 s, and will say the same.
-        if sync.checking(kustomization, status["lastAttemptedRevision"]) and health.runs(world, items):
+        # Flux looks every 5 s, and will say the same. It checks nothing where it has applied nothing: an inventory that
+        # is empty is the one before, because it is written after the condition.
+        if items and sync.checking(kustomization, status["lastAttemptedRevision"]) and health.runs(world, items):
             return []
     return [f"Flux to apply {short(revision)} ({_progress(kustomization)})", *health.troubles(world, items)]
 
@@ -103,7 +107,7 @@ def wait_applied(api: Api, at: Target, revision: str, stamp: str, seconds: float
 def _unfetched(source: Json, at: Target, revision: str, stamp: str) -> list[str]:
     held, words = sync.holds(source), str(condition(source, "Ready").get("message", ""))
     _movable(source, at.source_kind)
-    if stamp and sync.handled(source) == stamp and sync.is_ready(source) and not _arriving(source, revision):
+    if stamp and sync.handled(source) == stamp and objects.is_ready(source) and not _arriving(source, revision):
         raise DeliveryError(
             f"the source {source['metadata']['name']} does not hold {short(revision)}: it holds {short(held)}",
             evidence=words,
@@ -156,7 +160,7 @@ def applied(kustomization: Json, revision: str) -> bool:
     if not matches(status.get("lastAttemptedRevision", ""), revision):
         return False
     attempted = status["lastAttemptedRevision"]
-    return attempted == status.get("lastAppliedRevision") or sync.checking(kustomization, attempted)
+    return attempted == status.get("lastAppliedRevision") or sync.reached_checks(kustomization, attempted)
 
 
 def carried(world: World) -> None:

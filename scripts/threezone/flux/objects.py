@@ -171,10 +171,33 @@ def state(found: Found) -> State:
 
 
 def is_ready(item: Json) -> bool:
-    """Ready, and said of the present generation: a condition may be older than the spec."""
-    observed = (item.get("status") or {}).get("observedGeneration")
-    current = observed is None or observed == item["metadata"].get("generation")
-    return condition(item, "Ready").get("status") == "True" and current
+    """Whether a Flux object is ready, for its present generation. Pure."""
+    return not unready(item)
+
+
+def unready(item: Json) -> str:
+    """Why a Flux object is not ready, in Flux's own words; "" when it is. Pure.
+
+    Ready is true, and neither Stalled nor Reconciling is (fluxcd/pkg, runtime/conditions/getter.go: IsReady). The
+    status belongs to the present generation when `observedGeneration` says so (fluxcd/cli-utils,
+    pkg/kstatus/status/generic.go: checkGeneration). Flux's controllers write that field when a run has ended, and
+    note the generation in each condition at once (fluxcd/pkg, runtime/conditions/setter.go: Set). So where the field
+    is absent, the condition's own generation decides; where both are, nothing has been reconciled yet.
+    """
+    status, meta, ready = item.get("status") or {}, item["metadata"], condition(item, "Ready")
+    if meta.get("deletionTimestamp"):
+        return "it is being deleted"
+    if not ready:
+        return "not reconciled yet"
+    for kind, holds_back in (("Stalled", True), ("Ready", ready.get("status") != "True"), ("Reconciling", True)):
+        said = condition(item, kind)
+        if holds_back and (kind == "Ready" or said.get("status") == "True"):
+            return f"{said.get('reason', '')}: {said.get('message', '')}".strip(": ") or "not ready"
+    observed = [status.get("observedGeneration"), ready.get("observedGeneration")]
+    told = [each for each in observed if each is not None]
+    generation = meta.get("generation")
+    current = generation is None or (bool(told) and all(each == generation for each in told))
+    return "" if current else "its latest change is not reconciled yet"
 
 
 def revision(item: Json) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from threezone.clients.kubernetes.api import Api, Json
 from threezone.clients.kubernetes.watch import condition, look
@@ -16,7 +16,7 @@ from threezone.cluster.lab import Lab, api_of
 from threezone.cluster.lifecycle import NODES, kubelet
 from threezone.core.errors import ThreezoneError, UsageError
 from threezone.delivery import git_server as server
-from threezone.delivery import repository
+from threezone.delivery import repository, verdict
 from threezone.delivery import sync as delivery
 from threezone.delivery.repository import Commit
 from threezone.delivery.sync import Delivery
@@ -70,15 +70,18 @@ class Seen:
         return ready and not self.stopped and not self.not_back
 
 
-def observe(lab: Lab) -> Seen:
-    """Look at everything at once. Never changes anything; trouble is part of the answer."""
+def observe(lab: Lab, *, patient: bool = True) -> Seen:
+    """Look at everything at once. Never changes anything; trouble is part of the answer.
+
+    With `patient` Flux's verdict on the delivery is waited for a moment, when it is at hand.
+    """
     with ThreadPoolExecutor(4) as pool:
         containers = pool.submit(_nodes, lab)
         head = pool.submit(repository.head, lab.root, lab.settings.gitops.path)
         api = _connect(lab)
         try:
             seen = _containers(containers.result)
-            facts = _ask(api, lab, seen[0]) if api is not None and (seen[0] or lab.foreign) else {}
+            facts = _ask(api, lab, seen[0], patient=patient) if api is not None and (seen[0] or lab.foreign) else {}
         finally:
             if api is not None:
                 api.close()
@@ -125,12 +128,12 @@ def _head(result: Callable[[], Commit]) -> tuple[Commit | None, UsageError | Non
         return None, error
 
 
-def _ask(api: Api, lab: Lab, containers: Sequence[Node]) -> dict[str, object]:
+def _ask(api: Api, lab: Lab, containers: Sequence[Node], *, patient: bool) -> dict[str, object]:
     try:
         kubernetes = str((api.get("/version") or {}).get("gitVersion", ""))
         nodes = (api.get(NODES) or {}).get("items") or []
         deployments = (api.get(ALL_DEPLOYMENTS) or {}).get("items") or []
-        delivered = delivery.observe(api, delivery.target_of(lab))
+        delivered = verdict.observe(api, delivery.target_of(lab), deployments, patient=patient)
         not_back = _not_back(api, containers)
     except ThreezoneError as error:
         return {"unreachable": str(getattr(error, "evidence", "") or error)}
@@ -157,8 +160,6 @@ def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None)
         for d in deployments
         if condition(d, "Available").get("status") != "True"
     )
-    if delivered and delivered.checking and not waiting:  # Flux looks every 5 s, and will see what is seen here
-        delivered = replace(delivered, ready=True, applied=delivered.checking)
     git = f"{server.NAMESPACE}/{server.NAME}"
     names = [f"{d['metadata']['namespace']}/{d['metadata']['name']}" for d in deployments]
     return {

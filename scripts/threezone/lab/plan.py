@@ -14,6 +14,11 @@ def revision(lab: Lab, seen: Seen) -> str:
     return f"{lab.settings.gitops.branch}@sha1:{seen.head.sha}" if seen.head else ""
 
 
+def is_delivered(lab: Lab, seen: Seen) -> bool:
+    """Whether Flux has applied the wanted revision, and everything that it brings is ready."""
+    return bool(seen.delivery and seen.delivery.ready and seen.delivery.applied == revision(lab, seen))
+
+
 def up(lab: Lab, seen: Seen, cluster: tuple[Step, ...], rescued: Sequence[str] = ()) -> tuple[Step, ...]:
     """What brings the lab up, given the cluster's own plan. Empty when everything is as it should be.
 
@@ -44,7 +49,7 @@ def up(lab: Lab, seen: Seen, cluster: tuple[Step, ...], rescued: Sequence[str] =
     if rescuing:  # before Flux is sent there: the branch that it follows has to be what it was
         named = f" ({', '.join(rescued)})" if rescued else ""
         actions.append(Step(StepKind.RESTORE_GIT, f"put back what the Git server held{named}"))
-    if git or seen.delivery is None or not seen.delivery.ready or seen.delivery.applied != revision(lab, seen):
+    if git or not is_delivered(lab, seen):
         short = seen.head.sha[:7] if seen.head else "the commit"
         actions.append(
             Step(

@@ -48,8 +48,10 @@ def collect(lab: Lab) -> dict[str, Any]:
         "gitops": {
             "url": seen.delivery.url if seen.delivery else None,
             "revision": seen.delivery.applied if seen.delivery else None,
-            "ready": bool(seen.delivery and seen.delivery.ready),
+            "ready": plan.is_delivered(lab, seen),
             "wanted": plan.revision(lab, seen) or None,
+            "why": seen.delivery.message if seen.delivery and not seen.delivery.ready else None,
+            "suspended": list(seen.delivery.suspended) if seen.delivery else [],
         },
     }
 
@@ -102,6 +104,8 @@ def rows(status: dict[str, Any]) -> list[list[str]]:
     parts = ", ".join(c["name"] + ("" if c["ready"] else " NOT READY") for c in flux["components"])
     asked = bool(cluster["nodes"])  # without an answer from the API server nobody knows
     absent, nothing = ("not installed", "nothing delivered") if asked else ("unknown", "unknown")
+    why = f"; {gitops['why']}" if gitops["why"] else ""
+    suspended = f"; suspended: {', '.join(gitops['suspended'])}" if gitops["suspended"] else ""
     behind = "" if gitops["revision"] == gitops["wanted"] else f"; HEAD is {gitops['wanted'] or 'nothing'}"
     return [
         ["PART", "READY", "WHAT"],
@@ -110,7 +114,7 @@ def rows(status: dict[str, Any]) -> list[list[str]]:
         ["cluster", _yes(cluster["ready"]), f"{_called(cluster)}: {nodes or cluster['why']}"],
         ["kubeconfig", _yes(bool(kubeconfig["server"])), f"{kubeconfig['server'] or 'no entry'}{tls}"],
         ["flux", _yes(flux["ready"]), f"{flux['version'] or absent} {parts}".strip()],
-        ["gitops", _yes(gitops["ready"]), f"{gitops['revision'] or nothing}{behind}"],
+        ["gitops", _yes(gitops["ready"]), f"{gitops['revision'] or nothing}{behind}{why}{suspended}"],
         *(["notice", "", sentence] for sentence in cluster["skew"]),
     ]
 

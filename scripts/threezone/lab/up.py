@@ -58,7 +58,9 @@ def _stands(lab: Lab, seen: Seen) -> Standing | None:
 
 
 def _told(lab: Lab, seen: Seen, stands: Standing | None) -> str:
-    return (stands.notice if stands else "") or notice(lab, seen.containers)
+    suspended = ", ".join(seen.delivery.suspended) if seen.delivery else ""
+    left = f"{suspended}: suspended, so no commit changes what it applied" if suspended else ""
+    return "\n".join(filter(None, ((stands.notice if stands else "") or notice(lab, seen.containers), left)))
 
 
 def notice(lab: Lab, nodes: Sequence[Node]) -> str:
@@ -176,12 +178,13 @@ def apply(lab: Lab, planned: Plan, *, recreate: bool = False, agree: Callable[[S
 
 def summary(lab: Lab, planned: Plan, seen: Seen) -> str:
     """What one has now: nodes, route, Flux, commit and the app's answer. `seen` is what was planned from."""
-    seen = observe(lab) if planned.steps else seen
+    # What `up` has delivered is what it waited for; Flux may look at it once more.
+    seen = observe(lab, patient=False) if planned.steps else seen
     lines = [
         f"cluster   {lab.context}: " + ", ".join(f"{n.name} {n.version} Ready" for n in seen.nodes),
         f"API       {seen.server}" + (f" (TLS name {seen.tls_server_name})" if seen.tls_server_name else ""),
         f"Flux      {seen.flux.version}: {', '.join(c.name for c in seen.flux.components)}",
-        f"commit    {seen.delivery.applied if seen.delivery else 'none'}",
+        f"commit    {lab_plan.revision(lab, seen) if seen.delivery else 'none'}",
     ]
     try:
         lines.append(f"app       {app_answer(lab.api, lab.settings.app)}")

@@ -3,7 +3,7 @@ import pytest
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import World
 from threezone.core.errors import DeliveryError
-from threezone.delivery import sync, wait
+from threezone.delivery import verdict, wait
 from threezone.delivery.health import APPS, PODS, REVISION
 from threezone.delivery.revision import is_revision, matches
 from threezone.delivery.sync import KUSTOMIZATIONS, SOURCES, Target
@@ -92,13 +92,13 @@ def test_a_failure_from_before_our_request_may_have_healed() -> None:
 
 
 def test_what_is_observed() -> None:
-    seen = sync.read(source(NEW), kustomization(OLD, ready="False", message="busy"))
+    seen = verdict.read(source(NEW), kustomization(OLD, ready="False", message="busy"), {})
     assert (seen.url, seen.fetched, seen.applied, seen.ready, seen.message) == (
         "http://git/lab.git",
         NEW,
         OLD,
         False,
-        "busy",
+        "Kustomization flux-system/lab: busy",
     )
 
 
@@ -231,26 +231,32 @@ def test_a_revision_whose_workload_runs_is_delivered_before_flux_has_looked_agai
     checking["status"]["conditions"].append(
         {"type": "Reconciling", "status": "True", "message": f"Running health checks for revision {NEW} with a timeout"}
     )
+    assert wait.missing(world(source(NEW), checking), LAB, NEW), "the inventory is not written yet"
+    checking["status"]["inventory"] = {"entries": [{"id": "_shop__Namespace", "v": "v1"}]}
     assert wait.missing(world(source(NEW), checking), LAB, NEW) == [], "nothing in the inventory has a state"
     entry = {"id": "shop_web_apps_Deployment", "v": "v1"}
     checking["status"]["inventory"] = {"entries": [entry]}
     assert wait.missing(world(source(NEW), checking), LAB, NEW), "the Deployment is not seen"
-    assert sync.read(source(NEW), checking).checking == NEW
-    assert sync.read(source(NEW), kustomization(NEW)).checking == ""
-    checking["status"]["inventory"] = {}
+    checking["status"]["inventory"] = {"entries": [{"id": "_shop__Namespace", "v": "v1"}]}
     checking["status"]["conditions"][-1]["observedGeneration"] = 1
     assert wait.missing(world(source(NEW), checking), LAB, NEW), "that was said of an older spec"
 
 
-def test_flux_at_work_on_what_it_has_applied_already_holds_the_revision() -> None:
-    """It was asked to reconcile while it did: a second `up` right after the first one has nothing to push."""
-    once_more = kustomization(NEW, ready="Unknown", reason="Progressing", message="Building manifests")
-    seen = sync.read(source(NEW), once_more)
-    assert (seen.ready, seen.applied, seen.checking) == (False, NEW, NEW)
-    newer = kustomization(OLD, attempted=NEW, ready="Unknown", reason="Progressing", message="Building manifests")
-    assert sync.read(source(NEW), newer).checking == ""
-    failed = kustomization(NEW, ready="False", reason="BuildFailed", message="no such file")
-    assert sync.read(source(NEW), failed).checking == ""
-    changed = kustomization(NEW, ready="Unknown", reason="Progressing", message="Building manifests")
-    changed["metadata"]["generation"] = changed["status"]["observedGeneration"] + 1
-    assert sync.read(source(NEW), changed).checking == ""
+def test_a_message_that_stayed_after_a_failed_check_is_no_check() -> None:
+    failed = kustomization(OLD, attempted=NEW, ready="False", reason="HealthCheckFailed", handled="earlier")
+    failed["status"]["conditions"].append(
+        {
+            "type": "Reconciling",
+            "status": "True",
+            "reason": "ProgressingWithRetry",
+            "message": f"Running health checks for revision {NEW} with a timeout of 2m0s",
+        }
+    )
+    failed["status"]["inventory"] = {"entries": [{"id": "_shop__Namespace", "v": "v1"}]}
+    assert wait.missing(world(source(NEW), failed), LAB, NEW, "now"), "Flux has said that it is not healthy"
+    assert wait.applied(failed, NEW), "the objects are there all the same"
+
+
+def test_ready_that_was_said_of_the_revision_in_between_does_not_count() -> None:
+    between = kustomization(OLD, attempted=NEW, message=f"Applied revision: {NEW}")
+    assert wait.missing(world(source(OLD), between), LAB, OLD, "now")

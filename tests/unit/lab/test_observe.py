@@ -14,9 +14,7 @@ def deployment(available: str) -> Json:
     }
 
 
-def test_a_revision_whose_health_flux_has_yet_to_see_is_delivered_when_every_workload_is_available() -> None:
-    checking = Delivery("http://git/lab.git", NEW, "old", ready=False, message="Running health checks", checking=NEW)
-    well = read([], [deployment("True")], checking)["delivery"]
-    assert isinstance(well, Delivery)
-    assert (well.ready, well.applied) == (True, NEW)
-    assert read([], [deployment("False")], checking)["delivery"] == checking
+def test_available_deployments_do_not_make_a_failed_delivery_well() -> None:
+    """A Job, a release or a child may have failed: the Deployments alone know nothing of it."""
+    failed = Delivery("http://git/lab.git", NEW, "old", ready=False, message="Job hello/migrate: BackoffLimitExceeded")
+    assert read([], [deployment("True")], failed)["delivery"] == failed

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,42 @@ def test_only_what_is_off_is_done() -> None:
     assert keys(replace(WELL, nodes=()))[:2] == [StepKind.CONNECT, StepKind.WAIT_FOR_NODES]
 
 
+def status_of(monkeypatch: pytest.MonkeyPatch, seen: Seen) -> dict[str, Any]:
+    monkeypatch.setattr(install, "find", lambda *_, **__: None)
+    monkeypatch.setattr(status, "observe", lambda _: seen)
+    monkeypatch.setattr(status, "observe_engine", lambda: Engine("ok", "unix:///docker.sock"))
+    monkeypatch.setattr(status, "locate", lambda: Zone("host", ("a test",)))
+    return status.collect(LAB)
+
+
+def test_a_delivery_that_failed_is_delivered_again_and_status_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert WELL.delivery is not None
+    failed = replace(WELL.delivery, ready=False, message="Job hello/migrate: BackoffLimitExceeded")
+    seen = replace(WELL, kubernetes="v1.35.0", delivery=failed)
+    assert keys(seen) == [StepKind.DELIVER, StepKind.WAIT_FOR_WORKLOADS]
+    told = status_of(monkeypatch, seen)
+    assert (told["gitops"]["ready"], told["gitops"]["why"]) == (False, failed.message)
+    row = next(row for row in status.rows(told) if row[0] == "gitops")
+    assert row[1] == "no"
+    assert "Job hello/migrate" in row[2]
+
+
+def test_a_commit_that_is_not_delivered_is_not_called_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead = replace(WELL, kubernetes="v1.35.0", head=Commit("c" * 40, "local/gitops"))
+    told = status_of(monkeypatch, ahead)
+    assert (told["gitops"]["ready"], told["gitops"]["why"]) == (False, None)
+
+
+def test_what_is_suspended_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert WELL.delivery is not None
+    name = "Kustomization flux-system/lab"
+    seen = replace(WELL, kubernetes="v1.35.0", delivery=replace(WELL.delivery, suspended=(name,)))
+    assert keys(seen) == [], "it runs the commit"
+    told = status_of(monkeypatch, seen)
+    assert told["gitops"]["suspended"] == [name]
+    assert any(name in row[2] for row in status.rows(told))
+
+
 def test_the_revision_is_exactly_head() -> None:
     assert plan.revision(LAB, WELL) == f"main@sha1:{SHA}"
 
@@ -110,11 +147,7 @@ def test_status_shows_what_is_stopped_in_the_clusters_row(monkeypatch: pytest.Mo
         containers=(WELL.containers[0], two),
         nodes=(*WELL.nodes, NodeState("lab-two", "v1.35.0", ready=True)),
     )
-    monkeypatch.setattr(install, "find", lambda *_, **__: None)
-    monkeypatch.setattr(status, "observe", lambda _: seen)
-    monkeypatch.setattr(status, "observe_engine", lambda: Engine("ok", "unix:///docker.sock"))
-    monkeypatch.setattr(status, "locate", lambda: Zone("host", ("a test",)))
-    told = status.collect(LAB)
+    told = status_of(monkeypatch, seen)
     assert [(node["name"], node["ready"]) for node in told["cluster"]["nodes"]] == [
         ("lab-control-plane", True),
         ("lab-two", False),
