@@ -167,7 +167,7 @@ def test_the_password_is_in_no_output_and_its_file_is_private(lab: Project) -> N
 
 def test_a_push_without_the_password_is_refused(lab: Project) -> None:
 
-    from threezone.delivery.repository import forwarded
+    from threezone.clients.kubectl import forwarded
 
     os.environ["KUBECONFIG"] = str(lab.kubeconfig)
     with forwarded(Path(lab.tool("kubectl")), CONTEXT, "threezone", "service/git", 80) as forward:

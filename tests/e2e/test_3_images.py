@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.project import Project
 
-from threezone.cluster import kind
+from threezone.clients import kind
 from threezone.core import labels, process
 from threezone.images import build, engine_images
 from threezone.images.load import cluster_image, has, held, load

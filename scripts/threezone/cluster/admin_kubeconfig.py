@@ -6,14 +6,12 @@ Every control plane has the same administrator's file, and the balancer publishe
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 
-from threezone.clients.node import Node
-from threezone.core import process
+from threezone.clients.docker import containers
+from threezone.clients.kind import BALANCER, Node
 
 ADMIN = "/etc/kubernetes/admin.conf"
-_PUBLISHED = re.compile(r"(\S+):(\d+)->6443/tcp")
 
 
 def kubeconfig(nodes: Sequence[Node]) -> str:
@@ -26,17 +24,13 @@ def kubeconfig(nodes: Sequence[Node]) -> str:
     server = endpoint(nodes)
     if len(planes) == 1 or not running or not server:
         return ""
-    seen = process.run(["docker", "exec", running[0].container, "cat", ADMIN], timeout=30, check=False)
+    seen = containers.execute(running[0].container, "cat", ADMIN, check=False)
     return as_kind(seen.stdout, nodes[0].cluster, server) if seen.exit_code == 0 else ""
 
 
 def endpoint(nodes: Sequence[Node]) -> str:
     """The address of the API that the balancer publishes, as a URL; "" when it publishes none. Pure."""
-    for node in nodes:
-        found = _PUBLISHED.search(node.ports) if node.role == "external-load-balancer" else None
-        if found:
-            return f"https://{found[1]}:{found[2]}"
-    return ""
+    return next((f"https://{node.published}" for node in nodes if node.role == BALANCER and node.published), "")
 
 
 def as_kind(admin: str, cluster: str, server: str) -> str:

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from threezone.clients.node import Node
-from threezone.cluster import containers, kind
+from threezone.clients import kind, kubectl
+from threezone.clients.docker.containers import execute, read
+from threezone.clients.kind import Node
+from threezone.cluster import containers
 from threezone.cluster.containers import Mount
-from threezone.core import process
 from threezone.core.errors import ClusterError, CommandFailed
 from threezone.core.events import note
 from threezone.images import engine_images, registry
@@ -27,8 +28,7 @@ NAMESPACE = "kube-public"
 HELP = "https://kind.sigs.k8s.io/docs/user/local-registry/"
 BY = "app.kubernetes.io/managed-by"
 US = "threezone"
-# Without a cache: that would be in the home directory, which may be mounted from the host.
-KUBECTL = ("kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "--cache-dir=/dev/null", "--namespace", NAMESPACE)
+KUBECTL = (*kubectl.ON_NODE, "--namespace", NAMESPACE)
 
 
 def hosts(instances: Sequence[Wanted]) -> dict[str, str]:
@@ -94,11 +94,14 @@ def unwire(nodes: Sequence[Node], instances: Sequence[Wanted]) -> None:
     for node in nodes:
         own = [each for each in directories if not any(mount.overlaps(each) for mount in mounts[node.container])]
         if own:
-            process.run(["docker", "exec", node.container, "rm", "-rf", *own], timeout=30, check=False)
+            execute(node.container, "rm", "-rf", *own, check=False)
     for node in _one_each(nodes):
         argv = [*KUBECTL, "delete", "configmap", "--ignore-not-found", "--selector", f"{BY}={US}"]
-        process.run(
-            ["docker", "exec", node.container, *argv, "--field-selector", f"metadata.name={CONFIG_MAP}"],
+        execute(
+            node.container,
+            *argv,
+            "--field-selector",
+            f"metadata.name={CONFIG_MAP}",
             timeout=60,
             check=False,  # a cluster that does not answer keeps it, and gets the next one with the next start
         )
@@ -130,7 +133,7 @@ def _says(node: Node, path: str, wanted: str) -> bool:
     """Whether a file of the user's leads to the host that ours would lead to; the rest of it is the user's choice."""
     (host,) = tomllib.loads(wanted)["host"]
     try:
-        hosts = tomllib.loads((containers.read(node.container, path) or b"").decode()).get("host")
+        hosts = tomllib.loads((read(node.container, path) or b"").decode()).get("host")
     except ValueError:  # no TOML, or no text
         return False
     return isinstance(hosts, dict) and host in hosts
@@ -138,16 +141,15 @@ def _says(node: Node, path: str, wanted: str) -> bool:
 
 def _announce(node: Node, wanted: Mapping[str, Any]) -> None:
     """Apply the ConfigMap, unless somebody else's is there."""
-    argv = ["docker", "exec", "--interactive", node.container, *KUBECTL]
     get = ["get", "configmap", CONFIG_MAP, "--ignore-not-found", "--output=json"]
     try:
-        seen = process.run([*argv, *get], timeout=60).stdout
+        seen = execute(node.container, *KUBECTL, *get, timeout=60).stdout
         now = json.loads(seen) if seen.strip() else None
         if now is not None and now["metadata"].get("labels", {}).get(BY) != US:
             note(f"the ConfigMap {NAMESPACE}/{CONFIG_MAP} of the cluster {node.cluster} is not ours; it is left alone")
             return
         if now is None or now.get("data") != wanted["data"]:
             apply = ["apply", "--server-side", f"--field-manager={US}", "--filename=-"]
-            process.run([*argv, *apply], stdin=json.dumps(wanted), timeout=60)
+            execute(node.container, *KUBECTL, *apply, stdin=json.dumps(wanted), timeout=60)
     except CommandFailed as error:
         note(f"the cluster {node.cluster} does not answer, so it is not told of the registry: {error.tail[-200:]}")

@@ -1,18 +1,14 @@
-"""The engine's side of nodes: when each was started, its addresses, and its files, of a stopped one too."""
+"""The engine's side of nodes: when each was started, its addresses, and its volumes."""
 
 from __future__ import annotations
 
-import io
-import json
-import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from threezone.clients.node import Node
-from threezone.core import process
-from threezone.engine.find import explain
+from threezone.clients.docker import containers
+from threezone.clients.kind import Node
 
 Json = dict[str, Any]
 
@@ -77,15 +73,7 @@ class Container:
 
 def inspect(nodes: Sequence[Node]) -> tuple[Container, ...]:
     """What the engine tells of these nodes; one that has gone meanwhile is left out. Raises EngineError."""
-    if not nodes:
-        return ()
-    argv = ["docker", "container", "inspect", *(node.container for node in nodes)]
-    seen = process.run(argv, timeout=30, check=False)
-    try:
-        listed: list[Json] = json.loads(seen.stdout)
-    except ValueError:
-        raise explain(seen.stderr.strip()) from None
-    found: Mapping[str, Json] = {one["Id"]: one for one in listed}
+    found = {each["Id"]: each for each in containers.inspect(*(node.container for node in nodes))}
     return tuple(Container(node, found[node.container]) for node in nodes if node.container in found)
 
 
@@ -109,16 +97,3 @@ def moment(text: str) -> datetime | None:
     except ValueError:
         return None
     return found if found.year > 1 else None
-
-
-def read(container: str, path: str) -> bytes | None:
-    """A text file of a container, running or stopped; None when it has none there. It may hold secrets."""
-    seen = process.run(["docker", "cp", "--follow-link", f"{container}:{path}", "-"], timeout=30, check=False)
-    if seen.exit_code != 0:
-        return None
-    try:  # an archive of that one file, which nothing writes anywhere
-        with tarfile.open(fileobj=io.BytesIO(seen.stdout.encode())) as archive:
-            stream = archive.extractfile(archive.getmembers()[0])
-            return stream.read() if stream is not None else None
-    except (tarfile.TarError, IndexError, KeyError):
-        return None

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from threezone.cluster import containers, kind, kubeadm, lifecycle, local_registry, node_images
+from threezone.clients import kind
+from threezone.cluster import containers, kubeadm, lifecycle, local_registry, node_images
 from threezone.cluster.drift import report
+from threezone.cluster.kind import kubeconfig as kubeconfig_of
+from threezone.cluster.kind import mark as mark_node
+from threezone.cluster.kind import unmark
 from threezone.cluster.lab import Lab
 from threezone.cluster.spec import boot_tuning
 from threezone.core.errors import ClusterError
@@ -86,7 +90,7 @@ def connect(lab: Lab, kubeconfig: str = "") -> None:
     `kubeconfig` is the text that kind wrote; kind is asked for it where it is not given.
     """
     with step("prove a route to the API server") as running:
-        text = kubeconfig or kind.kubeconfig(lab.name, lab.tools["kind"])
+        text = kubeconfig or kubeconfig_of(lab.name, lab.tools["kind"])
         running.result = zone.connect(lab.name, text, engine=lab.engine, patience=PATIENCE).sentence
 
 
@@ -108,7 +112,7 @@ def recreate(lab: Lab) -> None:
     examined(lab)  # what cannot be made costs no cluster
     for node in found:
         if node.role == "control-plane" and node.state == "running":
-            kind.unmark(node)
+            unmark(node)
     delete(lab)
 
 
@@ -148,7 +152,7 @@ def mark(lab: Lab, *, new: bool) -> None:
     planes = [node for node in kind.nodes(lab.name) if node.role == "control-plane"]
     record = report.mark(lab) if new else ""
     for node in planes:
-        kind.mark(node, record)
+        mark_node(node, record)
     if new:
         with optional("every later up compares the cluster field by field, for its nodes carry no digest"):
             report.annotate(lab, planes)

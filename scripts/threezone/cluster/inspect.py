@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from threezone.clients.node import Node
+from threezone.clients.docker.containers import read
+from threezone.clients.kind import BALANCER, Node
 from threezone.cluster import containers
 from threezone.cluster.containers import Container
 from threezone.zones import certificate
@@ -90,12 +91,12 @@ def _node(seen: Container) -> NodeSeen:
     node = seen.node
 
     def text(path: str) -> str:
-        return (containers.read(node.container, path) or b"").decode(errors="replace")
+        return (read(node.container, path) or b"").decode(errors="replace")
 
     is_node = node.in_kubernetes
     is_plane = node.role == "control-plane"
     pods = [static_pod(name, text(f"/etc/kubernetes/manifests/{name}.yaml")) for name in MANIFESTS if is_plane]
-    pem = containers.read(node.container, CERTIFICATE) if is_plane else None
+    pem = read(node.container, CERTIFICATE) if is_plane else None
     return NodeSeen(
         name=node.name,
         role=node.role,
@@ -114,9 +115,9 @@ def _node(seen: Container) -> NodeSeen:
 
 def _balancer(seen: Sequence[Container]) -> tuple[str, str]:
     for one in seen:
-        if one.node.role == "external-load-balancer":
+        if one.node.role == BALANCER:
             for path in BALANCERS:
-                text = containers.read(one.node.container, path)
+                text = read(one.node.container, path)
                 if text is not None:
                     return path, text.decode(errors="replace")
     return "", ""

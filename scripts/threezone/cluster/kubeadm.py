@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from threezone.cluster import kind
+from threezone.clients import kind
+from threezone.clients.docker import containers
 from threezone.cluster.drift.merge_patch import merged
 from threezone.cluster.spec import patches, validate
 from threezone.cluster.spec.declared import Declared
 from threezone.cluster.spec.decode import Place
 from threezone.cluster.spec.patches import Patch
 from threezone.cluster.spec.schema import PATCHED
-from threezone.core import process
 from threezone.core.errors import UsageError
 
 SECONDS = 120.0
@@ -132,8 +132,7 @@ def check(declared: Declared, image: str, version: str) -> None:
     asked = list(candidates(declared, version))
     if len(asked) == 1:
         return
-    argv = ["docker", "run", "--rm", "--interactive", "--network=none", "--entrypoint=bash", image, "-s"]
-    refused = answers(process.run(argv, stdin=script(asked), timeout=SECONDS).stdout)
+    refused = answers(containers.run(image, "-s", entrypoint="bash", stdin=script(asked)).stdout)
     if refused and refused[0][0] == 0:  # a kubeadm before 1.26 cannot be asked
         return
     for number, words in refused:
@@ -152,8 +151,8 @@ def check_made(declared: Declared, cluster: str) -> str:
     """
     found = [each for each in patches.of_kubeadm(declared.content, declared.spots) if each.content is None]
     for node in kind.nodes(cluster) if found else ():
-        argv = ["docker", "exec", node.container, "kubeadm", "config", "validate", "--config", "/kind/kubeadm.conf"]
-        done = process.run(argv, timeout=SECONDS, check=False)
+        argv = ("kubeadm", "config", "validate", "--config", "/kind/kubeadm.conf")
+        done = containers.execute(node.container, *argv, timeout=SECONDS, check=False)
         for _, words in answers(f"{_MARK} 0\n{done.stderr}") if done.exit_code else ():
             place = _place(words, [field for patch in found for field in patch.fields])
             if place and "unknown field" in words:

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from threezone.clients import kind as kind_cli
+from threezone.clients.docker import volumes as storage
+from threezone.clients.kind import Node
 from threezone.clients.kubernetes.api import Api, Json
 from threezone.clients.kubernetes.watch import World, condition, wait_for
-from threezone.clients.node import Node
 from threezone.cluster import containers, inotify, kubeadm, ports
-from threezone.cluster import kind as kind_cli
+from threezone.cluster.kind import is_marked
 from threezone.cluster.spec import validate
 from threezone.cluster.spec.declared import Declared, Overlay, as_typed, published, with_overlays
-from threezone.core import names, paths, process
+from threezone.core import names, paths
 from threezone.core.errors import ClusterError, CommandFailed, EngineError, UsageError
 from threezone.core.events import step
 from threezone.core.plan import Step, StepKind
@@ -49,7 +51,7 @@ def observe(name: str) -> Observed:
     if not found[0].ours:
         return Observed(name, "foreign", found)
     planes = [node for node in found if node.role == "control-plane"]
-    if not planes or not all(kind_cli.is_marked(node) for node in planes):
+    if not planes or not all(is_marked(node) for node in planes):
         return Observed(name, "interrupted", found)
     return Observed(name, "running" if all(node.state == "running" for node in found) else "stopped", found)
 
@@ -221,8 +223,8 @@ def delete(name: str, kind: Path) -> None:
                 evidence="\n".join(node.name for node in left),
                 fix=f"docker rm --force --volumes {' '.join(node.name for node in left)}",
             )
-        if volumes:  # they go with their containers; those of a container that an engine lost do not
-            process.run(["docker", "volume", "rm", *volumes], timeout=60, check=False)
+        # They go with their containers; those of a container that an engine lost do not.
+        storage.remove(*volumes, check=False)
 
 
 def nodes_missing(world: World, expected: int, version: str, *, pod_network: bool = True) -> list[str]:

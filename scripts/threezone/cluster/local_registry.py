@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from threezone.clients.node import Node
+from threezone.clients.docker import networks
+from threezone.clients.kind import Node
 from threezone.cluster import containerd_mirrors as wiring
 from threezone.cluster.lab import Lab
-from threezone.core import process
 from threezone.core.events import optional
 from threezone.core.plan import Step
 from threezone.images import engine_images, registry
@@ -29,9 +29,8 @@ class RegistryPlan:
 
 def network() -> str:
     """The nodes' network; before there is one, the engine's default (the first cluster moves the registry over)."""
-    argv = ["docker", "network", "ls", "--format", "{{.Name}}"]
     wanted = kind_network()
-    return wanted if wanted in process.run(argv, timeout=30).stdout.split() else DEFAULT_NETWORK
+    return wanted if wanted in networks.names() else DEFAULT_NETWORK
 
 
 def wanted(lab: Lab) -> tuple[Wanted, ...]:

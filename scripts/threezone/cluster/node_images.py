@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from threezone.clients.node import Node
-from threezone.cluster import containers, kind
+from threezone.clients import kind
+from threezone.clients.docker.images import tag
+from threezone.clients.kind import Node
+from threezone.cluster import containers
 from threezone.cluster.lab import Lab
-from threezone.core import process
 from threezone.core.errors import ClusterError, UsageError
 from threezone.core.plan import Step
 from threezone.images import build, debian_base, engine_images, load, preload, prune, registry
@@ -46,7 +47,7 @@ def chosen(lab: Lab, names: Sequence[str]) -> list[Image]:
 
 def lasting(hello: Image) -> Image:
     """The sample app under the name that commits have for it: built images are named by their content."""
-    process.run(["docker", "tag", hello.reference, build.APP], timeout=30)
+    tag(hello.reference, build.APP)
     return replace(hello, reference=build.APP)
 
 

@@ -6,15 +6,12 @@ load. The network `kind` is kind's: it makes it, and uses it for every cluster o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from threezone.cluster import kind
-from threezone.core import labels, names, process
-from threezone.engine.find import explain
+from threezone.clients import kind
+from threezone.clients.docker import containers, images
+from threezone.core import labels, names
 from threezone.images import engine_images, prune
-
-REPOSITORY = "threezone/node"  # of the images that are derived for a cluster (images/load.py)
 
 
 @dataclass(frozen=True)
@@ -41,31 +38,25 @@ def observe(cluster: str) -> Left:
     never ran, as the one that an image is derived from, and an image that is ours by its name too.
     """
     label = f"label={labels.OWNER}={cluster}"
-    fields = f'{{{{.ID}}}}\t{{{{.Names}}}}\t{{{{.Label "{labels.KIND_CLUSTER}"}}}}'
-    argv = ["docker", "ps", "--all", "--no-trunc", "--filter", label, "--filter", "status=created", "--format", fields]
-    found = [row for line in _lines(argv) if len(row := line.split("\t")) == 3]  # noqa: PLR2004  the fields above
-    tags = _lines(["docker", "image", "ls", "--filter", label, "--format", "{{.Repository}}:{{.Tag}}", REPOSITORY])
+    listed = containers.ls(label, "status=created", fields=("ID", "Names", containers.label(labels.KIND_CLUSTER)))
     return Left(
         cluster,
-        tuple((row[0], row[1]) for row in found if not row[2]),
-        tuple(tag for tag in tags if not tag.endswith(":<none>")),
+        tuple((container, name) for container, name, of in listed if not of),
+        tuple(images.names(kind.NODE_IMAGE, label)),
     )
 
 
 def owners() -> tuple[str, ...]:
     """The names of all clusters of which something of ours is here: nodes, or an image that was made for them."""
     nodes = {node.cluster for node in kind.nodes() if node.ours}
-    made = {image.owner for image in prune.observe() if image.repository == REPOSITORY}
+    made = {image.owner for image in prune.observe() if image.repository == kind.NODE_IMAGE}
     return tuple(sorted(filter(names.is_cluster, nodes | made)))
 
 
 def remove(left: Left) -> None:
     """Remove the leavings of a cluster whose nodes are gone. What somebody still uses, the engine keeps."""
-    if left.containers:
-        ids = [container for container, _ in left.containers]
-        process.run(["docker", "rm", "--force", "--volumes", *ids], timeout=120, check=False)
-    if left.images:
-        process.run(["docker", "image", "rm", *left.images], timeout=120, check=False)
+    containers.remove(*(container for container, _ in left.containers))
+    images.remove(*left.images)
     forget(left.cluster)
 
 
@@ -73,10 +64,3 @@ def forget(cluster: str) -> None:
     """Remove the files that killed runs left of this cluster on this machine."""
     kind.forget(cluster)
     engine_images.sweep(f"load-{cluster}")
-
-
-def _lines(argv: Sequence[str]) -> list[str]:
-    seen = process.run(argv, timeout=60, check=False)
-    if seen.exit_code != 0:
-        raise explain(seen.stderr.strip())
-    return [line for line in seen.stdout.splitlines() if line]

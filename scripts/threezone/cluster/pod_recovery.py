@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from threezone.clients.docker.containers import execute
 from threezone.clients.kubernetes import pods
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import World, condition, key_of
 from threezone.cluster.containers import moment
 from threezone.cluster.lifecycle import NODES, only_lacks_network
-from threezone.core import process
 
 ALL_PODS = "/api/v1/pods"
 HELD_BACK = "CrashLoopBackOff"
@@ -154,4 +154,4 @@ def nudge(names: Sequence[str]) -> None:
     Nothing that runs is touched, and no pod is deleted: what a pod keeps in an emptyDir stays.
     """
     for name in names:
-        process.run(["docker", "exec", name, "systemctl", "restart", "kubelet"], timeout=30, check=False)
+        execute(name, "systemctl", "restart", "kubelet", check=False)

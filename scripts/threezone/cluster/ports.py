@@ -6,7 +6,8 @@ import contextlib
 import errno
 import socket
 
-from threezone.core import process
+from threezone.clients.docker import containers
+from threezone.core.errors import CommandFailed, EngineError
 
 
 def is_taken(address: str, port: int) -> bool:
@@ -25,11 +26,9 @@ def holder(port: int) -> str:
     """Who listens on `port`: a container that publishes it, else a process of this machine, as far as we may see."""
     import psutil
 
-    published = process.run(
-        ["docker", "ps", "--filter", f"publish={port}", "--format", "{{.Names}} ({{.Image}})"], timeout=20, check=False
-    ).stdout.split("\n")[0]
-    if published:
-        return f"the container {published}"
+    with contextlib.suppress(EngineError, CommandFailed):
+        for name, image in containers.ls(f"publish={port}", fields=("Names", "Image"), stopped=False):
+            return f"the container {name} ({image})"
     for other in psutil.process_iter():
         with contextlib.suppress(psutil.Error):  # processes end, and other users' are not readable
             connections = other.net_connections("tcp")

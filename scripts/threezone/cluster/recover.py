@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
+from threezone.clients import kind
 from threezone.clients.kubernetes.watch import Watching, World, key_of, look
-from threezone.cluster import create, kind, lifecycle, pod_recovery
+from threezone.cluster import create, lifecycle, pod_recovery
 from threezone.cluster import start as starting
 from threezone.cluster.containers import started
 from threezone.cluster.lab import Lab

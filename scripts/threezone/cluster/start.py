@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
+from threezone.clients.docker import containers as docker
+from threezone.clients.docker import networks
+from threezone.clients.kind import BALANCER, Node
 from threezone.clients.kubernetes.api import Api, Json, Refused
-from threezone.clients.node import Node
 from threezone.cluster import containers, ports
 from threezone.cluster.containers import Container, moment
-from threezone.core import process
 from threezone.core.errors import ClusterError, CommandFailed
 from threezone.core.events import note, step
 from threezone.zones.locate import kind_network
@@ -28,7 +28,7 @@ from threezone.zones.locate import kind_network
 LEASES = "/apis/coordination.k8s.io/v1/leases"
 MANIFEST = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 OLD_ADDRESS = "/kind/old-ipv4"  # kind's entrypoint notes there which address the node had
-ORDER = ("control-plane", "worker", "external-load-balancer")
+ORDER = ("control-plane", "worker", BALANCER)
 API_PORT = 6443  # in the node
 _RULE_SECONDS = 120
 _LOOKED_AT = 64  # free addresses
@@ -61,12 +61,12 @@ def start(nodes: Sequence[Node]) -> None:
         for node in nodes:
             if node.state == "running" and not works(node):
                 note(f"{node.name} was about to stop; it is stopped and started")
-                _docker(["stop", "-t", "10", node.container], node)
+                _tell(node, lambda container: docker.stop(container, 10))
                 done.append(node.name)
         waiting = [node for node in nodes if node.state != "running" or node.name in done]
         old = {node.name: _old_address(node) for node in waiting} if len(nodes) > 1 else {}
         for node in in_order(waiting, old, _free() if len(nodes) > 1 else ()):
-            _docker(["unpause" if node.state == "paused" else "start", node.container], node)
+            _tell(node, docker.unpause if node.state == "paused" else docker.start)
         running.result = ", ".join(node.name for node in waiting)
     lead(nodes, [node for node in nodes if node in waiting or node.just_started])
 
@@ -91,12 +91,11 @@ def in_order(nodes: Sequence[Node], old: Mapping[str, str], free: Sequence[str])
 
 def _free() -> tuple[str, ...]:
     """The free IPv4 addresses of kind's network, lowest first; as many as may be of use. None without the network."""
-    seen = process.run(["docker", "network", "inspect", kind_network()], timeout=30, check=False)
+    network = networks.inspect(kind_network()) or {}
     try:
-        (network,) = json.loads(seen.stdout)
         ranges = [one for one in network["IPAM"]["Config"] if ":" not in one["Subnet"]]
         taken = {one["IPv4Address"].partition("/")[0] for one in network["Containers"].values()}
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return ()
     taken |= {str(one.get("Gateway", "")) for one in ranges}
     hosts = (str(host) for one in ranges for host in ipaddress.ip_network(one["Subnet"]).hosts())
@@ -104,12 +103,12 @@ def _free() -> tuple[str, ...]:
 
 
 def _old_address(node: Node) -> str:
-    return (containers.read(node.container, OLD_ADDRESS) or b"").decode(errors="replace").strip()
+    return (docker.read(node.container, OLD_ADDRESS) or b"").decode(errors="replace").strip()
 
 
-def _docker(arguments: Sequence[str], node: Node) -> None:
+def _tell(node: Node, command: Callable[[str], None]) -> None:
     try:
-        process.run(["docker", *arguments], timeout=120)
+        command(node.container)
     except CommandFailed as error:
         raise explain(node, error.tail or error.message) from None
 
@@ -130,11 +129,11 @@ def explain(node: Node, words: str) -> ClusterError:
 
 def works(node: Node) -> bool:
     """Whether a running node has its kubelet: a stop that was cut off in the middle leaves one without."""
-    if node.role == "external-load-balancer":
+    if node.role == BALANCER:
         return True
-    argv = ["docker", "exec", node.container, "systemctl", "is-active", "--quiet", "kubelet"]
+    argv = ("systemctl", "is-active", "--quiet", "kubelet")
     try:
-        return process.run(argv, timeout=20, check=False).exit_code == 0
+        return docker.execute(node.container, *argv, timeout=20, check=False).exit_code == 0
     except CommandFailed:
         return False
 
@@ -158,7 +157,7 @@ def lead(nodes: Sequence[Node], started: Sequence[Node]) -> None:
     planes = [node for node in running if node.role == "control-plane" and node.name in seen]
     if not planes:
         return
-    service = service_address((containers.read(planes[0].container, MANIFEST) or b"").decode(errors="replace"))
+    service = service_address((docker.read(planes[0].container, MANIFEST) or b"").decode(errors="replace"))
     if not service:
         note("the service address of the API is not known: pods may crash once until kube-proxy leads there")
         return
@@ -166,8 +165,8 @@ def lead(nodes: Sequence[Node], started: Sequence[Node]) -> None:
         target = _target(seen.get(node.name if node.role == "control-plane" else planes[0].name), service)
         if target:
             table = "ip6tables" if ":" in service else "iptables"
-            argv = ["docker", "exec", "--detach", node.container, "sh", "-c", _LEAD, "lead"]
-            process.run([*argv, table, service, target, str(_RULE_SECONDS)], timeout=20, check=False)
+            argv = ("sh", "-c", _LEAD, "lead", table, service, target, str(_RULE_SECONDS))
+            docker.execute(node.container, *argv, detach=True, check=False)
 
 
 def _target(container: Container | None, service: str) -> str:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
-from threezone.clients.node import Node
-from threezone.cluster import kind
+from threezone.clients import kind
+from threezone.clients.docker import containers
+from threezone.clients.kind import BALANCER, Node
 from threezone.cluster.lifecycle import Observed
-from threezone.core import process
 from threezone.core.errors import ClusterError, CommandFailed, UsageError
 from threezone.core.events import Progress, step
 from threezone.core.plan import Step, StepKind
@@ -24,7 +25,7 @@ LONGEST_GRACE = 300
 HALT = 10  # seconds for systemd when no pod is left, as docker stop has it by default
 ENDED = ("exited", "created", "dead")  # a container's states in which nothing of it runs
 # Nobody shall still need what is ended: pods first lose the workers, then the control planes, clients the balancer.
-ORDER = ("worker", "control-plane", "external-load-balancer")
+ORDER = ("worker", "control-plane", BALANCER)
 
 # In the node. The kubelet first, or it starts again what ends. What is there after the seconds is ended and named.
 _END = r"""
@@ -119,20 +120,21 @@ def stop(seen: Observed, *, grace: int = GRACE) -> tuple[str, ...]:
 
 def _stop(node: Node, grace: int, running: Progress) -> list[str]:
     if node.state == "paused":
-        process.run(["docker", "unpause", node.container], timeout=30, check=False)
+        with suppress(CommandFailed):
+            containers.unpause(node.container)
     lines: list[str] = []
-    if node.role != "external-load-balancer":
+    if node.role != BALANCER:
         running.say(f"end the pods of {node.name}")
-        argv = ["docker", "exec", "--interactive", node.container, "sh", "-s", str(grace)]
+        script = ("sh", "-s", str(grace))
         try:
             # A node whose containerd hangs does not keep us: it is told to halt all the same.
-            ended = process.run(argv, stdin=_END, timeout=grace + 15, check=False)
+            ended = containers.execute(node.container, *script, stdin=_END, timeout=grace + 15, check=False)
             lines = [f"{node.name}: ended by force: {line.strip()}" for line in ended.stdout.splitlines() if line]
         except CommandFailed as overdue:
             lines = [f"{node.name}: its pods were not ended in order: {overdue.message}"]
     running.say(f"halt {node.name}")
-    # Short, for the long form of the option has two names, old and new.
-    stopped = process.run(["docker", "stop", "-t", str(HALT), node.container], timeout=HALT + 60, check=False)
-    if stopped.exit_code != 0:
-        lines.append(f"{node.name}: {stopped.stderr.strip()}")
+    try:
+        containers.stop(node.container, HALT)
+    except CommandFailed as error:
+        lines.append(f"{node.name}: {error.tail or error.message}")
     return lines

@@ -15,15 +15,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from threezone.clients import kubectl
 from threezone.clients.git.checkout import Checkout
 from threezone.clients.git.command import refs
 from threezone.clients.git.own import Own
+from threezone.clients.kubectl import Forward
 from threezone.cluster.lab import Lab
 from threezone.core import paths
 from threezone.core.errors import DeliveryError
 from threezone.core.events import note, step
-from threezone.delivery import git_server, repository
-from threezone.delivery.repository import Forward
+from threezone.delivery import git_server
 
 LIST = paths.RESCUE_LIST
 TAKING = ".taking"
@@ -88,7 +89,7 @@ def fetch(lab: Lab, repositories: Sequence[str], into: Path) -> dict[str, dict[s
 
 def _forwarded(lab: Lab) -> AbstractContextManager[Forward]:
     where = (git_server.NAMESPACE, f"service/{git_server.NAME}", 80)
-    return repository.forwarded(lab.tools["kubectl"], lab.context, *where)
+    return kubectl.forwarded(lab.tools["kubectl"], lab.context, *where)
 
 
 def _url(address: str, name: str) -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from threezone.clients import kubectl as kubectls
 from threezone.core import daemon, paths
-from threezone.core.errors import CommandFailed, DeliveryError, ToolError, UsageError
+from threezone.core.errors import CommandFailed, DeliveryError, ToolError
 from threezone.delivery import git_server, port_forward
-from threezone.zones.tunnel import free_port, is_free
 
 PORT = 8418  # Git's own 9418 is for its own protocol
-SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -42,37 +40,20 @@ def open_forward(kubectl: Path, context: str, *, port: int = 0) -> Opened:
     One that runs is returned. The Git server has answered through it when this returns. Raises UsageError for a port
     that is taken, DeliveryError when the Git server does not answer.
     """
-    if (there := find(context)) is not None:
-        if port in (0, there.port) and _answers(there.port):
-            return there
-        close(context)
-    if port and not is_free(port):
-        raise UsageError(f"port {port} is taken on 127.0.0.1", fix="name another one, or none: --port")
-    chosen = port or (PORT if is_free(PORT) else free_port())
-    argv: list[str | Path] = [sys.executable, "-I", port_forward.__file__, str(chosen), kubectl, "--context", context]
-    argv += [
-        "--namespace",
-        git_server.NAMESPACE,
-        "port-forward",
-        "--address",
-        "127.0.0.1",
-        f"service/{git_server.NAME}",
-        ":80",
-    ]
+
+    def command(chosen: int) -> list[str | Path]:
+        forward = kubectls.forward_command(kubectl, context, git_server.NAMESPACE, f"service/{git_server.NAME}", 80)
+        return [sys.executable, "-I", port_forward.__file__, str(chosen), *forward]
+
     try:
-        made = daemon.start(
-            _name(context),
-            argv,
-            ready=lambda: _answers(chosen),
-            timeout=SECONDS,
-            env=daemon.for_kubectl(),
-            facts={"context": context, "port": str(chosen)},
+        made = kubectls.keep_open(
+            _name(context), command, port=port, usual=PORT, path="/healthz", facts={"context": context}
         )
     except (CommandFailed, ToolError) as error:
         raise DeliveryError(
             f"no way to the Git server of {context}", evidence=error.evidence, fix="./run invoke gitops.serve"
         ) from None
-    return Opened(context, chosen, made.pid)
+    return Opened(context, int(made.facts["port"]), made.pid)
 
 
 def find(context: str) -> Opened | None:
@@ -88,14 +69,3 @@ def close(context: str) -> bool:
 
 def _name(context: str) -> str:
     return f"git-{paths.slug(context)}"
-
-
-def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=port_forward.ANSWER)
-    try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()

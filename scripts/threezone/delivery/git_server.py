@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 
+from threezone.clients.kubectl import execute
 from threezone.clients.kubernetes import kube_proxy, pods
 from threezone.clients.kubernetes.api import Api, Json, Refused
 from threezone.clients.kubernetes.watch import NAMESPACES, World, namespace_usable, wait_for
@@ -267,9 +268,9 @@ def reach(api: Api, kubectl: Path, context: str, seconds: float = 20.0) -> None:
     # Not by wget: a static program of glibc's cannot look names up, and busybox's falls over even with an address.
     look_up = f"busybox nslookup {NAME}.{NAMESPACE}.svc.cluster.local >/dev/null"
     ask = f"{look_up} && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 2 {address} 80"
-    argv: list[str | Path] = [kubectl, "--context", context, "--namespace", NAMESPACE, "exec", f"deployment/{NAME}"]
+    where = (kubectl, context, NAMESPACE, f"deployment/{NAME}")
     deadline = time.monotonic() + seconds
-    while not _healthy((done := process.run([*argv, "--", "sh", "-c", ask], timeout=30, check=False)).stdout):
+    while not _healthy((done := execute(*where, ("sh", "-c", ask))).stdout):
         if time.monotonic() > deadline or done.exit_code in NO_PROGRAM:
             note(f"the Git server does not answer at {address} from inside the cluster: {done.stderr.strip()[-200:]}")
             return

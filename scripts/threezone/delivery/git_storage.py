@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 
-from threezone.clients.node import Node
-from threezone.cluster import containers, kind
+from threezone.clients import kind
+from threezone.clients.docker.containers import execute
+from threezone.clients.kind import Node
+from threezone.cluster import containers
 from threezone.cluster.lab import Lab
-from threezone.core import process
 from threezone.core.events import note
 from threezone.delivery import git_server
 
@@ -66,4 +67,4 @@ def take_down(lab: Lab, remove: Callable[[], None]) -> None:
 
 
 def _on(node: str, *argv: str) -> None:
-    process.run(["docker", "exec", node, *argv], timeout=60)
+    execute(node, *argv, timeout=60)

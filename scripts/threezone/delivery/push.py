@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from threezone.clients import kubectl
 from threezone.cluster.lab import GENTLE_SECONDS, Lab
 from threezone.delivery import git_server as server
 from threezone.delivery import remote, repository, serve, sync, verdict, wait
@@ -44,7 +45,7 @@ def push(lab: Lab, commit: Commit, *, force: bool = False) -> None:
         remote.push(lab.root, commit, remote.check(gitops.url), gitops.branch, force=force)
         return
     secret = server.password(lab.api, lab.key)
-    with repository.forwarded(
+    with kubectl.forwarded(
         lab.tools["kubectl"], lab.context, server.NAMESPACE, f"service/{server.NAME}", 80
     ) as forward:
         repository.push(

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import queue
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from threezone.clients.git.checkout import Checkout
 from threezone.clients.git.own import carrier
-from threezone.core import process
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.core.events import note, step
-
-FOREVER = 365 * 86400.0  # seconds: as long as the user lets it stand
 
 
 class Rejected(DeliveryError):
@@ -68,39 +61,6 @@ def resolve(root: Path, name: str) -> str:
 def uncommitted(root: Path, path: str) -> list[str]:
     """Files beside the delivered ones (below the first directory of `path`) that differ from the commit."""
     return Checkout(root).changed(Path(path).parts[0] if Path(path).parts else ".")
-
-
-@dataclass(frozen=True)
-class Forward:
-    """An open port-forward: its `address` on this machine's loopback, and the kubectl that carries it."""
-
-    address: str
-    kubectl: process.Running
-
-    def wait(self) -> None:
-        """Return when the forward has ended (its pod has gone, say)."""
-        self.kubectl.wait(FOREVER)
-
-
-@contextmanager
-def forwarded(
-    kubectl: Path, context: str, namespace: str, target: str, port: int, *, local: int = 0
-) -> Iterator[Forward]:
-    """Carry a port of the cluster to `127.0.0.1` while the block runs; `local` 0 lets the system choose."""
-    lines: queue.Queue[str] = queue.Queue()
-    argv: list[str | Path] = [kubectl, "--context", context, "--namespace", namespace, "port-forward"]
-    argv += ["--address", "127.0.0.1", target, f"{local or ''}:{port}"]
-    with process.Running(argv, on_line=lines.put) as running:
-        try:
-            first = lines.get(timeout=30)
-        except queue.Empty:
-            first = "no answer within 30 s"
-        match = re.search(r"Forwarding from (127\.0\.0\.1:\d+)", first)
-        if not match:
-            raise DeliveryError(
-                f"no way to {target} in {namespace}", evidence=running.tail or first, fix="./run invoke status"
-            )
-        yield Forward(match.group(1), running)
 
 
 def push(

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+from threezone.clients.kubectl import FOREVER
 from threezone.cluster.lab import Lab
 from threezone.core import paths
 from threezone.core.errors import ClusterError, CommandFailed, DeliveryError, RouteError, ThreezoneError
 from threezone.core.events import muted
 from threezone.delivery import push, repository
 from threezone.delivery.branch import Tip
-from threezone.delivery.repository import FOREVER, Rejected
+from threezone.delivery.repository import Rejected
 from threezone.flux import components
 
 FIRST, LONGEST = 1.0, 15.0  # seconds between tries while the API server or the Git server is away

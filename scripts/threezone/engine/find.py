@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from threezone.clients.docker import engine as docker
+from threezone.clients.docker import networks
+from threezone.clients.docker.engine import FIX, MESSAGE, State, classify, endpoint
 from threezone.core import process
 from threezone.core.errors import CommandFailed, EngineError
 
@@ -18,8 +19,6 @@ from threezone.core.errors import CommandFailed, EngineError
 OLDEST = (20, 10)
 
 PATIENCE = 30.0  # seconds; an engine that is busy pulling answers late, a dropped address never
-
-State = Literal["ok", "missing", "stopped", "forbidden", "too-old", "old-client", "unreachable", "broken"]
 
 
 @dataclass(frozen=True)
@@ -43,53 +42,13 @@ class Engine:
         return self.endpoint.startswith("unix://")
 
 
-def endpoint() -> str:
-    """Where the docker client will look: DOCKER_HOST, else the current context's address, else the default socket."""
-    host = os.environ.get("DOCKER_HOST")
-    if host:
-        return host
-    name = os.environ.get("DOCKER_CONTEXT") or _configured_context()
-    if name and name != "default" and process.find("docker"):
-        seen = process.run(
-            ["docker", "context", "inspect", name, "--format", "{{.Endpoints.docker.Host}}"], timeout=10, check=False
-        )
-        if seen.exit_code == 0 and seen.stdout.strip():
-            return seen.stdout.strip()
-    return "unix:///var/run/docker.sock"
-
-
-def _configured_context() -> str:
-    home = Path(os.environ.get("HOME", "/"))
-    directory = Path(os.environ.get("DOCKER_CONFIG") or home / ".docker")
-    try:
-        return str(json.loads((directory / "config.json").read_text()).get("currentContext") or "")
-    except (OSError, ValueError, AttributeError):
-        return ""
-
-
-def classify(words: str, *, daemon_installed: bool) -> State:
-    """Which state the docker client's error message means (docker/cli and moby/client, `errors.go`)."""
-    lowered = words.lower()
-    if "command [ssh " in lowered:  # ssh's own permission denied or connection refused: nobody asked the engine yet
-        return "unreachable"
-    if "permission denied" in lowered:
-        return "forbidden"
-    if "is too old. minimum supported api version" in lowered:
-        return "old-client"
-    if "is too new. maximum supported api version" in lowered or "not supported by this client" in lowered:
-        return "too-old"
-    if "is the docker daemon running" in lowered or "connection refused" in lowered or "no such file" in lowered:
-        return "stopped" if daemon_installed else "missing"
-    return "unreachable"
-
-
 def observe() -> Engine:
     """Ask the engine who it is (one `docker info`). Never raises: what is wrong is in the answer."""
     where = endpoint()
-    if process.find("docker") is None:
+    if docker.program() is None:
         return Engine("missing", where, "the program docker is not on PATH")
     try:
-        seen = process.run(["docker", "info", "--format", "{{json .}}"], timeout=PATIENCE, check=False)
+        seen = docker.info(PATIENCE)
     except CommandFailed as overdue:  # an address that swallows everything
         return Engine("unreachable", where, overdue.message)
     try:
@@ -120,15 +79,13 @@ def observe() -> Engine:
 
 def gateway() -> str:
     """The IPv4 address of the engine's default bridge, where containers' `host-gateway` leads. Raises EngineError."""
-    argv = ["docker", "network", "inspect", "bridge", "--format", "{{json .IPAM.Config}}"]
-    seen = process.run(argv, timeout=20, check=False)
-    if seen.exit_code != 0 and "network" not in seen.stderr.lower():
-        raise explain(seen.stderr.strip())
-    found = bridge_address(json.loads(seen.stdout) or []) if seen.exit_code == 0 else ""
+    bridge = networks.inspect("bridge")
+    ranges = (bridge or {}).get("IPAM", {}).get("Config") or []
+    found = bridge_address(ranges)
     if not found:
         raise EngineError(
             "the engine has no default bridge with an IPv4 address",
-            evidence=seen.stderr.strip() or seen.stdout.strip(),
+            evidence=f"the address ranges of the network bridge: {ranges}" if bridge else "no network bridge",
             fix="start the engine without `bridge: none`, or attach containers to kind's network instead",
         )
     return found
@@ -147,38 +104,10 @@ def bridge_address(ranges: Sequence[Mapping[str, str]]) -> str:
     return ""
 
 
-_FIX: dict[str, str] = {
-    "missing": "./run invoke engine.start --yes installs and starts Docker on Debian and Ubuntu as root; elsewhere "
-    "install Docker Engine or Docker Desktop (https://docs.docker.com/engine/install/)",
-    "stopped": "./run invoke engine.start, or start Docker Desktop",
-    "forbidden": "sudo usermod -aG docker $USER, then log in again (or use rootless Docker)",
-    "too-old": "upgrade Docker Engine to 20.10 or newer; where it is, unset DOCKER_API_VERSION",
-    "old-client": "upgrade the docker client to the engine's version; where it is new enough, unset DOCKER_API_VERSION",
-    "unreachable": "check DOCKER_HOST and `docker context ls`",
-    "broken": "./run invoke engine.start",
-}
-
-_MESSAGE: dict[str, str] = {
-    "missing": "no container engine is installed here",
-    "stopped": "the container engine is installed but not running",
-    "forbidden": "this user may not talk to the container engine",
-    "too-old": "the container engine is too old",
-    "old-client": "the docker client here is too old for the container engine",
-    "unreachable": "the container engine does not answer",
-    "broken": "the container engine cannot start a privileged container",
-}
-
-
 def require(engine: Engine) -> Engine:
     """The same engine when it is usable; raises EngineError with cause, evidence and fix otherwise."""
     if engine.state == "ok":
         return engine
     raise EngineError(
-        f"{_MESSAGE[engine.state]} (looked at {engine.endpoint})", evidence=engine.evidence, fix=_FIX[engine.state]
+        f"{MESSAGE[engine.state]} (looked at {engine.endpoint})", evidence=engine.evidence, fix=FIX[engine.state]
     )
-
-
-def explain(words: str) -> EngineError:
-    """The error for a docker command that failed with `words` because of the engine itself."""
-    state = classify(words, daemon_installed=process.find("dockerd") is not None)
-    return EngineError(f"{_MESSAGE[state]} (looked at {endpoint()})", evidence=words, fix=_FIX[state])

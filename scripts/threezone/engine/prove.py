@@ -9,8 +9,9 @@ import io
 import struct
 import tarfile
 
-from threezone.core import labels, process
-from threezone.core.errors import CommandFailed
+from threezone.clients.docker import containers, images
+from threezone.core import labels
+from threezone.core.errors import CommandFailed, EngineError
 
 IMAGE = "threezone/probe:1"
 
@@ -47,22 +48,10 @@ def archive(architecture: str) -> bytes:
 def prove(architecture: str) -> str | None:
     """Start the privileged container. Returns None when it ended well, else the engine's own words."""
     try:
-        if process.run(["docker", "image", "inspect", IMAGE], timeout=20, check=False).exit_code != 0:
-            process.run(
-                [
-                    "docker",
-                    "import",
-                    "--change",
-                    'ENTRYPOINT ["/exit0"]',
-                    "--change",
-                    f"LABEL {labels.MANAGED}=true",
-                    "-",
-                    IMAGE,
-                ],
-                stdin=archive(architecture),
-                timeout=60,
-            )
-        process.run(["docker", "run", "--rm", "--privileged", "--network=none", IMAGE], timeout=60)
-    except CommandFailed as error:
-        return error.tail or error.message
+        if not images.inspect(IMAGE):
+            changes = ('ENTRYPOINT ["/exit0"]', f"LABEL {labels.MANAGED}=true")
+            images.load_root(archive(architecture), IMAGE, changes)
+        containers.run(IMAGE, privileged=True, timeout=60)
+    except (CommandFailed, EngineError) as error:
+        return error.evidence or error.message
     return None

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from threezone.clients import kubectl
 from threezone.clients.kubernetes import pods
 from threezone.clients.kubernetes.api import Api, Refused
 from threezone.clients.kubernetes.watch import World, condition, wait_for
 from threezone.cluster import node_images
 from threezone.cluster.lab import Lab
-from threezone.core import process
 from threezone.core.errors import CommandFailed, DeliveryError, UsageError
 from threezone.core.events import step
 from threezone.core.settings import App
-from threezone.delivery import repository
 from threezone.images import build
 
 PATH = "local/gitops/apps/hello"
@@ -29,11 +28,9 @@ def deploy(lab: Lab, path: Path) -> None:
     if not lab.foreign:
         (hello,) = build.ensure("hello", lab.channel)
         node_images.load_missing(lab, (node_images.lasting(hello),))
-    kubectl: list[str | Path] = [lab.tools["kubectl"], "--context", lab.context]
     with step(f"apply {path}") as running:
         try:
-            argv = [*kubectl, "apply", "--server-side", "--force-conflicts", "--kustomize", path]
-            done = process.run(argv, timeout=60)
+            done = kubectl.apply(lab.tools["kubectl"], lab.context, path)
         except CommandFailed as error:
             raise UsageError(f"{path} could not be applied", evidence=error.tail, fix="correct it") from None
         running.result = f"{len(done.stdout.splitlines())} objects"
@@ -69,7 +66,7 @@ def open_app(lab: Lab, port: int, opened: Callable[[str], None]) -> NoReturn:
     app = lab.settings.app
     where = (lab.tools["kubectl"], lab.context, app.namespace, f"service/{app.service}", app.port)
     while True:
-        with repository.forwarded(*where, local=port) as forward:
+        with kubectl.forwarded(*where, local=port) as forward:
             opened(forward.address)
             port = int(forward.address.rpartition(":")[2])
             forward.wait()

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from threezone.clients.flux import export
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import namespace_usable
 from threezone.cluster import node_images
@@ -21,7 +22,7 @@ from threezone.images import build
 @functools.cache
 def objects(program: Path, components: tuple[str, ...], *, ours: bool = True) -> list[Json]:
     """The objects that the CLI carries for these components; `ours` with what we make quicker."""
-    manifest = manifests.export(program, components, flux.NAMESPACE)
+    manifest = export(program, components, flux.NAMESPACE)
     return manifests.parse(manifests.impatient(manifest) if ours else manifest)
 
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from threezone.clients.kubernetes.api import Api, Json, Refused
-from threezone.core import process
 from threezone.core.errors import DeliveryError
 
 MANAGER = "threezone-flux"  # our field manager on everything of Flux that we install
@@ -41,12 +39,6 @@ class Change:
 
     verb: Literal["create", "change"]
     what: str
-
-
-def export(flux: Path, components: Sequence[str], namespace: str) -> str:
-    """The manifests that `flux install` would apply, from the set inside the CLI. Asks no cluster and no network."""
-    argv: list[str | Path] = [flux, "install", "--export", f"--components={','.join(components)}"]
-    return process.run([*argv, f"--namespace={namespace}"], timeout=60).stdout
 
 
 def impatient(manifest: str) -> str:

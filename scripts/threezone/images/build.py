@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from threezone.clients.docker.images import pull
 from threezone.core import events, paths, pins
 from threezone.core.errors import ToolError, UsageError
 from threezone.images import debian_base, engine_images, node_image, programs
@@ -181,7 +182,7 @@ def plan(names: Sequence[str], channel: Channel) -> Work:
     if channel == "release":
         pulled = [reference for name in (*nodes, *balancers) for reference in references(name, channel)]
         return Work(
-            beside=tuple(Part(f"pull {reference}", 60, partial(engine_images.pull, reference)) for reference in pulled),
+            beside=tuple(Part(f"pull {reference}", 60, partial(pull, reference)) for reference in pulled),
             last=tuple(Part(f"{name} image", 30, partial(_own, name, channel)) for name in own),
         )
     missing = [part for part, group in _programs(names, pinned) if golang.built(*group) is None]

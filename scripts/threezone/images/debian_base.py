@@ -10,6 +10,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from threezone.clients.docker.images import load_root
 from threezone.core import events, labels, process
 from threezone.core.errors import ToolError
 from threezone.images import engine_images
@@ -64,8 +65,7 @@ def ensure() -> str:
     _, suite = _release()
     home = cache.entry("base", cache.key(suite, RECIPE, golang.architecture()), _bootstrap)
     with events.step("import the Debian base"):
-        changes = ["--change", f"LABEL {labels.MANAGED}=true", "--change", 'CMD ["/bin/sh"]']
-        process.run(["docker", "import", *changes, home / "base.tar", name], timeout=600)
+        load_root(home / "base.tar", name, (f"LABEL {labels.MANAGED}=true", 'CMD ["/bin/sh"]'))
     return name
 
 

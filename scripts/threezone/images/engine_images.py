@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from threezone.core import labels, paths, process
-from threezone.core.errors import CommandFailed, EngineError, ToolError
+from threezone.clients.docker import containers, images
+from threezone.core import labels, paths
+from threezone.core.errors import ToolError
 from threezone.toolchain import cache
 
 RECIPE = "io.threezone.recipe"  # what the image was made from, as a digest
 RECIPES = Path(__file__).with_name("recipes")
-BUILD_DEADLINE = 1800.0
 PROXIES = {"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
 
 
@@ -41,20 +41,8 @@ class Image:
 
 def inspect(references: Sequence[str]) -> dict[str, Image]:
     """Those of the images that the engine has, in one call. Raises EngineError when it does not answer."""
-    if not references:
-        return {}
-    seen = process.run(["docker", "image", "inspect", *references], timeout=60, check=False)
-    try:
-        documents = json.loads(seen.stdout or "[]")
-    except json.JSONDecodeError:
-        documents = []
-    missing = seen.stderr.count("No such image")
-    if len(documents) + missing != len(references):
-        raise EngineError(
-            "the container engine does not show its images", evidence=seen.stderr, fix="./run invoke engine.check"
-        )
     found: dict[str, Image] = {}
-    for document in documents:
+    for document in images.inspect(*references):
         labels = (document.get("Config") or {}).get("Labels") or {}
         names = {_plain(name) for name in (*(document.get("RepoTags") or ()), *(document.get("RepoDigests") or ()))}
         for reference in references:
@@ -113,25 +101,10 @@ def build(
             put(source, context / name)
         for name, source in (trees or {}).items():
             shutil.copytree(source, context / name, dirs_exist_ok=True)
-        argv: list[str | Path] = ["docker", "build", "--tag", reference, "--label", f"{labels.MANAGED}=true"]
-        # Packages come over the host's own network: it reaches the mirrors that the host's apt reaches.
-        argv += ["--label", f"{RECIPE}={made_from}", "--network", "host"]
-        for name in PROXIES & os.environ.keys():  # by name only: an address may hold a password
-            argv += ["--build-arg", name]
-        if base:
-            argv += ["--build-arg", f"BASE={base}"]
-        if target:
-            argv += ["--target", target]
-        env, more = _builder()
-        process.run([*argv, *more, context], timeout=BUILD_DEADLINE, env=env)
-
-
-def _builder() -> tuple[dict[str, str | None], list[str]]:
-    """Environment and arguments for a builder that sees the engine's images and makes plain ones of one platform."""
-    found = process.run(["docker", "buildx", "version"], timeout=30, check=False)
-    if found.exit_code == 0:
-        return {"BUILDX_BUILDER": "default", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1", "DOCKER_BUILDKIT": "1"}, []
-    return {"DOCKER_BUILDKIT": "0"}, ["--force-rm"]  # the classic one keeps the containers of failed steps otherwise
+        marks = {labels.MANAGED: "true", RECIPE: made_from}
+        proxies = sorted(PROXIES & os.environ.keys())  # by name only: an address may hold a password
+        arguments = [*proxies, *([f"BASE={base}"] if base else [])]
+        images.build(reference, context, labels=marks, arguments=arguments, target=target)
 
 
 def put(source: Path, target: Path) -> None:
@@ -168,47 +141,55 @@ def sweep(name: str) -> None:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def pull(reference: str) -> None:
-    """Fetch an image from its registry. Raises ToolError with the registry's words."""
-    try:
-        process.run(["docker", "pull", "--quiet", reference], timeout=BUILD_DEADLINE)
-    except CommandFailed as error:
-        raise ToolError(
-            f"the image {reference} could not be pulled",
-            evidence=error.tail,
-            fix="check the network, or build it on this machine: --channel source",
-        ) from None
-
-
 def derive(
     base: str, reference: str, labels: Mapping[str, str], files: Mapping[str, str] = MappingProxyType({})
 ) -> Image:
     """`base` with more labels and with `files` by path, as `reference`, without a builder; made unless it is that."""
-    images = inspect([base, reference])
-    if base not in images:
+    present = inspect([base, reference])
+    if base not in present:
         raise ToolError(f"the image {base} is not there", fix="./run invoke image.build node")
     content = json.dumps(dict(files), sort_keys=True).encode()
-    recipe = images[base].id + (f"+{hashlib.sha256(content).hexdigest()[:16]}" if files else "")
-    if reference in images and images[reference].recipe == recipe:
-        return images[reference]
+    recipe = present[base].id + (f"+{hashlib.sha256(content).hexdigest()[:16]}" if files else "")
+    if reference in present and present[reference].recipe == recipe:
+        return present[reference]
     # A container that never runs, committed: only its metadata and these files differ, so no other layer is made or
     # copied. It has the labels too, so that what a killed run left of it is found.
-    marks = [part for key, value in labels.items() for part in ("--label", f"{key}={value}")]
-    container = process.run(["docker", "create", *marks, base], timeout=120).stdout.strip()
+    container = containers.create(base, labels)
     try:
         if files:
             put_texts(container, files)
         changes = [f"LABEL {key}={json.dumps(value)}" for key, value in {**labels, RECIPE: recipe}.items()]
-        arguments = [part for change in changes for part in ("--change", change)]
-        process.run(["docker", "commit", *arguments, container, reference], timeout=300)
+        containers.commit(container, reference, changes)
     finally:
-        process.run(["docker", "rm", "--volumes", container], timeout=60, check=False)
+        containers.remove(container)
     return inspect([reference])[reference]
+
+
+def unpack(
+    base: str,
+    reference: str,
+    container: str,
+    *,
+    files: Sequence[Path],
+    script: Path,
+    changes: Sequence[str],
+    seconds: int,
+) -> None:
+    """Put `files` into a container of `base`, run the recipe's `script` there, and commit it as `reference`.
+
+    The container's name comes from its lock: what a killed build left running is removed first.
+    """
+    with containers.temporary(base, container, seconds):
+        for file in files:
+            containers.put(container, file, f"/{file.name}", timeout=seconds)
+        content = (RECIPES / script).read_text(encoding="utf-8")
+        containers.execute(container, "bash", "-s", stdin=content, timeout=seconds)
+        containers.commit(container, reference, changes, timeout=seconds)
 
 
 def put_texts(container: str, files: Mapping[str, str]) -> None:
     """Put files, by path, into a container, which need not run. Raises CommandFailed."""
-    process.run(["docker", "cp", "-", f"{container}:/"], stdin=packed(files), timeout=60)
+    containers.put_archive(container, packed(files))
 
 
 def packed(files: Mapping[str, str]) -> bytes:
@@ -224,5 +205,4 @@ def packed(files: Mapping[str, str]) -> bytes:
 
 def prune() -> None:
     """Remove those of our images that lost their names: stages of builds, and what was replaced. Used ones stay."""
-    argv = ["docker", "image", "prune", "--force", "--filter", f"label={labels.MANAGED}=true"]
-    process.run(argv, timeout=300, check=False)
+    images.prune(f"{labels.MANAGED}=true")

@@ -8,7 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 
-from threezone.core import events, labels, process
+from threezone.clients import kind as kind_cli
+from threezone.clients.docker import containers
+from threezone.clients.docker.images import save
+from threezone.core import events, labels
 from threezone.core.errors import CommandFailed, UsageError
 from threezone.images import archive, engine_images
 from threezone.images.engine_images import Image
@@ -63,7 +66,7 @@ def load(
         files = [archive.plain(path, place) for path in needed]
         if missing:
             files.append(place / "images.tar")
-            process.run(["docker", "save", "--output", files[-1], *(image.reference for image in missing)], timeout=600)
+            save(files[-1], *(image.reference for image in missing))
         size = f"{sum(file.stat().st_size for file in files) / 1e6:.0f} MB"
         if len(lacking) > 1:
             step.say(f"{size} to each of {len(lacking)} nodes")
@@ -75,12 +78,7 @@ def load(
 def _into(kind: Path, cluster: str, nodes: Sequence[str], files: Sequence[Path], step: events.Progress) -> None:
     """Have kind load the archives into every node at once, and tell of each that has them."""
     with ExitStack() as running:
-        loads = {
-            node: running.enter_context(
-                process.Running([kind, "load", "image-archive", *files, "--name", cluster, "--nodes", node])
-            )
-            for node in nodes
-        }
+        loads = {node: running.enter_context(kind_cli.load(kind, cluster, node, files)) for node in nodes}
         for number, (node, load_) in enumerate(loads.items(), start=1):
             done = load_.wait(LOAD_SECONDS)
             if done.exit_code != 0:
@@ -91,7 +89,7 @@ def _into(kind: Path, cluster: str, nodes: Sequence[str], files: Sequence[Path],
 
 def held(node: str) -> dict[str, str]:
     """The images in a node's containerd: every name, and the digest that it stands for."""
-    done = process.run(["docker", "exec", node, "ctr", "--namespace", "k8s.io", "images", "list"], timeout=60)
+    done = containers.execute(node, "ctr", "--namespace", "k8s.io", "images", "list", timeout=60)
     rows = [line.split() for line in done.stdout.splitlines()[1:]]
     return {row[0]: row[2] for row in rows if len(row) > 2}  # noqa: PLR2004 - columns REF TYPE DIGEST …
 
@@ -108,7 +106,7 @@ def has(store: Mapping[str, str], image: Image) -> bool:
 
 def architecture(node: str) -> str:
     """What a node's programs are made for, in Go's words; "" for what has none."""
-    machine = process.run(["docker", "exec", node, "uname", "-m"], timeout=30).stdout.strip()
+    machine = containers.execute(node, "uname", "-m").stdout.strip()
     return ARCHITECTURES.get(machine, "")
 
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone.core import events, labels, paths, process
+from threezone.clients.docker import containers, images
+from threezone.core import events, labels, paths
 from threezone.core.errors import ToolError
 from threezone.images import engine_images, programs
 from threezone.images.versions import NodePin, key_of
@@ -66,10 +67,7 @@ def build(reference: str, node: NodePin, *, kind_version: str, base: str, made_f
 
 def _remove_parts() -> None:
     """Remove the images that only the build needed, those of failed ones before it too."""
-    listed = process.run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", PARTS], timeout=60)
-    names = listed.stdout.split()
-    if names:
-        process.run(["docker", "image", "rm", *names], timeout=120, check=False)
+    images.remove(*images.names(PARTS))
 
 
 def _programs(node: NodePin) -> dict[str, Path]:
@@ -92,9 +90,8 @@ def _pods(node: NodePin, bare: str, sandbox: str) -> list[Pod]:
 
     Raises ToolError when kubeadm asks for other versions of etcd or CoreDNS than the pins have.
     """
-    argv = ["docker", "run", "--rm", "--network=none", "--entrypoint=kubeadm", bare]
-    argv += ["config", "images", "list", "--kubernetes-version", f"v{node.version}"]
-    asked = process.run(argv, timeout=120).stdout.split()
+    arguments = ("config", "images", "list", "--kubernetes-version", f"v{node.version}")
+    asked = containers.run(bare, *arguments, entrypoint="kubeadm").stdout.split()
     own = {"etcd": node.parts.etcd, "coredns": node.parts.coredns}
     pods = [Pod(sandbox, "system", "pause")]
     for image in asked:
@@ -124,26 +121,18 @@ def _preload(bare: str, reference: str, parts: Mapping[str, str], made_from: str
     """Unpack the images into containerd's store in a container of `bare`, and commit that as the node image."""
     with engine_images.scratch("node-images") as place:
         archive, names = place / "images.tar", place / "names"
-        process.run(["docker", "save", "--output", archive, *parts], timeout=600)
+        images.save(archive, *parts)
         names.write_text("".join(f"docker.io/{now} {final}\n" for now, final in parts.items()))
-        # A name per cache, and so per lock: what a killed build of ours left running is ended here.
-        container = cache.key("threezone-node-build", str(paths.cache_dir()))
-        process.run(["docker", "rm", "--force", "--volumes", container], timeout=120, check=False)
-        start = ["docker", "run", "--detach", "--rm", "--name", container, "--privileged", "--network=none"]
-        process.run([*start, "--entrypoint=sleep", bare, str(PRELOAD_SECONDS)], timeout=120)
-        try:
-            for source in (archive, names):
-                process.run(["docker", "cp", source, f"{container}:/{source.name}"], timeout=300)
-            script = (engine_images.RECIPES / "node" / "import-images").read_text(encoding="utf-8")
-            process.run(
-                ["docker", "exec", "--interactive", container, "bash", "-s"], stdin=script, timeout=PRELOAD_SECONDS
-            )
-            changes = [
+        engine_images.unpack(
+            bare,
+            reference,
+            cache.key("threezone-node-build", str(paths.cache_dir())),  # a name per cache, and so per lock
+            files=(archive, names),
+            script=Path("node/import-images"),
+            changes=(
                 'ENTRYPOINT ["/usr/local/bin/threezone-entrypoint", "/sbin/init"]',
                 "CMD []",
                 f"LABEL {labels.MANAGED}=true {engine_images.RECIPE}={made_from}",
-            ]
-            arguments = [part for change in changes for part in ("--change", change)]
-            process.run(["docker", "commit", *arguments, container, reference], timeout=600)
-        finally:
-            process.run(["docker", "rm", "--force", "--volumes", container], timeout=120, check=False)
+            ),
+            seconds=PRELOAD_SECONDS,
+        )

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone.core import events, labels, paths, process
+from threezone.clients.docker import images as docker_images
+from threezone.core import events, labels, paths
 from threezone.core.errors import ThreezoneError, ToolError
 from threezone.images import build, engine_images
 from threezone.images.build import Channel
@@ -118,7 +119,7 @@ def _pull(channel: Channel) -> None:
         try:
             for reference in missing:
                 step.say(reference.partition("@")[0])
-                engine_images.pull(reference)
+                docker_images.pull(reference)
         except ToolError as error:  # its registry is not to be reached, and it is the others' too
             step.result = f"left to the cluster: {error.message}"
 
@@ -143,45 +144,37 @@ def _make(combination: Combination, place: Path) -> None:
     node, recipe = combination.node, combination.recipe
     # Names of this build's own: others may give the parts' own names to other content meanwhile.
     temporary = {f"{TEMPORARY}:{number}-{recipe}": part for number, part in enumerate(combination.parts)}
-    container = cache.key(
-        "threezone-preload", str(paths.cache_dir())
-    )  # a name per lock: a killed build's is ended here
-    process.run(["docker", "rm", "--force", "--volumes", container], timeout=120, check=False)
     _forget(TEMPORARY)  # a killed build's
     try:
         for name, part in temporary.items():
-            process.run(["docker", "tag", part.id, name], timeout=60)
-        process.run(["docker", "save", "--output", place / "images.tar", *temporary], timeout=DEADLINE)
+            docker_images.tag(part.id, name)
+        docker_images.save(place / "images.tar", *temporary, timeout=DEADLINE)
         lines = [
             f"docker.io/{name} {engine_images.full(final)}\n"
             for name, part in temporary.items()
             for final in part.names
         ]
         (place / "names").write_text("".join(lines))
-        start = ["docker", "run", "--detach", "--rm", "--name", container, "--privileged", "--network=none"]
-        process.run([*start, "--entrypoint=sleep", node.id, str(DEADLINE)], timeout=120)
-        for file in ("images.tar", "names"):
-            process.run(["docker", "cp", place / file, f"{container}:/{file}"], timeout=DEADLINE)
-        script = (engine_images.RECIPES / NAME / "import-more").read_text(encoding="utf-8")
-        process.run(["docker", "exec", "--interactive", container, "bash", "-s"], stdin=script, timeout=DEADLINE)
-        changes = [*_start_of(node), f"LABEL {labels.MANAGED}=true {engine_images.RECIPE}={recipe}"]
-        arguments = [part for change in changes for part in ("--change", change)]
-        process.run(["docker", "commit", *arguments, container, combination.reference], timeout=DEADLINE)
+        engine_images.unpack(
+            node.id,
+            combination.reference,
+            cache.key("threezone-preload", str(paths.cache_dir())),  # a name per cache, and so per lock
+            files=(place / "images.tar", place / "names"),
+            script=Path(NAME, "import-more"),
+            changes=(*_start_of(node), f"LABEL {labels.MANAGED}=true {engine_images.RECIPE}={recipe}"),
+            seconds=DEADLINE,
+        )
     finally:
-        process.run(["docker", "rm", "--force", "--volumes", container], timeout=120, check=False)
         _forget(TEMPORARY)
 
 
 def _forget(repository: str) -> None:
     """Remove every name of a repository that exists during a build only."""
-    listed = process.run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository], timeout=60)
-    if names := listed.stdout.split():
-        process.run(["docker", "image", "rm", *names], timeout=120, check=False)
+    docker_images.remove(*docker_images.names(repository))
 
 
 def _start_of(node: Image) -> list[str]:
     """How the node image starts, as a commit's changes: the container of a build starts otherwise."""
-    form = "[{{json .Config.Entrypoint}}, {{json .Config.Cmd}}]"
-    seen = process.run(["docker", "image", "inspect", "--format", form, node.id], timeout=60)
-    entrypoint, command = json.loads(seen.stdout)
-    return [f"ENTRYPOINT {json.dumps(entrypoint or [])}", f"CMD {json.dumps(command or [])}"]
+    (document,) = docker_images.inspect(node.id)
+    entrypoint, command = (document["Config"].get(key) or [] for key in ("Entrypoint", "Cmd"))
+    return [f"ENTRYPOINT {json.dumps(entrypoint)}", f"CMD {json.dumps(command)}"]

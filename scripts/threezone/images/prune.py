@@ -6,12 +6,12 @@ ours inherits it.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from threezone.clients.docker import containers, images
 from threezone.core import labels, paths, process
 from threezone.core.events import step
 from threezone.core.plan import Step, StepKind
@@ -56,13 +56,8 @@ class Left:
 
 def observe() -> tuple[Named, ...]:
     """Every name of every image with our label."""
-    argv = ["docker", "image", "ls", "--quiet", "--no-trunc", "--filter", f"label={labels.MANAGED}=true"]
-    ids = sorted(set(process.run(argv, timeout=60).stdout.split()))
-    if not ids:
-        return ()
-    shown = json.loads(process.run(["docker", "image", "inspect", *ids], timeout=60, check=False).stdout or "[]")
     found = []
-    for document in shown:
+    for document in images.inspect(*images.ids(f"label={labels.MANAGED}=true")):
         owner = (document["Config"].get("Labels") or {}).get(labels.OWNER, "")
         for name in document.get("RepoTags") or ():
             repository, _, tag = name.rpartition(":")
@@ -72,11 +67,7 @@ def observe() -> tuple[Named, ...]:
 
 def used() -> set[str]:
     """The ids of all images that a container, running or not, was made from."""
-    ids = process.run(["docker", "ps", "--all", "--quiet", "--no-trunc"], timeout=30).stdout.split()
-    if not ids:
-        return set()
-    form = ["docker", "inspect", "--format", "{{.Image}}", *ids]
-    return set(process.run(form, timeout=30, check=False).stdout.split())  # a container may have gone meanwhile
+    return {each["Image"] for each in containers.inspect(*(row[0] for row in containers.ls()))}
 
 
 def stale(
@@ -165,8 +156,7 @@ def apply(actions: Sequence[Step]) -> None:
     """Carry it out. The engine keeps what a container uses, whatever the plan says: names are removed, never forced."""
     names = [action.target for action in actions if action.kind is StepKind.REMOVE_IMAGE]
     with step(f"remove {len(names)} image{'' if len(names) == 1 else 's'}"):
-        if names:
-            process.run(["docker", "image", "rm", *names], timeout=600, check=False)
+        images.remove(*names)
         engine_images.prune()
     for action in actions:
         if action.kind is StepKind.REMOVE_PATH:

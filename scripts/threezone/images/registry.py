@@ -7,13 +7,15 @@ for loopback addresses and for no others. Mirrors are further instances that fet
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from threezone.clients.docker import containers
+from threezone.clients.docker import volumes as storage
+from threezone.clients.docker.images import pull
 from threezone.core import labels, process
 from threezone.core.errors import CommandFailed, EngineError, ToolError, UsageError
 from threezone.core.events import step
@@ -125,7 +127,7 @@ def ensure_image(channel: Channel) -> Image:
 def _get(wanted: str, channel: Channel) -> None:
     if channel == "release":
         with step(f"pull {wanted.partition('@')[0]}"):
-            engine_images.pull(wanted)
+            pull(wanted)
         return
     built = golang.build(program())
     with step("build the registry's image"):
@@ -140,12 +142,8 @@ def observe(name: str) -> dict[str, Seen]:
 
     One call to the engine, a second one where there are any.
     """
-    argv = ["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={labels.REGISTRY}"]
-    ids = process.run(argv, timeout=30).stdout.split()
-    if not ids:
-        return {}
-    shown = process.run(["docker", "inspect", *ids], timeout=30, check=False)  # one may have gone meanwhile
-    return {seen.name: seen for of, seen in map(_read, json.loads(shown.stdout or "[]")) if of == name}
+    listed = containers.inspect(*(row[0] for row in containers.ls(f"label={labels.REGISTRY}")))
+    return {seen.name: seen for of, seen in map(_read, listed) if of == name}
 
 
 def _read(document: dict[str, Any]) -> tuple[str, Seen]:
@@ -181,7 +179,7 @@ _OPTIONS = (
 
 def command(wanted: Wanted, image: str, network: str) -> list[str]:
     """What starts an instance. Pure."""
-    argv = ["docker", "run", "--detach", "--name", wanted.name, "--hostname", wanted.name, "--network", network]
+    argv = containers.service_command(wanted.name, network)
     argv += [*_OPTIONS, "--volume", f"{wanted.name}:{STORE}", f"--env=REGISTRY_HTTP_ADDR=:{wanted.port}"]
     if wanted.upstream:
         argv += [f"--env=REGISTRY_PROXY_REMOTEURL={url(wanted.upstream)}"]
@@ -233,14 +231,13 @@ def apply(actions: Sequence[Step], wanted: Sequence[Wanted], image: str, network
         name = action.target
         with step(action.sentence):
             if name in there:
-                process.run(["docker", "rm", "--force", name], timeout=60)
+                containers.remove(name, check=True)
             if name in by_name:
                 _start(by_name[name], image, network)
 
 
 def _start(wanted: Wanted, image: str, network: str) -> None:
-    marks = [f"--label={labels.MANAGED}=true", f"--label={labels.REGISTRY}={wanted.of}"]
-    process.run(["docker", "volume", "create", *marks, wanted.name], timeout=60)
+    storage.create(wanted.name, {labels.MANAGED: "true", labels.REGISTRY: wanted.of})
     try:
         process.run(command(wanted, image, network), timeout=60)
     except CommandFailed as error:
@@ -275,7 +272,7 @@ def wait_listening(name: str) -> None:
             heard.set()
 
     deadline = time.monotonic() + START_SECONDS
-    with process.Running(["docker", "logs", "--follow", name], on_line=line) as log:
+    with containers.follow_logs(name, line) as log:
         while not heard.wait(0.1) and log.alive and time.monotonic() < deadline:
             continue
         tail = log.tail
@@ -288,17 +285,15 @@ def stop(name: str, *, delete: bool) -> tuple[str, ...]:
     gone = sorted(observe(name))
     if gone:
         with step("stop the registry"):
-            process.run(["docker", "rm", "--force", *gone], timeout=120)
+            containers.remove(*gone, check=True)
     if not delete:
         return tuple(gone)
     with step("delete what the registry holds"):
         held = volumes(name)
-        if held:
-            process.run(["docker", "volume", "rm", *held], timeout=120)
+        storage.remove(*held)
     return tuple(sorted({*gone, *held}))
 
 
 def volumes(name: str) -> tuple[str, ...]:
     """The volumes of the registry `name` and its mirrors, running or not."""
-    argv = ["docker", "volume", "ls", "--quiet", "--filter", f"label={labels.REGISTRY}={name}"]
-    return tuple(process.run(argv, timeout=30).stdout.split())
+    return storage.ls(f"{labels.REGISTRY}={name}")

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from threezone.clients import kind
+from threezone.clients.docker.containers import execute
 from threezone.clients.git.checkout import Checkout
 from threezone.clients.git.own import Own
 from threezone.clients.kubernetes.api import MANAGER, Api, Json
-from threezone.cluster import kind
+from threezone.cluster.kind import IMAGES
 from threezone.cluster.lab import Lab
-from threezone.core import process
 from threezone.core.errors import ClusterError, ThreezoneError
 from threezone.core.plan import Step, StepKind
 from threezone.delivery import git_backup, git_server
@@ -43,7 +44,7 @@ OWN_IMAGES = ("docker.io/threezone/", "ghcr.io/fluxcd/")  # `up` brings them by 
 OF_HELM = "helm.toolkit.fluxcd.io/name"
 MADE_BY_FLUX = {"HelmChart", "ExternalArtifact"}
 SHOWN = 6  # names in one sentence
-_IMAGES = f"cat {kind.IMAGES} 2>/dev/null; echo ---; ctr --namespace k8s.io images list --quiet"
+_IMAGES = f"cat {IMAGES} 2>/dev/null; echo ---; ctr --namespace k8s.io images list --quiet"
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def _images(cluster: str) -> tuple[str, ...]:
     nodes = [n.name for n in kind.nodes(cluster) if n.state == "running" and n.in_kubernetes]
 
     def ask(node: str) -> str:
-        return process.run(["docker", "exec", node, "sh", "-c", _IMAGES], timeout=60).stdout
+        return execute(node, "sh", "-c", _IMAGES, timeout=60).stdout
 
     with ThreadPoolExecutor(max(1, len(nodes))) as pool:
         return loaded(list(pool.map(ask, nodes)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from threezone.cluster import kind, lifecycle, orphans
+from threezone.clients import kind
+from threezone.cluster import lifecycle, orphans
 from threezone.cluster.lab import Lab
 from threezone.cluster.node_images import plan_prune
 from threezone.core.errors import ClusterError

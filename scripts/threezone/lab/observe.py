@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from threezone.clients import kind
+from threezone.clients.kind import Node
 from threezone.clients.kubernetes.api import Api, Json
 from threezone.clients.kubernetes.watch import condition, look
-from threezone.clients.node import Node
-from threezone.cluster import kind, pod_recovery
+from threezone.cluster import pod_recovery
 from threezone.cluster.containers import started
 from threezone.cluster.drift import last_applied
 from threezone.cluster.lab import Lab, api_of

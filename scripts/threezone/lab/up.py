@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from threezone.clients.node import Node
+from threezone.clients.kind import Node
 from threezone.cluster import lifecycle
 from threezone.cluster.drift import report
 from threezone.cluster.drift.report import Standing

@@ -41,8 +41,8 @@ def create(
     set_: Any = None,
 ) -> None:
     """Create the cluster that local/kubernetes/kind.yaml declares, connect the kubeconfig, wait until it is Ready."""
+    from threezone.clients import kind
     from threezone.cluster import create as creation
-    from threezone.cluster import kind
     from threezone.cluster.drift import report as standing
     from threezone.core.plan import StepKind, describe, has
     from threezone.delivery import git_backup
@@ -152,7 +152,7 @@ def delete(c: Context, name: list[str], all: bool = False, yes: bool = False) ->
 @task(name="list", help={"json": "print the clusters as JSON"})
 def list_(c: Context, json: bool = False) -> None:
     """List the kind clusters of this engine, found by kind's labels; ours are marked."""
-    from threezone.cluster import kind
+    from threezone.clients import kind
 
     nodes = kind.nodes()
     names = sorted({node.cluster for node in nodes})
@@ -181,7 +181,7 @@ def list_(c: Context, json: bool = False) -> None:
 @task(help={"name": NAME, "json": "print the observation as JSON"})
 def status(c: Context, name: str = "", json: bool = False) -> None:
     """Show one cluster: its containers and its nodes as the API server sees them. Exit 4 when it is not ready."""
-    from threezone.cluster import kind
+    from threezone.clients import kind
     from threezone.core.errors import ClusterError
     from threezone.lab import status as room
 
@@ -246,8 +246,8 @@ def inspect(c: Context, name: str = "", json: bool = False) -> None:
 
     Without secrets, and without asking the API server: it works for a stopped cluster too, and for one made by kind.
     """
+    from threezone.clients import kind
     from threezone.cluster import inspect as room
-    from threezone.cluster import kind
     from threezone.core.errors import ClusterError
 
     lab = open_lab(name, own=True)
@@ -273,7 +273,7 @@ def logs(c: Context, name: str = "", output: str = "") -> None:
     Keys, tokens, passwords and whatever stands in the cluster's Secrets are taken out. What cannot be had is listed;
     a cluster that is stopped or broken gives what it can.
     """
-    from threezone.cluster import kind
+    from threezone.clients import kind
     from threezone.core.errors import ClusterError
     from threezone.doctor.support_bundle import bundle as room
 

@@ -46,6 +46,7 @@ def install(  # noqa: PLR0917  every option of a task is a parameter
 
     A Flux of others (bootstrap, Helm, flux install) is never changed without a question, nor is a second one installed.
     """
+    from threezone.clients import flux as flux_cli
     from threezone.core import pins
     from threezone.core.plan import describe
     from threezone.flux import components as flux
@@ -57,7 +58,7 @@ def install(  # noqa: PLR0917  every option of a task is a parameter
     asked = [each.strip() for each in components.split(",") if each.strip()]
     if export:
         chosen = installation.choose(asked, lab.channel, None)
-        say(manifests.impatient(manifests.export(lab.tools["flux"], chosen, flux.NAMESPACE)).rstrip("\n"))
+        say(manifests.impatient(flux_cli.export(lab.tools["flux"], chosen, flux.NAMESPACE)).rstrip("\n"))
         return
     plan, objects = flux_install.plan(lab, asked)
     if dry_run:

@@ -40,21 +40,16 @@ def show(c: Context, name: str = "", json: bool = False) -> None:
 
 
 def _facts(cluster: str, engine: Engine, context: str) -> Facts:
-    from threezone.cluster import kind
+    from threezone.clients import kind
     from threezone.core.errors import ThreezoneError
     from threezone.zones import diagram
     from threezone.zones.connect import find
 
-    nodes, nodes_why = tuple[diagram.Node, ...](), "not known without an engine"
+    nodes, nodes_why = tuple[kind.Node, ...](), "not known without an engine"
     way, way_why = None, f"your kubeconfig has no entry {context}"
     try:
         if engine.state == "ok":
-            nodes = tuple(
-                diagram.Node(
-                    node.name, node.role, node.state, tuple(node.networks.split(",")), diagram.published(node.ports)
-                )
-                for node in kind.nodes(cluster)
-            )
+            nodes = kind.nodes(cluster)
             nodes_why = "" if nodes else f"there is no cluster {cluster}"
     except ThreezoneError as error:
         nodes_why = error.message

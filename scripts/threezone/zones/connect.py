@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from threezone.core import events, labels, process
+from threezone.clients.docker import containers, networks
+from threezone.core import events, labels
 from threezone.core.errors import ClusterError, CommandFailed, ThreezoneError, UsageError
 from threezone.engine.find import Engine
 from threezone.kubeconfig import document, store
@@ -312,9 +313,8 @@ def _choose(
 def _attach(container_id: str) -> str:
     """Join our own container to kind's network, marked as ours; the engine's words when it refuses."""
     events.note(f"no way leads out of this container; joining it to the network {kind_network()}")
-    argv = ["docker", "network", "connect", "--alias", JOINED_ALIAS, kind_network(), container_id]
     try:
-        process.run(argv, timeout=20)
+        networks.connect(container_id, kind_network(), JOINED_ALIAS)
     except CommandFailed as error:
         return error.tail or error.message
     return ""
@@ -356,13 +356,12 @@ def leave(name: str, zone: Zone) -> bool:
     if not zone.joined:
         return False
     # Another cluster of ours may be reached through the attachment; somebody else's does not count on it.
-    listing = ["docker", "ps", "--all", "--filter", f"label={labels.OWNER}", "--format"]
-    seen = process.run([*listing, f'{{{{.Label "{labels.OWNER}"}}}}'], timeout=20)
-    if set(seen.stdout.split()) - {name}:
+    owners = containers.ls(f"label={labels.OWNER}", fields=(containers.label(labels.OWNER),))
+    if {owner for (owner,) in owners} - {name}:
         return False
     _detach(zone.container_id)
     return True
 
 
 def _detach(container_id: str) -> None:
-    process.run(["docker", "network", "disconnect", kind_network(), container_id], timeout=20)
+    networks.disconnect(container_id, kind_network())

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from threezone.clients.kind import Node
 from threezone.engine.find import Engine
 from threezone.zones.locate import Zone
 
 WIDTH = 100
 _INNER = (23, 28, 27)  # columns of text in each box; with frames and two connectors of five they fill the width
+_SHOWN = ("name", "role", "state", "networks", "published")  # of a node, as JSON
 _NODES = 7  # nodes in the drawing; those of larger clusters are counted
 
 _ENGINES = {
@@ -29,18 +30,6 @@ _JOBS = {"": "", "gitlab": "job of GitLab CI", "github": "job of GitHub Actions"
 
 _BOUNDARY, _NONE = "──┃─▶", "═════"
 _SINGLE, _DOUBLE = "┌─┐│└┘", "╔═╗║╚╝"
-_PUBLISHED = re.compile(r"([^\s,]+:\d+)->6443/tcp")  # as `docker ps` lists a published API port
-
-
-@dataclass(frozen=True)
-class Node:
-    """A node's container with its networks. `published`: where the engine's host listens for its API server, or ""."""
-
-    name: str
-    role: str
-    state: str
-    networks: tuple[str, ...] = ()
-    published: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,15 +63,13 @@ class Facts:
         engine = self.engine
         return {
             "engine": {"state": engine.state, "endpoint": engine.endpoint, "version": engine.version or None},
-            "cluster": {"name": self.cluster, "nodes": list(map(asdict, self.nodes)), "why": self.nodes_why or None},
+            "cluster": {
+                "name": self.cluster,
+                "nodes": [{key: getattr(node, key) for key in _SHOWN} for node in self.nodes],
+                "why": self.nodes_why or None,
+            },
             "kubeconfig": {"entry": self.way.data() if self.way else None, "why": self.way_why or None},
         }
-
-
-def published(ports: str) -> str:
-    """Where a node's API server is published, from what `docker ps` lists as its ports: `127.0.0.1:6443`, or ""."""
-    found = _PUBLISHED.search(ports)
-    return found[1] if found else ""
 
 
 def draw(zone: Zone, facts: Facts) -> str:

@@ -6,8 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from threezone.clients.node import Node
-from threezone.cluster import kind
+from threezone.clients import kind
+from threezone.clients.kind import Node
+from threezone.cluster.kind import kubeconfig as kubeconfig_of
 from threezone.core.errors import ClusterError, EngineError, ThreezoneError
 from threezone.engine.find import Engine, observe, require
 from threezone.zones.locate import Zone, locate
@@ -43,7 +44,7 @@ class Known:
 def look(name: str) -> Known:
     """Ask for everything at once. Never raises: what is missing is in the answer."""
     with ThreadPoolExecutor(3) as pool:
-        nodes, kubeconfig = pool.submit(kind.nodes, name), pool.submit(kind.kubeconfig, name)
+        nodes, kubeconfig = pool.submit(kind.nodes, name), pool.submit(kubeconfig_of, name)
         engine = pool.submit(observe).result()
         zone = locate(engine)
         text = _result(kubeconfig)

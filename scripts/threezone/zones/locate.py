@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from threezone.core import process
+from threezone.clients.docker.containers import show
+from threezone.clients.docker.engine import program as docker_program
 from threezone.engine.find import Engine
 
 EngineKind = Literal["native", "desktop", "rootless", "remote", "unknown"]
@@ -224,13 +225,11 @@ def _confirm(ids: tuple[str, ...]) -> tuple[str, Mapping[str, tuple[str, ...]], 
     """Our container as the engine knows it: id, networks with our aliases, and the sentence that says so."""
     if not ids:
         return "", {}, "nothing names this container's id"
-    if process.find("docker") is None:
+    if docker_program() is None:
         return "", {}, "there is no docker client here to ask for this container"
     words = ""
     for candidate in ids:
-        seen = process.run(
-            ["docker", "inspect", "--type", "container", "--format", _INSPECT, candidate], timeout=10, check=False
-        )
+        seen = show(candidate, _INSPECT)
         full, _, networks = seen.stdout.strip().partition(" ")
         if seen.exit_code == 0 and full.startswith(candidate):
             attached = {name: tuple((at or {}).get("Aliases") or ()) for name, at in json.loads(networks).items()}

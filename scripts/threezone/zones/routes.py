@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+from threezone.clients.kind import BALANCER
 from threezone.zones.locate import Zone
 
 # kind puts these into every API certificate (kubeadm config, certSANs): `localhost` holds wherever the port appears.
@@ -65,7 +66,7 @@ def _given(by_hand: tuple[str, str] | None) -> Iterator[Route]:
 
 
 def _all(cluster: str, declared: str, zone: Zone, network: str, existing: tuple[str, str] | None) -> Iterator[Route]:
-    nodes = [f"https://{cluster}-{role}:{NODE_PORT}" for role in ("external-load-balancer", "control-plane")]
+    nodes = [f"https://{cluster}-{role}:{NODE_PORT}" for role in (BALANCER, "control-plane")]
     on_network = zone.kind == "container" and network in zone.networks
     needs: Needs = "" if on_network else "join"
     # An entry with a node's name works only while we are on that network: without it, it is worth a look-up, not more.

@@ -20,9 +20,13 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from threezone.core import daemon, labels, process
+from threezone.clients import kind
+from threezone.clients.docker import engine as docker
+from threezone.clients.docker.containers import exec_command
+from threezone.clients.kind import BALANCER, Node
+from threezone.core import daemon, process
 from threezone.core.errors import ClusterError, CommandFailed, RouteError, ThreezoneError, ToolError
-from threezone.engine import find as observe
+from threezone.core.loopback import free_port, is_free
 from threezone.engine.find import Engine
 
 How = Literal["ssh", "exec"]
@@ -34,7 +38,6 @@ _STILL = 3.0  # the same for one that is there: a network that went away says no
 _PATIENCE = 5.0  # seconds for the far end to answer after the near end listens: an API server may be just starting
 _AGAIN = 0.2
 _ATTEMPTS = 3
-_BALANCER = "external-load-balancer"
 
 # Runs in the node: carry stdin and stdout to the API server. Perl is in every Debian and Ubuntu (perl-base is
 # essential), and unlike bash's /dev/tcp it can close one direction (shutdown(2)): without that the server would not
@@ -82,15 +85,6 @@ class Wanted:
         return {"how": self.how, "engine": self.engine, "target": self.target, "port": str(port)}
 
 
-@dataclass(frozen=True)
-class Node:
-    """A container of the cluster: kind's role of it, and the engine's word for its state."""
-
-    name: str
-    role: str
-    state: str
-
-
 def open_tunnel(cluster: str, engine: Engine, *, port: int) -> Tunnel:
     """A tunnel to the API server of the kind cluster `cluster`, made if there is none that works.
 
@@ -109,7 +103,7 @@ def ensure(cluster: str, wanted: Wanted, port: int) -> Tunnel:
         if existing.facts == wanted.facts(int(existing.facts["port"])) and carries(int(existing.facts["port"]), _STILL):
             return _tunnel(cluster, existing)
         daemon.stop(_name(cluster), pid=existing.pid)
-    program = process.find("ssh" if wanted.how == "ssh" else "docker")
+    program = process.find("ssh") if wanted.how == "ssh" else docker.program()
     if program is None:
         raise ToolError(
             f"the program ssh is not on PATH; the engine {wanted.engine} is reached with it",
@@ -151,20 +145,20 @@ def close(cluster: str) -> bool:
 
 def plan(cluster: str, engine: Engine) -> Wanted:
     """Where a tunnel has to lead. Asks the engine. Raises ClusterError when there is nothing to lead to."""
-    container = far_end(cluster, engine.endpoint, _nodes(cluster))
+    node = far_end(cluster, engine.endpoint, kind.nodes(cluster))
     if engine.endpoint.startswith("ssh://"):
-        return Wanted("ssh", engine.endpoint, _published(container))
-    return Wanted("exec", engine.endpoint, container)
+        return Wanted("ssh", engine.endpoint, _published(node))
+    return Wanted("exec", engine.endpoint, node.name)
 
 
-def far_end(cluster: str, endpoint: str, nodes: Iterable[Node]) -> str:
-    """The container where the tunnel ends. Raises ClusterError when none of them runs.
+def far_end(cluster: str, endpoint: str, nodes: Iterable[Node]) -> Node:
+    """The node where the tunnel ends. Raises ClusterError when none of them runs.
 
     With several control planes it is the balancer that publishes the API; for `docker exec` any of them is as good.
     """
     nodes = sorted(nodes, key=lambda node: node.name)
-    published = endpoint.startswith("ssh://") and any(node.role == _BALANCER for node in nodes)
-    role = _BALANCER if published else "control-plane"
+    published = endpoint.startswith("ssh://") and any(node.role == BALANCER for node in nodes)
+    role = BALANCER if published else "control-plane"
     fitting = [node for node in nodes if node.role == role]
     running = [node for node in fitting if node.state == "running"]
     if not fitting:
@@ -177,7 +171,7 @@ def far_end(cluster: str, endpoint: str, nodes: Iterable[Node]) -> str:
             evidence="\n".join(f"{node.name}: {node.state}" for node in fitting),
             fix=f"docker start {' '.join(node.name for node in fitting)}",
         )
-    return running[0].name
+    return running[0]
 
 
 def ssh_arguments(wanted: Wanted, port: int) -> list[str]:
@@ -212,10 +206,11 @@ def ssh_arguments(wanted: Wanted, port: int) -> list[str]:
     ]
 
 
-def exec_argv(docker: Path, wanted: Wanted, port: int) -> list[str | Path]:
+def exec_argv(program: Path, wanted: Wanted, port: int) -> list[str | Path]:
     """The forwarder with `docker exec` as its program."""
     forwarder = Path(__file__).with_name("forwarder.py")
-    return [sys.executable, "-I", forwarder, str(port), docker, "exec", "-i", wanted.target, "perl", "-e", _CARRY]
+    command = exec_command(wanted.target, "perl", "-e", _CARRY, interactive=True, program=program)
+    return [sys.executable, "-I", forwarder, str(port), *command]
 
 
 def explain(words: str, cluster: str, wanted: Wanted) -> ThreezoneError:
@@ -261,7 +256,7 @@ def explain(words: str, cluster: str, wanted: Wanted) -> ThreezoneError:
             fix=f"./run invoke cluster.logs --name {cluster}",
         )
     if wanted.how == "exec" and "docker daemon" in lowered:
-        return observe.explain(words)
+        return docker.explain(words)
     return RouteError(
         f"the tunnel to the cluster {cluster} does not carry anything",
         evidence=words,
@@ -314,24 +309,6 @@ class _Ready:
         return False
 
 
-def is_free(port: int) -> bool:
-    """Whether `port` can be bound on 127.0.0.1."""
-    with socket.socket() as attempt:
-        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            attempt.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def free_port() -> int:
-    """A port that is free on 127.0.0.1 now."""
-    with socket.socket() as any_port:
-        any_port.bind(("127.0.0.1", 0))
-        return int(any_port.getsockname()[1])
-
-
 def _name(cluster: str) -> str:
     return f"tunnel-{cluster}"
 
@@ -341,26 +318,13 @@ def _tunnel(cluster: str, found: daemon.Daemon) -> Tunnel:
     return Tunnel(cluster, int(found.facts["port"]), how, found.pid)
 
 
-def _nodes(cluster: str) -> list[Node]:
-    """Every node container of the cluster, by kind's labels."""
-    fields = f'{{{{.Names}}}}\t{{{{.Label "{labels.KIND_ROLE}"}}}}\t{{{{.State}}}}'
-    argv = ["docker", "ps", "--all", "--filter", f"label={labels.KIND_CLUSTER}={cluster}", "--format", fields]
-    seen = process.run(argv, timeout=30, check=False)
-    if seen.exit_code != 0:
-        raise observe.explain(seen.stderr.strip())
-    return [Node(*line.split("\t")) for line in seen.stdout.splitlines()]
-
-
-def _published(container: str) -> str:
-    """The address on the engine's machine where the container's API port is published."""
-    seen = process.run(["docker", "port", container, f"{NODE_PORT}/tcp"], timeout=30, check=False)
-    if seen.exit_code != 0 or not seen.stdout.strip():
-        raise ClusterError(
-            f"{container} publishes no port for the API server", evidence=seen.stderr.strip(), fix="docker ps"
-        )
-    address, _, port = seen.stdout.splitlines()[0].strip().rpartition(":")
+def _published(node: Node) -> str:
+    """The address on the engine's machine where the node's API port is published."""
+    if not node.published:
+        raise ClusterError(f"{node.name} publishes no port for the API server", fix="docker ps")
+    address, _, port = node.published.rpartition(":")
     # What listens everywhere listens on loopback too.
-    seen_from_there = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(address, address)  # noqa: S104 - not bound here
+    seen_from_there = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}.get(address, address)  # noqa: S104 - not bound here
     return f"{seen_from_there}:{port}"
 
 

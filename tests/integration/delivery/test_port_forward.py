@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from threezone.core import daemon
+from threezone.core.loopback import free_port
 from threezone.delivery import port_forward
-from threezone.zones.tunnel import free_port
 
 # As kubectl: one line when it listens, one for each connection, and an end with an error as soon as its pod, whose
 # port stands in a file, is not there any more; it notices that only when it is used.

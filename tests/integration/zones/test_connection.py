@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.integration.zones.conftest import Behaviour, Pki, Serve
 
-from threezone.clients.node import Node
+from threezone.clients.kind import Node
 from threezone.core.errors import ClusterError, EngineError, RouteError, UsageError
 from threezone.engine.find import Engine
 from threezone.zones.connection import connect

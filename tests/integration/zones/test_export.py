@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.integration.zones.conftest import Behaviour, Pki, Serve
 
-from threezone.clients.node import Node
+from threezone.clients.kind import Node
 from threezone.core.errors import ClusterError, RouteError, UsageError
 from threezone.core.process import run
 from threezone.engine.find import Engine
@@ -44,7 +44,10 @@ def engine(tmp_path: Path, kubectl: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     script.write_text(
         f"""#!/bin/sh
 printf '%s\\n' "$*" >>{log}
-[ "$1" = network ] && echo '[{{"Subnet": "172.17.0.0/16", "Gateway": "127.0.0.1"}}]' && exit 0
+if [ "$1" = network ]; then
+  echo '[{{"IPAM": {{"Config": [{{"Subnet": "172.17.0.0/16", "Gateway": "127.0.0.1"}}]}}}}]'
+  exit
+fi
 while [ "$1" != node:image ]; do shift; done
 shift
 exec {kubectl} "$@"
@@ -101,8 +104,8 @@ def test_another_zone_s_file_is_proved_by_kubectl_over_there(known: Any, engine:
     assert "kubectl in a container on the network bridge in " in made.sentences[0]
     assert made.sentences[0].endswith(": ok)")
     (asked,) = [line for line in engine.read_text().splitlines() if line.startswith("run")]
-    assert "--rm --interactive --pull never" in asked
-    assert "--label io.threezone.managed=true --network bridge --entrypoint kubectl node:image" in asked
+    assert asked.startswith("run --rm --network=bridge --interactive --pull=never ")
+    assert "--entrypoint=kubectl --label=io.threezone.managed=true node:image" in asked
     assert pki.data("client.key") not in asked
 
 
@@ -199,7 +202,7 @@ def test_a_kubectl_that_is_refused_is_no_witness(engine: Path, pki: Pki, serve: 
     seen = witness(file("kind", found.cluster, found.user, route), "node:image", "kind", mapped=True)
     assert not seen.ok
     assert "Unauthorized" in seen.words or "logged in" in seen.words
-    assert "--add-host host.docker.internal:host-gateway" in engine.read_text()
+    assert "--add-host=host.docker.internal:host-gateway" in engine.read_text()
 
 
 def test_a_cluster_that_is_gone_is_not_exported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pki: Pki) -> None:

@@ -17,6 +17,7 @@ import pytest
 from threezone.core import daemon
 from threezone.core.daemon import Daemon
 from threezone.core.errors import ClusterError, CommandFailed, RouteError, ToolError
+from threezone.core.loopback import free_port, is_free
 from threezone.zones import forwarder, tunnel
 from threezone.zones.tunnel import Wanted
 
@@ -32,9 +33,9 @@ def start() -> Iterator[Start]:
     """Start the forwarder on a free port with a program; the port is `facts["port"]`."""
 
     def run(*command: str, name: str = "forwarder") -> Daemon:
-        port = tunnel.free_port()
+        port = free_port()
         argv: list[str | Path] = [sys.executable, "-I", FORWARDER, str(port), *command]
-        return daemon.start(name, argv, ready=lambda: not tunnel.is_free(port), timeout=20, facts={"port": str(port)})
+        return daemon.start(name, argv, ready=lambda: not is_free(port), timeout=20, facts={"port": str(port)})
 
     yield run
     for running in daemon.all():
@@ -206,7 +207,7 @@ def test_a_program_that_dies_ends_its_connection_and_no_other(start: Start) -> N
 
 
 def test_it_serves_again_when_what_it_leads_to_is_back(start: Start) -> None:
-    port = tunnel.free_port()
+    port = free_port()
     forwarding = start(*in_the_node(port))
     for _ in range(2):
         with connect(forwarding) as connection:
@@ -275,7 +276,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
 
 def test_a_tunnel_that_works_is_kept_and_one_that_died_is_made_anew(docker: Callable[[str], None]) -> None:
     docker("exec cat")
-    port = tunnel.free_port()
+    port = free_port()
     made = tunnel.ensure("kind", PLAN, port)
     assert (made.cluster, made.port, made.how) == ("kind", port, "exec")
     assert tunnel.ensure("kind", PLAN, port) == made == tunnel.find("kind")
@@ -285,13 +286,13 @@ def test_a_tunnel_that_works_is_kept_and_one_that_died_is_made_anew(docker: Call
     assert again.port == port
     assert again.pid != made.pid
     assert tunnel.close("kind") is True
-    assert tunnel.is_free(port)
+    assert is_free(port)
     assert tunnel.close("kind") is False
 
 
 def test_a_tunnel_that_leads_elsewhere_or_carries_nothing_any_more_is_replaced(docker: Callable[[str], None]) -> None:
     docker("exec cat")
-    port = tunnel.free_port()
+    port = free_port()
     made = tunnel.ensure("kind", PLAN, port)
     elsewhere = tunnel.ensure("kind", Wanted("exec", "tcp://other:2375", PLAN.target), port)
     assert elsewhere.pid != made.pid
@@ -310,7 +311,7 @@ def test_a_taken_port_is_replaced_by_a_free_one(docker: Callable[[str], None]) -
 
 def test_two_at_once_get_the_same_tunnel(docker: Callable[[str], None]) -> None:
     docker("exec cat")
-    port = tunnel.free_port()
+    port = free_port()
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda _: tunnel.ensure("kind", PLAN, port), range(4)))
     assert len(set(made)) == 1
@@ -331,7 +332,7 @@ def test_a_tunnel_that_carries_nothing_says_why(
     monkeypatch.setattr(tunnel, "_PATIENCE", 0.5)
     docker(f"echo '{says}' >&2; exit 1")
     with pytest.raises(error, match=message) as caught:
-        tunnel.ensure("kind", PLAN, tunnel.free_port())
+        tunnel.ensure("kind", PLAN, free_port())
     assert says in str(caught.value.__notes__)
     assert tunnel.find("kind") is None
 

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from tests.fakes import failed, fake_docker, fake_kind
 
-from threezone.clients.node import Node
+from threezone.clients.kind import Node
 from threezone.cluster import admin_kubeconfig, kind
-from threezone.core import process
 from threezone.core.errors import ClusterError
 from threezone.kubeconfig import document
 
@@ -46,17 +46,11 @@ def test_only_the_balancer_publishes_the_api_of_several(nodes: tuple[Node, ...],
 
 def test_kind_is_helped_out_where_another_control_plane_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes: tuple[Node, ...] = (FIRST, SECOND, BALANCER)
-    asked: list[list[str]] = []
-
-    def run(argv: list[str], **_: object) -> process.Completed:
-        asked.append([str(part) for part in argv])
-        failed = argv[0] == "kind"
-        return process.Completed((), 1 if failed else 0, "" if failed else ADMIN, "is not running", 0.0)
-
-    monkeypatch.setattr(process, "run", run)
-    monkeypatch.setattr(kind, "nodes", lambda _: nodes)
+    fake_kind(monkeypatch, lambda _: failed("is not running"))
+    commands = fake_docker(monkeypatch, lambda _: ADMIN)
+    monkeypatch.setattr("threezone.clients.kind.nodes", lambda _: nodes)
     assert '"server": "https://127.0.0.1:6443"' in kind.kubeconfig("lab", "kind")
-    assert asked[-1] == ["docker", "exec", "2", "cat", "/etc/kubernetes/admin.conf"]
+    assert commands[-1] == ["exec", "2", "cat", "/etc/kubernetes/admin.conf"]
     nodes = (FIRST,)
     with pytest.raises(ClusterError, match="kind has no kubeconfig for the cluster lab"):
         kind.kubeconfig("lab", "kind")

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from threezone.clients.node import Node
-from threezone.cluster import containers
+from threezone.clients.docker import containers
+from threezone.clients.kind import Node
 from threezone.cluster.containers import Container, moment
 from threezone.core import process
 from threezone.core.process import Completed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from threezone.clients.node import Node
+from threezone.clients.kind import Node
 from threezone.cluster import containerd_mirrors as wiring
 from threezone.cluster import containers, create, kind, kubeadm, lifecycle
 from threezone.cluster import local_registry as room

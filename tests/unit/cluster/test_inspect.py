@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from threezone.clients.node import Node
+from threezone.clients.kind import Node
 from threezone.cluster.containers import Container
 from threezone.cluster.inspect import (
     Certificate,

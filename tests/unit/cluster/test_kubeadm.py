@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.fakes import failed, fake_docker
 
-from threezone.clients.node import Node
+from threezone.clients.kind import Node
 from threezone.cluster import kubeadm
 from threezone.cluster.drift import merge_patch
 from threezone.cluster.spec.declared import Declared, parse
 from threezone.core.errors import UsageError
-from threezone.core.process import Completed
 
 TEXT = """\
 kind: Cluster
@@ -84,16 +84,10 @@ GATE = (
 
 def asked(monkeypatch: pytest.MonkeyPatch, *answers: str, declared: Declared = DECLARED) -> list[str]:
     """Ask, in a container that answers so; returns what was run."""
-    ran: list[str] = []
-
-    def run(argv: list[str], *, stdin: str, timeout: float) -> Completed:
-        assert timeout > 0
-        ran.extend([" ".join(argv), stdin])
-        return Completed(tuple(argv), 0, "".join(answers), "", 0.1)
-
-    monkeypatch.setattr("threezone.core.process.run", run)
+    scripts: list[str] = []
+    commands = fake_docker(monkeypatch, lambda _: "".join(answers), scripts)
     kubeadm.check(declared, "node:1", "v1.35.0")
-    return ran
+    return [*map(" ".join, commands), *scripts]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +167,8 @@ def test_nothing_is_run_for_a_file_without_patches(monkeypatch: pytest.MonkeyPat
 
 def test_the_container_has_no_network_and_is_given_every_patch_as_a_document(monkeypatch: pytest.MonkeyPatch) -> None:
     argv, script = asked(monkeypatch)
-    assert argv == "docker run --rm --interactive --network=none --entrypoint=bash node:1 -s"
+    assert argv.startswith("run --rm --network=none ")
+    assert argv.endswith(" --entrypoint=bash node:1 -s")
     documents = [json.loads(line) for line in script.splitlines() if line.startswith("{")]
     assert (script.count("kubeadm config validate"), script.count("timeout 20 kubelet")) == (4, 1)
     assert any(each.get("apiServer") == {"extraArgz": {"v": "2"}} for each in documents)
@@ -229,9 +224,9 @@ def test_a_json_patch_with_a_field_that_kubeadm_does_not_know_is_told_afterwards
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = WARNED.replace("apiServer.extraArgz", "apiServer.timeoutForControlPlain")
-    monkeypatch.setattr("threezone.core.process.run", lambda argv, **_: Completed(tuple(argv), 1, "", words, 0.1))
+    fake_docker(monkeypatch, lambda _: failed(words))
     node = Node("0", "lab-control-plane", "lab", "control-plane", "running", "image", ours=True)
-    monkeypatch.setattr("threezone.cluster.kind.nodes", lambda _: (node,))
+    monkeypatch.setattr("threezone.clients.kind.nodes", lambda _: (node,))
     told = kubeadm.check_made(DECLARED, "lab")
     assert told.startswith(
         "kind.yaml:32: /apiServer/timeoutForControlPlain: kubeadm goes on without it: strict decoding"

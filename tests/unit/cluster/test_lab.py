@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from threezone.clients.node import Node
+from threezone.clients.kind import Node
 from threezone.cluster import create, lifecycle
 from threezone.cluster.drift.live import Running
 from threezone.cluster.drift.report import Standing

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from threezone.clients.node import Node
+from threezone.clients.kind import Node
 from threezone.cluster import containerd_mirrors as wiring
 from threezone.cluster import containers, kind
 from threezone.cluster.containers import Container, Mount

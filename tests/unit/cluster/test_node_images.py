@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from threezone.clients.node import Node
+from threezone.clients.kind import Node
 from threezone.cluster import containers, kind
 from threezone.cluster import node_images as room
 from threezone.cluster.containers import Mount

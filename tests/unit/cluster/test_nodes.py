@@ -1,13 +1,9 @@
 """Whose a cluster is, from the labels that `docker ps` shows."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import pytest
+from tests.fakes import fake_docker
 
-from threezone.cluster import kind
-from threezone.core import process
-from threezone.core.process import Completed
+from threezone.clients import kind
 
 
 def row(name: str, role: str, owner: str = "") -> str:
@@ -29,8 +25,5 @@ def row(name: str, role: str, owner: str = "") -> str:
     ],
 )
 def test_whose_a_cluster_is(monkeypatch: pytest.MonkeyPatch, rows: list[str], derived: str, ours: bool) -> None:
-    def run(argv: Sequence[str], **_: Any) -> Completed:
-        return Completed(tuple(argv), 0, derived if argv[1] == "image" else "\n".join(rows), "", 0.1)
-
-    monkeypatch.setattr(process, "run", run)
+    fake_docker(monkeypatch, lambda argv: derived if argv[0] == "image" else "\n".join(rows))
     assert {node.ours for node in kind.nodes("lab")} == {ours}

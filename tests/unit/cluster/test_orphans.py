@@ -1,15 +1,15 @@
 """What is left of a cluster is found by our label; what others use or made is left alone."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.fakes import fake_docker
 
-from threezone.clients.node import Node
-from threezone.cluster import kind, orphans
-from threezone.core import process
-from threezone.core.process import Completed
+from threezone.clients import kind
+from threezone.clients.kind import Node
+from threezone.cluster import orphans
 
 NODE = Node("id-1", "lab-control-plane", "lab", "control-plane", "running", "threezone/node:v1-lab", ours=True)
 Engine = Callable[[dict[str, str]], list[list[str]]]
@@ -20,17 +20,11 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     """An engine that answers by the first words of a command; returns all commands that it was given."""
 
     def answering(answers: dict[str, str]) -> list[list[str]]:
-        ran: list[list[str]] = []
+        def answer(argv: list[str]) -> str:
+            return next((text for start, text in answers.items() if " ".join(argv).startswith(start)), "")
 
-        def run(argv: Sequence[str], **_: Any) -> Completed:
-            ran.append([str(part) for part in argv])
-            words = " ".join(ran[-1])
-            found = next((text for start, text in answers.items() if words.startswith(start)), "")
-            return Completed(tuple(ran[-1]), 0, found, "", 0.1)
-
-        monkeypatch.setattr(process, "run", run)
         monkeypatch.setattr(kind, "nodes", lambda _cluster=None: (NODE,))
-        return ran
+        return fake_docker(monkeypatch, answer)
 
     return answering
 
@@ -47,8 +41,8 @@ MADE = [image("gone", "threezone/node:v1-gone"), image("lab", "threezone/node:v1
 def test_a_container_with_our_label_that_is_no_node_is_left_over(engine: Engine) -> None:
     engine(
         {
-            "docker ps": "id-1\tlab-control-plane\tlab\nid-2\tquirky_name\t\n",
-            "docker image ls": "threezone/node:v1-lab\nthreezone/node:<none>\n",
+            "ps": "id-1\tlab-control-plane\tlab\nid-2\tquirky_name\t\n",
+            "image ls": "threezone/node:v1-lab\nthreezone/node:<none>\n",
         }
     )
     left = orphans.observe("lab")
@@ -66,5 +60,5 @@ def test_nothing_is_removed_where_nothing_is_left(engine: Engine) -> None:
 
 
 def test_all_clusters_are_those_with_nodes_and_those_that_left_an_image(engine: Engine) -> None:
-    engine({"docker image ls": "x\n", "docker image inspect": json.dumps(MADE)})
+    engine({"image ls": "x\ny\nz\n", "image inspect": json.dumps(MADE)})
     assert orphans.owners() == ("gone", "lab")

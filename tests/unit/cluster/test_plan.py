@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from threezone.clients.kind import Node
 from threezone.clients.kubernetes.api import Json
-from threezone.clients.node import Node
 from threezone.cluster.lifecycle import NODES, Observed, State, _mounts_exist, nodes_missing, plan
 from threezone.cluster.spec.declared import Overlay, parse
 from threezone.core.errors import ClusterError, UsageError

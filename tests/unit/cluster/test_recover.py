@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from threezone.clients.node import Node
-from threezone.cluster import create, kind, lifecycle, orphans, recover, start
+from threezone.clients import kind
+from threezone.clients.kind import Node
+from threezone.cluster import create, lifecycle, orphans, recover, start
 from threezone.cluster.lab import Lab
 from threezone.cluster.lifecycle import Observed, State
 from threezone.cluster.orphans import Left

@@ -2,8 +2,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from threezone.clients.kind import Node
 from threezone.clients.kubernetes.api import Json
-from threezone.clients.node import Node
 from threezone.cluster.containers import Container
 from threezone.cluster.start import _target, explain, in_order, service_address, stale
 

@@ -1,6 +1,6 @@
 import pytest
 
-from threezone.clients.node import Node
+from threezone.clients.kind import Node
 from threezone.cluster.lifecycle import Observed, State
 from threezone.cluster.stop import in_order, plan, stop
 from threezone.core.errors import ClusterError, UsageError

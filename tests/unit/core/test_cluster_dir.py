@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from threezone.cluster import kind
+from threezone.clients import kind
 from threezone.cluster.lab import Lab
 from threezone.core import names, paths
 from threezone.core.errors import UsageError

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from threezone.cluster import kind, orphans
+from threezone.clients import kind
+from threezone.cluster import orphans
 from threezone.cluster.lifecycle import Observed, plan
 from threezone.cluster.spec.declared import parse
 from threezone.core import labels, names, process, settings
@@ -129,7 +130,7 @@ def test_a_cluster_without_a_name_is_not_all_clusters(monkeypatch: pytest.Monkey
 
 
 def test_an_images_label_that_is_no_name_is_not_a_cluster_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = [prune.Named(orphans.REPOSITORY, "1", "id", 1, owner) for owner in ("..", "", "lab")]
+    made = [prune.Named(kind.NODE_IMAGE, "1", "id", 1, owner) for owner in ("..", "", "lab")]
     monkeypatch.setattr(kind, "nodes", tuple)
     monkeypatch.setattr(prune, "observe", lambda: made)
     assert orphans.owners() == ("lab",)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from threezone.clients.node import Node
+from threezone.clients.kind import Node
 from threezone.cluster import containers, kind
 from threezone.cluster.containers import Mount
 from threezone.cluster.lab import Lab

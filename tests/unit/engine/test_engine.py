@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from threezone.clients.docker.engine import State, classify
 from threezone.core.errors import EngineError
 from threezone.core.plan import StepKind
 from threezone.engine import bounded_runtime, find, prove, repair
-from threezone.engine.find import Engine, State
+from threezone.engine.find import Engine
 
 WORDS = {
     "stopped": "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
@@ -22,7 +23,7 @@ WORDS = {
 
 @pytest.mark.parametrize(("state", "words"), WORDS.items())
 def test_dockers_words_tell_the_states_apart(state: State, words: str) -> None:
-    assert find.classify(words, daemon_installed=True) == state
+    assert classify(words, daemon_installed=True) == state
 
 
 @pytest.mark.parametrize(
@@ -30,18 +31,18 @@ def test_dockers_words_tell_the_states_apart(state: State, words: str) -> None:
 )
 def test_what_ssh_refuses_is_not_taken_for_the_engines_word(words: str) -> None:
     client = "error during connect: command [ssh -l me -- far docker system dial-stdio] has exited with exit status 255"
-    assert find.classify(f"{client}, please make sure the URL is valid: stderr={words}", daemon_installed=True) == (
+    assert classify(f"{client}, please make sure the URL is valid: stderr={words}", daemon_installed=True) == (
         "unreachable"
     )
 
 
 def test_a_client_that_refuses_an_old_engine_itself_is_understood() -> None:
     words = "API version 1.39 is not supported by this client: the minimum supported API version is 1.44"
-    assert find.classify(words, daemon_installed=True) == "too-old"
+    assert classify(words, daemon_installed=True) == "too-old"
 
 
 def test_without_a_daemon_program_a_silent_socket_means_missing() -> None:
-    assert find.classify(WORDS["stopped"], daemon_installed=False) == "missing"
+    assert classify(WORDS["stopped"], daemon_installed=False) == "missing"
 
 
 @pytest.mark.parametrize("state", ["missing", "stopped", "forbidden", "too-old", "old-client", "unreachable", "broken"])

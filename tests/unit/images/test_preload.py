@@ -117,7 +117,7 @@ def test_flux_is_left_to_the_cluster_where_its_registry_cannot_be_reached(monkey
 
     monkeypatch.setattr(build, "ensure_all", lambda *_: {**PRESENT, "flux": ()})
     monkeypatch.setattr(engine_images, "inspect", lambda _: {})
-    monkeypatch.setattr(engine_images, "pull", pull)
+    monkeypatch.setattr("threezone.clients.docker.images.pull", pull)
     monkeypatch.setattr(preload, "_make", make)
     assert preload.ensure(build.NAMES, "release") == (NODE, frozenset())
     assert len(asked) == 1, "a registry that does not answer is asked once"

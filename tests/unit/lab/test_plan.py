@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from threezone.clients.node import Node
+from threezone.clients.kind import Node
 from threezone.cluster.lab import Lab
 from threezone.core.plan import Step, StepKind
 from threezone.core.settings import Settings

@@ -2,12 +2,20 @@
 
 import pytest
 
+from threezone.clients.kind import Node
 from threezone.engine.find import Engine
-from threezone.zones.diagram import WIDTH, Facts, Node, Way, draw, published
+from threezone.zones.diagram import WIDTH, Facts, Way, draw
 from threezone.zones.locate import Zone
 
 ENGINE = Engine("ok", "unix:///var/run/docker.sock", version="29.1.0", system="Debian GNU/Linux 12")
-NODE = Node("kind-control-plane", "control-plane", "running", ("kind",), "127.0.0.1:6443")
+
+
+def a_node(name: str, role: str, state: str, networks: tuple[str, ...] = (), published: str = "") -> Node:
+    ports = f"{published}->6443/tcp" if published else ""
+    return Node("0", name, "kind", role, state, "image", ours=True, ports=ports, networks=networks)
+
+
+NODE = a_node("kind-control-plane", "control-plane", "running", ("kind",), "127.0.0.1:6443")
 LOCAL = Way("kind-kind", "https://127.0.0.1:6443", "", "/home/me/.kube/config")
 HOST = Zone("host", (), engine="native")
 CONTAINER = Zone("container", (), container_id="0123456789abcdef", networks=("bridge",), gateway="172.17.0.1")
@@ -79,13 +87,13 @@ def test_what_is_missing_says_so_in_its_place() -> None:
 
 
 def test_a_node_that_does_not_run_and_a_cluster_that_is_not_published_are_seen() -> None:
-    text = draw(HOST, Facts("kind", ENGINE, (Node("kind-control-plane", "control-plane", "exited"),), "", LOCAL))
+    text = draw(HOST, Facts("kind", ENGINE, (a_node("kind-control-plane", "control-plane", "exited"),), "", LOCAL))
     assert "publishes no API port" in boxes(text)[1]
     assert "kind-control-plane exited" in boxes(text)[2]
 
 
 def test_many_nodes_are_counted() -> None:
-    nodes = tuple(Node(f"kind-worker{number}", "worker", "running", ("kind",)) for number in range(12))
+    nodes = tuple(a_node(f"kind-worker{number}", "worker", "running", ("kind",)) for number in range(12))
     assert "kind-worker6 and 5 more network kind" in boxes(draw(HOST, Facts("kind", ENGINE, nodes)))[2]
 
 
@@ -94,7 +102,7 @@ def test_many_nodes_are_counted() -> None:
 @pytest.mark.parametrize("system", ["linux", "wsl", "macos", "windows"])
 @pytest.mark.parametrize("kind", ["host", "container"])
 def test_no_name_is_too_long_for_a_hundred_columns(name: str, endpoint: str, system: str, kind: str) -> None:
-    node = Node(
+    node = a_node(
         f"{name}-external-load-balancer", "external-load-balancer", "restarting", (name, "b" * 60), "[::1]:65535"
     )
     zone = Zone(kind, (), networks=("c" * 60, name), gateway="172.17.0.1", gateway6="fd00:" * 7 + "1", system=system)  # type: ignore[arg-type]
@@ -118,13 +126,15 @@ def test_an_entry_that_is_no_address_does_not_break_the_drawing() -> None:
         ("127.0.0.1:80->80/tcp, 172.17.0.1:39999->6443/tcp", "172.17.0.1:39999"),
         ("0.0.0.0:6443->6443/tcp, :::6443->6443/tcp", "0.0.0.0:6443"),
         ("[::1]:6443->6443/tcp", "[::1]:6443"),
+        ("127.0.0.1:6442-6444->6442-6444/tcp", "127.0.0.1:6443"),
+        ("127.0.0.1:80-81->6442-6443/tcp, 127.0.0.1:90->90/tcp", "127.0.0.1:81"),
         ("127.0.0.1:6443->80/tcp", ""),
         ("6443/tcp", ""),
         ("", ""),
     ],
 )
 def test_the_published_api_port_is_read_from_the_engine_s_list(ports: str, where: str) -> None:
-    assert published(ports) == where
+    assert Node("0", "n", "kind", "control-plane", "running", "image", ours=True, ports=ports).published == where
 
 
 def test_as_json_the_facts_have_the_reasons_for_what_is_missing() -> None:

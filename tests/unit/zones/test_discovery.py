@@ -2,7 +2,7 @@
 
 import pytest
 
-from threezone.clients.node import Node
+from threezone.clients.kind import Node
 from threezone.engine.find import Engine
 from threezone.zones import discovery
 from threezone.zones.locate import Zone

@@ -2,15 +2,16 @@
 
 import pytest
 
+from threezone.clients.kind import Node
 from threezone.core.errors import ClusterError, RouteError, ThreezoneError
-from threezone.zones.tunnel import Node, Wanted, explain, far_end, ssh_arguments
+from threezone.zones.tunnel import Wanted, explain, far_end, ssh_arguments
 
 SSH = Wanted("ssh", "ssh://me@far:2222", "127.0.0.1:6443")
 EXEC = Wanted("exec", "tcp://far:2376", "kind-control-plane")
 
 
 def node(name: str, role: str = "control-plane", state: str = "running") -> Node:
-    return Node(f"kind-{name}", role, state)
+    return Node("0", f"kind-{name}", "kind", role, state, "image", ours=True)
 
 
 ONE = (node("worker", "worker"), node("control-plane"))
@@ -23,12 +24,12 @@ HA = (
 
 @pytest.mark.parametrize("endpoint", ["ssh://me@far", "tcp://far:2376", "unix:///var/run/docker.sock"])
 def test_a_tunnel_ends_at_the_control_plane(endpoint: str) -> None:
-    assert far_end("kind", endpoint, ONE) == "kind-control-plane"
+    assert far_end("kind", endpoint, ONE).name == "kind-control-plane"
 
 
 def test_with_a_balancer_ssh_ends_where_the_api_is_published_and_exec_in_a_node_that_runs() -> None:
-    assert far_end("kind", "ssh://me@far", HA) == "kind-external-load-balancer"
-    assert far_end("kind", "tcp://far:2376", HA) == "kind-control-plane2"
+    assert far_end("kind", "ssh://me@far", HA).name == "kind-external-load-balancer"
+    assert far_end("kind", "tcp://far:2376", HA).name == "kind-control-plane2"
 
 
 def test_a_cluster_that_is_not_there_or_does_not_run_is_said() -> None:

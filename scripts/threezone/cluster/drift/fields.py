@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from threezone.clients.kind import BALANCER
 from threezone.cluster.drift import merge_patch
 from threezone.cluster.drift.last_applied import PATCHES, plain
-from threezone.cluster.drift.live import BALANCER, NodeSeen, Running, address
+from threezone.cluster.drift.live import NodeSeen, Running, address
 from threezone.cluster.drift.merge_patch import Json
 from threezone.cluster.drift.nodes import compare_node
 from threezone.cluster.drift.rows import (

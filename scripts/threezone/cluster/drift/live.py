@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -10,16 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from threezone.clients.node import Node
+from threezone.clients.docker import containers as docker
+from threezone.clients.kind import BALANCER, Node
 from threezone.cluster import kind as kind_cli
 from threezone.cluster.drift import last_applied as record
 from threezone.cluster.drift.last_applied import Record
 from threezone.cluster.drift.merge_patch import Json, documents
-from threezone.core import process
 from threezone.core.errors import ClusterError
 
 VERSION, KUBEADM, CONTAINERD = "/kind/version", "/kind/kubeadm.conf", "/etc/containerd/config.toml"
-BALANCER = "external-load-balancer"
 # What kind mounts into every node by itself (pkg/cluster/internal/providers/docker/provision.go).
 OWN_MOUNTS = {"/lib/modules:/lib/modules:ro", "/dev/mapper:/dev/mapper"}
 DNS_SEARCH = "KIND_DNS_SEARCH="
@@ -93,7 +91,7 @@ def observe(name: str, nodes: Sequence[Node], labels: Mapping[str, Mapping[str, 
     """
     readable = [node.name for node in nodes if node.state == "running" and node.role != BALANCER]
     with ThreadPoolExecutor(max(1, len(readable)) + 1) as pool:
-        inspected = pool.submit(_inspect, [node.name for node in nodes])
+        inspected = pool.submit(docker.inspect, *(node.name for node in nodes))
         files = dict(zip(readable, pool.map(read_files, readable), strict=True))
         containers = {document["Name"].lstrip("/"): document for document in inspected.result()}
     if gone := [node.name for node in nodes if node.name not in containers]:
@@ -106,14 +104,6 @@ def observe(name: str, nodes: Sequence[Node], labels: Mapping[str, Mapping[str, 
         known = None if labels is None else labels.get(node.name, {})
         found.append(container(containers[node.name], node.role, files.get(node.name), known))
     return Running(name, tuple(found))
-
-
-def _inspect(names: Sequence[str]) -> list[Json]:
-    done = process.run(["docker", "inspect", "--type", "container", *names], timeout=30, check=False)
-    try:
-        return list(json.loads(done.stdout or "[]"))
-    except ValueError:
-        return []
 
 
 def container(document: Json, role: str, files: Files | None, labels: Mapping[str, str] | None) -> NodeSeen:
@@ -162,7 +152,7 @@ def read_files(node: str) -> Files | None:
     """A running node's own files, in one call; None when it cannot be asked."""
     mark = secrets.token_hex(8)
     wanted = (VERSION, KUBEADM, CONTAINERD, kind_cli.MARK)
-    done = process.run(["docker", "exec", node, "sh", "-c", _READ, "sh", mark, *wanted], timeout=30, check=False)
+    done = docker.execute(node, "sh", "-c", _READ, "sh", mark, *wanted, check=False)
     return parse(done.stdout, mark) if done.exit_code == 0 else None
 
 

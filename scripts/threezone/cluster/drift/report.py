@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from threezone.clients import kind
+from threezone.clients.kind import Node
 from threezone.clients.kubernetes.api import Json
-from threezone.clients.node import Node
-from threezone.cluster import kind
 from threezone.cluster.drift import last_applied
 from threezone.cluster.drift.fields import compare
 from threezone.cluster.drift.live import Running
 from threezone.cluster.drift.live import observe as observe_cluster
 from threezone.cluster.drift.nodes import Labels, label_changes
 from threezone.cluster.drift.rows import Row, declared_nodes
+from threezone.cluster.kind import mark as mark_node
 from threezone.cluster.lab import Lab
 from threezone.cluster.lifecycle import NODES
 from threezone.cluster.spec.declared import with_overlays
@@ -146,7 +147,7 @@ def relabel(lab: Lab) -> None:
         text = last_applied.rewrite(replace(made_from, config=_with_labels(made_from.config, configuration(lab))))
         planes = [node for node in nodes if node.role == "control-plane"]
         for node in planes:
-            kind.mark(node, text)
+            mark_node(node, text)
         if not before.blocking:
             annotate(lab, planes)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from threezone.clients.node import Node
+from threezone.clients.kind import BALANCER, Node
 from threezone.cluster.spec.declared import Declared, Overlay
 from threezone.cluster.spec.validate import is_everywhere
 from threezone.core.errors import EngineError, UsageError
@@ -77,7 +77,7 @@ def elsewhere(nodes: Sequence[Node], wanted: str) -> str:
     kind cannot move a published port (kind#2720), for the engine cannot.
     """
     # With several control planes the balancer is what is published; they have a random port of 127.0.0.1 beside it.
-    balancers = [node for node in nodes if node.role == "external-load-balancer"]
+    balancers = [node for node in nodes if node.role == BALANCER]
     found = [address.strip("[]") for node in balancers or nodes for address in _API.findall(node.ports)]
     if not found or wanted in found:
         return ""

@@ -10,8 +10,8 @@ from threezone.delivery.proof.manifests import Names
 
 def commands(phase: str, names: Names, context: str, repository: str) -> list[str]:
     """The commands that repeat a phase by hand, in their order, for any POSIX shell."""
-    kubectl = shlex.join(["kubectl", "--context", context])
-    flux = shlex.join(["flux", "--context", context, "--namespace", names.ground])
+    kubectl = f"kubectl --context {shlex.quote(context)}"
+    flux = f"flux --context {shlex.quote(context)} --namespace {names.ground}"
     name, web = names.name, f"deployment/{manifests.APP}"
     answer = f"{kubectl} get --raw /api/v1/namespaces/{name}/services/{manifests.APP}:{manifests.PORT}/proxy/"
     commit = [

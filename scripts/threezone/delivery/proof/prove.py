@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import threezone
+from threezone.clients import kubectl
 from threezone.clients.git import command
 from threezone.clients.git.command import Answer
 from threezone.clients.git.own import Own
 from threezone.clients.kubernetes.watch import NAMESPACES
 from threezone.cluster.lab import Lab
 from threezone.core.errors import DeliveryError, UsageError
-from threezone.delivery import git_server, repository
+from threezone.delivery import git_server
 from threezone.delivery.proof import phases as plan
 from threezone.delivery.proof import run
 from threezone.delivery.proof.manifests import PART, PART_LABEL, Names
@@ -39,7 +40,7 @@ class LabRemote:
         self._seconds = seconds
         self._repository = lab.settings.gitops.repository
         self._password = git_server.password(lab.api, lab.key)
-        self._forward: repository.Forward | None = None
+        self._forward: kubectl.Forward | None = None
 
     @property
     def url(self) -> str:
@@ -96,7 +97,7 @@ class LabRemote:
             self._serving(deadline)
             try:
                 self._forward = self._opened.enter_context(
-                    repository.forwarded(
+                    kubectl.forwarded(
                         self._lab.tools["kubectl"], self._lab.context, git_server.NAMESPACE,
                         f"service/{git_server.NAME}", 80,
                     )

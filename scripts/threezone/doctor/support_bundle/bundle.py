@@ -16,8 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from threezone.clients import kind
 from threezone.clients.kubernetes.api import Api, Json
-from threezone.cluster import kind
+from threezone.cluster.kind import kubeconfig
 from threezone.cluster.lab import Lab
 from threezone.core import paths
 from threezone.core.errors import ThreezoneError
@@ -117,7 +118,7 @@ def secrets(lab: Lab, api: Api | None) -> frozenset[str]:
     """Every text by which a secret of this cluster may be known: nobody is shown it."""
     values: list[str] = []
     with suppress(ThreezoneError):  # it is stopped, say: then these are known by their form alone
-        fresh = document.parse(kind.kubeconfig(lab.name).encode(), "kind's kubeconfig")
+        fresh = document.parse(kubeconfig(lab.name).encode(), "kind's kubeconfig")
         for user in document.items(fresh, "users").values():
             values += [value for value in (user.get("user") or {}).values() if isinstance(value, str)]
     file = git_server.password_file(lab.key)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from threezone.clients import kind
+from threezone.clients.docker import containers, networks
+from threezone.clients.docker import engine as docker
+from threezone.clients.kind import BALANCER
 from threezone.clients.kubernetes.api import Api, Json
-from threezone.cluster import inspect, kind
+from threezone.cluster import inspect
 from threezone.cluster.lab import Lab
-from threezone.core import labels, process
+from threezone.core import labels
 from threezone.core.errors import ThreezoneError
 from threezone.core.plan import describe
+from threezone.core.process import Completed
 from threezone.flux import objects
 from threezone.zones.locate import kind_network
 
-SECONDS = 30.0  # for a program of one piece
 LINES = 2000  # of each container's log, the newest
 JOURNAL_LINES = 5000
 _FLUX = "app.kubernetes.io/part-of=flux"
@@ -25,20 +28,24 @@ _FLUX = "app.kubernetes.io/part-of=flux"
 Piece = Callable[[], str]
 
 
-def _run(*argv: str | Path) -> str:
-    done = process.run(argv, timeout=SECONDS, check=False)
+def _output(ask: Callable[[], Completed]) -> str:
+    done = ask()
     return done.stdout + done.stderr
+
+
+def _inspected(container: str) -> str:
+    return _json(containers.inspect(container))
 
 
 def engine(name: str) -> dict[str, Piece]:
     """Of the engine: who it is, and the cluster's containers and network."""
     label = f"label={labels.KIND_CLUSTER}={name}"
     return {
-        "engine/version.txt": partial(_run, "docker", "version"),
-        "engine/info.json": partial(_run, "docker", "info", "--format", "{{json .}}"),
-        "engine/containers.txt": partial(_run, "docker", "ps", "--all", "--no-trunc", "--filter", label),
-        "engine/network.json": partial(_run, "docker", "network", "inspect", kind_network()),
-        "engine/disk.txt": partial(_run, "docker", "system", "df"),
+        "engine/version.txt": partial(_output, docker.version),
+        "engine/info.json": partial(_output, docker.info),
+        "engine/containers.txt": partial(_output, partial(containers.table, label)),
+        "engine/network.json": lambda: _json(networks.inspect(kind_network())),
+        "engine/disk.txt": partial(_output, docker.disk_usage),
     }
 
 
@@ -48,12 +55,14 @@ def nodes(name: str) -> dict[str, Piece]:
     nodes = kind.nodes(name)
     for node in nodes:
         at = f"nodes/{node.name}"
-        found[f"{at}/container.json"] = partial(_run, "docker", "container", "inspect", node.container)
-        found[f"{at}/console.txt"] = partial(_run, "docker", "logs", "--tail", str(LINES), node.container)
-        if node.state == "running" and node.role != "external-load-balancer":
+        found[f"{at}/container.json"] = partial(_inspected, node.container)
+        found[f"{at}/console.txt"] = partial(_output, partial(containers.logs, node.container, LINES))
+        if node.state == "running" and node.role != BALANCER:
             for unit in ("kubelet", "containerd"):
                 journal = ("journalctl", "--no-pager", "--unit", unit, "--lines", str(JOURNAL_LINES))
-                found[f"{at}/{unit}.txt"] = partial(_run, "docker", "exec", node.container, *journal)
+                found[f"{at}/{unit}.txt"] = partial(
+                    _output, partial(containers.execute, node.container, *journal, check=False)
+                )
     if nodes:
         found["nodes/inspect.txt"] = lambda: inspect.page(inspect.inspect(nodes))
     return found

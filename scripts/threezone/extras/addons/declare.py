@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from threezone.clients import kubectl
 from threezone.clients.kubernetes.api import Api, Json
 from threezone.cluster.lab import Lab
 from threezone.core import process
@@ -55,7 +56,7 @@ def rendered(lab: Lab, path: Path) -> tuple[Json, ...]:
     import yaml
 
     try:
-        text = process.run([lab.tools["kubectl"], "kustomize", path], timeout=60).stdout
+        text = kubectl.render(lab.tools["kubectl"], path)
     except CommandFailed as error:
         raise UsageError(f"{path} is no kustomization that works", evidence=error.tail, fix="correct it") from None
     return tuple(each for each in yaml.safe_load_all(text) if each)
@@ -72,10 +73,9 @@ def check(lab: Lab, objects: Sequence[Json]) -> Checked:
     asked = [each for each in objects if (each["apiVersion"], each["kind"]) in known]
     there = {each["metadata"]["name"] for each in (lab.api.get("/api/v1/namespaces") or {}).get("items") or []}
     lines = [json.dumps(_placed(each, there)) for each in asked]
-    argv: list[str | Path] = [lab.tools["kubectl"], "--context", lab.context, "apply", "--server-side"]
-    argv += ["--force-conflicts", "--dry-run=server", "--field-manager=threezone-check", "--filename=-"]
+    where = (lab.tools["kubectl"], lab.context)
     with step(f"have the API server check {len(asked)} objects") as running:
-        done = process.run(argv, timeout=120, stdin="\n---\n".join(lines), check=False) if asked else None
+        done = kubectl.check(*where, "\n---\n".join(lines), "threezone-check") if asked else None
         if done is not None and done.exit_code != 0:
             raise UsageError("the API server refuses these manifests", evidence=done.stderr, fix="correct them")
         running.result = f"{len(asked)} taken" + (f", {len(unknown)} of kinds that it does not know" if unknown else "")

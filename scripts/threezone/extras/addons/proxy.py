@@ -5,18 +5,17 @@ Whoever may open a connection on this machine has the API with your entry's righ
 
 from __future__ import annotations
 
-import http.client
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from threezone.clients import kubectl as kubectls
 from threezone.core import daemon, paths
-from threezone.core.errors import CommandFailed, RouteError, ToolError, UsageError
-from threezone.zones.tunnel import free_port, is_free
+from threezone.core.errors import CommandFailed, RouteError, ToolError
+from threezone.core.loopback import answers
 
 PORT = 8001  # kubectl's own
-SECONDS = 30.0
-ANSWER = 5.0  # seconds for one answer
+READY = "/readyz"
 WRITING = "^(POST|PUT|PATCH|DELETE)$"
 
 
@@ -37,7 +36,7 @@ class Proxy:
 
     def data(self) -> dict[str, Any]:
         """The proxy as JSON has it."""
-        return {"running": True, "url": self.url, "answers": answers(self.port), **asdict(self)}
+        return {"running": True, "url": self.url, "answers": answers(self.port, READY), **asdict(self)}
 
 
 def start(kubectl: Path, context: str, *, port: int = 0, read_only: bool = False) -> Proxy:
@@ -46,23 +45,15 @@ def start(kubectl: Path, context: str, *, port: int = 0, read_only: bool = False
     Port 0 means kubectl's own, or a free one when it is taken. Raises UsageError for a port that is taken, RouteError
     when the API server does not answer through it.
     """
-    if (there := find(context)) is not None:
-        if port in (0, there.port) and read_only == there.read_only and answers(there.port):
-            return there
-        stop(context)  # asked for otherwise, or with credentials of a cluster that is no more
-    if port and not is_free(port):
-        raise UsageError(f"port {port} is taken on 127.0.0.1", fix="name another one, or none: --port")
-    chosen = port or (PORT if is_free(PORT) else free_port())
-    argv: list[str | Path] = [kubectl, "--context", context, "proxy", "--address=127.0.0.1", f"--port={chosen}"]
-    argv += [f"--reject-methods={WRITING}"] if read_only else []
+    options = [f"--reject-methods={WRITING}"] if read_only else []
     try:
-        made = daemon.start(
+        made = kubectls.keep_open(
             _name(context),
-            argv,
-            ready=lambda: answers(chosen),
-            timeout=SECONDS,
-            env=daemon.for_kubectl(),
-            facts={"context": context, "port": str(chosen), "read_only": "yes" if read_only else ""},
+            lambda chosen: kubectls.proxy_command(kubectl, context, chosen, *options),
+            port=port,
+            usual=PORT,
+            path=READY,
+            facts={"context": context, "read_only": "yes" if read_only else ""},
         )
     except (CommandFailed, ToolError) as error:
         raise RouteError(
@@ -82,18 +73,6 @@ def find(context: str) -> Proxy | None:
 def stop(context: str) -> bool:
     """End the proxy of a context; False when there is none."""
     return daemon.stop(_name(context))
-
-
-def answers(port: int) -> bool:
-    """Whether an API server that is ready answers through a proxy on this port."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _proxy(found: daemon.Daemon) -> Proxy:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from threezone.clients import kind
 from threezone.clients.kubernetes.api import Api
-from threezone.cluster import kind
 from threezone.cluster.lab import api_of, same_authority
 from threezone.core import names
 from threezone.core.errors import ThreezoneError, UsageError

@@ -10,7 +10,9 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from threezone.core import labels, process
+from threezone.clients import kubectl
+from threezone.clients.docker import containers
+from threezone.core import labels
 from threezone.core.errors import CommandFailed
 from threezone.kubeconfig import document
 from threezone.kubeconfig.document import Document
@@ -34,17 +36,23 @@ def witness(content: Document, image: str, network: str, *, mapped: bool = False
     A container that cannot be started is an answer as well.
     """
     name = f"threezone-witness-{secrets.token_hex(4)}"
-    hosts = ["--add-host", "host.docker.internal:host-gateway"] if mapped else []
-    argv = [
-        "docker", "run", "--rm", "--interactive", "--pull", "never", "--name", name,
-        "--label", f"{labels.MANAGED}=true", "--network", network, *hosts, "--entrypoint", "kubectl", image,
-        "--kubeconfig", "/dev/stdin", f"--request-timeout={REQUEST}s", "get", "--raw", "/readyz",
-    ]  # fmt: skip
     began = time.monotonic()
     try:
-        done = process.run(argv, timeout=DEADLINE, stdin=document.dump(content), check=False)
+        done = containers.run(
+            image,
+            *("--kubeconfig", "/dev/stdin", f"--request-timeout={REQUEST}s", "get", "--raw", "/readyz"),
+            entrypoint=kubectl.KUBECTL,
+            network=network,
+            name=name,
+            pull=False,
+            labels={labels.MANAGED: "true"},
+            hosts={"host.docker.internal": "host-gateway"} if mapped else {},
+            stdin=document.dump(content),
+            timeout=DEADLINE,
+            check=False,
+        )
     except CommandFailed as overdue:
-        process.run(["docker", "rm", "--force", name], timeout=60, check=False)
+        containers.remove(name)
         return Seen(ok=False, words=overdue.message, seconds=time.monotonic() - began)
     said = (done.stderr.strip() or done.stdout.strip()).splitlines()
     return Seen(done.exit_code == 0 and done.stdout.strip() == "ok", said[-1] if said else "", done.seconds)

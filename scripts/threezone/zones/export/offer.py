@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from threezone.clients.kind import BALANCER
 from threezone.core.errors import UsageError
 from threezone.kubeconfig import document
 from threezone.kubeconfig.credentials import material
@@ -127,7 +128,7 @@ def _ci(site: Site) -> Offer:
 
 
 def _network(site: Site) -> Offer:
-    role = "external-load-balancer" if site.balanced else "control-plane"
+    role = BALANCER if site.balanced else "control-plane"
     return Offer(
         "network",
         (Route("node on kind's network", f"https://{site.name}-{role}:{NODE_PORT}"),),

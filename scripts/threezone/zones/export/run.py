@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from threezone.clients.kind import BALANCER
 from threezone.clients.kubernetes.api import Access, Api
 from threezone.core.errors import EngineError, RouteError, ThreezoneError, UsageError
 from threezone.core.events import note, step
@@ -178,7 +179,7 @@ def _site(name: str, known: Known, entry: Entry) -> Site:
         known.zone.engine,
         kind_network(),
         gateway,
-        balanced=any(node.role == "external-load-balancer" for node in known.nodes),
+        balanced=any(node.role == BALANCER for node in known.nodes),
     )
 
 

@@ -10,6 +10,7 @@ from tests.integration.zones.conftest import Behaviour, Pki, Serve, pki, serve
 
 from threezone.core import daemon
 from threezone.core.errors import RouteError, UsageError
+from threezone.core.loopback import answers
 from threezone.extras.addons import proxy
 from threezone.toolchain import install
 
@@ -59,7 +60,7 @@ def test_one_proxy_serves_a_cluster_until_it_is_stopped(kubectl: Path, behaviour
     assert proxy.find("kind-other") is None
     assert proxy.stop(CONTEXT)
     assert not proxy.stop(CONTEXT)
-    assert (proxy.find(CONTEXT), proxy.answers(made.port)) == (None, False)
+    assert (proxy.find(CONTEXT), answers(made.port, proxy.READY)) == (None, False)
 
 
 def test_to_read_only_lets_nothing_through_that_changes(kubectl: Path, behaviour: Behaviour) -> None:
@@ -75,7 +76,7 @@ def test_to_read_only_lets_nothing_through_that_changes(kubectl: Path, behaviour
 def test_a_proxy_with_which_nothing_answers_any_more_is_started_anew(
     kubectl: Path, behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proxy, "SECONDS", 2.0)
+    monkeypatch.setattr("threezone.clients.kubectl.READY_SECONDS", 2.0)
     made = proxy.start(kubectl, CONTEXT)
     behaviour.ready = 500  # as when the cluster was made anew, with another CA
     found = proxy.find(CONTEXT)
@@ -102,7 +103,7 @@ def test_a_port_that_is_taken_is_told_and_else_another_is_found(kubectl: Path, b
 def test_without_a_cluster_there_is_no_proxy(
     kubectl: Path, behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proxy, "SECONDS", 2.0)
+    monkeypatch.setattr("threezone.clients.kubectl.READY_SECONDS", 2.0)
     behaviour.ready = 500
     with pytest.raises(RouteError, match="no API server answers") as refused:
         proxy.start(kubectl, CONTEXT)

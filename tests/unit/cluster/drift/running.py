@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from threezone.clients.kind import BALANCER
 from threezone.cluster.drift import last_applied, merge_patch
 from threezone.cluster.drift.fields import networking
-from threezone.cluster.drift.live import BALANCER, Files, NodeSeen, Running
+from threezone.cluster.drift.live import Files, NodeSeen, Running
 from threezone.cluster.drift.rows import declared_nodes
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  as docker shows it

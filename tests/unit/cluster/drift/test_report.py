@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.cluster.drift.running import KUBERNETES, made
 
-from threezone.clients.node import Node
+from threezone.clients.kind import Node
 from threezone.cluster import create
 from threezone.cluster.drift import report as standing
 from threezone.cluster.drift.fields import compare

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from threezone.clients.node import Node
+from threezone.clients.kind import Node
 from threezone.cluster import ports
 from threezone.cluster.lifecycle import Observed, plan
 from threezone.cluster.spec.api_endpoint import elsewhere, for_engine, on_gateway

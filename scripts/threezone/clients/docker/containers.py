@@ -1,0 +1,209 @@
+"""Containers: list and inspect them, run programs in them, copy files in and out, stop and remove them."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from threezone.clients.docker import engine
+from threezone.core import process
+from threezone.core.process import Completed
+
+Json = dict[str, Any]
+NONE: Mapping[str, str] = MappingProxyType({})
+# Of a file, or of a container that has gone meanwhile (moby, container/archive; docker/cli, docker cp).
+_ABSENT = re.compile("could not find the file|could not be found|no such container", re.IGNORECASE)
+
+
+def label(name: str) -> str:
+    """The field of a list that shows this label."""
+    return f'Label "{name}"'
+
+
+def ls(*filters: str, fields: Sequence[str] = ("ID",), stopped: bool = True) -> list[tuple[str, ...]]:
+    """The containers that all `filters` fit, with the given fields of `docker ps`. Raises EngineError.
+
+    A container is left out when somebody's label on it has a tab or a line break.
+    """
+    form = "\t".join(f"{{{{.{field}}}}}" for field in fields)
+    options = [*(["--all"] if stopped else []), *(part for each in filters for part in ("--filter", each))]
+    rows = engine.ask("ps", "--no-trunc", *options, "--format", form)
+    return [row for row in (tuple(line.split("\t")) for line in rows) if len(row) == len(fields)]
+
+
+def table(*filters: str) -> Completed:
+    """The list of containers as docker prints it for people, stopped ones too."""
+    return engine.run("ps", "--all", "--no-trunc", *(f"--filter={each}" for each in filters), check=False)
+
+
+def inspect(*containers: str) -> list[Json]:
+    """What the engine tells about these containers, without those that are gone. Raises EngineError.
+
+    A container's environment may hold secrets.
+    """
+    if not containers:
+        return []
+    done = engine.run("container", "inspect", *containers, check=False)
+    try:
+        return list(json.loads(done.stdout))
+    except ValueError:
+        raise engine.explain(done.stderr.strip()) from None
+
+
+def show(container: str, form: str) -> Completed:
+    """What the engine tells about one container, in the form of a Go template."""
+    return engine.run("inspect", "--type", "container", "--format", form, container, timeout=10, check=False)
+
+
+def exec_command(
+    container: str, *argv: str, interactive: bool = False, detach: bool = False, program: Path | str = engine.DOCKER
+) -> list[str | Path]:
+    """The command that runs a program in a container."""
+    options = [*(["--interactive"] if interactive else []), *(["--detach"] if detach else [])]
+    return [program, "exec", *options, container, *argv]
+
+
+def execute(
+    container: str,
+    *argv: str,
+    stdin: str | None = None,
+    detach: bool = False,
+    timeout: float = 30,
+    check: bool = True,
+) -> Completed:
+    """Run a program in a container; with `detach` without waiting for its end."""
+    command = exec_command(container, *argv, interactive=stdin is not None, detach=detach)
+    return process.run(command, timeout=timeout, stdin=stdin, check=check)
+
+
+def run(
+    image: str,
+    *argv: str,
+    network: str = "none",
+    entrypoint: str = "",
+    name: str = "",
+    privileged: bool = False,
+    pull: bool = True,
+    labels: Mapping[str, str] = NONE,
+    hosts: Mapping[str, str] = NONE,
+    stdin: str | bytes | None = None,
+    timeout: float = 120,
+    check: bool = True,
+) -> Completed:
+    """Run a program in a new container that is removed when it ends. `hosts` are names with their addresses."""
+    options = [
+        *(["--interactive"] if stdin is not None else []),
+        *(["--privileged"] if privileged else []),
+        *([] if pull else ["--pull=never"]),
+        *([f"--name={name}"] if name else []),
+        *([f"--entrypoint={entrypoint}"] if entrypoint else []),
+        *_labels(labels),
+        *(f"--add-host={host}:{address}" for host, address in hosts.items()),
+    ]
+    return engine.run(
+        "run", "--rm", f"--network={network}", *options, image, *argv, stdin=stdin, timeout=timeout, check=check
+    )
+
+
+@contextmanager
+def temporary(image: str, name: str, seconds: int) -> Iterator[None]:
+    """A privileged container without a network for the block, to execute programs in.
+
+    It ends by itself after `seconds`. A container of that name from an earlier run is removed first.
+    """
+    remove(name)
+    try:
+        options = ("--detach", "--rm", "--name", name, "--privileged", "--network=none", "--entrypoint=sleep")
+        engine.run("run", *options, image, str(seconds), timeout=120)
+        yield
+    finally:
+        remove(name)
+
+
+def service_command(name: str, network: str) -> list[str]:
+    """The first part of the command that starts a container to stay; its other options and its image follow."""
+    return [engine.DOCKER, "run", "--detach", "--name", name, "--hostname", name, "--network", network]
+
+
+def create(image: str, labels: Mapping[str, str] = NONE) -> str:
+    """Create a container that does not run; returns its id."""
+    return engine.run("create", *_labels(labels), image, timeout=120).stdout.strip()
+
+
+def commit(container: str, reference: str, changes: Sequence[str], timeout: float = 600) -> None:
+    """Make an image from a container, with `changes` written as in a Dockerfile."""
+    engine.run("commit", *(f"--change={each}" for each in changes), container, reference, timeout=timeout)
+
+
+def put(container: str, source: Path, target: str, timeout: float = 300) -> None:
+    """Copy a file of this machine into a container."""
+    engine.run("cp", source, f"{container}:{target}", timeout=timeout)
+
+
+def put_archive(container: str, archive: bytes) -> None:
+    """Unpack a tar archive at the root of a container, which need not run. Raises CommandFailed."""
+    engine.run("cp", "-", f"{container}:/", stdin=archive, timeout=60)
+
+
+def read(container: str, path: str) -> bytes | None:
+    """A text file of a container, running or stopped; None when it has none there. It may hold secrets."""
+    done = engine.run("cp", "--follow-link", f"{container}:{path}", "-", check=False)
+    if done.exit_code != 0:
+        return None
+    try:  # an archive of that one file, which nothing writes anywhere
+        with tarfile.open(fileobj=io.BytesIO(done.stdout.encode())) as archive:
+            stream = archive.extractfile(archive.getmembers()[0])
+            return stream.read() if stream is not None else None
+    except (tarfile.TarError, IndexError, KeyError):
+        return None
+
+
+def has(container: str, path: str) -> bool:
+    """Whether a container, running or stopped, has this file. Raises EngineError when the engine does not say."""
+    done = engine.run("cp", f"{container}:{path}", "-", check=False)
+    if done.exit_code != 0 and not _ABSENT.search(done.stderr):
+        raise engine.explain(done.stderr.strip())
+    return done.exit_code == 0
+
+
+def start(container: str) -> None:
+    """Start a container that is stopped. Raises CommandFailed."""
+    engine.run("start", container, timeout=120)
+
+
+def unpause(container: str) -> None:
+    """Let a paused container go on. Raises CommandFailed."""
+    engine.run("unpause", container, timeout=120)
+
+
+def stop(container: str, seconds: int) -> None:
+    """Ask a container to end, and end it after `seconds`. Raises CommandFailed."""
+    # Short, for the long form of the option has two names, old and new.
+    engine.run("stop", "-t", str(seconds), container, timeout=seconds + 60)
+
+
+def remove(*containers: str, check: bool = False) -> None:
+    """Remove containers, running ones too, with the volumes that have no name."""
+    if containers:
+        engine.run("rm", "--force", "--volumes", *containers, timeout=120, check=check)
+
+
+def logs(container: str, lines: int) -> Completed:
+    """The last lines that a container has printed."""
+    return engine.run("logs", "--tail", str(lines), container, check=False)
+
+
+def follow_logs(container: str, on_line: Callable[[str], None]) -> process.Running:
+    """Follow what a container prints; use it as a context manager."""
+    return process.Running([engine.DOCKER, "logs", "--follow", container], on_line=on_line)
+
+
+def _labels(labels: Mapping[str, str]) -> Iterator[str]:
+    return (f"--label={key}={value}" for key, value in labels.items())

@@ -1,0 +1,120 @@
+"""The docker program itself: whether it is installed, which engine it asks, and what its error messages mean."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from threezone.core import process
+from threezone.core.errors import EngineError
+from threezone.core.process import Completed
+
+DOCKER = "docker"
+State = Literal["ok", "missing", "stopped", "forbidden", "too-old", "old-client", "unreachable", "broken"]
+
+FIX: dict[str, str] = {
+    "missing": "./run invoke engine.start --yes installs and starts Docker on Debian and Ubuntu as root; elsewhere "
+    "install Docker Engine or Docker Desktop (https://docs.docker.com/engine/install/)",
+    "stopped": "./run invoke engine.start, or start Docker Desktop",
+    "forbidden": "sudo usermod -aG docker $USER, then log in again (or use rootless Docker)",
+    "too-old": "upgrade Docker Engine to 20.10 or newer; where it is, unset DOCKER_API_VERSION",
+    "old-client": "upgrade the docker client to the engine's version; where it is new enough, unset DOCKER_API_VERSION",
+    "unreachable": "check DOCKER_HOST and `docker context ls`",
+    "broken": "./run invoke engine.start",
+}
+
+MESSAGE: dict[str, str] = {
+    "missing": "no container engine is installed here",
+    "stopped": "the container engine is installed but not running",
+    "forbidden": "this user may not talk to the container engine",
+    "too-old": "the container engine is too old",
+    "old-client": "the docker client here is too old for the container engine",
+    "unreachable": "the container engine does not answer",
+    "broken": "the container engine cannot start a privileged container",
+}
+
+
+def program() -> Path | None:
+    """The docker program's path, or None where it is not installed."""
+    return process.find(DOCKER)
+
+
+def run(
+    *arguments: str | Path,
+    timeout: float = 30,
+    stdin: str | bytes | None = None,
+    env: Mapping[str, str | None] | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run docker with these arguments; with `check`, raise CommandFailed for an exit code that is not 0."""
+    return process.run([DOCKER, *arguments], timeout=timeout, stdin=stdin, env=env, check=check)
+
+
+def ask(*arguments: str | Path, timeout: float = 30) -> list[str]:
+    """The lines that docker answers a question to the engine with. Raises EngineError when the engine does not."""
+    done = run(*arguments, timeout=timeout, check=False)
+    if done.exit_code != 0:
+        raise explain(done.stderr.strip())
+    return [line for line in done.stdout.splitlines() if line]
+
+
+def info(timeout: float = 30) -> Completed:
+    """What the engine says about itself, as JSON. Raises CommandFailed only when it does not answer in time."""
+    return run("info", "--format", "{{json .}}", timeout=timeout, check=False)
+
+
+def version() -> Completed:
+    """The versions of the client and the engine, as text."""
+    return run("version", check=False)
+
+
+def disk_usage() -> Completed:
+    """How much disk the engine uses for what, as text."""
+    return run("system", "df", check=False)
+
+
+def endpoint() -> str:
+    """Where the docker client will look: DOCKER_HOST, else the current context's address, else the default socket."""
+    host = os.environ.get("DOCKER_HOST")
+    if host:
+        return host
+    name = os.environ.get("DOCKER_CONTEXT") or _configured_context()
+    if name and name != "default" and program():
+        done = run("context", "inspect", name, "--format", "{{.Endpoints.docker.Host}}", timeout=10, check=False)
+        if done.exit_code == 0 and done.stdout.strip():
+            return done.stdout.strip()
+    return "unix:///var/run/docker.sock"
+
+
+def _configured_context() -> str:
+    home = Path(os.environ.get("HOME", "/"))
+    directory = Path(os.environ.get("DOCKER_CONFIG") or home / ".docker")
+    try:
+        return str(json.loads((directory / "config.json").read_text()).get("currentContext") or "")
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def classify(words: str, *, daemon_installed: bool) -> State:
+    """Which state the docker client's error message means (docker/cli and moby/client, `errors.go`)."""
+    lowered = words.lower()
+    if "command [ssh " in lowered:  # ssh's own permission denied or connection refused: nobody asked the engine yet
+        return "unreachable"
+    if "permission denied" in lowered:
+        return "forbidden"
+    if "is too old. minimum supported api version" in lowered:
+        return "old-client"
+    if "is too new. maximum supported api version" in lowered or "not supported by this client" in lowered:
+        return "too-old"
+    if "is the docker daemon running" in lowered or "connection refused" in lowered or "no such file" in lowered:
+        return "stopped" if daemon_installed else "missing"
+    return "unreachable"
+
+
+def explain(words: str) -> EngineError:
+    """The error for a docker command that failed with `words` because of the engine itself."""
+    state = classify(words, daemon_installed=process.find("dockerd") is not None)
+    return EngineError(f"{MESSAGE[state]} (looked at {endpoint()})", evidence=words, fix=FIX[state])

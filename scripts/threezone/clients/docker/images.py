@@ -1,0 +1,104 @@
+"""Images in the engine: list and inspect them, build, import, pull and save them, tag and remove them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from threezone.clients.docker import engine
+from threezone.core.errors import CommandFailed, EngineError, ToolError
+
+Json = dict[str, Any]
+BUILD_SECONDS = 1800.0
+_NAME = "{{.Repository}}:{{.Tag}}"
+_NONE = ":<none>"
+
+
+def inspect(*images: str) -> list[Json]:
+    """What the engine tells about those of the images that it has. Raises EngineError."""
+    if not images:
+        return []
+    done = engine.run("image", "inspect", *images, timeout=60, check=False)
+    try:
+        documents: list[Json] = json.loads(done.stdout or "[]")
+    except ValueError:
+        documents = []
+    if len(documents) + done.stderr.count("No such image") != len(images):
+        raise EngineError(
+            "the container engine does not show its images", evidence=done.stderr, fix="./run invoke engine.check"
+        )
+    return documents
+
+
+def names(repository: str, *filters: str) -> list[str]:
+    """The names, with their tags, of a repository's images. Raises EngineError."""
+    rows = engine.ask("image", "ls", *(f"--filter={each}" for each in filters), "--format", _NAME, repository)
+    return [row for row in rows if not row.endswith(_NONE)]
+
+
+def ids(*filters: str, repository: str = "") -> list[str]:
+    """The ids of the images that all `filters` fit, each once. Raises EngineError."""
+    options = [*(f"--filter={each}" for each in filters), *filter(None, [repository])]
+    return sorted(set(engine.ask("image", "ls", "--quiet", "--no-trunc", *options)))
+
+
+def pull(reference: str) -> None:
+    """Fetch an image from its registry. Raises ToolError with the registry's message."""
+    try:
+        engine.run("pull", "--quiet", reference, timeout=BUILD_SECONDS)
+    except CommandFailed as error:
+        raise ToolError(
+            f"the image {reference} could not be pulled",
+            evidence=error.tail,
+            fix="check the network, or build it on this machine: --channel source",
+        ) from None
+
+
+def build(
+    reference: str, context: Path, *, labels: Mapping[str, str], arguments: Sequence[str] = (), target: str = ""
+) -> None:
+    """Build a directory with a Dockerfile; an argument without a value takes it from the environment.
+
+    Packages come over the host's own network: it reaches the mirrors that the host's apt reaches.
+    """
+    options = [*(f"--label={key}={value}" for key, value in labels.items()), "--network=host"]
+    options += [*(f"--build-arg={each}" for each in arguments), *([f"--target={target}"] if target else [])]
+    env, more = _builder()
+    engine.run("build", "--tag", reference, *options, *more, context, timeout=BUILD_SECONDS, env=env)
+
+
+def _builder() -> tuple[dict[str, str | None], list[str]]:
+    """Environment and arguments for a builder that sees the engine's images and makes plain ones of one platform."""
+    if engine.run("buildx", "version", check=False).exit_code == 0:
+        return {"BUILDX_BUILDER": "default", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1", "DOCKER_BUILDKIT": "1"}, []
+    return {"DOCKER_BUILDKIT": "0"}, ["--force-rm"]  # the classic one keeps the containers of failed steps otherwise
+
+
+def load_root(source: Path | bytes, reference: str, changes: Sequence[str]) -> None:
+    """Make an image of one layer from a tar archive (`docker import`), with `changes` written as in a Dockerfile."""
+    stdin = source if isinstance(source, bytes) else None
+    file = "-" if isinstance(source, bytes) else source
+    engine.run("import", *(f"--change={each}" for each in changes), file, reference, stdin=stdin, timeout=600)
+
+
+def save(file: Path, *images: str, timeout: float = 600) -> None:
+    """Write images into an archive, which `docker load` and kind can read."""
+    engine.run("save", "--output", file, *images, timeout=timeout)
+
+
+def tag(image: str, reference: str) -> None:
+    """Give an image one more name."""
+    engine.run("tag", image, reference, timeout=60)
+
+
+def remove(*images: str) -> None:
+    """Remove names of images. The engine keeps what a container uses."""
+    if images:
+        engine.run("image", "rm", *images, timeout=600, check=False)
+
+
+def prune(label: str) -> None:
+    """Remove the images with a label that have lost their names, as far as no container uses them."""
+    engine.run("image", "prune", "--force", "--filter", f"label={label}", timeout=300, check=False)

@@ -1,0 +1,146 @@
+"""The kind CLI and the nodes that it makes. kind gets a private kubeconfig: only our store touches the user's."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from threezone.clients.docker import containers, images
+from threezone.core import labels, names, paths, process
+from threezone.core.process import Completed
+
+CREATE_SECONDS = 600.0
+EXPORT_SECONDS = 120.0
+NODE_IMAGE = "threezone/node"  # the repository of the images that are derived for a cluster
+BALANCER = "external-load-balancer"
+OLD_PRIVATE = ("create", "delete", "logs")  # in STATE/kind/NAME, by older releases
+_FIELDS = (
+    "ID", "Names", *map(containers.label, (labels.KIND_CLUSTER, labels.KIND_ROLE, labels.OWNER)),
+    "State", "Image", "Ports", "Status", "Networks",
+)  # fmt: skip
+API_PORT = 6443  # of the API server in a node
+# As `docker ps` lists published ports; ports in a row are listed as one range.
+_PUBLISHED = re.compile(r"([^\s,]+):(\d+)(?:-\d+)?->(\d+)(?:-(\d+))?/tcp")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A container of a kind cluster, as the engine's labels show it."""
+
+    container: str
+    name: str
+    cluster: str
+    role: str
+    state: str
+    image: str
+    ours: bool
+    ports: str = ""  # as `docker ps` lists them: nothing while it is stopped
+    status: str = ""  # in the engine's words, such as "Up 5 seconds"
+    networks: tuple[str, ...] = ()
+
+    @property
+    def in_kubernetes(self) -> bool:
+        """Whether Kubernetes has it as a node: kind's balancer is a container beside them."""
+        return self.role in ("control-plane", "worker")
+
+    @property
+    def just_started(self) -> bool:
+        """Whether it runs for less than a minute, by the engine's own clock (go-units, HumanDuration)."""
+        return self.state == "running" and self.status.startswith("Up ") and "second" in self.status
+
+    @property
+    def published(self) -> str:
+        """Where the engine's host listens for its API server, as ADDRESS:PORT; "" where it does not."""
+        for address, outside, first, last in _PUBLISHED.findall(self.ports):
+            if int(first) <= API_PORT <= int(last or first):
+                return f"{address}:{int(outside) + API_PORT - int(first)}"
+        return ""
+
+
+def nodes(cluster: str | None = None) -> tuple[Node, ...]:
+    """The node containers of one cluster, or of all. Raises EngineError when the engine does not answer."""
+    rows = containers.ls(
+        f"label={labels.KIND_CLUSTER}" + (f"={cluster}" if cluster is not None else ""), fields=_FIELDS
+    )
+    listed = [
+        Node(container, name, of, role, state, image, owner == of and names.is_cluster(of), ports, status,
+             tuple(filter(None, networks.split(","))))
+        for container, name, of, role, owner, state, image, ports, status, networks in rows
+    ]  # fmt: skip
+    # An image's label is the same in all of its containers, but a balancer is not made from our image. Of a create or a
+    # delete that was cut off it may be all that is left: it is ours where we had derived the image for its nodes.
+    owned = {node.cluster for node in listed if node.ours}
+    alone = {node.cluster for node in listed} - {node.cluster for node in listed if node.role != BALANCER}
+    owned |= {
+        name
+        for name in alone
+        if names.is_cluster(name) and images.ids(f"label={labels.OWNER}={name}", repository=NODE_IMAGE)
+    }
+    return tuple(
+        sorted(
+            (replace(node, ours=node.cluster in owned) for node in listed),
+            key=lambda node: (node.cluster, node.role, node.name),
+        )
+    )
+
+
+def kubeconfig(kind: Path, cluster: str) -> Completed:
+    """Run `kind get kubeconfig`. What it prints holds private keys: never log it."""
+    return process.run([kind, "get", "kubeconfig", "--name", cluster], timeout=60, check=False)
+
+
+@contextmanager
+def private(cluster: str, what: str) -> Iterator[Path]:
+    """A directory for kind's private files, with keys. What a killed run left there goes first, and by `forget`."""
+    place = paths.cluster_dir(cluster) / "kind" / what
+    shutil.rmtree(place, ignore_errors=True)
+    paths.make(place)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def forget(cluster: str) -> None:
+    """Remove what killed runs of kind left of this cluster on this machine."""
+    directory = paths.cluster_dir(cluster)
+    for left in (directory / "kind", *(paths.state_dir() / "kind" / cluster / what for what in OLD_PRIVATE)):
+        shutil.rmtree(left, ignore_errors=True)
+    paths.remove_empty(paths.state_dir() / "kind" / cluster)
+    paths.remove_empty(directory)
+
+
+def create(kind: Path, cluster: str, config: str, image: str, say: Callable[[str], None]) -> str:
+    """Run `kind create cluster`, keeping its nodes on failure (for their logs). Returns the kubeconfig it wrote."""
+    with private(cluster, "create") as place:
+        file = place / "kind.yaml"
+        file.write_text(config, encoding="utf-8")
+        kubeconfig = place / "kubeconfig"
+        process.run(
+            [kind, "create", "cluster", "--name", cluster, "--config", file, "--image", image, "--retain",
+             "--kubeconfig", kubeconfig],
+            timeout=CREATE_SECONDS,
+            on_line=lambda line: say(line.strip(" •.")) if line.lstrip().startswith("•") else None,
+        )  # fmt: skip
+        return kubeconfig.read_text(encoding="utf-8")
+
+
+def delete(kind: Path, cluster: str) -> None:
+    """Run `kind delete cluster`. It exits non-zero when the kubeconfig is locked, after the nodes are gone (#3781)."""
+    with private(cluster, "delete") as place:
+        process.run([kind, "delete", "cluster", "--name", cluster, "--kubeconfig", place / "kubeconfig"], timeout=180)
+
+
+def export_logs(kind: Path, cluster: str, directory: Path) -> Completed:
+    """Run `kind export logs`; what it cannot get it leaves out, and says so on stderr."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return process.run([kind, "export", "logs", directory, "--name", cluster], timeout=EXPORT_SECONDS, check=False)
+
+
+def load(kind: Path, cluster: str, node: str, archives: Sequence[Path]) -> process.Running:
+    """Start `kind load image-archive` for one node; use it as a context manager."""
+    return process.Running([kind, "load", "image-archive", *archives, "--name", cluster, "--nodes", node])
