@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from threezone.clients import kind
 from threezone.cluster import containers, kubeadm, lifecycle, local_registry, node_images
 from threezone.cluster.drift import report
-from threezone.cluster.kind import kubeconfig as kubeconfig_of
-from threezone.cluster.kind import mark as mark_node
-from threezone.cluster.kind import unmark
 from threezone.cluster.lab import Lab
+from threezone.cluster.marks import mark as mark_node
+from threezone.cluster.marks import unmark
 from threezone.cluster.spec import boot_tuning
 from threezone.core.errors import ClusterError
 from threezone.core.events import note, optional, step
@@ -21,6 +20,7 @@ from threezone.images.load import cluster_image
 from threezone.kubeconfig import store
 from threezone.toolchain import install
 from threezone.zones import connect as zone
+from threezone.zones.admin_kubeconfig import kubeconfig as kubeconfig_of
 
 PATIENCE = 60.0  # a started node's API server needs a few seconds; a dead one shall not hold us for long
 HOW = {"release": "released files and images, by checksum", "source": "built from Go modules and Debian packages"}

@@ -16,7 +16,7 @@ from threezone.clients.kind import Node
 from threezone.clients.kubernetes.api import Api, Json
 from threezone.clients.kubernetes.watch import World, condition, wait_for
 from threezone.cluster import containers, inotify, kubeadm, ports
-from threezone.cluster.kind import is_marked
+from threezone.cluster.marks import is_marked
 from threezone.cluster.spec import validate
 from threezone.cluster.spec.declared import Declared, Overlay, as_typed, published, with_overlays
 from threezone.core import names, paths

@@ -11,12 +11,12 @@ from threezone.clients.kubernetes.api import Api, Forbidden, Json
 from threezone.clients.kubernetes.watch import Overdue, World, condition, key_of, wait_for
 from threezone.core.errors import DeliveryError
 from threezone.core.events import step
-from threezone.delivery import health
+from threezone.delivery import health, tree
 from threezone.delivery import wait as arrival
 from threezone.delivery.health import Item
 from threezone.delivery.revision import short
 from threezone.delivery.sync import REQUESTED, Delivery, Target, handled, holds
-from threezone.flux import reconcile, tree
+from threezone.flux import reconcile
 from threezone.flux.objects import unready
 
 # Seconds in which Flux gives its verdict on what is healthy. kustomize-controller looks at once, and then every 5 s.

@@ -15,8 +15,8 @@ from threezone.clients.docker.containers import execute
 from threezone.clients.git.checkout import Checkout
 from threezone.clients.git.own import Own
 from threezone.clients.kubernetes.api import MANAGER, Api, Json
-from threezone.cluster.kind import IMAGES
 from threezone.cluster.lab import Lab
+from threezone.cluster.marks import IMAGES
 from threezone.core.errors import ClusterError, ThreezoneError
 from threezone.core.plan import Step, StepKind
 from threezone.delivery import git_backup, git_server

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from threezone.clients import kind
 from threezone.clients.kind import Node
-from threezone.cluster.kind import kubeconfig as kubeconfig_of
 from threezone.core.errors import ClusterError, EngineError, ThreezoneError
 from threezone.engine.find import Engine, observe, require
+from threezone.zones.admin_kubeconfig import kubeconfig as kubeconfig_of
 from threezone.zones.locate import Zone, locate
 
 # A node that has just been started: its API server listens some seconds later, and nothing announces that.

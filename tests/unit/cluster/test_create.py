@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from threezone.clients import kind
 from threezone.clients.kind import Node
 from threezone.cluster import containerd_mirrors as wiring
-from threezone.cluster import containers, create, kind, kubeadm, lifecycle
+from threezone.cluster import containers, create, kubeadm, lifecycle
 from threezone.cluster import local_registry as room
 from threezone.cluster.containers import Mount
 from threezone.cluster.drift import report
@@ -50,7 +51,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     monkeypatch.setattr(lifecycle, "wait_ready", lambda *_, **__: {lifecycle.NODES: {}})
     monkeypatch.setattr(kind, "nodes", lambda _=None: (NODE,))
-    monkeypatch.setattr(kind, "mark", lambda node, _: found.append(node.name))
+    monkeypatch.setattr(create, "mark_node", lambda node, _: found.append(node.name))
     monkeypatch.setattr(report, "mark", lambda _: "record")
     monkeypatch.setattr(report, "annotate", lambda *_: None)
     monkeypatch.setattr(registry, "observe", lambda _: RUNS)

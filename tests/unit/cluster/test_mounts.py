@@ -14,7 +14,7 @@ import pytest
 
 from threezone.clients.kind import Node
 from threezone.cluster import containerd_mirrors as wiring
-from threezone.cluster import containers, kind
+from threezone.cluster import containers, marks
 from threezone.cluster.containers import Container, Mount
 from threezone.core import events, process
 from threezone.core.errors import EngineError
@@ -170,7 +170,7 @@ def test_the_mounts_of_nodes_are_told_by_container(monkeypatch: pytest.MonkeyPat
     ("words", "marked"),
     [
         ("", True),
-        (f"Error response from daemon: Could not find the file {kind.MARK} in container id-1", False),
+        (f"Error response from daemon: Could not find the file {marks.MARK} in container id-1", False),
         ("Error response from daemon: No such container: id-1", False),
         ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?", None),
         ("failed to connect to the docker API: dial unix /run/docker.sock: connect: no such file or directory", None),
@@ -183,6 +183,6 @@ def test_only_a_mark_that_is_absent_means_an_interrupted_create(
     monkeypatch.setattr(process, "run", lambda *_, **__: Completed((), 1 if words else 0, "", words, 0.0))
     if marked is None:
         with pytest.raises(EngineError):
-            kind.is_marked(NODE)
+            marks.is_marked(NODE)
     else:
-        assert kind.is_marked(NODE) is marked
+        assert marks.is_marked(NODE) is marked

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from threezone.clients import kind
 from threezone.clients.kind import Node
-from threezone.cluster import containers, kind
+from threezone.cluster import containers
 from threezone.cluster import node_images as room
 from threezone.cluster.containers import Mount
 from threezone.cluster.lab import Lab

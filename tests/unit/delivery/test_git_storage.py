@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from threezone.clients import kind
 from threezone.clients.kind import Node
-from threezone.cluster import containers, kind
+from threezone.cluster import containers
 from threezone.cluster.containers import Mount
 from threezone.cluster.lab import Lab
 from threezone.core.settings import Settings

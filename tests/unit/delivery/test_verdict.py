@@ -15,9 +15,8 @@ from tests.unit.delivery.flux_model import NEW, OLD, OUTCOMES, Controller, sourc
 from threezone.clients.kubernetes.api import Forbidden, Json
 from threezone.clients.kubernetes.watch import Overdue, World
 from threezone.core.errors import DeliveryError
-from threezone.delivery import verdict
+from threezone.delivery import tree, verdict
 from threezone.delivery.sync import KUSTOMIZATIONS, SOURCES, Target
-from threezone.flux import tree
 from threezone.flux.objects import is_ready
 
 WHOLE = 99  # a run that is not cut off

@@ -12,7 +12,7 @@ PROGRAMS = ("docker", "kind", "kubectl", "flux")
 NAMES = {
     ("zones/locate.py", "'libpod'"),
     ("toolchain/install.py", "'kubectl'"),
-    ("cluster/context.py", "'kubectl'"),
+    ("cluster/lab.py", "'kubectl'"),
     ("cluster/spec/validate.py", "'Cluster'"),
     ("lab/status.py", "_yes(flux['ready'])"),
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 from threezone.clients.docker import containers as docker
 from threezone.clients.kind import BALANCER, Node
-from threezone.cluster import kind as kind_cli
+from threezone.cluster import marks
 from threezone.cluster.drift import last_applied as record
 from threezone.cluster.drift.last_applied import Record
 from threezone.cluster.drift.merge_patch import Json, documents
@@ -151,7 +151,7 @@ def mount(bind: str) -> str:
 def read_files(node: str) -> Files | None:
     """A running node's own files, in one call; None when it cannot be asked."""
     mark = secrets.token_hex(8)
-    wanted = (VERSION, KUBEADM, CONTAINERD, kind_cli.MARK)
+    wanted = (VERSION, KUBEADM, CONTAINERD, marks.MARK)
     done = docker.execute(node, "sh", "-c", _READ, "sh", mark, *wanted, check=False)
     return parse(done.stdout, mark) if done.exit_code == 0 else None
 
@@ -171,6 +171,6 @@ def parse(text: str, mark: str) -> Files:
         version=parts.get(VERSION, "").strip(),
         kubeadm=tuple(documents(parts.get(KUBEADM, ""))),
         containerd=settings or None,
-        record=record.parse(parts.get(kind_cli.MARK, "")),
-        marked=kind_cli.MARK in parts,
+        record=record.parse(parts.get(marks.MARK, "")),
+        marked=marks.MARK in parts,
     )

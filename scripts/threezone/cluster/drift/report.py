@@ -16,9 +16,9 @@ from threezone.cluster.drift.live import Running
 from threezone.cluster.drift.live import observe as observe_cluster
 from threezone.cluster.drift.nodes import Labels, label_changes
 from threezone.cluster.drift.rows import Row, declared_nodes
-from threezone.cluster.kind import mark as mark_node
 from threezone.cluster.lab import Lab
 from threezone.cluster.lifecycle import NODES
+from threezone.cluster.marks import mark as mark_node
 from threezone.cluster.spec.declared import with_overlays
 from threezone.core.errors import ThreezoneError
 from threezone.core.events import step

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from threezone.clients import kind
 from threezone.clients.kubernetes.api import Api, Json
-from threezone.cluster.kind import kubeconfig
 from threezone.cluster.lab import Lab
 from threezone.core import paths
 from threezone.core.errors import ThreezoneError
@@ -29,6 +28,7 @@ from threezone.doctor.support_bundle import contents as pieces
 from threezone.doctor.support_bundle.contents import Piece
 from threezone.doctor.support_bundle.redact import forms, redact
 from threezone.kubeconfig import document
+from threezone.zones.admin_kubeconfig import kubeconfig
 
 _AT_ONCE = 4
 _WORDS = 300  # characters of kind's own about what it could not get

@@ -8,7 +8,7 @@ from tests.unit.cluster.drift.running import EVERYWHERE
 
 from threezone.cluster.drift import last_applied
 from threezone.cluster.drift.live import CONTAINERD, KUBEADM, VERSION, Files, container, mount, parse
-from threezone.cluster.kind import MARK
+from threezone.cluster.marks import MARK
 
 INSPECTED: dict[str, Any] = {
     "Name": "/lab-control-plane",

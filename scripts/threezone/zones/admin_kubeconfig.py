@@ -1,4 +1,4 @@
-"""The kubeconfig of a cluster whose first control plane does not run: kind asks that one alone.
+"""The kubeconfig that kind has for a cluster, also when the first control plane, which kind asks, does not run.
 
 Every control plane has the same administrator's file, and the balancer publishes the API as long as it runs.
 """
@@ -7,14 +7,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
+from threezone.clients import kind as kind_cli
 from threezone.clients.docker import containers
 from threezone.clients.kind import BALANCER, Node
+from threezone.core.errors import ClusterError
 
 ADMIN = "/etc/kubernetes/admin.conf"
 
 
-def kubeconfig(nodes: Sequence[Node]) -> str:
+def kubeconfig(cluster: str, kind: str | Path | None = None) -> str:
+    """The kubeconfig that kind has for a cluster, as text with private keys: never log it."""
+    seen = kind_cli.kubeconfig(Path(kind or _kind()), cluster)
+    if seen.exit_code != 0 and (other := from_another_plane(kind_cli.nodes(cluster))):
+        return other
+    if seen.exit_code != 0:
+        raise ClusterError(
+            f"kind has no kubeconfig for the cluster {cluster}",
+            evidence=seen.stderr.strip(),
+            fix=f"./run invoke cluster.create --name {cluster}",
+        )
+    return seen.stdout
+
+
+def _kind() -> Path:
+    from threezone.toolchain.install import find
+
+    tool = find("kind")
+    if tool is None:
+        raise ClusterError("kind is not installed", fix="./run invoke tools.install")
+    return tool.path
+
+
+def from_another_plane(nodes: Sequence[Node]) -> str:
     """What kind would print, from another control plane that runs; "" when there is none, or no balancer.
 
     The text holds keys: never log it.

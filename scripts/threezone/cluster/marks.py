@@ -1,13 +1,9 @@
-"""A cluster's kubeconfig, and the mark in its nodes that it was created to the end."""
+"""The mark in the nodes of a cluster that it was created to the end."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from threezone.clients import kind as kind_cli
 from threezone.clients.docker import containers
 from threezone.clients.kind import Node
-from threezone.cluster import admin_kubeconfig
 from threezone.core.errors import ClusterError, CommandFailed
 
 MARK = "/kind/threezone-created"  # in the node: written last, so that an interrupted create has none
@@ -16,29 +12,6 @@ _MARK = (
     f"[ -e {IMAGES} ] || ctr --namespace k8s.io images list --quiet >{IMAGES}; cat >{MARK}.new && mv {MARK}.new {MARK}"
 )
 _MARK_AGAIN = f"[ -e {MARK} ] || mv {MARK}.was {MARK} 2>/dev/null || touch {MARK}"
-
-
-def kubeconfig(cluster: str, kind: str | Path | None = None) -> str:
-    """The kubeconfig that kind has for a cluster, as text with private keys: never log it."""
-    seen = kind_cli.kubeconfig(Path(kind or _kind()), cluster)
-    if seen.exit_code != 0 and (other := admin_kubeconfig.kubeconfig(kind_cli.nodes(cluster))):
-        return other
-    if seen.exit_code != 0:
-        raise ClusterError(
-            f"kind has no kubeconfig for the cluster {cluster}",
-            evidence=seen.stderr.strip(),
-            fix=f"./run invoke cluster.create --name {cluster}",
-        )
-    return seen.stdout
-
-
-def _kind() -> Path:
-    from threezone.toolchain.install import find
-
-    tool = find("kind")
-    if tool is None:
-        raise ClusterError("kind is not installed", fix="./run invoke tools.install")
-    return tool.path
 
 
 def is_marked(node: Node) -> bool:

@@ -6,9 +6,9 @@ import pytest
 from tests.fakes import failed, fake_docker, fake_kind
 
 from threezone.clients.kind import Node
-from threezone.cluster import admin_kubeconfig, kind
 from threezone.core.errors import ClusterError
 from threezone.kubeconfig import document
+from threezone.zones import admin_kubeconfig
 
 FIRST = Node("1", "lab-control-plane", "lab", "control-plane", "exited", "image", ours=True)
 SECOND = replace(FIRST, container="2", name="lab-control-plane2", state="running", ports="127.0.0.1:40001->6443/tcp")
@@ -49,8 +49,8 @@ def test_kind_is_helped_out_where_another_control_plane_runs(monkeypatch: pytest
     fake_kind(monkeypatch, lambda _: failed("is not running"))
     commands = fake_docker(monkeypatch, lambda _: ADMIN)
     monkeypatch.setattr("threezone.clients.kind.nodes", lambda _: nodes)
-    assert '"server": "https://127.0.0.1:6443"' in kind.kubeconfig("lab", "kind")
+    assert '"server": "https://127.0.0.1:6443"' in admin_kubeconfig.kubeconfig("lab", "kind")
     assert commands[-1] == ["exec", "2", "cat", "/etc/kubernetes/admin.conf"]
     nodes = (FIRST,)
     with pytest.raises(ClusterError, match="kind has no kubeconfig for the cluster lab"):
-        kind.kubeconfig("lab", "kind")
+        admin_kubeconfig.kubeconfig("lab", "kind")
