@@ -281,7 +281,7 @@ def status(c: Context, json: bool = False, name: str = "") -> None:
     """Show the lab as it is: zone, engine, cluster, kubeconfig, Flux and the delivered revision. Changes nothing."""
     from threezone.lab import status as room
 
-    seen = room.collect(open_lab(name, context="").lab)
+    seen = room.collect(open_lab(name, context=""))
     if json:
         emit(seen)
     else:

@@ -38,7 +38,7 @@ def status(c: Context, json: bool = False) -> None:
     from threezone.core.errors import ClusterError
     from threezone.images import registry
 
-    name = open_lab().lab.settings.registry.name
+    name = open_lab().settings.registry.name
     seen = sorted(registry.observe(name).values(), key=lambda each: (each.upstream, each.name))
     rows = [
         {
@@ -66,7 +66,7 @@ def stop(c: Context, delete: bool = False, yes: bool = False) -> None:
     from threezone.core.plan import Step, StepKind
     from threezone.images.registry import volumes
 
-    chosen = open_lab().lab.settings.registry.name
+    chosen = open_lab().settings.registry.name
     if delete and (held := volumes(chosen)):
         sentence = f"delete every image in the local registry (volume {', '.join(held)})"
         consent([Step(StepKind.STOP_REGISTRY, sentence, f"docker volume rm {' '.join(held)}", asks=True)], yes=yes)
