@@ -133,10 +133,10 @@ def test_another_broken_pipe_keeps_its_traceback(project: Path) -> None:
 
 
 @pytest.mark.parametrize("session", ["lint", "types", "tests", "e2e", "bench"])
-def test_nox_outside_the_locked_environment_says_how_to_start_it(tmp_path: Path, lab: str) -> None:
+def test_nox_outside_the_locked_environment_says_how_to_start_it(tmp_path: Path, session: str) -> None:
     shutil.copy(ROOT / "noxfile.py", tmp_path)
     (tmp_path / "requirements.lock").write_text("another lock file\n")  # so this environment is not that of the lock
-    done = run([sys.executable, "-m", "nox", "-s", lab], cwd=tmp_path, timeout=60, check=False)
+    done = run([sys.executable, "-m", "nox", "-s", session], cwd=tmp_path, timeout=60, check=False)
     assert done.exit_code != 0
     assert "start it as: ./run nox" in done.stdout + done.stderr
 

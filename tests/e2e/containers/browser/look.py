@@ -51,9 +51,9 @@ class Pipe:
         seen: dict[str, Any] = json.loads(message)
         return seen
 
-    def call(self, method: str, lab: str = "", **params: Any) -> dict[str, Any]:
+    def call(self, method: str, session: str = "", **params: Any) -> dict[str, Any]:
         number = next(self.numbers)
-        command = {"id": number, "method": method, "params": params} | ({"sessionId": lab} if lab else {})
+        command = {"id": number, "method": method, "params": params} | ({"sessionId": session} if session else {})
         left = json.dumps(command).encode() + b"\0"
         while left:
             left = left[os.write(self.into, left) :]
@@ -87,19 +87,19 @@ def texts(event: dict[str, Any]) -> list[str]:
 
 def look(pipe: Pipe, url: str, script: str, view: dict[str, Any]) -> dict[str, Any]:
     target = pipe.call("Target.createTarget", url="about:blank")["targetId"]
-    lab = pipe.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+    session = pipe.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
     pipe.events.clear()
     for domain in ("Page", "Runtime", "Log", "Network"):
-        pipe.call(f"{domain}.enable", lab)
+        pipe.call(f"{domain}.enable", session)
     size = {"width": view["width"], "height": view["height"], "deviceScaleFactor": 1, "mobile": view["width"] < 600}
-    pipe.call("Emulation.setDeviceMetricsOverride", lab, **size)
+    pipe.call("Emulation.setDeviceMetricsOverride", session, **size)
     scheme = {"name": "prefers-color-scheme", "value": view["scheme"]}
-    pipe.call("Emulation.setEmulatedMedia", lab, features=[scheme])
-    pipe.call("Page.navigate", lab, url=url)
+    pipe.call("Emulation.setEmulatedMedia", session, features=[scheme])
+    pipe.call("Page.navigate", session, url=url)
     pipe.wait("Page.loadEventFired")
-    said = pipe.call("Runtime.evaluate", lab, expression=script, returnByValue=True)
-    content = pipe.call("Page.getLayoutMetrics", lab)["cssContentSize"]
-    shot = pipe.call("Page.captureScreenshot", lab, captureBeyondViewport=True, clip=content | {"scale": 1})
+    said = pipe.call("Runtime.evaluate", session, expression=script, returnByValue=True)
+    content = pipe.call("Page.getLayoutMetrics", session)["cssContentSize"]
+    shot = pipe.call("Page.captureScreenshot", session, captureBeyondViewport=True, clip=content | {"scale": 1})
     pipe.call("Target.closeTarget", targetId=target)
     told = [(event.get("method"), event.get("params", {})) for event in pipe.events]
     blocked = {
