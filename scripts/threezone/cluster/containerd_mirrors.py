@@ -20,7 +20,7 @@ from threezone.cluster.containers import Mount
 from threezone.core.errors import ClusterError, CommandFailed
 from threezone.core.events import note
 from threezone.images import engine_images, registry
-from threezone.images.registry import Wanted
+from threezone.images.registry import Instance
 
 CERTS = "etc/containerd/certs.d"  # containerd's own default (plugins/cri/images), which kind leaves as it is
 CONFIG_MAP = "local-registry-hosting"
@@ -31,7 +31,7 @@ US = "threezone"
 KUBECTL = (*kubectl.ON_NODE, "--namespace", NAMESPACE)
 
 
-def hosts(instances: Sequence[Wanted]) -> dict[str, str]:
+def hosts(instances: Sequence[Instance]) -> dict[str, str]:
     """The hosts.toml files by which containerd finds these instances, by their paths on a node. Pure."""
     files = {}
     for each in instances:
@@ -45,7 +45,7 @@ def hosts(instances: Sequence[Wanted]) -> dict[str, str]:
     return files
 
 
-def hosting(instance: Wanted) -> dict[str, Any]:
+def hosting(instance: Instance) -> dict[str, Any]:
     """The ConfigMap by which tools find a local registry (KEP-1755). Pure."""
     facts = {
         "host": registry.address(instance.port),
@@ -67,7 +67,7 @@ def reachable(cluster: str | None = None) -> list[Node]:
     return [node for node in kind.nodes(cluster) if node.ours and node.state == "running" and node.in_kubernetes]
 
 
-def wire(nodes: Sequence[Node], instances: Sequence[Wanted]) -> tuple[str, ...]:
+def wire(nodes: Sequence[Node], instances: Sequence[Instance]) -> tuple[str, ...]:
     """Make the instances known to these nodes and their clusters. Returns the clusters that know the registry.
 
     In a cluster with a node that the user has to tell, the ConfigMap would not be true.
@@ -87,7 +87,7 @@ def wire(nodes: Sequence[Node], instances: Sequence[Wanted]) -> tuple[str, ...]:
     return tuple(sorted({node.cluster for node in nodes} - apart))
 
 
-def unwire(nodes: Sequence[Node], instances: Sequence[Wanted]) -> None:
+def unwire(nodes: Sequence[Node], instances: Sequence[Instance]) -> None:
     """Take it back: the files on the nodes that are not the user's, and the ConfigMap if it is ours."""
     mounts = _mounts(nodes)
     directories = sorted({f"/{path.rpartition('/')[0]}" for path in hosts(instances)})

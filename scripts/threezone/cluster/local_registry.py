@@ -12,7 +12,7 @@ from threezone.cluster.lab import Lab
 from threezone.core.events import optional
 from threezone.core.plan import Step
 from threezone.images import engine_images, registry
-from threezone.images.registry import DEFAULT_NETWORK, Seen, Wanted
+from threezone.images.registry import DEFAULT_NETWORK, Instance, LiveInstance
 from threezone.zones.locate import kind_network
 
 
@@ -21,7 +21,7 @@ class RegistryPlan:
     """What is to be done, for which instances, from which image, on which network, and the nodes that are told."""
 
     steps: tuple[Step, ...]
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[Instance, ...]
     image: str
     network: str
     nodes: tuple[Node, ...]
@@ -33,7 +33,7 @@ def network() -> str:
     return wanted if wanted in networks.names() else DEFAULT_NETWORK
 
 
-def wanted(lab: Lab) -> tuple[Wanted, ...]:
+def wanted(lab: Lab) -> tuple[Instance, ...]:
     """The instances that the settings ask for."""
     chosen = lab.settings.registry
     return registry.instances(chosen.name, chosen.port, chosen.mirrors)
@@ -70,7 +70,7 @@ def tell(lab: Lab) -> None:
         wiring.wire(wiring.reachable(lab.name), instances)
 
 
-def known(name: str, seen: dict[str, Seen]) -> tuple[Wanted, ...]:
+def known(name: str, seen: dict[str, LiveInstance]) -> tuple[Instance, ...]:
     """The instances as whoever started them wanted them: the settings differ between projects. Pure."""
     mirrors = [each.upstream for _, each in sorted(seen.items()) if each.upstream]
     return registry.instances(name, seen[name].port, mirrors)

@@ -1,8 +1,8 @@
-"""The lab's images: which there are, whether the engine has them, and getting those that are missing.
+"""The lab's images: their names, whether the engine has them, and getting those that are missing.
 
 Two channels. `release`: the node image is pulled by digest, Flux's images come from their registry inside the cluster,
 our own two are built on a public Debian. `source`: everything is built from Debian packages and Go modules.
-`node:1.34` is the node image of another Kubernetes than the project's; `balancer` stands before several control planes.
+`node:1.34` is the node image of another Kubernetes version; `balancer` serves several control planes.
 """
 
 from __future__ import annotations
@@ -19,35 +19,51 @@ from threezone.core import events, paths, pins
 from threezone.core.errors import ToolError, UsageError
 from threezone.images import debian_base, engine_images, node_image, programs
 from threezone.images.engine_images import Image
-from threezone.images.versions import Images, NodePin, images, node_for, require_digest, require_parts
+from threezone.images.versions import NodePin, images, node_for, require_digest, require_parts
 from threezone.toolchain import cache, golang
-from threezone.toolchain.golang import Program
 
 Channel = Literal["release", "source"]
 NAMES = ("node", "flux", "git-server", "hello")
 OWN = ("git-server", "hello")
 BALANCER = "balancer"
 APP = "threezone/hello:lab"  # the sample app as a commit names it: built images are named by content, which changes
+# Seconds that building an image takes on two cores, without its programs.
+SECONDS = {"node": 80, "flux": 10, "git-server": 30, "hello": 30, BALANCER: 20}
 COLD_SPACE = 16e9  # bytes that everything from source needs: Go's caches 13, images and scratch 3
 WARM_SPACE = 2e9
-
-
+COLD_SECONDS = 120.0  # a plan with more seconds of compiling needs COLD_SPACE
+PACE_SECONDS = 60.0  # after so much of the plan this machine's own pace is used in estimates
 MINUTES_FROM = 90  # seconds
-COLD_FROM = 120.0  # seconds of compiling that a plan must hold to be called cold
-PACED = 60.0  # seconds of the plan that must be done before its pace is believed
 
 
 @dataclass(frozen=True)
 class Part:
-    """One piece of work: what it is, how long it takes cold on two cores (seconds), and how it is done."""
+    """One piece of work: its title, its seconds with empty caches on two cores, and the function that does it."""
 
     title: str
     seconds: float
     run: Callable[[], object]
 
 
+@dataclass(frozen=True)
+class Work:
+    """`programs` need the processors, `beside` waits for the network at the same time, `last` needs both done."""
+
+    programs: tuple[Part, ...] = ()
+    beside: tuple[Part, ...] = ()
+    last: tuple[Part, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """The duration of all parts with empty caches on two cores."""
+        compiling, side, last = (
+            sum(part.seconds for part in parts) for parts in (self.programs, self.beside, self.last)
+        )
+        return max(compiling, side) + last
+
+
 def references(name: str, channel: Channel) -> tuple[str, ...]:
-    """How the image `name` is asked for; several for Flux, none for Flux in the release channel."""
+    """The references of the image `name`: several for Flux, none for Flux in the release channel."""
     pinned = images()
     if is_node(name):
         pin = _node_pin(name)
@@ -58,54 +74,88 @@ def references(name: str, channel: Channel) -> tuple[str, ...]:
     if name == BALANCER:
         return (pinned.balancer.release,)
     if name == "flux":
-        if channel == "release":
-            return ()
-        return tuple(f"ghcr.io/fluxcd/{p.name}:{p.version}" for p in programs.flux_controllers(pinned.flux))
+        controllers = programs.flux_controllers(pinned.flux) if channel == "source" else ()
+        return tuple(f"ghcr.io/fluxcd/{program.name}:{program.version}" for program in controllers)
     if name in OWN:
         return (f"threezone/{name}:{engine_images.digest('common', name)}",)
     raise UsageError(f"there is no image {name!r}", fix=f"one of: {', '.join((*NAMES, BALANCER, 'all'))}")
 
 
 def names_for(kubernetes: str) -> tuple[str, ...]:
-    """The lab's images with the node of the Kubernetes that is asked for ("": the project's own)."""
+    """The lab's images with the node of this Kubernetes version ("": the project's own)."""
     return (f"node:{node_for(kubernetes).version}" if kubernetes else "node", *NAMES[1:])
 
 
+def is_node(name: str) -> bool:
+    """Whether `name` is a node image, of any Kubernetes version."""
+    return name.partition(":")[0] == "node"
+
+
+def _node_pin(name: str) -> NodePin:
+    """The pin of `node` or `node:VERSION`."""
+    return node_for(name.partition(":")[2])
+
+
 def has_all(names: Sequence[str], channel: Channel) -> bool:
-    """Whether the engine has all of them from this channel; not when the channel cannot have one of them."""
+    """Whether the engine has all of them from this channel; False when the channel cannot have one of them."""
     try:
         return len(observe(names, channel)) == len(names)
     except UsageError:  # no digest, or no parts, of that Kubernetes
         return False
 
 
-def is_node(name: str) -> bool:
-    """Whether `name` is a node image, of whichever Kubernetes."""
-    return name.partition(":")[0] == "node"
+def observe(names: Sequence[str], channel: Channel) -> dict[str, tuple[Image, ...]]:
+    """Those of the images that the engine has with the wanted content; one call to the engine."""
+    wanted = {name: references(name, channel) for name in names}
+    present = engine_images.inspect([reference for group in wanted.values() for reference in group])
+    expected = {name: made_from(name, channel) for name in names}
+
+    def fits(name: str, reference: str) -> bool:
+        image = present.get(reference)
+        if image is None:
+            return False
+        pulled_by_user = name == BALANCER and not image.recipe  # kind's own image
+        return pulled_by_user or expected[name] in ("", image.recipe)
+
+    return {
+        name: tuple(present[reference] for reference in group)
+        for name, group in wanted.items()
+        if all(fits(name, reference) for reference in group)
+    }
 
 
-def _node_pin(name: str) -> NodePin:
-    """What `node` or `node:VERSION` is."""
-    return node_for(name.partition(":")[2])
+def made_from(name: str, channel: Channel) -> str:
+    """The content hash of an image's inputs; "" when its digest is pinned or its recipe is its tag.
+
+    The hash decides whether a machine builds the image again, so its inputs must not change without need.
+    """
+    if channel == "release" or name in OWN:
+        return ""
+    if name == "flux":
+        inputs = [str(images().flux), engine_images.digest("flux")]
+    elif name == BALANCER:
+        inputs = [engine_images.digest("common", BALANCER)]
+    else:
+        recipes = engine_images.digest("common", "node", "system", "program")
+        inputs = [str(_node_pin(name)), pins.tools().kind.version, recipes]
+    return cache.key("", *inputs, debian_base.reference(), golang.architecture()).lstrip("-")
 
 
 def ensure(name: str, channel: Channel) -> tuple[Image, ...]:
-    """The image `name` (Flux: its several), pulled or built when the engine lacks it or has one made otherwise."""
+    """The image `name` (Flux: its several), pulled or built when the engine lacks it or has other content."""
     return ensure_all((name,), channel)[name]
 
 
 def ensure_all(names: Sequence[str], channel: Channel) -> dict[str, tuple[Image, ...]]:
-    """Several images at once: what is missing is planned, told with an estimate, and made part by part."""
+    """Several images at once: the missing ones are planned, announced with an estimate, and made part by part."""
     present = observe(names, channel)
     if len(present) < len(set(names)):
         with cache.exclusive("images"):
-            present = observe(names, channel)  # whoever we waited for may have made them
-            missing = [name for name in names if name not in present]
-            if missing:
+            present = observe(names, channel)  # another process may have made them while we waited
+            if missing := [name for name in names if name not in present]:
                 _make(missing, channel)
                 present |= observe(missing, channel)
-    lost = [name for name in names if name not in present]
-    if lost:
+    if lost := [name for name in names if name not in present]:
         raise ToolError(f"the engine does not keep the image {lost[0]}", fix="docker system df shows its disk")
     return present
 
@@ -118,148 +168,61 @@ def _make(names: Sequence[str], channel: Channel) -> None:
     engine_images.prune()
 
 
-def observe(names: Sequence[str], channel: Channel) -> dict[str, tuple[Image, ...]]:
-    """Those of the images that the engine has as they should be; one call to it."""
-    wanted = {name: references(name, channel) for name in names}
-    found = engine_images.inspect([reference for group in wanted.values() for reference in group])
-    expected = {name: made_from(name, channel) for name in names}
-
-    def fits(name: str, reference: str) -> bool:
-        image = found.get(reference)
-        theirs = name == BALANCER and image is not None and not image.recipe  # kind's own image, pulled by the user
-        return image is not None and (not expected[name] or image.recipe == expected[name] or theirs)
-
-    return {
-        name: tuple(found[reference] for reference in group)
-        for name, group in wanted.items()
-        if all(fits(name, reference) for reference in group)
-    }
-
-
-def made_from(name: str, channel: Channel) -> str:
-    """What decides an image's content, as a digest; "" when its digest is pinned or its recipe is its tag."""
-    if channel == "release" or name in OWN:
-        return ""
-    pinned = images()
-    if name == "flux":
-        facts: list[object] = [str(pinned.flux), engine_images.digest("flux")]
-    elif name == BALANCER:
-        facts = [engine_images.digest("common", BALANCER)]
-    else:
-        facts = [
-            str(_node_pin(name)),
-            pins.tools().kind.version,
-            engine_images.digest("common", "node", "system", "program"),
-        ]
-    return _digest(*facts, debian_base.reference(), golang.architecture())
-
-
-def _digest(*facts: object) -> str:
-    return cache.key("", *facts).lstrip("-")
-
-
-@dataclass(frozen=True)
-class Work:
-    """Work: `programs` keep the processors busy, `beside` waits for the network meanwhile, `last` needs both."""
-
-    programs: tuple[Part, ...] = ()
-    beside: tuple[Part, ...] = ()
-    last: tuple[Part, ...] = ()
-
-    @property
-    def seconds(self) -> float:
-        """How long all of it takes cold on two cores."""
-        side = sum(part.seconds for part in self.beside)
-        return max(sum(part.seconds for part in self.programs), side) + sum(part.seconds for part in self.last)
-
-
 def plan(names: Sequence[str], channel: Channel) -> Work:
-    """What has to be done for the images `names`, without what the caches already hold."""
-    pinned = images()
-    own = [name for name in OWN if name in names]
+    """The work for the images `names`, without what the caches have already."""
     nodes = [name for name in names if is_node(name)]
-    balancers = [name for name in names if name == BALANCER]
+
+    def building(*chosen: str) -> tuple[Part, ...]:
+        return tuple(
+            Part(f"{name} image", SECONDS[name.partition(":")[0]], partial(_build, name, channel))
+            for name in chosen
+            if name in names
+        )
+
     if channel == "release":
-        pulled = [reference for name in (*nodes, *balancers) for reference in references(name, channel)]
+        pulled = [reference for name in (*nodes, BALANCER) if name in names for reference in references(name, channel)]
         return Work(
             beside=tuple(Part(f"pull {reference}", 60, partial(pull, reference)) for reference in pulled),
-            last=tuple(Part(f"{name} image", 30, partial(_own, name, channel)) for name in own),
+            last=building(*OWN),
         )
-    missing = [part for part, group in _programs(names, pinned) if golang.built(*group) is None]
-    last = [Part(f"{name} image", 80, partial(_node, name)) for name in nodes]
+    groups = [group for name in nodes for group in programs.of_node(_node_pin(name))]
     if "flux" in names:
-        last.append(Part("Flux's images", 10, partial(_flux, pinned)))
+        controllers = programs.flux_controllers(images().flux)
+        groups += [(program.name, programs.FLUX_SECONDS[program.name], (program,)) for program in controllers]
+    base = debian_base.reference()
     return Work(
-        programs=tuple(missing),
-        beside=(
-            *(
-                ()
-                if debian_base.reference() in engine_images.inspect([debian_base.reference()])
-                else (Part("Debian base", 60, debian_base.ensure),)
-            ),
-            *(Part(f"{name} image", 30, partial(_own, name, channel)) for name in own),
-            *(Part(f"{name} image", 20, _balancer) for name in balancers),
+        programs=tuple(
+            Part(title, seconds, partial(golang.build_together, group))
+            for title, seconds, group in groups
+            if golang.built(*group) is None
         ),
-        last=tuple(last),
+        beside=(
+            *([] if engine_images.inspect([base]) else [Part("Debian base", 60, debian_base.ensure)]),
+            *building(*OWN, BALANCER),
+        ),
+        last=building(*nodes, "flux"),
     )
 
 
-def _programs(names: Sequence[str], pinned: Images) -> list[tuple[Part, tuple[Program, ...]]]:
-    """Every group of Go programs that the images need. The largest first: the others share what it compiles."""
-    groups: list[tuple[str, float, tuple[Program, ...]]] = []
-    for pin in (_node_pin(name) for name in names if is_node(name)):
-        groups += [
-            (f"Kubernetes {pin.version}", 350, programs.kubernetes_programs(pin)),
-            ("containerd", 100, programs.containerd(pin)),
-            ("etcd", 55, (programs.etcd(pin),)),
-            ("CoreDNS", 140, (programs.coredns(pin),)),
-            ("local-path-provisioner", 50, (programs.local_path_provisioner(pin),)),
-            ("CNI plugins", 10, programs.cni_plugins(pin)),
-        ]
-    if "flux" in names:
-        seconds = {"source-controller": 150, "kustomize-controller": 90, "helm-controller": 65}
-        groups += [(p.name, seconds[p.name], (p,)) for p in programs.flux_controllers(pinned.flux)]
-    return [(Part(title, cost, partial(golang.build_together, group)), group) for title, cost, group in groups]
-
-
-def _own(name: str, channel: Channel) -> None:
-    under = images().base.release if channel == "release" else debian_base.ensure()
-    engine_images.build(references(name, channel)[0], name, made_from=engine_images.digest("common", name), base=under)
-
-
-def _balancer() -> None:
-    engine_images.build(
-        references(BALANCER, "source")[0],
-        BALANCER,
-        made_from=made_from(BALANCER, "source"),
-        base=debian_base.ensure(),
-    )
-
-
-def _node(name: str) -> None:
-    node_image.build(
-        references(name, "source")[0],
-        _node_pin(name),
-        kind_version=pins.tools().kind.version,
-        base=debian_base.ensure(),
-        made_from=made_from(name, "source"),
-    )
-
-
-def _flux(pinned: Images) -> None:
-    for program, reference in zip(programs.flux_controllers(pinned.flux), references("flux", "source"), strict=True):
-        engine_images.build(
-            reference,
-            "flux",
-            made_from=made_from("flux", "source"),
-            base=debian_base.ensure(),
-            target=program.name,
-            files={f"bin/{program.name}": golang.build(program)},
-        )
+def _build(name: str, channel: Channel) -> None:
+    """Build the image `name` (Flux: its several) from its recipe; its programs are built already, or now."""
+    base = images().base.release if channel == "release" else debian_base.ensure()
+    inputs = made_from(name, channel) or engine_images.digest("common", name)
+    if is_node(name):
+        kind = pins.tools().kind.version
+        (reference,) = references(name, channel)
+        node_image.build(reference, _node_pin(name), kind_version=kind, base=base, made_from=inputs)
+    elif name == "flux":
+        controllers = programs.flux_controllers(images().flux)
+        for program, reference in zip(controllers, references(name, channel), strict=True):
+            files = {f"bin/{program.name}": golang.build(program)}
+            engine_images.build(reference, name, made_from=inputs, base=base, target=program.name, files=files)
+    else:
+        engine_images.build(references(name, channel)[0], name, made_from=inputs, base=base)
 
 
 def work(todo: Work, step: events.Progress) -> None:
-    """Do a plan, saying before each part how long the rest may take; a failure beside the programs ends all of it."""
+    """Do the work and estimate before each part how long the rest takes; a failure in `beside` ends all of it."""
     failures: list[BaseException] = []
 
     def beside() -> None:
@@ -269,18 +232,19 @@ def work(todo: Work, step: events.Progress) -> None:
         except BaseException as error:  # noqa: BLE001 - carried over to the thread that waits
             failures.append(error)
 
-    # A daemon: after Ctrl-C nobody waits for it, and what it leaves is removed or finished by the next run.
+    # A daemon: after Ctrl-C nobody waits for it, and the next run removes or finishes what it leaves.
     thread = threading.Thread(target=beside, daemon=True)
     thread.start()
     done, parts = 0.0, (*todo.programs, *todo.last)
     for number, part in enumerate(parts, start=1):
-        if part is (todo.last[0] if todo.last else None):
+        if number > len(todo.programs):
             thread.join()
         if failures:
             raise failures[0]
-        pace = step.seconds / done if done > PACED else 1.0  # this machine against the figures
-        left = max(0.0, todo.seconds - done) * pace
-        step.say(f"part {number} of {len(parts)}: {part.title}; about {_duration(left)} to go")
+        pace = step.seconds / done if done > PACE_SECONDS else 1.0
+        rest = max(0.0, todo.seconds - done) * pace
+        duration = f"{rest / 60:.0f} min" if rest >= MINUTES_FROM else f"{rest:.0f} s"
+        step.say(f"part {number} of {len(parts)}: {part.title}; about {duration} to go")
         part.run()
         done += part.seconds
     thread.join()
@@ -288,18 +252,14 @@ def work(todo: Work, step: events.Progress) -> None:
         raise failures[0]
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= MINUTES_FROM else f"{seconds:.0f} s"
-
-
 def _require_space(todo: Work) -> None:
-    """Refuse before the first byte when the disk cannot hold what the plan makes. Raises ToolError."""
-    needed = COLD_SPACE if sum(part.seconds for part in todo.programs) > COLD_FROM else WARM_SPACE
-    place = paths.cache_dir()
-    place.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(place).free
+    """Raise ToolError before anything is built when the disk is too small for the plan."""
+    needed = COLD_SPACE if sum(part.seconds for part in todo.programs) > COLD_SECONDS else WARM_SPACE
+    directory = paths.cache_dir()
+    directory.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(directory).free
     if free < needed:
         raise ToolError(
-            f"{needed / 1e9:.0f} GB of free disk are needed to build, and {place} has {free / 1e9:.1f} GB",
+            f"{needed / 1e9:.0f} GB of free disk are needed to build, and {directory} has {free / 1e9:.1f} GB",
             fix="free space (docker system df shows the engine's share), or set THREEZONE_CACHE to another disk",
         )

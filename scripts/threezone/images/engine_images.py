@@ -1,7 +1,6 @@
-"""Images in the container engine: look at them, build them from a recipe, derive them. All of it through `docker`.
+"""Images in the container engine: inspect them, build them from a recipe, derive them from others.
 
-Builds work with BuildKit and with the classic builder alike (Debian's engine has only that one), so recipes use what
-both know.
+Recipes use only what BuildKit and the classic builder both know: Debian's engine has no other than the classic one.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from threezone.core import labels, paths
 from threezone.core.errors import ToolError
 from threezone.toolchain import cache
 
-RECIPE = "io.threezone.recipe"  # what the image was made from, as a digest
+RECIPE = "io.threezone.recipe"  # the label with the content hash of what an image was made from
 RECIPES = Path(__file__).with_name("recipes")
 PROXIES = {"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image in the engine: its name, the engine's content id, bytes on disk, what it was made from, and for what."""
+    """An image in the engine: its name, the engine's content id, bytes on disk, recipe label, and architectures."""
 
     reference: str
     id: str
@@ -41,23 +40,21 @@ class Image:
 
 def inspect(references: Sequence[str]) -> dict[str, Image]:
     """Those of the images that the engine has, in one call. Raises EngineError when it does not answer."""
-    found: dict[str, Image] = {}
+    present: dict[str, Image] = {}
     for document in images.inspect(*references):
         labels = (document.get("Config") or {}).get("Labels") or {}
-        names = {_plain(name) for name in (*(document.get("RepoTags") or ()), *(document.get("RepoDigests") or ()))}
+        names = {_short(name) for key in ("RepoTags", "RepoDigests") for name in document.get(key) or ()}
+        architectures = tuple(filter(None, [document.get("Architecture")]))
         for reference in references:
             # The engine shows name:tag without the digest and name@digest without the tag.
             name, _, digest = reference.partition("@")
-            wanted = f"{name.rsplit(':', 1)[0]}@{digest}" if digest else name
-            if _plain(wanted) in names:
-                made_for = (str(document["Architecture"]),) if document.get("Architecture") else ()
-                found[reference] = Image(
-                    reference, document["Id"], int(document["Size"]), labels.get(RECIPE, ""), made_for
-                )
-    return found
+            if _short(f"{name.rsplit(':', 1)[0]}@{digest}" if digest else name) in names:
+                size, recipe = int(document["Size"]), labels.get(RECIPE, "")
+                present[reference] = Image(reference, document["Id"], size, recipe, architectures)
+    return present
 
 
-def _plain(reference: str) -> str:
+def _short(reference: str) -> str:
     """A reference as the engine shows it: without the default registry."""
     return reference.removeprefix("docker.io/").removeprefix("library/")
 
@@ -69,7 +66,7 @@ def full(reference: str) -> str:
 
 
 def digest(*names: str) -> str:
-    """A digest of whole recipe folders: file names, modes and contents."""
+    """The content hash of recipe directories: file names, modes and contents."""
     total = hashlib.sha256()
     for name in names:
         for path in sorted((RECIPES / name).rglob("*")):
@@ -86,20 +83,19 @@ def build(
     made_from: str,
     base: str = "",
     target: str = "",
-    files: Mapping[str, Path] | None = None,
-    trees: Mapping[str, Path] | None = None,
+    files: Mapping[str, Path] = MappingProxyType({}),
+    trees: Mapping[str, Path] = MappingProxyType({}),
 ) -> None:
-    """Build the recipe folder `recipe` as `reference`, labelled with `made_from`.
+    """Build the directory `recipe` as `reference`, labelled with `made_from`.
 
-    `base` fills the argument BASE; `target` names a stage. `files` and `trees` put files and whole directories into
-    the context under the given relative paths.
+    `base` is the argument BASE, `target` a stage. `files` and `trees` are put into the context, by relative path.
     """
     with scratch(f"build-{reference}") as context:
-        for folder in ("common", recipe):
-            shutil.copytree(RECIPES / folder, context, dirs_exist_ok=True)
-        for name, source in (files or {}).items():
+        for directory in ("common", recipe):
+            shutil.copytree(RECIPES / directory, context, dirs_exist_ok=True)
+        for name, source in files.items():
             put(source, context / name)
-        for name, source in (trees or {}).items():
+        for name, source in trees.items():
             shutil.copytree(source, context / name, dirs_exist_ok=True)
         marks = {labels.MANAGED: "true", RECIPE: made_from}
         proxies = sorted(PROXIES & os.environ.keys())  # by name only: an address may hold a password
@@ -108,7 +104,7 @@ def build(
 
 
 def put(source: Path, target: Path) -> None:
-    """The file `source` also as `target`: linked where that works, else copied."""
+    """Link the file `source` as `target`, or copy it where links do not work."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
@@ -116,44 +112,48 @@ def put(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
+def _scratch(name: str) -> tuple[str, Path]:
+    """The lock and the directory of `scratch(name)`."""
+    lock = name.replace("/", "-").replace(":", "-")
+    return lock, paths.cache_dir() / "tmp" / lock
+
+
 @contextmanager
 def scratch(name: str) -> Iterator[Path]:
-    """An empty directory below the cache under a lock of its own; what a killed run left there is removed first."""
-    safe = name.replace("/", "-").replace(":", "-")
-    place = paths.cache_dir() / "tmp" / safe
-    with cache.exclusive(safe):
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
+    """An empty directory below the cache under a lock of its own; leftovers of a killed run are removed first."""
+    lock, directory = _scratch(name)
+    with cache.exclusive(lock):
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
         try:
-            yield place
+            yield directory
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def sweep(name: str) -> None:
-    """Remove what a killed run left in `scratch(name)`; nothing while somebody is at work there."""
+    """Remove what a killed run left in `scratch(name)`, unless somebody uses it now."""
     from filelock import FileLock, Timeout
 
-    safe = name.replace("/", "-").replace(":", "-")
-    place = paths.cache_dir() / "tmp" / safe
-    if place.exists():
-        with suppress(Timeout), FileLock(paths.cache_dir() / "locks" / f"{safe}.lock", timeout=0):
-            shutil.rmtree(place, ignore_errors=True)
+    lock, directory = _scratch(name)
+    if directory.exists():
+        with suppress(Timeout), FileLock(paths.cache_dir() / "locks" / f"{lock}.lock", timeout=0):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def derive(
     base: str, reference: str, labels: Mapping[str, str], files: Mapping[str, str] = MappingProxyType({})
 ) -> Image:
-    """`base` with more labels and with `files` by path, as `reference`, without a builder; made unless it is that."""
+    """`base` with more labels and with `files` by path, as `reference`; made without a builder, unless it exists."""
     present = inspect([base, reference])
     if base not in present:
-        raise ToolError(f"the image {base} is not there", fix="./run invoke image.build node")
+        raise ToolError(f"the engine has no image {base}", fix="./run invoke image.build node")
     content = json.dumps(dict(files), sort_keys=True).encode()
     recipe = present[base].id + (f"+{hashlib.sha256(content).hexdigest()[:16]}" if files else "")
     if reference in present and present[reference].recipe == recipe:
         return present[reference]
-    # A container that never runs, committed: only its metadata and these files differ, so no other layer is made or
-    # copied. It has the labels too, so that what a killed run left of it is found.
+    # A container that never runs is committed: only its metadata and these files differ, so no other layer is copied.
+    # The labels are on the container too: by them the leftover of a killed run is removed.
     container = containers.create(base, labels)
     try:
         if files:
@@ -169,22 +169,31 @@ def unpack(
     base: str,
     reference: str,
     container: str,
+    contents: Mapping[str, Sequence[str]],
     *,
-    files: Sequence[Path],
-    script: Path,
+    directory: Path,
+    script: str,
     changes: Sequence[str],
+    made_from: str,
     seconds: int,
 ) -> None:
-    """Put `files` into a container of `base`, run the recipe's `script` there, and commit it as `reference`.
+    """Put images into the containerd of `base`, and commit that as `reference`, labelled with `made_from`.
 
-    The container's name comes from its lock: what a killed build left running is removed first.
+    `contents` are the engine's images, each with its names inside. The recipe's `script` unpacks them in a container
+    that ends by itself after `seconds`. Its name belongs to a lock: the leftover of a killed build is removed first.
     """
+    archive, names = directory / "images.tar", directory / "names"
+    images.save(archive, *contents, timeout=seconds)
+    names.write_text(
+        "".join(f"docker.io/{image} {full(name)}\n" for image, inside in contents.items() for name in inside)
+    )
     with containers.temporary(base, container, seconds):
-        for file in files:
+        for file in (archive, names):
             containers.put(container, file, f"/{file.name}", timeout=seconds)
-        content = (RECIPES / script).read_text(encoding="utf-8")
-        containers.execute(container, "bash", "-s", stdin=content, timeout=seconds)
-        containers.commit(container, reference, changes, timeout=seconds)
+        commands = (RECIPES / script).read_text(encoding="utf-8")
+        containers.execute(container, "bash", "-s", stdin=commands, timeout=seconds)
+        label = f"LABEL {labels.MANAGED}=true {RECIPE}={made_from}"
+        containers.commit(container, reference, [*changes, label], timeout=seconds)
 
 
 def put_texts(container: str, files: Mapping[str, str]) -> None:
@@ -193,16 +202,16 @@ def put_texts(container: str, files: Mapping[str, str]) -> None:
 
 
 def packed(files: Mapping[str, str]) -> bytes:
-    """The files as a tar, owned by root. Pure."""
-    into = io.BytesIO()
-    with tarfile.open(fileobj=into, mode="w") as tar:
+    """The files as a tar archive, owned by root."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
         for path, text in files.items():
             entry = tarfile.TarInfo(path.lstrip("/"))
             entry.size, entry.mode = len(text.encode()), 0o644
             tar.addfile(entry, io.BytesIO(text.encode()))
-    return into.getvalue()
+    return archive.getvalue()
 
 
 def prune() -> None:
-    """Remove those of our images that lost their names: stages of builds, and what was replaced. Used ones stay."""
+    """Remove our images without a name: stages of builds, and replaced images. Those in use stay."""
     images.prune(f"{labels.MANAGED}=true")

@@ -1,8 +1,8 @@
 """The preloaded node image: a node image with Flux's controllers, the Git server and the sample app in its containerd.
 
-A cluster made from it has every image that bringing the lab up asks for, so nothing is loaded then. It is made once per
-combination: its name follows from the node image, the images inside, and the script that puts them there. Nothing
-depends on it: where it cannot be made, clusters come from the plain node image and are loaded as before.
+A cluster made from it has every image that bringing the lab up needs, so nothing is loaded then. It is made once per
+combination: its name is a content hash of the node image, the images inside, and the script that puts them there.
+Nothing depends on it: where it cannot be made, clusters come from the plain node image and images are loaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from threezone.clients.docker import images as docker_images
-from threezone.core import events, labels, paths
+from threezone.core import events, paths
 from threezone.core.errors import ThreezoneError, ToolError
 from threezone.images import build, engine_images
 from threezone.images.build import Channel
@@ -26,7 +26,7 @@ NAME = "preloaded"
 REPOSITORY = "threezone/preloaded"
 TEMPORARY = "threezone/preload"  # the repository of names that exist during a build only
 ABOUT_SECONDS = 20  # on two cores
-DEADLINE = 600  # seconds; the container ends by itself then, if nobody is left who removes it
+DEADLINE = 600  # seconds; after these the container ends by itself, even if this process was killed
 SPACE = 2e9  # bytes: an archive of the images, and the image
 
 
@@ -40,26 +40,26 @@ class Part:
 
 @dataclass(frozen=True)
 class Combination:
-    """What a preloaded node image is made of. `reference` is its name."""
+    """The node image and the parts of a preloaded node image."""
 
     node: Image
     parts: tuple[Part, ...]
 
     @property
     def recipe(self) -> str:
-        """A digest of everything that decides its content."""
-        facts = [[part.id, part.names] for part in self.parts]
-        return cache.key("", self.node.id, facts, engine_images.digest(NAME)).lstrip("-")
+        """The content hash of its inputs."""
+        inputs = [[part.id, part.names] for part in self.parts]
+        return cache.key("", self.node.id, inputs, engine_images.digest(NAME)).lstrip("-")
 
     @property
     def reference(self) -> str:
-        """The name by which the engine has it, if it has it."""
+        """The name of the preloaded image in the engine."""
         return f"{REPOSITORY}:{self.node.reference.partition('@')[0].rpartition(':')[2]}-{self.recipe}"
 
 
 def combine(present: Mapping[str, Sequence[Image]], released: Sequence[Image] = ()) -> Combination | None:
-    """What goes together, from images by name (build.observe) and Flux's pulled ones; None while one lacks."""
-    node = next((group[0] for name, group in present.items() if build.is_node(name)), None)
+    """The combination of images by name (build.observe) and Flux's pulled ones; None while one is missing."""
+    node = _node(present)
     if node is None or any(name not in present for name in build.NAMES[1:]):
         return None
     (git,), (hello,) = present["git-server"], present["hello"]
@@ -68,51 +68,50 @@ def combine(present: Mapping[str, Sequence[Image]], released: Sequence[Image] = 
     return Combination(node, (*flux, *own))
 
 
+def _node(present: Mapping[str, Sequence[Image]]) -> Image | None:
+    return next((group[0] for name, group in present.items() if build.is_node(name)), None)
+
+
 def observe(
     names: Sequence[str], channel: Channel, present: Mapping[str, Sequence[Image]] | None = None
 ) -> tuple[Combination | None, Image | None]:
-    """What it would be made of now, and the image if the engine has it.
+    """The combination that the lab's images `names` make now, and its image if the engine has it.
 
-    `names` are the lab's images, `present` what build.observe has just said of them.
+    `present` is the answer of build.observe, where the caller has it.
     """
     present = build.observe(names, channel) if present is None else present
-    combination = combine(present, _pulled(channel))
+    released = engine_images.inspect(images().released.flux).values() if channel == "release" else ()
+    combination = combine(present, list(released))
     if combination is None:
         return None, None
     return combination, engine_images.inspect([combination.reference]).get(combination.reference)
 
 
 def ensure(names: Sequence[str], channel: Channel) -> tuple[Image, frozenset[str]]:
-    """The node image to make clusters from: the preloaded one, made if need be, else (with a note) the plain one.
+    """The node image to make clusters from: the preloaded one, or (with a note) the plain one where that fails.
 
-    `names` are the lab's images. Returns the names of those that are in it, too. Raises what build.ensure_all raises:
-    without its parts there is no lab either.
+    `names` are the lab's images. Returns the names of the images inside, too. Raises what build.ensure_all raises:
+    without its images there is no lab.
     """
     present = build.ensure_all(names, channel)
-    node = next(group[0] for name, group in present.items() if build.is_node(name))
     try:
-        _pull(channel)
-        combination, made = observe(names, channel, present)
+        if channel == "release":
+            _pull(images().released.flux)
+        combination, image = observe(names, channel, present)
         assert combination is not None  # noqa: S101  every part is present
         inside = frozenset(name for part in combination.parts for name in part.names)
-        return made or _made(combination), inside
-    except (ThreezoneError, OSError) as trouble:
-        events.note(f"no preloaded node image, so images are loaded into the nodes instead: {trouble}")
+        return image or _ensure(combination), inside
+    except (ThreezoneError, OSError) as error:
+        events.note(f"no preloaded node image, so images are loaded into the nodes instead: {error}")
+        node = _node(present)
+        assert node is not None  # noqa: S101  the lab's images have a node
         return node, frozenset()
 
 
-def _pulled(channel: Channel) -> list[Image]:
-    """Those of Flux's released images that the engine has; what is built is no concern of a registry's."""
-    return list(engine_images.inspect(images().released.flux).values()) if channel == "release" else []
-
-
-def _pull(channel: Channel) -> None:
-    """Fetch Flux's released images. One that cannot be had is left out: the cluster pulls it as before."""
-    if channel != "release":
-        return
-    wanted = images().released.flux
-    there = engine_images.inspect(wanted)
-    missing = [reference for reference in wanted if reference not in there]
+def _pull(references: Sequence[str]) -> None:
+    """Fetch Flux's released images. One that cannot be had is left out: the cluster pulls it itself."""
+    present = engine_images.inspect(references)
+    missing = [reference for reference in references if reference not in present]
     if not missing:
         return
     with events.step(f"pull {len(missing)} images of Flux") as step:
@@ -120,61 +119,47 @@ def _pull(channel: Channel) -> None:
             for reference in missing:
                 step.say(reference.partition("@")[0])
                 docker_images.pull(reference)
-        except ToolError as error:  # its registry is not to be reached, and it is the others' too
+        except ToolError as error:  # all of them come from the same registry, so the others would fail too
             step.result = f"left to the cluster: {error.message}"
 
 
-def _made(combination: Combination) -> Image:
+def _ensure(combination: Combination) -> Image:
     """The image of a combination, made unless the engine has it."""
     reference = combination.reference
-    with engine_images.scratch("preload") as place:
-        if found := engine_images.inspect([reference]):  # whoever we waited for made it
-            return found[reference]
-        if (free := shutil.disk_usage(place).free) < SPACE:
-            raise ToolError(f"{SPACE / 1e9:.0f} GB of free disk are needed, and {place} has {free / 1e9:.1f} GB")
+    with engine_images.scratch("preload") as directory:
+        if present := engine_images.inspect([reference]):  # another process may have made it while we waited
+            return present[reference]
+        if (free := shutil.disk_usage(directory).free) < SPACE:
+            raise ToolError(f"{SPACE / 1e9:.0f} GB of free disk are needed, and {directory} has {free / 1e9:.1f} GB")
         with events.step(f"put {len(combination.parts)} images into the node image, once") as step:
-            _make(combination, place)
-            made = engine_images.inspect([reference])[reference]
-            step.result = f"{made.size / 1e6:.0f} MB"
-    return made
+            _make(combination, directory)
+            image = engine_images.inspect([reference])[reference]
+            step.result = f"{image.size / 1e6:.0f} MB"
+    return image
 
 
-def _make(combination: Combination, place: Path) -> None:
+def _make(combination: Combination, directory: Path) -> None:
     """Unpack the parts in a container of the node image, and commit that."""
     node, recipe = combination.node, combination.recipe
-    # Names of this build's own: others may give the parts' own names to other content meanwhile.
+    # Names of this build's own: another process may give the parts' own names to other content meanwhile.
     temporary = {f"{TEMPORARY}:{number}-{recipe}": part for number, part in enumerate(combination.parts)}
-    _forget(TEMPORARY)  # a killed build's
+    (document,) = docker_images.inspect(node.id)
+    # The container of the build starts another program, so the commit names the node's own.
+    start = [f"{key.upper()} {json.dumps(document['Config'].get(key) or [])}" for key in ("Entrypoint", "Cmd")]
+    docker_images.remove(*docker_images.names(TEMPORARY))  # those of a killed build
     try:
         for name, part in temporary.items():
             docker_images.tag(part.id, name)
-        docker_images.save(place / "images.tar", *temporary, timeout=DEADLINE)
-        lines = [
-            f"docker.io/{name} {engine_images.full(final)}\n"
-            for name, part in temporary.items()
-            for final in part.names
-        ]
-        (place / "names").write_text("".join(lines))
         engine_images.unpack(
             node.id,
             combination.reference,
             cache.key("threezone-preload", str(paths.cache_dir())),  # a name per cache, and so per lock
-            files=(place / "images.tar", place / "names"),
-            script=Path(NAME, "import-more"),
-            changes=(*_start_of(node), f"LABEL {labels.MANAGED}=true {engine_images.RECIPE}={recipe}"),
+            {name: part.names for name, part in temporary.items()},
+            directory=directory,
+            script=f"{NAME}/import-more",
+            changes=start,
+            made_from=recipe,
             seconds=DEADLINE,
         )
     finally:
-        _forget(TEMPORARY)
-
-
-def _forget(repository: str) -> None:
-    """Remove every name of a repository that exists during a build only."""
-    docker_images.remove(*docker_images.names(repository))
-
-
-def _start_of(node: Image) -> list[str]:
-    """How the node image starts, as a commit's changes: the container of a build starts otherwise."""
-    (document,) = docker_images.inspect(node.id)
-    entrypoint, command = (document["Config"].get(key) or [] for key in ("Entrypoint", "Cmd"))
-    return [f"ENTRYPOINT {json.dumps(entrypoint)}", f"CMD {json.dumps(command)}"]
+        docker_images.remove(*docker_images.names(TEMPORARY))

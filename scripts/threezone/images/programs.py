@@ -10,85 +10,90 @@ ON_NODES = ("kubelet", "kubeadm", "kubectl")
 IN_PODS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 # Snapshotters that nothing here uses and that would need C libraries or only cost space; kind leaves them out too.
 CONTAINERD_TAGS = ("no_aufs", "no_zfs", "no_btrfs", "no_devmapper")
+# kind's node images have these plugins; the pod network's configuration names them.
+CNI_PLUGINS = ("ipam/host-local", "main/loopback", "main/ptp", "meta/portmap")
+FLUX_SECONDS = {"source-controller": 150, "kustomize-controller": 90, "helm-controller": 65}
+REGISTRY = "github.com/distribution/distribution/v3"
+
+Group = tuple[str, float, tuple[Program, ...]]  # a title, seconds of compiling on two cores, what is built together
 
 
-def kubernetes_programs(node: NodePin) -> tuple[Program, ...]:
-    """Kubernetes' own programs, for Linux."""
-    return tuple(kubernetes.description(name, node.version, goos="linux") for name in (*ON_NODES, *IN_PODS))
+def _linux(
+    module: str,
+    version: str,
+    name: str,
+    *,
+    package: str = "",
+    ldflags: tuple[str, ...] = (),
+    tags: tuple[str, ...] = (),
+) -> Program:
+    """A program of a module's release, for Linux; `package` is its directory in the module."""
+    path = f"{module}/{package}" if package else module
+    return Program(module, f"v{version}", path, name, ldflags=ldflags, tags=tags, goos="linux")
 
 
-def containerd(node: NodePin) -> tuple[Program, ...]:
-    """The container runtime, its shim and its client."""
-    version, module = node.parts.containerd, "github.com/containerd/containerd/v2"
-    return tuple(
-        Program(
-            module=module,
-            version=f"v{version}",
-            package=f"{module}/cmd/{name}",
-            name=name,
-            ldflags=(f"-X {module}/version.Version={version}",),
-            tags=CONTAINERD_TAGS,
-            goos="linux",
-        )
-        for name in ("containerd", "containerd-shim-runc-v2", "ctr")
-    )
-
-
-def cni_plugins(node: NodePin) -> tuple[Program, ...]:
-    """The plugins that the pod network's configuration names, as kind's node images have them."""
-    module = "github.com/containernetworking/plugins"
-    packages = ("ipam/host-local", "main/loopback", "main/ptp", "meta/portmap")
-    return tuple(
-        Program(
-            module=module,
-            version=f"v{node.parts.cni_plugins}",
-            package=f"{module}/plugins/{package}",
-            name=package.split("/")[1],
-            goos="linux",
-        )
-        for package in packages
-    )
-
-
-def etcd(node: NodePin) -> Program:
-    """The server; its go.mod requires its siblings in its own version, besides replacing them by paths."""
-    module = "go.etcd.io/etcd/server/v3"
-    return Program(module=module, version=f"v{node.parts.etcd}", package=module, name="etcd", goos="linux")
-
-
-def coredns(node: NodePin) -> Program:
-    """The cluster's name server with all its plugins."""
-    module = "github.com/coredns/coredns"
-    return Program(module=module, version=f"v{node.parts.coredns}", package=module, name="coredns", goos="linux")
-
-
-def local_path_provisioner(node: NodePin) -> Program:
-    """What makes volumes of the default StorageClass."""
-    version, module = f"v{node.parts.local_path_provisioner}", "github.com/rancher/local-path-provisioner"
-    return Program(
-        module=module,
-        version=version,
-        package=module,
-        name="local-path-provisioner",
-        ldflags=(f"-X main.VERSION={version}",),
-        goos="linux",
-    )
+def of_node(node: NodePin) -> list[Group]:
+    """The programs of a node image and of its system pods. The largest come first: others share what it compiles."""
+    parts, containerd = node.parts, "github.com/containerd/containerd/v2"
+    provisioner = f"-X main.VERSION=v{parts.local_path_provisioner}"
+    kubernetes_programs = [kubernetes.description(name, node.version, goos="linux") for name in (*ON_NODES, *IN_PODS)]
+    return [
+        (f"Kubernetes {node.version}", 350, tuple(kubernetes_programs)),
+        (
+            "containerd",
+            100,
+            tuple(
+                _linux(
+                    containerd,
+                    parts.containerd,
+                    name,
+                    package=f"cmd/{name}",
+                    ldflags=(f"-X {containerd}/version.Version={parts.containerd}",),
+                    tags=CONTAINERD_TAGS,
+                )
+                for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+            ),
+        ),
+        # etcd's go.mod requires its siblings in its own version, besides replacing them by paths.
+        ("etcd", 55, (_linux("go.etcd.io/etcd/server/v3", parts.etcd, "etcd"),)),
+        ("CoreDNS", 140, (_linux("github.com/coredns/coredns", parts.coredns, "coredns"),)),
+        (
+            "local-path-provisioner",
+            50,
+            (
+                _linux(
+                    "github.com/rancher/local-path-provisioner",
+                    parts.local_path_provisioner,
+                    "local-path-provisioner",
+                    ldflags=(provisioner,),
+                ),
+            ),
+        ),
+        (
+            "CNI plugins",
+            10,
+            tuple(
+                _linux(
+                    "github.com/containernetworking/plugins",
+                    parts.cni_plugins,
+                    package.split("/")[1],
+                    package=f"plugins/{package}",
+                )
+                for package in CNI_PLUGINS
+            ),
+        ),
+    ]
 
 
 def flux_controllers(flux: FluxPin) -> tuple[Program, ...]:
     """Flux's controllers; each one's `api` module has the version that its own go.mod requires."""
-    versions = {
-        "source-controller": flux.source_controller,
-        "kustomize-controller": flux.kustomize_controller,
-        "helm-controller": flux.helm_controller,
-    }
+    versions = (flux.source_controller, flux.kustomize_controller, flux.helm_controller)
     return tuple(
-        Program(
-            module=f"github.com/fluxcd/{name}",
-            version=f"v{version}",
-            package=f"github.com/fluxcd/{name}",
-            name=name,
-            goos="linux",
-        )
-        for name, version in versions.items()
+        _linux(f"github.com/fluxcd/{name}", version, name) for name, version in zip(FLUX_SECONDS, versions, strict=True)
     )
+
+
+def registry(version: str) -> Program:
+    """The registry, as its releases are built."""
+    symbols = (f"-X {REGISTRY}/version.version={version}", f"-X {REGISTRY}/version.mainpkg={REGISTRY}")
+    return _linux(REGISTRY, version, "registry", package="cmd/registry", ldflags=symbols)

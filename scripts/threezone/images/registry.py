@@ -20,26 +20,33 @@ from threezone.core import labels, process
 from threezone.core.errors import CommandFailed, EngineError, ToolError, UsageError
 from threezone.core.events import step
 from threezone.core.plan import Step, StepKind
-from threezone.images import debian_base, engine_images
+from threezone.images import debian_base, engine_images, programs
 from threezone.images.build import Channel
 from threezone.images.engine_images import Image
 from threezone.images.versions import images
 from threezone.toolchain import cache, golang
-from threezone.toolchain.golang import Program
 
 STORE = "/var/lib/registry"
 DEFAULT_NETWORK = "bridge"
-MODULE = "github.com/distribution/distribution/v3"
 START_SECONDS = 30.0
 LISTENS = "listening on"  # registry/registry.go, ListenAndServe
 DOCKER_HUB = "docker.io"
+PORT_TAKEN = ("already allocated", "address already in use", "port is not available", "ports are not available")
+# An instance writes its volume. It needs no privilege for that, and keeps none.
+_OPTIONS = (
+    "--restart=unless-stopped",
+    "--read-only",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--env=OTEL_TRACES_EXPORTER=none",
+)
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One instance as it shall be: the container's name, its port there, where it fetches from ("": it is pushed to).
+class Instance:
+    """A wanted instance: container name, port, and the registry that it mirrors ("": images are pushed to it).
 
-    Only the one that is pushed to is published, on the same port of 127.0.0.1. `of` is that one's name.
+    Only the one without `upstream` is published, on the same port of 127.0.0.1. `of` is the name of that one.
     """
 
     name: str
@@ -49,13 +56,13 @@ class Wanted:
 
     @property
     def address(self) -> str:
-        """Where nodes and pods reach it."""
+        """Its address for nodes and pods."""
         return f"{self.name}:{self.port}"
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One instance as it is. `recipe` is what it was made from, the rest as in Wanted."""
+class LiveInstance:
+    """An instance in the engine. `recipe` is the content hash of what it was made from; the rest as in Instance."""
 
     name: str
     state: str
@@ -66,28 +73,28 @@ class Seen:
 
     @property
     def running(self) -> bool:
-        """Whether it answers, as far as the engine knows."""
+        """Whether its container runs."""
         return self.state == "running"
 
 
-def instances(name: str, port: int, mirrors: Sequence[str] = ()) -> tuple[Wanted, ...]:
-    """What the settings ask for: the registry itself, and an instance per public registry that is mirrored."""
+def instances(name: str, port: int, mirrors: Sequence[str] = ()) -> tuple[Instance, ...]:
+    """The instances that the settings ask for: the registry itself, and a mirror for each public registry."""
     named = {host: f"{name}-{host.replace('.', '-').replace(':', '-')}" for host in mirrors}
-    return (Wanted(name, port, of=name), *(Wanted(named[host], port, host, name) for host in mirrors))
+    return (Instance(name, port, of=name), *(Instance(named[host], port, host, name) for host in mirrors))
 
 
 def address(port: int) -> str:
-    """The name that images have in it: the same for a push on the engine's host and for a pod's image."""
+    """The registry in the names of its images: the same for a push on the engine's host and for a pod's image."""
     return f"localhost:{port}"
 
 
 def url(upstream: str) -> str:
-    """Where a public registry answers."""
+    """The URL of a public registry."""
     return "https://registry-1.docker.io" if upstream == DOCKER_HUB else f"https://{upstream}"
 
 
 def reference(channel: Channel) -> str:
-    """How its image is asked for. Raises UsageError when the project's pins have no digest of it."""
+    """The reference of its image. Raises UsageError when the project's pins have no digest of it."""
     pin = images().registry
     if channel == "source":
         return f"threezone/registry:{pin.version}-{engine_images.digest('registry')}"
@@ -99,25 +106,11 @@ def reference(channel: Channel) -> str:
     return f"{pin.release}:{pin.version}@{pin.digest}"
 
 
-def program() -> Program:
-    """The registry's program, as its releases are built."""
-    version = images().registry.version
-    symbols = (f"-X {MODULE}/version.version={version}", f"-X {MODULE}/version.mainpkg={MODULE}")
-    return Program(
-        module=MODULE,
-        version=f"v{version}",
-        package=f"{MODULE}/cmd/registry",
-        name="registry",
-        ldflags=symbols,
-        goos="linux",
-    )
-
-
 def ensure_image(channel: Channel) -> Image:
     """Its image, pulled or built when the engine lacks it."""
     wanted = reference(channel)
-    if found := engine_images.inspect([wanted]):
-        return found[wanted]
+    if present := engine_images.inspect([wanted]):
+        return present[wanted]
     with cache.exclusive("registry-image"):
         if not engine_images.inspect([wanted]):
             _get(wanted, channel)
@@ -129,28 +122,23 @@ def _get(wanted: str, channel: Channel) -> None:
         with step(f"pull {wanted.partition('@')[0]}"):
             pull(wanted)
         return
-    built = golang.build(program())
+    files = {"bin/registry": golang.build(programs.registry(images().registry.version))}
     with step("build the registry's image"):
-        files = {"bin/registry": built}
-        engine_images.build(
-            wanted, "registry", made_from=engine_images.digest("registry"), base=debian_base.ensure(), files=files
-        )
+        recipe, base = engine_images.digest("registry"), debian_base.ensure()
+        engine_images.build(wanted, "registry", made_from=recipe, base=base, files=files)
 
 
-def observe(name: str) -> dict[str, Seen]:
-    """The registry `name` and its mirrors, by their containers' names, stopped ones too.
-
-    One call to the engine, a second one where there are any.
-    """
-    listed = containers.inspect(*(row[0] for row in containers.ls(f"label={labels.REGISTRY}")))
-    return {seen.name: seen for of, seen in map(_read, listed) if of == name}
+def observe(name: str) -> dict[str, LiveInstance]:
+    """The registry `name` and its mirrors, by their containers' names, stopped ones too."""
+    documents = containers.inspect(*(row[0] for row in containers.ls(f"label={labels.REGISTRY}")))
+    return {instance.name: instance for of, instance in map(_decode, documents) if of == name}
 
 
-def _read(document: dict[str, Any]) -> tuple[str, Seen]:
-    """An instance in the engine's own description of a container, and whose it is. Pure."""
+def _decode(document: dict[str, Any]) -> tuple[str, LiveInstance]:
+    """The registry that a container belongs to, and the instance, from the engine's description of the container."""
     config = document["Config"]
     of, port, upstream = config["Labels"][labels.REGISTRY].split("/")
-    return of, Seen(
+    return of, LiveInstance(
         name=document["Name"].lstrip("/"),
         state=document["State"]["Status"],
         image=config["Image"],
@@ -160,95 +148,68 @@ def _read(document: dict[str, Any]) -> tuple[str, Seen]:
     )
 
 
-def recipe(wanted: Wanted, image: str, network: str) -> str:
-    """A digest of what an instance is made from: another one means that its container is made anew."""
-    return cache.key(
-        "", [wanted.name, wanted.port, wanted.upstream, wanted.of], image, network, " ".join(_OPTIONS)
-    ).lstrip("-")
+def recipe(wanted: Instance, image: str, network: str) -> str:
+    """The content hash of what an instance is made from; its container is replaced when the hash changes."""
+    instance = [wanted.name, wanted.port, wanted.upstream, wanted.of]
+    return cache.key("", instance, image, network, " ".join(_OPTIONS)).lstrip("-")
 
 
-# What it may do: write its volume. It needs no privilege for that, and keeps none.
-_OPTIONS = (
-    "--restart=unless-stopped",
-    "--read-only",
-    "--cap-drop=ALL",
-    "--security-opt=no-new-privileges",
-    "--env=OTEL_TRACES_EXPORTER=none",
-)
-
-
-def command(wanted: Wanted, image: str, network: str) -> list[str]:
-    """What starts an instance. Pure."""
+def command(wanted: Instance, image: str, network: str) -> list[str]:
+    """The command that starts an instance."""
     argv = containers.service_command(wanted.name, network)
     argv += [*_OPTIONS, "--volume", f"{wanted.name}:{STORE}", f"--env=REGISTRY_HTTP_ADDR=:{wanted.port}"]
     if wanted.upstream:
         argv += [f"--env=REGISTRY_PROXY_REMOTEURL={url(wanted.upstream)}"]
     else:
         argv += ["--env=REGISTRY_STORAGE_DELETE_ENABLED=true", f"--publish=127.0.0.1:{wanted.port}:{wanted.port}"]
-    marks = {
-        labels.REGISTRY: f"{wanted.of}/{wanted.port}/{wanted.upstream}",
-        engine_images.RECIPE: recipe(wanted, image, network),
-    }
-    return [*argv, *(f"--label={key}={value}" for key, value in marks.items()), image]
+    argv += [f"--label={labels.REGISTRY}={wanted.of}/{wanted.port}/{wanted.upstream}"]
+    return [*argv, f"--label={engine_images.RECIPE}={recipe(wanted, image, network)}", image]
 
 
-def plan(wanted: Sequence[Wanted], seen: dict[str, Seen], image: str, network: str) -> tuple[Step, ...]:
-    """What makes the instances run as they shall; each step's target is an instance's name. Pure."""
-    actions = []
-    for each in wanted:
-        now = seen.get(each.name)
-        if now is not None and now.running and now.recipe == recipe(each, image, network):
+def plan(wanted: Sequence[Instance], live: dict[str, LiveInstance], image: str, network: str) -> tuple[Step, ...]:
+    """The steps that make the wanted instances run, and others stop; a step's target is an instance's name. Pure."""
+    steps = []
+    for instance in wanted:
+        old = live.get(instance.name)
+        if old is not None and old.running and old.recipe == recipe(instance, image, network):
             continue
-        what = f"a mirror of {each.upstream}" if each.upstream else f"the registry {address(each.port)}"
-        how = "start" if now is None else "start again, with the images that it has,"
-        actions.append(
-            Step(
-                StepKind.START_REGISTRY,
-                f"{how} {what}",
-                process.paste(command(each, image, network)),
-                target=each.name,
-            )
-        )
-    names = {each.name for each in wanted}
-    actions.extend(
-        Step(
-            StepKind.STOP_REGISTRY,
-            f"stop the mirror of {old.upstream}, which the settings name no more",
-            f"docker rm -f {name}",
-            target=name,
-        )
-        for name, old in seen.items()
-        if old.upstream and name not in names
-    )
-    return tuple(actions)
+        what = f"a mirror of {instance.upstream}" if instance.upstream else f"the registry {address(instance.port)}"
+        verb = "start" if old is None else "start again, with the images that it has,"
+        shown = process.paste(command(instance, image, network))
+        steps.append(Step(StepKind.START_REGISTRY, f"{verb} {what}", shown, target=instance.name))
+    names = {instance.name for instance in wanted}
+    for name, old in live.items():
+        if old.upstream and name not in names:
+            sentence = f"stop the mirror of {old.upstream}, which is no longer in the settings"
+            steps.append(Step(StepKind.STOP_REGISTRY, sentence, f"docker rm -f {name}", target=name))
+    return tuple(steps)
 
 
-def apply(actions: Sequence[Step], wanted: Sequence[Wanted], image: str, network: str) -> None:
-    """Carry a plan out. The volumes stay, so that an instance that is made anew has its images."""
-    by_name = {each.name: each for each in wanted}
-    there = observe(wanted[0].name) if actions else {}
-    for action in actions:
-        name = action.target
-        with step(action.sentence):
-            if name in there:
+def apply(steps: Sequence[Step], wanted: Sequence[Instance], image: str, network: str) -> None:
+    """Carry a plan out. The volumes stay, so that a replaced instance has its images."""
+    by_name = {instance.name: instance for instance in wanted}
+    live = observe(wanted[0].name) if steps else {}
+    for todo in steps:
+        name = todo.target
+        with step(todo.sentence):
+            if name in live:
                 containers.remove(name, check=True)
             if name in by_name:
                 _start(by_name[name], image, network)
 
 
-def _start(wanted: Wanted, image: str, network: str) -> None:
+def _start(wanted: Instance, image: str, network: str) -> None:
     storage.create(wanted.name, {labels.MANAGED: "true", labels.REGISTRY: wanted.of})
     try:
         process.run(command(wanted, image, network), timeout=60)
     except CommandFailed as error:
         raise _explained(error, wanted) from None
-    wait_listening(wanted.name)
+    _wait_listening(wanted.name)
 
 
-def _explained(error: CommandFailed, wanted: Wanted) -> UsageError | EngineError:
-    """Why an instance did not start, in the engine's words. What it left is removed by the next start."""
-    taken = ("already allocated", "address already in use", "port is not available", "ports are not available")
-    if any(words in error.tail for words in taken):
+def _explained(error: CommandFailed, wanted: Instance) -> UsageError | EngineError:
+    """Why an instance did not start. The next start removes what this one left."""
+    if any(words in error.tail for words in PORT_TAKEN):
         return UsageError(
             f"port {wanted.port} on 127.0.0.1 is taken, so the registry cannot be published there",
             evidence=error.tail,
@@ -256,42 +217,42 @@ def _explained(error: CommandFailed, wanted: Wanted) -> UsageError | EngineError
         )
     if "is already in use by container" in error.tail:
         return UsageError(
-            f"a container named {wanted.name} is there that threezone did not make; it is left alone",
+            f"there is a container named {wanted.name} that threezone did not make; it is left alone",
             evidence=error.tail,
             fix=f"remove or rename it: docker rename {wanted.name} another-name",
         )
     return EngineError(f"the container {wanted.name} does not start", evidence=error.tail)
 
 
-def wait_listening(name: str) -> None:
+def _wait_listening(name: str) -> None:
     """Watch an instance's log until it listens. Raises ToolError with its last lines when it ends or stays silent."""
-    heard = threading.Event()
+    listening = threading.Event()
 
     def line(text: str) -> None:
         if LISTENS in text:
-            heard.set()
+            listening.set()
 
     deadline = time.monotonic() + START_SECONDS
     with containers.follow_logs(name, line) as log:
-        while not heard.wait(0.1) and log.alive and time.monotonic() < deadline:
+        while not listening.wait(0.1) and log.alive and time.monotonic() < deadline:
             continue
         tail = log.tail
-    if not heard.is_set():
+    if not listening.is_set():
         raise ToolError(f"the registry {name} does not listen", evidence=tail, fix=f"docker logs {name}")
 
 
 def stop(name: str, *, delete: bool) -> tuple[str, ...]:
-    """Stop and remove the instances; with `delete` also what they hold. Returns the names of what was removed."""
-    gone = sorted(observe(name))
-    if gone:
+    """Stop and remove the instances; with `delete` their images too. Returns the names of what was removed."""
+    removed = sorted(observe(name))
+    if removed:
         with step("stop the registry"):
-            containers.remove(*gone, check=True)
+            containers.remove(*removed, check=True)
     if not delete:
-        return tuple(gone)
-    with step("delete what the registry holds"):
-        held = volumes(name)
-        storage.remove(*held)
-    return tuple(sorted({*gone, *held}))
+        return tuple(removed)
+    with step("delete the registry's images"):
+        deleted = volumes(name)
+        storage.remove(*deleted)
+    return tuple(sorted({*removed, *deleted}))
 
 
 def volumes(name: str) -> tuple[str, ...]:

@@ -21,11 +21,11 @@ from threezone.core.plan import Step, StepKind
 from threezone.core.settings import Settings
 from threezone.images import registry
 from threezone.images.engine_images import Image
-from threezone.images.registry import Seen
+from threezone.images.registry import LiveInstance
 from threezone.lab import steps
 
 NODE = Node("id-1", "lab-control-plane", "lab", "control-plane", "running", "threezone/node:v1.35.0-lab", ours=True)
-RUNS = {"threezone-registry": Seen("threezone-registry", "running", "image", "", 5001)}
+RUNS = {"threezone-registry": LiveInstance("threezone-registry", "running", "image", "", 5001)}
 
 
 def failing(error: BaseException) -> Callable[..., None]:

@@ -57,7 +57,6 @@ MAY_WRITE = {
     "threezone.images.archive",
     "threezone.images.debian_base",
     "threezone.images.node_image",
-    "threezone.images.preload",
     "threezone.kubeconfig.store",
     "threezone.clients.git.own",
     "threezone.core.process",

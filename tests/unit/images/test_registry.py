@@ -9,20 +9,20 @@ import pytest
 from threezone.core import labels, settings
 from threezone.core.errors import CommandFailed, UsageError
 from threezone.core.plan import StepKind
-from threezone.images import registry
-from threezone.images.registry import Seen, Wanted
+from threezone.images import programs, registry
+from threezone.images.registry import Instance, LiveInstance
 
 NAME = "threezone-registry"
 (ONE,) = registry.instances(NAME, 5001)
 IMAGE = "threezone/registry:3.1.2-abc"
 
 
-def seen(wanted: Wanted = ONE, state: str = "running", network: str = "kind") -> Seen:
+def seen(wanted: Instance = ONE, state: str = "running", network: str = "kind") -> LiveInstance:
     made_from = registry.recipe(wanted, IMAGE, network)
-    return Seen(wanted.name, state, IMAGE, made_from, wanted.port, wanted.upstream)
+    return LiveInstance(wanted.name, state, IMAGE, made_from, wanted.port, wanted.upstream)
 
 
-def keys(wanted: tuple[Wanted, ...], now: dict[str, Seen], network: str = "kind") -> list[str]:
+def keys(wanted: tuple[Instance, ...], now: dict[str, LiveInstance], network: str = "kind") -> list[str]:
     return [
         f"-{step.target}" if step.kind is StepKind.STOP_REGISTRY else step.target
         for step in registry.plan(wanted, now, IMAGE, network)
@@ -56,11 +56,11 @@ def test_nothing_is_done_when_it_runs_as_it_shall() -> None:
         ({}, "kind"),
         ({NAME: seen(state="exited")}, "kind"),
         ({NAME: seen(network="bridge")}, "kind"),
-        ({NAME: seen(Wanted(NAME, 5002, of=NAME))}, "kind"),
+        ({NAME: seen(Instance(NAME, 5002, of=NAME))}, "kind"),
     ],
 )
 def test_it_is_started_when_it_is_missing_stopped_elsewhere_or_on_another_port(
-    now: dict[str, Seen], network: str
+    now: dict[str, LiveInstance], network: str
 ) -> None:
     assert keys((ONE,), now, network) == [NAME]
 
@@ -78,13 +78,13 @@ def test_what_the_engine_shows_is_read() -> None:
         "State": {"Status": "running"},
         "Config": {"Image": IMAGE, "Labels": {labels.REGISTRY: f"{NAME}/5001/docker.io", "io.threezone.recipe": "r"}},
     }
-    assert registry._read(document) == (NAME, Seen(NAME, "running", IMAGE, "r", 5001, "docker.io"))
+    assert registry._decode(document) == (NAME, LiveInstance(NAME, "running", IMAGE, "r", 5001, "docker.io"))
 
 
 def test_its_images_are_pinned_in_both_channels() -> None:
     assert registry.reference("release").startswith("docker.io/library/registry:3.1.2@sha256:")
     assert registry.reference("source").startswith("threezone/registry:3.1.2-")
-    assert registry.program().version == "v3.1.2"
+    assert programs.registry("3.1.2").version == "v3.1.2"
 
 
 @pytest.mark.parametrize(
