@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from threezone.cluster.drift import report
+from threezone.cluster.drift import detect
 from threezone.cluster.lab import Lab
 from threezone.delivery import git_server
 from threezone.images import build
@@ -25,7 +25,7 @@ def commands(lab: Lab, scratch: Path) -> list[Sequence[str]]:
     node, git = made["node"][0], made["git-server"][0]
     loaded = [image.reference for image in (*made["flux"], git)] + [build.APP]
     config, serving = scratch / "plain-kind.yaml", scratch / "plain-git.json"
-    config.write_text(json.dumps(report.configuration(lab)))
+    config.write_text(json.dumps(detect.configuration(lab)))
     node_name = f"{name}-control-plane"
     wanted = [found for _, found in git_server.objects(git.reference, ["lab"], PASSWORD, node_name)]
     serving.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted}))

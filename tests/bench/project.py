@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.bench.rows import MINUTES
 from tests.e2e.project import copy_of_repository
 
-from threezone.cluster.drift import report
+from threezone.cluster.drift import detect
 from threezone.cluster.lab import Lab
 from threezone.core import events, process
 from threezone.core.settings import load
@@ -80,7 +80,7 @@ class Bench:
         lab = self.lab()
         (node,) = build.ensure("node", lab.channel)
         config = self.root.parent / "kind.yaml"
-        config.write_text(json.dumps(report.configuration(lab)))
+        config.write_text(json.dumps(detect.configuration(lab)))
         image = cluster_image(node.reference, NAME)
         create = ["kind", "create", "cluster", "--name", NAME, "--config", str(config), "--image", image]
         server = f"--server=https://host.docker.internal:{PORT}"

@@ -1,4 +1,4 @@
-"""The engine's side of nodes: when each was started, its addresses, and its volumes."""
+"""The nodes' containers as the engine shows them: their state, addresses, mounts and volumes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from threezone.clients.kind import Node
 
 Json = dict[str, Any]
 
-# What kind binds into every node by itself (pkg/cluster/internal/providers/docker/provision.go); /var is a volume.
-KINDS_OWN = {("/lib/modules", "/lib/modules"), ("/dev/mapper", "/dev/mapper")}
+# What kind mounts into every node (pkg/cluster/internal/providers/docker/provision.go); /var is a volume.
+KIND_BINDS = ("/lib/modules:/lib/modules:ro", "/dev/mapper:/dev/mapper")
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,16 @@ class Mount:
         return path.startswith(target) or target.startswith(path)
 
     def on_host(self, path: str) -> str:
-        """Where a path below the mount is on the host."""
+        """The path on the host of a path below the mount."""
         return self.source + path.removeprefix(self.target.rstrip("/"))
+
+
+KIND_MOUNTS = frozenset(Mount(*bind.split(":")[:2]) for bind in KIND_BINDS)
 
 
 @dataclass(frozen=True)
 class Container:
-    """A node's container. `data` is all that the engine tells of it; what stands in its environment may be secret."""
+    """A node's container. `data` is the output of `docker inspect`; its environment may hold secrets."""
 
     node: Node
     data: Json
@@ -50,50 +53,52 @@ class Container:
     def addresses(self) -> tuple[str, ...]:
         """Its addresses on all networks, IPv4 first; none while it is stopped."""
         networks = ((self.data.get("NetworkSettings") or {}).get("Networks") or {}).values()
-        return tuple(
-            str(one[key]) for key in ("IPAddress", "GlobalIPv6Address") for one in networks if one and one.get(key)
-        )
+        keys = ("IPAddress", "GlobalIPv6Address")
+        return tuple(str(network[key]) for key in keys for network in networks if network and network.get(key))
 
     @property
     def mounts(self) -> tuple[Mount, ...]:
-        """What the user has mounted into it, inner ones last: nothing of ours is written there."""
-        bound = [(str(m.get("Source")), str(m["Destination"])) for m in self.mounted if m.get("Type") == "bind"]
-        return tuple(Mount(*each) for each in sorted(bound, key=lambda each: len(each[1])) if each not in KINDS_OWN)
-
-    @property
-    def mounted(self) -> Sequence[Json]:
-        """The engine's list of mounts, kind's own among them."""
-        return self.data.get("Mounts") or ()
+        """The user's mounts, inner ones last: nothing of ours is written there."""
+        binds = {Mount(str(m.get("Source")), str(m["Destination"])) for m in self._mounts if m.get("Type") == "bind"}
+        return tuple(sorted(binds - KIND_MOUNTS, key=lambda mount: (len(mount.target), mount.target)))
 
     @property
     def volumes(self) -> tuple[str, ...]:
-        """The names of its volumes: kind keeps /var in one without a name of its own."""
-        return tuple(str(m["Name"]) for m in self.mounted if m.get("Type") == "volume" and "Name" in m)
+        """The names of its volumes: kind keeps /var in an anonymous one."""
+        return tuple(str(m["Name"]) for m in self._mounts if m.get("Type") == "volume" and "Name" in m)
+
+    @property
+    def _mounts(self) -> Sequence[Json]:
+        return self.data.get("Mounts") or ()
 
 
 def inspect(nodes: Sequence[Node]) -> tuple[Container, ...]:
-    """What the engine tells of these nodes; one that has gone meanwhile is left out. Raises EngineError."""
-    found = {each["Id"]: each for each in containers.inspect(*(node.container for node in nodes))}
-    return tuple(Container(node, found[node.container]) for node in nodes if node.container in found)
+    """The containers of these nodes, without those that were removed in the meantime. Raises EngineError."""
+    data = {document["Id"]: document for document in containers.inspect(*(node.container for node in nodes))}
+    return tuple(Container(node, data[node.container]) for node in nodes if node.container in data)
 
 
 def mounts(nodes: Sequence[Node], path: str) -> dict[str, Mount]:
-    """The user's mount that holds `path`, or is below it, of each node that has one; by the container's id."""
-    seen = inspect(nodes)
-    return {one.node.container: mount for one in seen for mount in one.mounts if mount.overlaps(path)}
+    """The user's mount that contains `path`, or is below it, of each node that has one; by the container's id."""
+    return {
+        container.node.container: mount
+        for container in inspect(nodes)
+        for mount in container.mounts
+        if mount.overlaps(path)
+    }
 
 
 def started(nodes: Sequence[Node]) -> dict[str, datetime]:
-    """When the engine started each Kubernetes node among these that runs."""
-    wanted = [node for node in nodes if node.in_kubernetes]
-    return {one.node.name: since for one in inspect(wanted) if (since := one.started) is not None}
+    """When the engine started each running Kubernetes node among these."""
+    kubernetes = [node for node in nodes if node.in_kubernetes]
+    return {each.node.name: since for each in inspect(kubernetes) if (since := each.started) is not None}
 
 
 def moment(text: str) -> datetime | None:
     """A time as Docker and Kubernetes write it (RFC 3339, up to nanoseconds, UTC); None for "" and for Go's zero."""
-    head, _, fraction = text.removesuffix("Z").partition(".")
+    seconds, _, fraction = text.removesuffix("Z").partition(".")
     try:
-        found = datetime.strptime(f"{head}.{fraction[:6] or '0'}", "%Y-%m-%dT%H:%M:%S.%f").replace(tzinfo=UTC)
+        time = datetime.strptime(f"{seconds}.{fraction[:6] or '0'}", "%Y-%m-%dT%H:%M:%S.%f").replace(tzinfo=UTC)
     except ValueError:
         return None
-    return found if found.year > 1 else None
+    return time if time.year > 1 else None

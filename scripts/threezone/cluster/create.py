@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from threezone.clients import kind
 from threezone.cluster import containers, kubeadm, lifecycle, local_registry, node_images
-from threezone.cluster.drift import report
+from threezone.cluster.drift import detect
 from threezone.cluster.lab import Lab
 from threezone.cluster.marks import mark as mark_node
 from threezone.cluster.marks import unmark
@@ -150,12 +150,12 @@ def mark(lab: Lab, *, new: bool) -> None:
     A `new` one also gets the record of what it was made from.
     """
     planes = [node for node in kind.nodes(lab.name) if node.role == "control-plane"]
-    record = report.mark(lab) if new else ""
+    record = detect.mark(lab) if new else ""
     for node in planes:
         mark_node(node, record)
     if new:
         with optional("every later up compares the cluster field by field, for its nodes carry no digest"):
-            report.annotate(lab, planes)
+            detect.annotate(lab, planes)
 
 
 def no_pod_network(lab: Lab) -> ClusterError:

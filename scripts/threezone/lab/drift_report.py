@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from threezone.cluster import lifecycle
-from threezone.cluster.drift import report as standing
-from threezone.cluster.drift.report import Standing
+from threezone.cluster.drift import detect
+from threezone.cluster.drift.detect import Drift
 from threezone.cluster.drift.rows import NOT_RECORDED
 from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError, ThreezoneError
@@ -41,13 +41,13 @@ def report(lab: Lab) -> Report:
     if observed.state in ("absent", "interrupted", "foreign"):
         actions = up.cluster_plan(lab)
         return _missing(lab, observed, actions)
-    stands = standing.look(lab, observed.nodes)
+    stands = detect.drift_of(lab, observed.nodes)
     lost, unseen = _losses(lab) if stands.blocking else (NOTHING, "")
     actions = _in_place(lab, observed, stands)
     return made(lab.name, stands, actions, lost=lost, unseen=unseen, kept=git_backup.sentence(lab.key))
 
 
-def _in_place(lab: Lab, observed: lifecycle.Observed, stands: Standing) -> tuple[Step, ...]:
+def _in_place(lab: Lab, observed: lifecycle.Observed, stands: Drift) -> tuple[Step, ...]:
     if observed.state == "stopped":
         return lifecycle.plan(observed, lab.declared, (), "")
     return stands.actions
@@ -71,7 +71,7 @@ def _missing(lab: Lab, observed: lifecycle.Observed, actions: Sequence[Step]) ->
 
 def made(
     name: str,
-    stands: Standing,
+    stands: Drift,
     actions: Sequence[Step],
     *,
     lost: Losses = NOTHING,
@@ -83,7 +83,7 @@ def made(
     `lost` goes with it where it takes a new one, or `unseen` says why that is not known; `kept` is an earlier rescue.
     """
     blocking, unknown = stands.blocking, [row for row in stands.rows if row.verdict == "unknown"]
-    recorded = stands.running.record is not None
+    recorded = stands.live.last_applied is not None
     words = []
     if actions:
         words.append("in place, by ./run invoke up:\n" + describe(actions))
@@ -92,7 +92,7 @@ def made(
         price = unseen or (describe(cost) if cost else "+ nothing would be lost")
         words.append(f"a new cluster, by ./run invoke up --recreate, which asks first:\n{price}")
     if unknown:
-        why = "" if recorded or not all(node.files for node in stands.running.kubernetes_nodes) else NOT_RECORDED
+        why = "" if recorded or not all(node.files for node in stands.live.kubernetes_nodes) else NOT_RECORDED
         words.append(f"{len(unknown)} of {len(stands.rows)} fields are not known" + (f": {why}" if why else ""))
     if kept:
         words.append(kept)
@@ -100,7 +100,7 @@ def made(
         words.insert(0, f"the cluster {name} is as it is declared")
     data = {
         "cluster": name,
-        "state": "running" if all(node.state == "running" for node in stands.running.nodes) else "stopped",
+        "state": "running" if all(node.state == "running" for node in stands.live.nodes) else "stopped",
         "same": not stands.differing,
         "recorded": recorded,
         "fields": [asdict(row) for row in stands.rows],

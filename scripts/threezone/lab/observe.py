@@ -172,5 +172,5 @@ def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None)
         "delivery": delivered,
         "waiting": waiting,
         "labels": {n["metadata"]["name"]: n["metadata"].get("labels") or {} for n in nodes},
-        "made_from": last_applied.noted(nodes),
+        "made_from": last_applied.annotated(nodes),
     }

@@ -12,7 +12,7 @@ from threezone.clients.kubernetes import pods
 from threezone.clients.kubernetes.watch import World, condition, wait_for
 from threezone.cluster import create, local_registry, recover
 from threezone.cluster.create import Created
-from threezone.cluster.drift import report
+from threezone.cluster.drift import detect
 from threezone.cluster.lab import GENTLE_SECONDS, Lab
 from threezone.cluster.pod_recovery import ALL_PODS
 from threezone.core.errors import ThreezoneError
@@ -118,7 +118,7 @@ def _step(lab: Lab, each: Step, results: Results, *, retain: bool) -> None:  # n
         case StepKind.DELETE_CLUSTER:
             create.delete(lab)
         case StepKind.LABEL_NODES:
-            report.relabel(lab)
+            detect.relabel(lab)
         case StepKind.BACK_UP_GIT:
             git_backup.take(lab)
         case StepKind.RECREATE_CLUSTER:

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from threezone.clients.kind import Node
 from threezone.cluster import lifecycle
-from threezone.cluster.drift import report
-from threezone.cluster.drift.report import Standing
+from threezone.cluster.drift import detect
+from threezone.cluster.drift.detect import Drift
 from threezone.cluster.lab import Lab
 from threezone.cluster.spec.declared import Overlay, as_typed, published
 from threezone.core.errors import DeliveryError, EngineError, UsageError
@@ -46,18 +46,18 @@ def plan(lab: Lab, seen: Seen, *, recreate: bool = False) -> Plan:
     return Plan(planned, tuple(filter(None, (_told(lab, seen, stands), *apart))))
 
 
-def _stands(lab: Lab, seen: Seen) -> Standing | None:
+def _stands(lab: Lab, seen: Seen) -> Drift | None:
     """The comparison with what is declared, of a healthy cluster of ours; None where a cheap look says enough."""
     if not (seen.nodes_ready and seen.containers and seen.containers[0].ours):
         return None
     return (
         None
-        if report.is_as_declared(lab, seen.made_from, seen.labels)
-        else report.look(lab, seen.containers, seen.labels)
+        if detect.is_as_declared(lab, seen.made_from, seen.labels)
+        else detect.drift_of(lab, seen.containers, seen.labels)
     )
 
 
-def _told(lab: Lab, seen: Seen, stands: Standing | None) -> str:
+def _told(lab: Lab, seen: Seen, stands: Drift | None) -> str:
     suspended = ", ".join(seen.delivery.suspended) if seen.delivery else ""
     left = f"{suspended}: suspended, so no commit changes what it applied" if suspended else ""
     return "\n".join(filter(None, ((stands.notice if stands else "") or notice(lab, seen.containers), left)))
@@ -76,7 +76,7 @@ def notice(lab: Lab, nodes: Sequence[Node]) -> str:
 
 
 def _cluster(
-    lab: Lab, seen: Seen, engine_first: bool, stands: Standing | None, *, recreate: bool = False
+    lab: Lab, seen: Seen, engine_first: bool, stands: Drift | None, *, recreate: bool = False
 ) -> tuple[Step, ...]:
     """The cluster's part. A healthy API answers for its nodes, so that the nodes need not be asked."""
     if seen.nodes_ready and seen.containers and seen.containers[0].ours:
@@ -107,7 +107,7 @@ def cluster_plan(lab: Lab, *, recreate: bool = False) -> tuple[Step, ...]:
     declared = lab.declared  # first: a broken file is told even where there is no engine
     observed = lifecycle.observe(lab.name)
     if observed.state == "running":
-        return changes(lab, report.look(lab, observed.nodes), recreate=recreate)
+        return changes(lab, detect.drift_of(lab, observed.nodes), recreate=recreate)
     if observed.state == "interrupted":
         _require_chosen(lab)
     overlays = lab.overlays if observed.state in ("absent", "interrupted") else ()
@@ -116,7 +116,7 @@ def cluster_plan(lab: Lab, *, recreate: bool = False) -> tuple[Step, ...]:
     return (*create.supplies(lab), *actions) if has(actions, StepKind.CREATE_CLUSTER) else actions
 
 
-def changes(lab: Lab, stands: Standing, *, recreate: bool) -> tuple[Step, ...]:
+def changes(lab: Lab, stands: Drift, *, recreate: bool) -> tuple[Step, ...]:
     """What makes a running cluster what is declared: in place, or with `recreate` a new one where that is needed.
 
     Raises ClusterError when a new one is asked for, and what would be lost with the old one cannot be seen.

@@ -43,7 +43,7 @@ def create(
     """Create the cluster that local/kubernetes/kind.yaml declares, connect the kubeconfig, wait until it is Ready."""
     from threezone.clients import kind
     from threezone.cluster import create as creation
-    from threezone.cluster.drift import report as standing
+    from threezone.cluster.drift import detect
     from threezone.core.plan import StepKind, describe, has
     from threezone.delivery import git_backup
     from threezone.lab import steps, up
@@ -73,7 +73,7 @@ def create(
             say(as_started(kept))
     again = dry_run and has(actions, StepKind.RECREATE_CLUSTER)
     nodes = () if again else kind.nodes(lab.name)
-    if told := (standing.notice(lab, nodes) or up.notice(lab, nodes)):
+    if told := (detect.notice(lab, nodes) or up.notice(lab, nodes)):
         say(as_started(told))
 
 

@@ -13,7 +13,7 @@ from threezone.cluster import containerd_mirrors as wiring
 from threezone.cluster import containers, create, kubeadm, lifecycle
 from threezone.cluster import local_registry as room
 from threezone.cluster.containers import Mount
-from threezone.cluster.drift import report
+from threezone.cluster.drift import detect
 from threezone.cluster.lab import Lab
 from threezone.core import events
 from threezone.core.errors import ClusterError, CommandFailed, EngineError, ThreezoneError, ToolError
@@ -52,8 +52,8 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(lifecycle, "wait_ready", lambda *_, **__: {lifecycle.NODES: {}})
     monkeypatch.setattr(kind, "nodes", lambda _=None: (NODE,))
     monkeypatch.setattr(create, "mark_node", lambda node, _: found.append(node.name))
-    monkeypatch.setattr(report, "mark", lambda _: "record")
-    monkeypatch.setattr(report, "annotate", lambda *_: None)
+    monkeypatch.setattr(detect, "mark", lambda _: "record")
+    monkeypatch.setattr(detect, "annotate", lambda *_: None)
     monkeypatch.setattr(registry, "observe", lambda _: RUNS)
     monkeypatch.setattr(registry, "apply", lambda *_: None)
     monkeypatch.setattr(wiring, "wire", lambda *_: ())
@@ -67,7 +67,7 @@ FAILURES: list[Failure] = [
     (registry, "apply", ToolError("the registry does not listen")),
     (registry, "observe", CommandFailed(["docker", "ps"], None, "", seconds=30)),
     (room, "network", EngineError("the engine does not answer")),
-    (report, "annotate", ThreezoneError("the API server is away")),
+    (detect, "annotate", ThreezoneError("the API server is away")),
 ]
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from threezone.clients.kind import Node
 from threezone.cluster import create, lifecycle
-from threezone.cluster.drift.live import Running
-from threezone.cluster.drift.report import Standing
+from threezone.cluster.drift.detect import Drift
+from threezone.cluster.drift.live import LiveCluster
 from threezone.cluster.drift.rows import Row
 from threezone.cluster.lab import Lab
 from threezone.cluster.lifecycle import Observed
@@ -193,7 +193,7 @@ def test_a_name_in_the_file_is_checked_as_any_other(project: Path) -> None:
         tasks.open_lab(**declaring(config="two.yaml"))
 
 
-BLOCKED = Standing((Row("kubernetes", "v1.35.0", "v1.34.3", "new cluster", "its image"),), (), Running("lab", ()))
+BLOCKED = Drift((Row("kubernetes", "v1.35.0", "v1.34.3", "new cluster", "its image"),), (), LiveCluster("lab", ()))
 
 
 def test_a_cluster_that_nobody_chose_for_this_file_is_not_deleted(

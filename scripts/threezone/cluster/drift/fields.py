@@ -1,19 +1,20 @@
-"""Declared against running, field by field. Pure.
+"""The declared cluster compared with the live one, field by field. Pure.
 
-`declared` is what kind would be given now (the file, the settings, what the host needs); `running` is what is
-seen. What containers and nodes show counts more than what was written down at creation; what neither tells is unknown.
+`declared` is the configuration that kind would get now (the file, the settings, what the host needs). What containers
+and nodes show counts more than what was written down at creation; what neither shows is unknown.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from threezone.clients.kind import BALANCER
 from threezone.cluster.drift import merge_patch
-from threezone.cluster.drift.last_applied import PATCHES, plain
-from threezone.cluster.drift.live import NodeSeen, Running, address
+from threezone.cluster.drift.last_applied import PATCHES, without_secrets
+from threezone.cluster.drift.live import LiveCluster, LiveNode, address
 from threezone.cluster.drift.merge_patch import Json
 from threezone.cluster.drift.nodes import compare_node
 from threezone.cluster.drift.rows import (
@@ -29,66 +30,87 @@ from threezone.cluster.drift.rows import (
     Row,
     declared_nodes,
     mapping,
-    place,
     row,
 )
+from threezone.cluster.spec import validate
 
-MERGED = "kubeadmConfigPatches"
-# What kind puts into one of kubeadm's documents, from a configuration and what the document in the node looks like.
-Start = Callable[[Json, Json], Json | None]
-Sides = tuple[Json, Json | None, Running]  # declared, given to kind at creation (where known), running
+MERGE, JSON_PATCH, TOML, TOML_JSON = PATCHES
+RUNTIME = "runtime-config"  # kube-apiserver's argument
 
 
-def compare(declared: Json, kubernetes: str, running: Running, network: str = "kind") -> tuple[Row, ...]:
-    """Every field that can be declared. `kubernetes` is the version that nodes shall run."""
-    given = running.record.config if running.record else None
-    nodes = declared_nodes(running.name, declared)
-    sides = (declared, given, running)
+@dataclass(frozen=True)
+class Sides:
+    """The declared configuration, the last applied one (where known), and the live cluster."""
+
+    declared: Json
+    applied: Json | None
+    live: LiveCluster
+
+    @property
+    def nodes(self) -> dict[str, Json]:
+        """The declared nodes, by name."""
+        return declared_nodes(self.live.name, self.declared)
+
+    @property
+    def has_json_patches(self) -> bool:
+        """Whether a JSON 6902 patch may have changed kubeadm's documents: its effect is not computed here."""
+        configs = [config for config in (self.declared, self.applied) if config]
+        return any(part.get(JSON_PATCH) for config in configs for part in (config, *(config.get("nodes") or ())))
+
+
+@dataclass(frozen=True)
+class KubeadmField:
+    """A field in one of kubeadm's documents, which a patch may have changed after kind.
+
+    `start` is what kind puts there from a configuration, given the document in the node; `read` gets the field.
+    """
+
+    name: str
+    kind: str
+    start: Callable[[Json, Json], Json | None]
+    read: Callable[[Json], str]
+    why: str = NETWORK
+
+
+def compare(declared: Json, kubernetes: str, live: LiveCluster, network: str = "kind") -> tuple[Row, ...]:
+    """A row for every field that can be declared. `kubernetes` is the version that nodes shall run."""
+    sides = Sides(declared, live.last_applied.config if live.last_applied else None, live)
+    version = _one(node.files.version for node in live.kubernetes_nodes if node.files)
+    roles = _counted(node["role"] for node in sides.nodes.values())
+    cni = None if sides.applied is None else networking(sides.applied)["disableDefaultCNI"]
+    dns = " ".join((declared.get("networking") or {}).get("dnsSearch") or ()) or "none"
     return (
-        _kubernetes(kubernetes, running),
-        _topology(nodes, running),
-        *_published(declared, running),
-        *_networking(sides),
-        _dns(declared, running),
-        _gates(sides),
-        _runtime(sides),
-        *_patches(sides, nodes),
-        *(each for name, node in nodes.items() for each in compare_node(name, node, declared, running, network)),
+        row("kubernetes", kubernetes, version, VERSION),
+        row("nodes", roles, _counted(node.role for node in live.kubernetes_nodes), TOPOLOGY),
+        *_published(declared, live),
+        *(_kubeadm_row(sides, field) for field in KUBEADM_FIELDS),
+        row("networking.disableDefaultCNI", networking(declared)["disableDefaultCNI"], cni, NETWORK, NOT_RECORDED),
+        row("networking.dnsSearch", dns, _one(node.dns_search or "none" for node in live.kubernetes_nodes), NETWORK),
+        *_patches(sides),
+        *(each for name, node in sides.nodes.items() for each in compare_node(name, node, declared, live, network)),
     )
 
 
 def _one(values: Iterable[str]) -> str | None:
-    """The one value, or the several, of all nodes; None when there is none."""
+    """The value of all nodes, or their different values; None when there is none."""
     return " and ".join(dict.fromkeys(values)) or None
-
-
-def _kubernetes(wanted: str, running: Running) -> Row:
-    found = _one(node.files.version for node in running.kubernetes_nodes if node.files)
-    return row("kubernetes", wanted, found, VERSION)
-
-
-def _topology(nodes: Mapping[str, Json], running: Running) -> Row:
-    wanted = _counted(node["role"] for node in nodes.values())
-    return row("nodes", wanted, _counted(node.role for node in running.kubernetes_nodes), TOPOLOGY)
 
 
 def _counted(roles: Iterable[str]) -> str:
     return ", ".join(f"{number} {role}" for role, number in sorted(Counter(roles).items())) or "none"
 
 
-def _published(declared: Json, running: Running) -> tuple[Row, ...]:
-    networking = declared.get("networking") or {}
-    port = int(networking.get("apiServerPort") or 0)
-    default = "::1" if networking.get("ipFamily") == "ipv6" else "127.0.0.1"
-    wanted = address(str(networking.get("apiServerAddress") or default))
-    # With several control planes the balancer is what is published; they have a port of their own beside it.
-    doors = running.of(BALANCER) or running.of("control-plane")
-    found = [each.removesuffix(f"->{API}") for door in doors[:1] for each in door.ports if each.endswith(f"->{API}")]
-    seen = next((each for each in found if each == f"{wanted}:{port}"), found[0] if found else None)
-    if seen is None:
-        missing = "the API is published nowhere"
-        return (Row("networking.apiServerPort", str(port), "none", "new cluster", missing),)
-    on, _, number = seen.rpartition(":")
+def _published(declared: Json, live: LiveCluster) -> tuple[Row, ...]:
+    port = int((declared.get("networking") or {}).get("apiServerPort") or 0)
+    own = (declared.get("networking") or {}).get("apiServerAddress")
+    wanted = address(str(own or validate.loopback(declared)))
+    # With several control planes the balancer publishes the API; they have a random port beside it.
+    nodes = live.of(BALANCER) or live.of("control-plane")
+    published = [text.removesuffix(f"->{API}") for node in nodes[:1] for text in node.ports if text.endswith(API)]
+    if not published:
+        return (Row("networking.apiServerPort", str(port), "none", "new cluster", "the API is not published"),)
+    actual = next((text for text in published if text == f"{wanted}:{port}"), published[0])
+    on, _, number = actual.rpartition(":")
     shown = str(port) if port > 0 else f"any ({number})"
     return (
         row("networking.apiServerPort", shown, number if port > 0 else shown, PORTS),
@@ -96,176 +118,144 @@ def _published(declared: Json, running: Running) -> tuple[Row, ...]:
     )
 
 
-def _networking(sides: Sides) -> Iterable[Row]:
-    declared, given, _ = sides
-
-    def subnets(config: Json, _: Json) -> Json:
-        return {"networking": {key: networking(config)[key] for key in ("podSubnet", "serviceSubnet")}}
-
-    def mode(config: Json, _: Json) -> Json | None:
-        chosen = networking(config)["kubeProxyMode"]
-        return None if chosen == "none" else {"mode": chosen}  # kind writes no settings where there is no kube-proxy
-
-    def subnet(key: str) -> Callable[[Json], str]:
-        return lambda document: str((document.get("networking") or {}).get(key) or "")
-
-    def family(document: Json) -> str:
-        kinds = {":" in each for each in subnet("podSubnet")(document).split(",")}
-        return "dual" if len(kinds) > 1 else "ipv6" if True in kinds else "ipv4"
-
-    def told(field: str, kind: str, start: Start, read: Callable[[Json], str], why: str = NETWORK) -> Row:
-        return _told(sides, f"networking.{field}", kind, start, read, why=why)
-
-    yield told("ipFamily", "ClusterConfiguration", subnets, family)
-    yield told("podSubnet", "ClusterConfiguration", subnets, subnet("podSubnet"))
-    yield told("serviceSubnet", "ClusterConfiguration", subnets, subnet("serviceSubnet"))
-    yield told("kubeProxyMode", "KubeProxyConfiguration", mode, lambda found: str(found.get("mode") or "none"), KUBEADM)
-    before = None if given is None else networking(given)["disableDefaultCNI"]
-    wanted = networking(declared)["disableDefaultCNI"]
-    yield row("networking.disableDefaultCNI", wanted, before, NETWORK, NOT_RECORDED)
-
-
 def networking(config: Mapping[str, Any]) -> dict[str, str]:
     """The section `networking` with kind's defaults (pkg/internal/apis/config/default.go), as text."""
-    given = config.get("networking") or {}
-    family = str(given.get("ipFamily") or "ipv4")
-    pods = {"ipv4": "10.244.0.0/16", "ipv6": "fd00:10:244::/56", "dual": "10.244.0.0/16,fd00:10:244::/56"}
-    services = {"ipv4": "10.96.0.0/16", "ipv6": "fd00:10:96::/112", "dual": "10.96.0.0/16,fd00:10:96::/112"}
+    section = config.get("networking") or {}
     return {
-        "ipFamily": family,
-        "podSubnet": str(given.get("podSubnet") or pods.get(family, "")),
-        "serviceSubnet": str(given.get("serviceSubnet") or services.get(family, "")),
-        "kubeProxyMode": str(given.get("kubeProxyMode") or "iptables"),
-        "disableDefaultCNI": "true" if given.get("disableDefaultCNI") else "false",
+        **{key: str(value) for key, value in validate.subnets(section, validate.family(dict(config))).items()},
+        "kubeProxyMode": str(section.get("kubeProxyMode") or "iptables"),
+        "disableDefaultCNI": "true" if section.get("disableDefaultCNI") else "false",
     }
 
 
-def _told(sides: Sides, field: str, kind: str, start: Start, read: Callable[[Json], str], *, why: str) -> Row:
-    """A field that stands in one of kubeadm's documents, which a patch may have changed after kind.
+def _subnets(config: Json, _: Json) -> Json:
+    return {"networking": {key: networking(config)[key] for key in ("podSubnet", "serviceSubnet")}}
 
-    `start` makes what kind puts there from a configuration, given the document in the node; `read` gets the field.
-    """
-    declared, given, running = sides
-    wanted = read(start(declared, {}) or {})
-    if _by_path(declared, given):  # what such a patch makes of it is not worked out here
-        return row(field, wanted, None if given is None else read(start(given, {}) or {}), why, NOT_RECORDED)
-    nodes = declared_nodes(running.name, declared)
-    seen = []
-    for node in running.kubernetes_nodes:
+
+def _subnet(key: str) -> Callable[[Json], str]:
+    return lambda document: str((document.get("networking") or {}).get(key) or "")
+
+
+def _family(document: Json) -> str:
+    is_ipv6 = {":" in subnet for subnet in _subnet("podSubnet")(document).split(",")}
+    return "dual" if len(is_ipv6) > 1 else "ipv6" if True in is_ipv6 else "ipv4"
+
+
+def _proxy_mode(config: Json, _: Json) -> Json | None:
+    mode = networking(config)["kubeProxyMode"]
+    return None if mode == "none" else {"mode": mode}  # without kube-proxy kind writes no document for it
+
+
+def _gates(config: Json, document: Json) -> Json:
+    by_kind = {key: value for key, value in (document.get("featureGates") or {}).items() if key == ROOTLESS_GATE}
+    return {"featureGates": {**by_kind, **(config.get("featureGates") or {})}}
+
+
+def _runtime(config: Json, document: Json) -> Json:
+    value = ",".join(f"{key}={item}" for key, item in sorted((config.get("runtimeConfig") or {}).items()))
+    is_list = isinstance((document.get("apiServer") or {}).get("extraArgs"), list)  # kubeadm v1beta4
+    return {"apiServer": {"extraArgs": [{"name": RUNTIME, "value": value}] if is_list else {RUNTIME: value}}}
+
+
+def _read_runtime(document: Json) -> str:
+    arguments = (document.get("apiServer") or {}).get("extraArgs") or {}
+    if isinstance(arguments, list):
+        arguments = {item.get("name"): item.get("value") for item in arguments}
+    return ", ".join(sorted(filter(None, str(arguments.get(RUNTIME) or "").split(",")))) or "none"
+
+
+KUBEADM_FIELDS = (
+    KubeadmField("networking.ipFamily", "ClusterConfiguration", _subnets, _family),
+    KubeadmField("networking.podSubnet", "ClusterConfiguration", _subnets, _subnet("podSubnet")),
+    KubeadmField("networking.serviceSubnet", "ClusterConfiguration", _subnets, _subnet("serviceSubnet")),
+    KubeadmField(
+        "networking.kubeProxyMode",
+        "KubeProxyConfiguration",
+        _proxy_mode,
+        lambda document: str(document.get("mode") or "none"),
+        KUBEADM,
+    ),
+    KubeadmField(
+        "featureGates",
+        "KubeletConfiguration",
+        _gates,
+        lambda document: mapping(document.get("featureGates")),
+        KUBEADM,
+    ),
+    KubeadmField("runtimeConfig", "ClusterConfiguration", _runtime, _read_runtime, KUBEADM),
+)
+
+
+def _kubeadm_row(sides: Sides, field: KubeadmField) -> Row:
+    wanted = field.read(field.start(sides.declared, {}) or {})
+    if sides.has_json_patches:
+        applied = None if sides.applied is None else field.read(field.start(sides.applied, {}) or {})
+        return row(field.name, wanted, applied, field.why, NOT_RECORDED)
+    live = []
+    for node in sides.live.kubernetes_nodes:
         if node.files is None or not node.files.kubeadm:
             continue
-        document = next((each for each in node.files.kubeadm if each.get("kind") == kind), {})
-        begun = start(declared, document)
-        named = {"kind": kind, "apiVersion": document.get("apiVersion")}
-        texts = [*(declared.get(MERGED) or ()), *(nodes.get(node.name, {}).get(MERGED) or ())]
-        expected = merge_patch.kubeadm([{**begun, **named}], texts)[0] if begun is not None else {}
-        seen.append(wanted if read(document) == read(expected) else read(document))
-    return row(field, wanted, _one(seen), why)
+        document = next((each for each in node.files.kubeadm if each.get("kind") == field.kind), {})
+        start = field.start(sides.declared, document)
+        expected: Json = {}
+        if start is not None:
+            start.update(kind=field.kind, apiVersion=document.get("apiVersion"))
+            patches = [*(sides.declared.get(MERGE) or ()), *(sides.nodes.get(node.name, {}).get(MERGE) or ())]
+            expected = merge_patch.kubeadm([start], patches)[0]
+        live.append(wanted if field.read(document) == field.read(expected) else field.read(document))
+    return row(field.name, wanted, _one(live), field.why)
 
 
-def _dns(declared: Json, running: Running) -> Row:
-    wanted = " ".join((declared.get("networking") or {}).get("dnsSearch") or ()) or "none"
-    seen = _one(node.dns_search or "none" for node in running.kubernetes_nodes)
-    return row("networking.dnsSearch", wanted, seen, NETWORK)
-
-
-def _gates(sides: Sides) -> Row:
-    own = sides[0].get("featureGates") or {}
-
-    def read(document: Json) -> str:  # kind adds a gate by itself on a rootless engine
-        gates = document.get("featureGates") or {}
-        return mapping({key: value for key, value in gates.items() if key != ROOTLESS_GATE or key in own})
-
-    def start(config: Json, _: Json) -> Json:
-        return {"featureGates": dict(config.get("featureGates") or {})}
-
-    return _told(sides, "featureGates", "KubeletConfiguration", start, read, why=KUBEADM)
-
-
-def _runtime(sides: Sides) -> Row:
-    name = "runtime-config"
-
-    def read(document: Json) -> str:
-        found = (document.get("apiServer") or {}).get("extraArgs") or {}
-        if isinstance(found, list):  # kubeadm v1beta4
-            found = {each.get("name"): each.get("value") for each in found}
-        return ", ".join(sorted(filter(None, str(found.get(name) or "").split(",")))) or "none"
-
-    def start(config: Json, document: Json) -> Json:
-        value = ",".join(f"{key}={each}" for key, each in sorted((config.get("runtimeConfig") or {}).items()))
-        listed = isinstance((document.get("apiServer") or {}).get("extraArgs"), list)
-        return {"apiServer": {"extraArgs": [{"name": name, "value": value}] if listed else {name: value}}}
-
-    return _told(sides, "runtimeConfig", "ClusterConfiguration", start, read, why=KUBEADM)
-
-
-def _by_path(*configs: Json | None) -> bool:
-    """Whether a JSON 6902 patch may have changed any of kubeadm's documents after the merge patches."""
-    key = "kubeadmConfigPatchesJSON6902"
-    return any(part.get(key) for config in configs if config for part in (config, *(config.get("nodes") or ())))
-
-
-def _patches(sides: Sides, nodes: Mapping[str, Json]) -> Iterable[Row]:
+def _patches(sides: Sides) -> Iterator[Row]:
     """The patches of the whole cluster, then each node's own."""
-    declared, given, running = sides
-    before = declared_nodes(running.name, given) if given is not None else {}
-    wanted, scopes = plain(declared), [("", declared, given, running.kubernetes_nodes)]
-    scopes += [
-        (f"{place(name, nodes)}.", node, None if given is None else before.get(name, {}),
-         tuple(seen for seen in running.nodes if seen.name == name))
-        for name, node in nodes.items()
-    ]  # fmt: skip
-    for prefix, part, was, on in scopes:
-        kept_part = wanted if not prefix else plain(part)
+    applied_nodes = None if sides.applied is None else declared_nodes(sides.live.name, sides.applied)
+    scopes = [("", sides.declared, sides.applied, sides.live.kubernetes_nodes)]
+    for index, (name, node) in enumerate(sides.nodes.items()):
+        applied = None if applied_nodes is None else applied_nodes.get(name, {})
+        scopes.append((f"nodes[{index}].", node, applied, tuple(x for x in sides.live.nodes if x.name == name)))
+    for prefix, part, applied, live in scopes:
         for key in PATCHES:
-            if prefix and not (part.get(key) or (was or {}).get(key)):
-                continue
-            holds = _evidence(sides, key, nodes, on, own=bool(prefix))
-            yield _patch_row(f"{prefix}{key}", kept_part.get(key) or [], None if was is None else was.get(key) or [],
-                             holds, CONTAINERD if key.startswith("containerd") else KUBEADM)  # fmt: skip
+            if not prefix or part.get(key) or (applied or {}).get(key):
+                wanted = without_secrets(part).get(key) or []
+                in_force = _in_force(sides, key, live, own=bool(prefix))
+                before = None if applied is None else applied.get(key) or []
+                why = CONTAINERD if key.startswith("containerd") else KUBEADM
+                yield _patch_row(f"{prefix}{key}", wanted, before, why, in_force=in_force)
 
 
-def _patch_row(field: str, wanted: list[Json], given: list[Json] | None, holds: bool | None, why: str) -> Row:
+def _patch_row(field: str, wanted: list[Json], applied: list[Json] | None, why: str, *, in_force: bool | None) -> Row:
     declared = _about(wanted)
-    if wanted and holds is False:
-        return Row(field, declared, "not in force", "new cluster", f"the nodes' own files do not hold it; {why}")
-    if given is not None:
-        if [each["sha256"] for each in wanted] == [each["sha256"] for each in given]:
+    if wanted and in_force is False:
+        return Row(field, declared, "not in force", "new cluster", f"the nodes' own files do not have it; {why}")
+    if applied is not None:
+        if [patch["sha256"] for patch in wanted] == [patch["sha256"] for patch in applied]:
             return Row(field, declared, declared, "same")
-        shown = _about(given)
-        return Row(field, declared, f"{shown}, in other words" if shown == declared else shown, "new cluster", why)
-    if wanted and holds:
-        return Row(field, declared, declared, "same", "the nodes' own files hold it")
+        before = _about(applied)
+        return Row(field, declared, f"{before}, other content" if before == declared else before, "new cluster", why)
+    if wanted and in_force:
+        return Row(field, declared, declared, "same", "the nodes' own files have it")
     return Row(field, declared, "?", "unknown", NOT_RECORDED)
 
 
-def _about(kept: Sequence[Json]) -> str:
-    return "; ".join(each["about"] for each in kept) or "none"
+def _about(patches: Sequence[Json]) -> str:
+    return "; ".join(patch["about"] for patch in patches) or "none"
 
 
-def _evidence(sides: Sides, key: str, nodes: Mapping[str, Json], on: Sequence[NodeSeen], *, own: bool) -> bool | None:
-    """Whether the declared patches are in force on these nodes, by their own files; None where that cannot be seen.
-
-    Asked are the nodes' `own` patches, or the cluster's.
-    """
-    declared, given, _ = sides
-    readable = [node for node in on if node.files is not None]
-    if not readable:
-        return None
-    if key == MERGED and not _by_path(declared, given):
-        found = []
-        for node in readable:
-            has = node.files.kubeadm if node.files else ()
+def _in_force(sides: Sides, key: str, live: Sequence[LiveNode], *, own: bool) -> bool | None:
+    """Whether the nodes' files show the patches of the cluster, or the nodes' `own`; None where that is not visible."""
+    files = [(node.name, node.files) for node in live if node.files is not None]
+    common = sides.declared.get(key) or ()
+    if key == MERGE and files and not sides.has_json_patches:
+        results = []
+        for name, content in files:
             # A node's own patches come after the cluster's, and may change what those have set.
-            last = nodes.get(node.name, {}).get(key) or ()
-            every = last if own else [*(declared.get(key) or ()), *last]
-            found.append(merge_patch.kubeadm(has, every) == (list(has) if own else merge_patch.kubeadm(has, last)))
-        return all(found)
-    if key == "containerdConfigPatches" and not declared.get("containerdConfigPatchesJSON6902"):
-        settings = [node.files.containerd for node in readable if node.files and node.files.containerd]
-        return (
-            all(merge_patch.containerd(each, declared.get(key) or ()) == each for each in settings)
-            if settings
-            else None
-        )
+            last = sides.nodes.get(name, {}).get(key) or ()
+            documents = list(content.kubeadm)
+            with_own = merge_patch.kubeadm(documents, last)
+            with_all = merge_patch.kubeadm(documents, [*common, *last])
+            results.append(with_own == (documents if own else with_all))
+        return all(results)
+    if key == TOML and not sides.declared.get(TOML_JSON):
+        settings = [content.containerd for _, content in files if content.containerd]
+        return all(merge_patch.containerd(item, common) == item for item in settings) if settings else None
     return None

@@ -1,7 +1,7 @@
-"""Patches of a cluster file: whether they are in force in what a node has, and what to keep of them. Pure.
+"""Patches of a cluster file: apply them to what a node has, and digest them. Pure.
 
 kind applies kubeadmConfigPatches to kubeadm's documents and containerdConfigPatches to containerd's settings, both as
-RFC 7386 merge patches (kind, pkg/internal/patch). Such a patch changes nothing of what holds it already.
+RFC 7386 merge patches (kind, pkg/internal/patch). A patch that is in force already changes nothing.
 """
 
 from __future__ import annotations
@@ -30,63 +30,62 @@ def merged(target: Any, patch: Any) -> Any:
 
 
 def documents(text: str) -> list[Json]:
-    """The YAML documents of a text that are mappings; none of a text that is no YAML."""
+    """The YAML documents of a text that are mappings; none when the text is not YAML."""
     import yaml
 
     from threezone.core import safe_yaml
 
     try:
-        return [each for each in safe_yaml.load_all(text) if isinstance(each, dict)]
+        return [document for document in safe_yaml.load_all(text) if isinstance(document, dict)]
     except yaml.YAMLError:
         return []
 
 
-def kubeadm(found: Sequence[Json], patches: Sequence[str]) -> list[Json]:
-    """The documents of kubeadm with patches applied as kind does: by kind, and apiVersion where the patch has one."""
-    result = list(found)
-    for patch in (each for text in patches for each in documents(text)):
-        for index, document in enumerate(result):
-            if document.get("kind") == patch.get("kind") and patch.get("apiVersion", document.get("apiVersion")) == (
-                document.get("apiVersion")
-            ):
-                change = {key: value for key, value in patch.items() if key != "metadata"}  # kind takes it out again
-                result[index] = merged(document, change)
+def _toml(text: str) -> Json | None:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+
+
+def kubeadm(targets: Sequence[Json], patches: Sequence[str]) -> list[Json]:
+    """Apply patches to the documents of kubeadm as kind does: by kind, and by the apiVersion if the patch has one."""
+    result = list(targets)
+    for patch in (document for text in patches for document in documents(text)):
+        change = {key: value for key, value in patch.items() if key != "metadata"}  # kind removes it again
+        for index, target in enumerate(result):
+            version = target.get("apiVersion")
+            if target.get("kind") == patch.get("kind") and patch.get("apiVersion", version) == version:
+                result[index] = merged(target, change)
     return result
 
 
-def containerd(found: Json, patches: Sequence[str]) -> Json:
-    """The settings of containerd with TOML patches applied; a patch that is no TOML changes nothing."""
-    result = found
+def containerd(settings: Json, patches: Sequence[str]) -> Json:
+    """The settings of containerd with TOML patches applied; a patch that is not TOML changes nothing."""
     for patch in patches:
-        try:
-            result = merged(result, tomllib.loads(patch))
-        except tomllib.TOMLDecodeError:
-            continue
-    return result
+        settings = merged(settings, _toml(patch) or {})
+    return settings
 
 
-def kept(patch: Any) -> Json:
-    """What may be written down of a patch: what it is about, and a digest. Its text may hold a registry's password.
+def digest_of(patch: Any) -> Json:
+    """What a patch is about, and a digest of it: its text may hold a registry's password.
 
     Comments, order and indentation do not count.
     """
-    about, plain = _read(patch)
-    return {"about": about, "sha256": hashlib.sha256(plain.encode()).hexdigest()}
+    about, content = _content(patch)
+    text = content if isinstance(content, str) else json.dumps(content, sort_keys=True, default=str)
+    return {"about": about, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
-def _read(patch: Any) -> tuple[str, str]:
+def _content(patch: Any) -> tuple[str, Any]:
     if isinstance(patch, dict):  # kubeadmConfigPatchesJSON6902
-        plain = {**patch, "patch": _yaml(str(patch.get("patch", "")))}
-        return f"{patch.get('kind', 'JSON 6902')} (6902)", _canonical(plain)
+        return f"{patch.get('kind', 'JSON 6902')} (6902)", {**patch, "patch": _yaml(str(patch.get("patch", "")))}
     text = str(patch)
-    found = documents(text)
-    if found and all("kind" in each for each in found):
-        return ", ".join(str(each["kind"]) for each in found), _canonical(found)
-    try:
-        settings = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        return "text", text.strip()
-    return ", ".join(sorted(settings)) or "nothing", _canonical(settings)
+    mappings = documents(text)
+    if mappings and all("kind" in document for document in mappings):
+        return ", ".join(str(document["kind"]) for document in mappings), mappings
+    settings = _toml(text)
+    return ("text", text.strip()) if settings is None else (", ".join(sorted(settings)) or "nothing", settings)
 
 
 def _yaml(text: str) -> Any:
@@ -98,7 +97,3 @@ def _yaml(text: str) -> Any:
         return safe_yaml.load(text)
     except yaml.YAMLError:
         return text
-
-
-def _canonical(data: Any) -> str:
-    return json.dumps(data, sort_keys=True, default=str)

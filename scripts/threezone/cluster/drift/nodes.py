@@ -1,20 +1,23 @@
-"""Declared against running, one node at a time: its container's ports and mounts, its labels. Pure."""
+"""Each declared node compared with the live one: its container's ports and mounts, its labels. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from threezone.cluster.drift.live import OWN_MOUNTS, NodeSeen, Running, address, mount
+from threezone.cluster.containers import KIND_BINDS
+from threezone.cluster.drift.live import LiveCluster, LiveNode, address, mount
 from threezone.cluster.drift.merge_patch import Json
-from threezone.cluster.drift.rows import API, MOUNTS, PORTS, TOPOLOGY, Row, declared_nodes, mapping, place
+from threezone.cluster.drift.rows import API, MOUNTS, PORTS, TOPOLOGY, Row, declared_nodes, mapping
+
+PROPAGATION = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
 
 
 @dataclass(frozen=True)
 class Labels:
-    """A change of one node's labels: what is to be set, and what is to be taken away again."""
+    """A change of one node's labels: which to set, and which to remove."""
 
     node: str
     wanted: Mapping[str, str]
@@ -27,40 +30,41 @@ class Labels:
         return f"kubectl label node {self.node} --overwrite {' '.join(parts)}"
 
 
-def compare_node(name: str, node: Json, declared: Json, running: Running, network: str) -> Iterable[Row]:
+def compare_node(name: str, node: Json, declared: Json, live: LiveCluster, network: str) -> Iterator[Row]:
     """The rows of one declared node; `name` is the one that kind gives it."""
-    seen = next((each for each in running.nodes if each.name == name), None)
-    at = place(name, declared_nodes(running.name, declared))
-    if seen is None:
-        yield Row(at, name, "missing", "new cluster", TOPOLOGY)
+    actual = next((each for each in live.nodes if each.name == name), None)
+    field = f"nodes[{list(declared_nodes(live.name, declared)).index(name)}]"
+    if actual is None:
+        yield Row(field, name, "missing", "new cluster", TOPOLOGY)
         return
-    up = seen.state == "running"
-    yield Row(
-        at, f"{name} running", f"{name} {seen.state}", "same" if up else "in place", "" if up else "it is started"
-    )
-    yield _list_row(f"{at}.extraPortMappings", _wanted_ports(node, declared), _other_ports(seen), PORTS, _port_fits)
-    own = OWN_MOUNTS - set(_wanted_mounts(node))
-    mounts = [each for each in seen.mounts if each not in own]
-    yield _list_row(f"{at}.extraMounts", _wanted_mounts(node), mounts, MOUNTS)
-    yield _label_row(at, name, node, declared, running)
-    if network not in seen.networks:
-        on = ", ".join(seen.networks) or "none"
-        yield Row(f"{at}.network", network, on, "new cluster", "the node has left the network that it was made on")
+    if actual.state == "running":
+        yield Row(field, f"{name} running", f"{name} running", "same")
+    else:
+        yield Row(field, f"{name} running", f"{name} {actual.state}", "in place", "it is started")
+    # A control plane always publishes the API server too.
+    api = [port for port in actual.ports if port.endswith(f"->{API}")][:1] if actual.role == "control-plane" else []
+    ports = [port for port in actual.ports if port not in api]
+    yield _list_row(f"{field}.extraPortMappings", _declared_ports(node, declared), ports, PORTS, _is_port)
+    wanted = _declared_mounts(node)
+    mounts = [each for each in actual.mounts if each in wanted or each not in KIND_BINDS]
+    yield _list_row(f"{field}.extraMounts", wanted, mounts, MOUNTS)
+    yield _label_row(f"{field}.labels", node, actual, declared, live)
+    if network not in actual.networks:
+        on = ", ".join(actual.networks) or "none"
+        yield Row(f"{field}.network", network, on, "new cluster", "the node is no longer on the network of its cluster")
 
 
-def label_changes(declared: Json, running: Running) -> tuple[Labels, ...]:
-    """What makes the nodes' labels what is declared. A label that was declared before, and still stands, is removed."""
-    before = declared_nodes(running.name, running.record.config) if running.record else {}
+def label_changes(declared: Json, live: LiveCluster) -> tuple[Labels, ...]:
+    """The changes that make the nodes' labels the declared ones. A label that is declared no more is removed."""
+    before = declared_nodes(live.name, live.last_applied.config) if live.last_applied else {}
     changes = []
-    by_name = {node.name: node for node in running.nodes}
-    for name, node in declared_nodes(running.name, declared).items():
-        seen = by_name.get(name)
-        if seen is None or seen.labels is None:
+    actual = {node.name: node.labels for node in live.nodes}
+    for name, node in declared_nodes(live.name, declared).items():
+        if (labels := actual.get(name)) is None:
             continue
-        wanted = _labels(node)
-        missing = {key: value for key, value in wanted.items() if seen.labels.get(key) != value}
-        old = _labels(before.get(name, {}))
-        gone = tuple(key for key, value in old.items() if key not in wanted and seen.labels.get(key) == value)
+        wanted, old = _labels(node), _labels(before.get(name, {}))
+        missing = {key: value for key, value in wanted.items() if labels.get(key) != value}
+        gone = tuple(key for key, value in old.items() if key not in wanted and labels.get(key) == value)
         if missing or gone:
             changes.append(Labels(name, missing, gone))
     return tuple(changes)
@@ -70,72 +74,59 @@ def _labels(node: Mapping[str, Any]) -> dict[str, str]:
     return {str(key): str(value) for key, value in sorted((node.get("labels") or {}).items())}
 
 
-def _label_row(at: str, name: str, node: Json, declared: Json, running: Running) -> Row:
-    field, wanted = f"{at}.labels", mapping(_labels(node))
-    seen = next(each for each in running.nodes if each.name == name)
-    if seen.labels is None:
-        if wanted == "none" and running.record is None:
-            return Row(field, wanted, wanted, "same")
-        return Row(field, wanted, "?", "unknown", "the API server does not say")
-    change = next((each for each in label_changes(declared, running) if each.node == name), None)
-    if change is None:
+def _label_row(field: str, node: Json, actual: LiveNode, declared: Json, live: LiveCluster) -> Row:
+    wanted = mapping(_labels(node))
+    if actual.labels is None and (wanted != "none" or live.last_applied is not None):
+        return Row(field, wanted, "?", "unknown", "the API server does not answer")
+    change = next((each for each in label_changes(declared, live) if each.node == actual.name), None)
+    if actual.labels is None or change is None:
         return Row(field, wanted, wanted, "same")
     relevant = (*_labels(node), *change.gone)
-    has = mapping({key: seen.labels[key] for key in relevant if key in seen.labels})
-    return Row(field, wanted, has, "in place", "a node's labels are set by the API server")
+    present = mapping({key: actual.labels[key] for key in relevant if key in actual.labels})
+    return Row(field, wanted, present, "in place", "a node's labels are set by the API server")
 
 
 def _list_row(
     field: str,
     wanted: Sequence[str],
-    seen: Sequence[str],
+    live: Sequence[str],
     why: str,
-    fits: Callable[[str, str], bool] = lambda wanted, seen: wanted == seen,
+    is_same: Callable[[str, str], bool] = lambda wanted, live: wanted == live,
 ) -> Row:
-    left = list(seen)
-    for each in wanted:
-        if (match := next((one for one in left if fits(each, one)), None)) is not None:
-            left.remove(match)
-    same = len(wanted) == len(seen) and not left
+    unmatched = list(live)
+    for item in wanted:
+        if (match := next((each for each in unmatched if is_same(item, each)), None)) is not None:
+            unmatched.remove(match)
     declared = ", ".join(wanted) or "none"
-    if same:
+    if len(wanted) == len(live) and not unmatched:
         return Row(field, declared, declared, "same")
-    return Row(field, declared, ", ".join(seen) or "none", "new cluster", why)
+    return Row(field, declared, ", ".join(live) or "none", "new cluster", why)
 
 
-def _wanted_ports(node: Json, declared: Json) -> list[str]:
-    everywhere = "::" if (declared.get("networking") or {}).get("ipFamily") == "ipv6" else ""
-    found = []
-    for each in node.get("extraPortMappings") or ():
-        port = int(each.get("hostPort") or 0)
-        on = address(str(each.get("listenAddress") or everywhere))
-        protocol = str(each.get("protocol") or "TCP").lower()
-        found.append(f"{on}:{port if port > 0 else '*'}->{each.get('containerPort')}/{protocol}")
-    return sorted(found)
+def _declared_ports(node: Json, declared: Json) -> list[str]:
+    default = "::" if (declared.get("networking") or {}).get("ipFamily") == "ipv6" else ""
+    ports = []
+    for mapped in node.get("extraPortMappings") or ():
+        number = int(mapped.get("hostPort") or 0)
+        on = address(str(mapped.get("listenAddress") or default))
+        protocol = str(mapped.get("protocol") or "TCP").lower()
+        ports.append(f"{on}:{number if number > 0 else '*'}->{mapped.get('containerPort')}/{protocol}")
+    return sorted(ports)
 
 
-def _other_ports(seen: NodeSeen) -> list[str]:
-    """What a node publishes beside the API server, which a control plane always does."""
-    api = [each for each in seen.ports if each.endswith(f"->{API}")][:1] if seen.role == "control-plane" else []
-    return [each for each in seen.ports if each not in api]
+def _is_port(wanted: str, live: str) -> bool:
+    address, _, inside = wanted.partition(":*->")
+    return live.startswith(f"{address}:") and live.endswith(f"->{inside}") if inside else wanted == live
 
 
-def _port_fits(wanted: str, seen: str) -> bool:
-    if ":*->" not in wanted:
-        return wanted == seen
-    on, _, inside = wanted.partition(":*->")
-    return seen.startswith(f"{on}:") and seen.endswith(f"->{inside}")
-
-
-def _wanted_mounts(node: Json) -> list[str]:
-    options = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
-    found = []
-    for each in node.get("extraMounts") or ():
-        chosen = [
-            "ro" if each.get("readOnly") else "",
-            "Z" if each.get("selinuxRelabel") else "",
-            options.get(str(each.get("propagation")), ""),
+def _declared_mounts(node: Json) -> list[str]:
+    mounts = []
+    for declared in node.get("extraMounts") or ():
+        options = [
+            "ro" if declared.get("readOnly") else "",
+            "Z" if declared.get("selinuxRelabel") else "",
+            PROPAGATION.get(str(declared.get("propagation")), ""),
         ]
-        source = Path(str(each.get("hostPath"))).absolute()  # as kind does, from where it is started
-        found.append(mount(f"{source}:{each.get('containerPath')}:{','.join(filter(None, chosen))}"))
-    return sorted(found)
+        source = Path(str(declared.get("hostPath"))).absolute()  # as kind does, from where it is started
+        mounts.append(mount(f"{source}:{declared.get('containerPath')}:{','.join(filter(None, options))}"))
+    return sorted(mounts)

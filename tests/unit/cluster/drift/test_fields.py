@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.cluster.drift.running import EVERYWHERE, KUBERNETES, copied, made
+from tests.unit.cluster.drift.samples import EVERYWHERE, KUBERNETES, copied, made
 
 from threezone.cluster.drift.fields import compare
-from threezone.cluster.drift.live import Running
+from threezone.cluster.drift.live import LiveCluster
 from threezone.cluster.drift.nodes import Labels, label_changes
 from threezone.cluster.drift.rows import NOT_RECORDED, PORTS, Row
 
@@ -137,7 +137,7 @@ def test_another_version_takes_a_new_cluster_and_mixed_nodes_are_named() -> None
     assert the(compare(RICH, "v1.36.0", running), "kubernetes").verdict == "new cluster"
     *others, last = running.nodes
     assert last.files is not None
-    mixed = Running("lab", (*others, replace(last, files=replace(last.files, version="v1.34.4"))))
+    mixed = LiveCluster("lab", (*others, replace(last, files=replace(last.files, version="v1.34.4"))))
     assert the(compare(RICH, KUBERNETES, mixed), "kubernetes").running == "v1.35.0 and v1.34.4"
 
 
@@ -177,7 +177,7 @@ def test_labels_are_changed_in_place_and_what_was_declared_before_is_taken_away(
 def test_a_label_that_somebody_else_set_or_changed_stays() -> None:
     bare = changed(RICH, "nodes", 0, "labels", to={})
     first, *others = made(RICH).nodes
-    by_hand = Running("lab", (replace(first, labels={"tier": "back", "mine": "x"}), *others))
+    by_hand = LiveCluster("lab", (replace(first, labels={"tier": "back", "mine": "x"}), *others))
     assert label_changes(bare, by_hand) == ()
     assert label_changes(RICH, by_hand) == (Labels("lab-control-plane", {"tier": "front"}),)
 
@@ -198,7 +198,7 @@ def test_what_was_written_down_does_not_count_against_what_is_seen() -> None:
             for each in node.files.kubeadm
         )
         rows.append(replace(node, files=replace(node.files, kubeadm=documents, containerd={"version": 2})))
-    rows_off = compare(RICH, KUBERNETES, Running("lab", tuple(rows)))
+    rows_off = compare(RICH, KUBERNETES, LiveCluster("lab", tuple(rows)))
     assert off(rows_off)["kubeadmConfigPatches"] == "new cluster"
     assert off(rows_off)["containerdConfigPatches"] == "new cluster"
     assert the(rows_off, "kubeadmConfigPatches").running == "not in force"
@@ -243,13 +243,13 @@ def test_a_rootless_engines_own_gate_is_no_difference() -> None:
     assert record is not None
     (node,) = running.nodes
     assert node.files is not None
-    rootless = Running("lab", (replace(node, files=replace(node.files, record=record.record)),))
+    rootless = LiveCluster("lab", (replace(node, files=replace(node.files, last_applied=record.last_applied)),))
     assert off(compare(SIMPLE, KUBERNETES, rootless)) == {}
 
 
 def test_a_stopped_cluster_shows_its_containers_alone() -> None:
     running = made(RICH, api=False)
-    stopped = Running("lab", tuple(replace(node, state="exited", files=None) for node in running.nodes))
+    stopped = LiveCluster("lab", tuple(replace(node, state="exited", files=None) for node in running.nodes))
     found = off(compare(changed(RICH, "networking", "apiServerPort", to=6444), KUBERNETES, stopped))
     assert found["nodes[0]"] == "in place"
     assert found["networking.apiServerPort"] == "new cluster"
@@ -258,7 +258,7 @@ def test_a_stopped_cluster_shows_its_containers_alone() -> None:
 
 def test_a_node_that_left_the_network_and_an_api_that_is_published_nowhere() -> None:
     (node,) = made(SIMPLE).nodes
-    gone = Running("lab", (replace(node, networks=("bridge",), ports=()),))
+    gone = LiveCluster("lab", (replace(node, networks=("bridge",), ports=()),))
     found = off(compare(SIMPLE, KUBERNETES, gone))
     assert found == {"networking.apiServerPort": "new cluster", "nodes[0].network": "new cluster"}
     assert off(compare(SIMPLE, KUBERNETES, made(SIMPLE), network="other"))["nodes[0].network"] == "new cluster"

@@ -4,12 +4,15 @@ import json
 from typing import Any
 
 import pytest
-from tests.unit.cluster.drift.running import EVERYWHERE
+from tests.unit.cluster.drift.samples import EVERYWHERE
 
+from threezone.clients.kind import Node
+from threezone.cluster.containers import Container
 from threezone.cluster.drift import last_applied
-from threezone.cluster.drift.live import CONTAINERD, KUBEADM, VERSION, Files, container, mount, parse
+from threezone.cluster.drift.live import CONTAINERD, KUBEADM, VERSION, Files, live_node, mount, parse
 from threezone.cluster.marks import MARK
 
+NODE = Node("0", "lab-control-plane", "lab", "control-plane", "running", "image", ours=True)
 INSPECTED: dict[str, Any] = {
     "Name": "/lab-control-plane",
     "State": {"Status": "running"},
@@ -30,7 +33,7 @@ INSPECTED: dict[str, Any] = {
 
 
 def test_a_container_is_read_from_what_the_engine_shows() -> None:
-    seen = container(INSPECTED, "control-plane", Files("v1.35.0"), {"tier": "front"})
+    seen = live_node(Container(NODE, INSPECTED), Files("v1.35.0"), {"tier": "front"})
     assert (seen.name, seen.role, seen.state, seen.image) == (
         "lab-control-plane", "control-plane", "running", "threezone/node:v1.35.0-lab",
     )  # fmt: skip
@@ -41,7 +44,7 @@ def test_a_container_is_read_from_what_the_engine_shows() -> None:
 
 def test_a_stopped_container_shows_what_it_was_made_with() -> None:
     stopped = {**INSPECTED, "State": {"Status": "exited"}, "NetworkSettings": {"Ports": {}, "Networks": None}}
-    seen = container(stopped, "control-plane", None, None)
+    seen = live_node(Container(NODE, stopped), None, None)
     assert "[::1]:?->80/tcp" in seen.ports
     assert seen.networks == ()
 
@@ -61,19 +64,19 @@ def test_a_nodes_files_come_in_one_answer() -> None:
     seen = parse(answer(version="v1.35.0", kubeadm="kind: A\n---\nkind: B\n", containerd="version = 2\n", mark=text),
                  "abc")  # fmt: skip
     assert seen == Files("v1.35.0", ({"kind": "A"}, {"kind": "B"}), {"version": 2},
-                         last_applied.Record({"name": "lab"}, "v1.35.0"), marked=True)  # fmt: skip
+                         last_applied.LastApplied({"name": "lab"}, "v1.35.0"), marked=True)  # fmt: skip
     assert "KubeadmToken" not in repr(parse(answer(kubeadm="token: KubeadmToken\n"), "abc")), "it holds a token"
 
 
 @pytest.mark.parametrize("files", [{}, {"kubeadm": "{", "containerd": "[", "version": "v1"}])
 def test_what_is_not_there_or_broken_is_not_known(files: dict[str, str]) -> None:
     seen = parse(answer(**files), "abc")
-    assert (seen.kubeadm, seen.containerd, seen.record, seen.marked) == ((), None, None, False)
+    assert (seen.kubeadm, seen.containerd, seen.last_applied, seen.marked) == ((), None, None, False)
 
 
 def test_a_mark_without_a_record_is_one_of_an_older_threezone() -> None:
     seen = parse(answer(version="v1.35.0", mark=""), "abc")
-    assert (seen.record, seen.marked) == (None, True)
+    assert (seen.last_applied, seen.marked) == (None, True)
 
 
 def test_a_record_holds_no_text_of_a_patch() -> None:
@@ -100,6 +103,6 @@ def node(name: str, digest: str | None, *, plane: bool = True) -> dict[str, Any]
 
 
 def test_the_nodes_carry_one_digest_or_none() -> None:
-    assert last_applied.noted([node("a", "x"), node("b", "x"), node("w", None, plane=False)]) == "x"
-    assert last_applied.noted([node("a", "x"), node("b", "y")]) == ""
-    assert last_applied.noted([node("a", None)]) == last_applied.noted([]) == ""
+    assert last_applied.annotated([node("a", "x"), node("b", "x"), node("w", None, plane=False)]) == "x"
+    assert last_applied.annotated([node("a", "x"), node("b", "y")]) == ""
+    assert last_applied.annotated([node("a", None)]) == last_applied.annotated([]) == ""

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from threezone.cluster.drift.merge_patch import containerd, documents, kept, kubeadm, merged
+from threezone.cluster.drift.merge_patch import containerd, digest_of, documents, kubeadm, merged
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def test_containerds_patches_are_toml() -> None:
     ],
 )
 def test_what_says_the_same_is_kept_alike(one: Any, other: Any) -> None:
-    assert kept(one) == kept(other)
+    assert digest_of(one) == digest_of(other)
 
 
 def test_what_is_kept_names_what_it_is_about() -> None:
-    assert kept("kind: A\n---\nkind: B\n")["about"] == "A, B"
-    assert kept({"kind": "A", "patch": "[]"})["about"] == "A (6902)"
-    assert kept("[plugins.x]\n")["about"] == "plugins"
-    assert kept("neither { nor [")["about"] == "text"
-    assert kept("kind: A\n")["sha256"] != kept("kind: B\n")["sha256"]
+    assert digest_of("kind: A\n---\nkind: B\n")["about"] == "A, B"
+    assert digest_of({"kind": "A", "patch": "[]"})["about"] == "A (6902)"
+    assert digest_of("[plugins.x]\n")["about"] == "plugins"
+    assert digest_of("neither { nor [")["about"] == "text"
+    assert digest_of("kind: A\n")["sha256"] != digest_of("kind: B\n")["sha256"]
     assert documents("{") == []

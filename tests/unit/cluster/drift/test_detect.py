@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.cluster.drift.running import KUBERNETES, made
+from tests.unit.cluster.drift.samples import KUBERNETES, made
 
 from threezone.clients.kind import Node
 from threezone.cluster import create
-from threezone.cluster.drift import report as standing
+from threezone.cluster.drift import detect
+from threezone.cluster.drift.detect import Drift, _with_labels
 from threezone.cluster.drift.fields import compare
-from threezone.cluster.drift.live import Running
+from threezone.cluster.drift.live import LiveCluster
 from threezone.cluster.drift.nodes import label_changes
-from threezone.cluster.drift.report import Standing, _with_labels
 from threezone.cluster.lab import Lab
 from threezone.cluster.spec.declared import Declared
 from threezone.core.errors import ClusterError
@@ -43,9 +43,9 @@ def session(content: dict[str, Any]) -> Lab:
     return at
 
 
-def stands(content: dict[str, Any], running: Running | None = None) -> Standing:
+def stands(content: dict[str, Any], running: LiveCluster | None = None) -> Drift:
     running = running or made(CONFIG)
-    return Standing(compare(content, KUBERNETES, running), label_changes(content, running), running)
+    return Drift(compare(content, KUBERNETES, running), label_changes(content, running), running)
 
 
 def seen(content: dict[str, Any], **labels: str) -> Seen:
@@ -53,7 +53,7 @@ def seen(content: dict[str, Any], **labels: str) -> Seen:
         (NODE,),
         nodes=(NodeState("lab-control-plane", KUBERNETES, ready=True),),
         labels={"lab-control-plane": labels},
-        made_from=standing.digest(session(content)),
+        made_from=detect.digest(session(content)),
     )
 
 
@@ -66,21 +66,21 @@ def keys(actions: Sequence[Step]) -> list[StepKind]:
 
 
 def test_the_cheap_look_tells_whether_anything_can_differ() -> None:
-    assert standing.is_as_declared(session(CONFIG), *facts(seen(CONFIG)))
-    assert not standing.is_as_declared(session(OTHER), *facts(seen(CONFIG)))
-    assert not standing.is_as_declared(session(CONFIG), "", seen(CONFIG).labels), "an older cluster"
-    assert standing.is_as_declared(session(FRONT), *facts(seen(FRONT, tier="front")))
-    assert not standing.is_as_declared(session(FRONT), *facts(seen(FRONT, tier="back"))), "somebody changed it by hand"
+    assert detect.is_as_declared(session(CONFIG), *facts(seen(CONFIG)))
+    assert not detect.is_as_declared(session(OTHER), *facts(seen(CONFIG)))
+    assert not detect.is_as_declared(session(CONFIG), "", seen(CONFIG).labels), "an older cluster"
+    assert detect.is_as_declared(session(FRONT), *facts(seen(FRONT, tier="front")))
+    assert not detect.is_as_declared(session(FRONT), *facts(seen(FRONT, tier="back"))), "somebody changed it by hand"
     newer = session(CONFIG)
     newer.__dict__["kubernetes"] = "v1.36.0"
-    assert not standing.is_as_declared(newer, *facts(seen(CONFIG)))
+    assert not detect.is_as_declared(newer, *facts(seen(CONFIG)))
 
 
 def test_a_healthy_cluster_as_declared_costs_no_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*_: Any) -> Standing:
+    def never(*_: Any) -> Drift:
         raise AssertionError("compared field by field")
 
-    monkeypatch.setattr(standing, "look", never)
+    monkeypatch.setattr(detect, "drift_of", never)
     assert up._stands(session(CONFIG), seen(CONFIG)) is None
     with pytest.raises(AssertionError, match="field by field"):
         up._stands(session(OTHER), seen(CONFIG))
@@ -97,7 +97,7 @@ def test_what_can_be_changed_in_place_is_the_plan() -> None:
 def test_a_killed_creation_that_is_well_all_the_same_gets_its_mark() -> None:
     (node,) = made(CONFIG).nodes
     assert node.files is not None
-    unmarked = Running("lab", (replace(node, files=replace(node.files, marked=False, record=None)),))
+    unmarked = LiveCluster("lab", (replace(node, files=replace(node.files, marked=False, last_applied=None)),))
     assert keys(up.changes(session(CONFIG), stands(CONFIG, unmarked), recreate=False)) == [StepKind.WAIT_FOR_NODES]
 
 
@@ -173,7 +173,7 @@ def test_the_record_follows_the_labels_and_nothing_else() -> None:
     ]
 
 
-def report(content: dict[str, Any], running: Running | None = None, **more: Any) -> drift_report.Report:
+def report(content: dict[str, Any], running: LiveCluster | None = None, **more: Any) -> drift_report.Report:
     found = stands(content, running)
     return drift_report.made("lab", found, found.actions, **more)
 

@@ -8,7 +8,7 @@ from typing import Any
 from threezone.clients.kind import BALANCER
 from threezone.cluster.drift import last_applied, merge_patch
 from threezone.cluster.drift.fields import networking
-from threezone.cluster.drift.live import Files, NodeSeen, Running
+from threezone.cluster.drift.live import Files, LiveCluster, LiveNode
 from threezone.cluster.drift.rows import declared_nodes
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  as docker shows it
@@ -39,7 +39,7 @@ def kubeadm(config: dict[str, Any], node: dict[str, Any]) -> tuple[dict[str, Any
     return tuple(merge_patch.kubeadm(documents, both))
 
 
-def made(config: dict[str, Any], *, recorded: bool = True, api: bool = True) -> Running:
+def made(config: dict[str, Any], *, recorded: bool = True, api: bool = True) -> LiveCluster:
     """The cluster `lab` as kind makes it from `config`."""
     kept = last_applied.parse(last_applied.write(config, KUBERNETES)) if recorded else None
     own = config.get("networking") or {}
@@ -59,7 +59,7 @@ def made(config: dict[str, Any], *, recorded: bool = True, api: bool = True) -> 
         files = Files(KUBERNETES, kubeadm(config, node), settings, kept if plane else None)
         labels = {"kubernetes.io/hostname": name, **(node.get("labels") or {})}
         nodes.append(
-            NodeSeen(
+            LiveNode(
                 name,
                 node["role"],
                 "running",
@@ -73,8 +73,8 @@ def made(config: dict[str, Any], *, recorded: bool = True, api: bool = True) -> 
             )
         )
     if balanced:
-        nodes.append(NodeSeen(f"lab-{BALANCER}", BALANCER, "running", "haproxy", (door,), networks=("kind",)))
-    return Running("lab", tuple(nodes))
+        nodes.append(LiveNode(f"lab-{BALANCER}", BALANCER, "running", "haproxy", (door,), networks=("kind",)))
+    return LiveCluster("lab", tuple(nodes))
 
 
 def copied(config: dict[str, Any]) -> dict[str, Any]:
