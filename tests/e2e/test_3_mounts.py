@@ -83,7 +83,7 @@ def test_nothing_is_written_through_a_mount_and_the_cluster_is_whole(mounted: Pr
 
     mounted.invoke("gitops.serve", timeout=1200)
     chosen = mounted.json("get", "deployment", "git", "-n", git_server.NAMESPACE, context=f"kind-{NAME}")
-    assert git_server.stored_on(chosen) == NODES[0], "the worker's place for it is the user's"
+    assert git_server.storage_node(chosen) == NODES[0], "the worker's place for it is the user's"
     assert list(store.iterdir()) == []
 
     texts = wiring.hosts(instances(REGISTRY, PORT))

@@ -1,4 +1,4 @@
-"""The Git server on a loopback port of ours, from every zone: through the API server, by a daemon that lasts."""
+"""The Git server on a loopback port of this machine: through the API server, by a daemon that keeps running."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone.clients import kubectl as kubectls
+from threezone.clients import kubectl
+from threezone.cluster.lab import Lab
 from threezone.core import daemon, paths
 from threezone.core.errors import CommandFailed, DeliveryError, ToolError
 from threezone.delivery import git_server, port_forward
@@ -16,50 +17,46 @@ PORT = 8418  # Git's own 9418 is for its own protocol
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A forward that runs."""
+class Forward:
+    """A running forward, by its port on this machine."""
 
-    context: str
     port: int
-    pid: int
+
+    @property
+    def _base(self) -> str:
+        return f"http://{git_server.USER}@127.0.0.1:{self.port}"
 
     def url(self, repository: str) -> str:
-        """A repository's address on this machine; the name in it is not secret."""
-        return f"http://{git_server.USER}@127.0.0.1:{self.port}/{repository}.git"
+        """A repository's address on this machine; the user name in it is not secret."""
+        return f"{self._base}/{repository}.git"
 
     def helper(self, password: Path) -> str:
-        """The command that tells git where the password for pushing is: in our file, and nowhere else."""
+        """The command that has git read the password for pushing from our file."""
         answer = f'!f() {{ test "$1" != get || echo "password=$(cat {shlex.quote(str(password))})"; }}; f'
-        url = f"http://{git_server.USER}@127.0.0.1:{self.port}"
-        return f"git config --global credential.{url}.helper {shlex.quote(answer)}"
+        return f"git config --global credential.{self._base}.helper {shlex.quote(answer)}"
 
 
-def open_forward(kubectl: Path, context: str, *, port: int = 0) -> Opened:
-    """Carry 127.0.0.1:`port` to the Git server of `context`; 0 means the usual port, or a free one when it is taken.
+def open_forward(lab: Lab, *, port: int = 0) -> Forward:
+    """Forward 127.0.0.1:`port` to the Git server, and wait for its answer; 0 means PORT, or a free one.
 
-    One that runs is returned. The Git server has answered through it when this returns. Raises UsageError for a port
-    that is taken, DeliveryError when the Git server does not answer.
+    A forward that already runs is returned. Raises UsageError for a port that is taken, DeliveryError when the Git
+    server does not answer.
     """
-
-    def command(chosen: int) -> list[str | Path]:
-        forward = kubectls.forward_command(kubectl, context, git_server.NAMESPACE, f"service/{git_server.NAME}", 80)
-        return [sys.executable, "-I", port_forward.__file__, str(chosen), *forward]
-
+    command = kubectl.forward_command(lab.tools["kubectl"], lab.context, *git_server.TARGET)
     try:
-        made = kubectls.keep_open(
-            _name(context), command, port=port, usual=PORT, path="/healthz", facts={"context": context}
+        opened = kubectl.keep_open(
+            _name(lab.context),
+            lambda chosen: [sys.executable, "-I", port_forward.__file__, str(chosen), *command],
+            port=port,
+            usual=PORT,
+            path="/healthz",
+            facts={"context": lab.context},
         )
     except (CommandFailed, ToolError) as error:
         raise DeliveryError(
-            f"no way to the Git server of {context}", evidence=error.evidence, fix="./run invoke gitops.serve"
+            f"no forward to the Git server of {lab.context}", evidence=error.evidence, fix="./run invoke gitops.serve"
         ) from None
-    return Opened(context, int(made.facts["port"]), made.pid)
-
-
-def find(context: str) -> Opened | None:
-    """The forward of a context, if it runs here."""
-    found = daemon.find(_name(context))
-    return Opened(context, int(found.facts["port"]), found.pid) if found else None
+    return Forward(int(opened.facts["port"]))
 
 
 def close(context: str) -> bool:

@@ -1,40 +1,48 @@
-"""The lab's Git server in the cluster: smart HTTP, read by anyone inside, written with a generated password."""
+"""The lab's Git server in the cluster: smart HTTP, readable by anyone inside, writable with a generated password."""
 
 from __future__ import annotations
 
 import base64
+import json
 import re
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 from pathlib import Path
+from string import Template
 
-from threezone.clients.kubectl import execute
+from threezone.clients import kubectl
 from threezone.clients.kubernetes import kube_proxy, pods
 from threezone.clients.kubernetes.api import Api, Json, Refused
 from threezone.clients.kubernetes.watch import NAMESPACES, World, namespace_usable, wait_for
+from threezone.cluster.lab import Lab
 from threezone.core import paths, process
 from threezone.core.errors import UsageError
 from threezone.core.events import note, step
 from threezone.core.files import PRIVATE, write_atomic
 
+MANIFESTS = Path(__file__).with_name("git_server.yaml")
 NAMESPACE = "threezone"
 NAME = "git"
 USER = "threezone"
-PORT = 8080
-SECRET = "git-password"  # noqa: S105  the object's name
-PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+TARGET = (NAMESPACE, f"service/{NAME}", 80)  # of a port-forward
+CORE = f"/api/v1/namespaces/{NAMESPACE}"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
-SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
-_OF_SERVICE = "kubernetes.io/service-name"  # discovery/v1: LabelServiceName
+ENDPOINTS = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
+COLLECTIONS = {
+    "Namespace": NAMESPACES,
+    "Secret": f"{CORE}/secrets",
+    "PersistentVolumeClaim": f"{CORE}/persistentvolumeclaims",
+    "Service": f"{CORE}/services",
+    "Deployment": DEPLOYMENTS,
+}
 UID = 65532  # of the server's process, which owns its repositories
-STORE = "/var/lib/threezone/git"  # on a node of kind's; its /var is a volume of the engine's
-NO_PROGRAM = (126, 127)  # exit codes: sh(1), and kubectl exec without a shell
-HEALTHY = "ok"  # what /healthz answers
+STORE = "/var/lib/threezone/git"  # on a kind node, whose /var is a volume of the engine
 HOST, CONTROL_PLANE = "kubernetes.io/hostname", "node-role.kubernetes.io/control-plane"  # a node's label, and its taint
-LABELS = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "threezone"}
-OURS: Json = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}}
+PART = "app.kubernetes.io/part-of"
+LABELS = {"app.kubernetes.io/name": NAME, PART: "threezone"}
 
 
 def url(repository: str) -> str:
@@ -42,13 +50,18 @@ def url(repository: str) -> str:
     return f"http://{NAME}.{NAMESPACE}.svc.cluster.local/{repository}.git"
 
 
+def forwarded(lab: Lab) -> AbstractContextManager[kubectl.Forward]:
+    """A port-forward to the Git server, for as long as the block runs. Raises DeliveryError."""
+    return kubectl.forwarded(lab.tools["kubectl"], lab.context, *TARGET)
+
+
 def password_file(cluster: str) -> Path:
-    """Where the password for pushing is kept on this machine (0600)."""
+    """The file on this machine with the password for pushing (0600)."""
     return paths.cluster_dir(cluster) / paths.PASSWORD
 
 
 def forget(cluster: str) -> None:
-    """Remove the password of a Git server that is gone, with what a killed writer left, and the locks of a push."""
+    """Remove the password of a deleted Git server, with what a killed writer left, and the locks of a push."""
     directory = paths.cluster_dir(cluster)
     for file in (*directory.glob(f"{paths.PASSWORD}*"), *(directory / lock for lock in paths.LOCKS)):
         file.unlink(missing_ok=True)
@@ -56,16 +69,16 @@ def forget(cluster: str) -> None:
 
 
 def password(api: Api, cluster: str) -> str:
-    """The password for pushing: the cluster's Secret decides, the file is its copy; made here when there is none."""
-    known = api.get(f"/api/v1/namespaces/{NAMESPACE}/secrets/{SECRET}")
-    value = base64.b64decode(known["data"]["password"]).decode() if known else secrets.token_urlsafe(24)
+    """Return the password in the cluster's Secret, or a new one, and copy it to the password file."""
+    existing = api.get(f"{CORE}/secrets/git-password")
+    value = base64.b64decode(existing["data"]["password"]).decode() if existing else secrets.token_urlsafe(24)
     process.keep_secret(value)
-    keep(password_file(cluster), value)
+    write_private(password_file(cluster), value)
     return value
 
 
-def keep(path: Path, value: str) -> None:
-    """Write a secret to a file that only this user may read; an equal one is left alone."""
+def write_private(path: Path, value: str) -> None:
+    """Write a file that only this user may read; an equal one is left alone."""
     paths.make(path.parent)
     if path.is_file() and path.read_bytes() == value.encode() and path.stat().st_mode & 0o777 == PRIVATE:
         return
@@ -73,209 +86,138 @@ def keep(path: Path, value: str) -> None:
 
 
 def repository_name(name: str) -> str:
-    """A valid name for a repository: it names Flux's objects too (RFC 1123). Raises UsageError."""
+    """Return a valid repository name: it names Flux's objects too (RFC 1123). Raises UsageError."""
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
         raise UsageError(
-            f"{name!r} is no repository name: lower-case letters, digits and dashes, at most 63 of them",
+            f"{name!r} is not a repository name: use lower-case letters, digits and dashes, at most 63",
             fix="choose another name",
         )
     return name
 
 
-def served(deployment: Json | None) -> tuple[str, ...]:
-    """The repositories of a Git server that is there, without `.git`. Pure."""
-    return tuple(deployment["spec"]["template"]["spec"]["containers"][0].get("args") or ()) if deployment else ()
+def deployment(api: Api) -> Json | None:
+    """The Git server's Deployment."""
+    return api.get(f"{DEPLOYMENTS}/{NAME}")
 
 
-def stored_on(deployment: Json | None) -> str:
-    """The node that keeps the repositories of a Git server that is there; "" where a claim does. Pure."""
-    pod = deployment["spec"]["template"]["spec"] if deployment else {}
+def repositories(found: Json | None) -> tuple[str, ...]:
+    """The repositories that a Deployment serves, without `.git`; none without a Deployment."""
+    return tuple(found["spec"]["template"]["spec"]["containers"][0].get("args") or ()) if found else ()
+
+
+def served(api: Api) -> tuple[str, ...]:
+    """The repositories of the cluster's Git server; none where there is none of ours."""
+    return repositories(deployment(api)) if is_installed(api) else ()
+
+
+def storage_node(found: Json | None) -> str:
+    """The node that stores the repositories of a Deployment; "" where a claim does."""
+    pod = found["spec"]["template"]["spec"] if found else {}
     return str((pod.get("nodeSelector") or {}).get(HOST, ""))
 
 
 def objects(image: str, repositories: Sequence[str], secret: str, node: str = "") -> list[tuple[str, Json]]:
-    """The server's objects with their API paths, in order of creation. Pure.
+    """Return the server's objects with their API paths, in order of creation.
 
-    The repositories are kept in STORE on `node`, which has to be there; without a node in a claim, for whose volume a
-    new cluster of kind's starts two pods first (6 s).
+    The repositories are stored in STORE on `node`, which must exist; without a node they are stored in a claim, whose
+    volume takes a new kind cluster two more pods (6 s).
     """
-    core = f"/api/v1/namespaces/{NAMESPACE}"
-    claim: list[tuple[str, Json]] = []
-    meta: Json = {"name": NAME, "namespace": NAMESPACE, "labels": LABELS}
-    container: Json = {
-        "name": NAME,
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "args": list(repositories),
-        "ports": [{"name": "http", "containerPort": PORT}],
-        "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [
-            {"name": "repositories", "mountPath": "/srv/git"},
-            {"name": "password", "mountPath": "/etc/threezone", "readOnly": True},
-        ],
-    }
-    pod: Json = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": UID,
-            "runAsGroup": UID,
-            "fsGroup": UID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        "volumes": [
-            {"name": "repositories"},
-            {"name": "password", "secret": {"secretName": SECRET, "defaultMode": 0o440}},
-        ],
-    }
+    from threezone.core import safe_yaml
+
+    data = base64.b64encode(secret.encode()).decode()
+    values = {"image": image, "repositories": list(repositories), "password": data, "uid": UID}
+    text = Template(MANIFESTS.read_text(encoding="utf-8"))
+    declared = safe_yaml.load_all(text.substitute({name: json.dumps(value) for name, value in values.items()}))
     if node:
-        pod["volumes"][0]["hostPath"] = {"path": STORE, "type": "Directory"}
+        declared = [item for item in declared if item["kind"] != "PersistentVolumeClaim"]
+        pod = declared[-1]["spec"]["template"]["spec"]
+        pod["volumes"][0] = {"name": "repositories", "hostPath": {"path": STORE, "type": "Directory"}}
         pod["nodeSelector"] = {HOST: node}
         pod["tolerations"] = [{"key": CONTROL_PLANE, "operator": "Exists", "effect": "NoSchedule"}]
-    else:
-        pod["volumes"][0]["persistentVolumeClaim"] = {"claimName": NAME}
-        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-        wanted: Json = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "spec": spec}
-        claim.append((f"{core}/persistentvolumeclaims/{NAME}", wanted))
-    return [
-        (f"{NAMESPACES}/{NAMESPACE}", OURS),
-        (
-            f"{core}/secrets/{SECRET}",
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"name": SECRET, "namespace": NAMESPACE, "labels": LABELS},
-                "data": {"password": base64.b64encode(secret.encode()).decode()},
-            },
-        ),
-        *claim,
-        (
-            f"{core}/services/{NAME}",
-            {
-                "apiVersion": "v1",
-                "kind": "Service",
-                "metadata": meta,
-                "spec": {"selector": LABELS, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
-            },
-        ),
-        (
-            f"{DEPLOYMENTS}/{NAME}",
-            {
-                "apiVersion": "apps/v1",
-                "kind": "Deployment",
-                "metadata": meta,
-                "spec": {
-                    "replicas": 1,
-                    # One writer on one volume: the old pod ends before the new one begins.
-                    "strategy": {"type": "Recreate"},
-                    "selector": {"matchLabels": LABELS},
-                    "template": {"metadata": {"labels": LABELS}, "spec": pod},
-                },
-            },
-        ),
-    ]
-
-
-def serve(
-    api: Api, *, image: str, repository: str, secret: str, more: Sequence[str] = (), node: str = ""
-) -> tuple[str, ...]:
-    """Apply the server's objects (server-side; nothing changes when they are there already).
-
-    `repository`, and `more` of them, come to those that are served. Returns all of them. For a new one the pod starts
-    anew. They are kept on `node`, as `objects` says; a server that is there must be given the one that it has.
-    """
-    with step("serve Git in the cluster"):
-        namespace_usable(api, NAMESPACE)
-        before = served(api.get(f"{DEPLOYMENTS}/{NAME}"))
-        repositories = tuple(dict.fromkeys((*before, repository, *more)))
-        for path, wanted in objects(image, repositories, secret, node):
-            api.apply(path, wanted)
-    return repositories
+    return [(f"{COLLECTIONS[item['kind']]}/{item['metadata']['name']}", item) for item in declared]
 
 
 def make_namespace(api: Api) -> None:
-    """Have the namespace alone, for what stands in it without a Git server."""
+    """Create the namespace alone, for what runs without a Git server."""
     namespace_usable(api, NAMESPACE)
-    api.apply(f"{NAMESPACES}/{NAMESPACE}", OURS)
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}}
+    api.apply(f"{NAMESPACES}/{NAMESPACE}", namespace)
 
 
-def is_here(api: Api) -> bool:
-    """Whether the Git server's namespace is there, and ours."""
-    seen = api.get(f"{NAMESPACES}/{NAMESPACE}") or {"metadata": {}}
-    return bool((seen["metadata"].get("labels") or {}).get("app.kubernetes.io/part-of") == "threezone")
+def apply(api: Api, *, image: str, names: Sequence[str], secret: str, node: str = "") -> tuple[str, ...]:
+    """Apply the server's objects, with `names` beside the repositories that are already served. Returns all of them.
+
+    For a new repository the pod restarts. `node` is that of `objects`; an existing server must keep its own.
+    """
+    with step("serve Git in the cluster"):
+        namespace_usable(api, NAMESPACE)
+        served = tuple(dict.fromkeys((*repositories(deployment(api)), *names)))
+        for path, wanted in objects(image, served, secret, node):
+            api.apply(path, wanted)
+    return served
 
 
-def remove(api: Api, seconds: float) -> None:
+def is_installed(api: Api) -> bool:
+    """Whether the Git server's namespace exists and is ours."""
+    namespace = api.get(f"{NAMESPACES}/{NAMESPACE}") or {"metadata": {}}
+    return bool((namespace["metadata"].get("labels") or {}).get(PART) == LABELS[PART])
+
+
+def delete(api: Api, seconds: float) -> None:
     """Delete the Git server's namespace with everything in it, and wait until it is gone."""
     try:
         api.send("DELETE", f"{NAMESPACES}/{NAMESPACE}")
     except Refused as refused:
         if refused.status != HTTPStatus.NOT_FOUND:
             raise
-    wait_for(
-        api,
-        [NAMESPACES],
-        lambda world: [f"the end of the namespace {NAMESPACE}"] if f"/{NAMESPACE}" in world[NAMESPACES] else [],
-        seconds=seconds,
-        what=f"the namespace {NAMESPACE}",
-    )
-
-
-def missing(world: World) -> list[str]:
-    """The judge of a serving Git server. Pure."""
-    lines = pods.missing(world[PODS].values())
-    deployment = world[DEPLOYMENTS].get(f"{NAMESPACE}/{NAME}") or {"metadata": {}}
-    status = deployment.get("status") or {}
-    current = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
-    if not (current and status.get("availableReplicas", 0) >= 1 and status.get("updatedReplicas", 0) >= 1):
-        lines.append("the Git server")
-    return lines
-
-
-def unrouted(world: World) -> list[str]:
-    """The judge of the Service's address: whether it has a pod to lead to. Pure."""
-    slices = [s for s in world[SLICES].values() if s["metadata"].get("labels", {}).get(_OF_SERVICE) == NAME]
-    endpoints = [endpoint for one in slices for endpoint in one.get("endpoints") or []]
-    ready = any((endpoint.get("conditions") or {}).get("ready") for endpoint in endpoints)
-    return [] if ready else ["the Git server's endpoint"]
+    namespace_usable(api, NAMESPACE, seconds=seconds)
 
 
 def wait_ready(api: Api, seconds: float) -> None:
-    """Watch until the Git server answers at its Service's address."""
+    """Watch until the Git server runs and its Service has an endpoint."""
     with step("wait for the Git server"):
-        wait_for(
-            api,
-            [PODS, DEPLOYMENTS, SLICES],
-            lambda world: [*missing(world), *unrouted(world)],
-            seconds=seconds,
-            what="the Git server",
-        )
+        wait_for(api, [f"{CORE}/pods", DEPLOYMENTS, ENDPOINTS], _missing, seconds=seconds, what="the Git server")
         kube_proxy.settled(api)
 
 
-def reach(api: Api, kubectl: Path, context: str, seconds: float = 20.0) -> None:
-    """Ask by the Service's name from inside, as Flux will, until the Git server answers; at most `seconds`.
+def _missing(world: World) -> list[str]:
+    lines = pods.missing(world[f"{CORE}/pods"].values())
+    found = world[DEPLOYMENTS].get(f"{NAMESPACE}/{NAME}") or {"metadata": {}}
+    status = found.get("status") or {}
+    current = status.get("observedGeneration", 0) >= found["metadata"].get("generation", 1)
+    if not (current and status.get("availableReplicas", 0) >= 1 and status.get("updatedReplicas", 0) >= 1):
+        lines.append("the Git server")
+    if not any(
+        (endpoint.get("conditions") or {}).get("ready")
+        for item in world[ENDPOINTS].values()
+        if item["metadata"].get("labels", {}).get("kubernetes.io/service-name") == NAME
+        for endpoint in item.get("endpoints") or []
+    ):
+        lines.append("the Git server's endpoint")
+    return lines
 
-    Nothing is asked where the pod has no program for that (an image of the user's own). That kube-proxy has no more to
-    write does not mean that it has heard of a new Service. What is sent there before leaves the node, and a stranger's
-    answer is kept: a 404 of somebody's proxy has stopped Flux for three minutes.
+
+def wait_reachable(lab: Lab, seconds: float = 20.0) -> None:
+    """Wait until the Git server answers inside the cluster at its Service's name, as Flux uses it; at most `seconds`.
+
+    Does nothing where the pod lacks the programs for that (a user's own image). After a Service is created, kube-proxy
+    may not know of it yet. Until then requests leave the node, and whoever answers is believed: the 404 of a proxy has
+    stopped Flux for three minutes.
     """
-    service = api.get(f"/api/v1/namespaces/{NAMESPACE}/services/{NAME}") or {"spec": {}}
+    service = lab.api.get(f"{CORE}/services/{NAME}") or {"spec": {}}
     address = str(service["spec"].get("clusterIP", ""))
-    # Not by wget: a static program of glibc's cannot look names up, and busybox's falls over even with an address.
-    look_up = f"busybox nslookup {NAME}.{NAMESPACE}.svc.cluster.local >/dev/null"
-    ask = f"{look_up} && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 2 {address} 80"
-    where = (kubectl, context, NAMESPACE, f"deployment/{NAME}")
+    # Not wget: a static program with glibc cannot resolve names, and busybox's crashes even with an address.
+    resolve = f"busybox nslookup {NAME}.{NAMESPACE}.svc.cluster.local >/dev/null"
+    request = f"{resolve} && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 2 {address} 80"
+    argv = ("sh", "-c", request)
     deadline = time.monotonic() + seconds
-    while not _healthy((done := execute(*where, ("sh", "-c", ask))).stdout):
-        if time.monotonic() > deadline or done.exit_code in NO_PROGRAM:
-            note(f"the Git server does not answer at {address} from inside the cluster: {done.stderr.strip()[-200:]}")
+    while True:
+        answer = kubectl.execute(lab.tools["kubectl"], lab.context, NAMESPACE, f"deployment/{NAME}", argv)
+        head, _, body = answer.stdout.replace("\r\n", "\n").partition("\n\n")
+        if " 200 " in head.partition("\n")[0] and body.strip() == "ok":
             return
-
-
-def _healthy(answer: str) -> bool:
-    head, _, body = answer.replace("\r\n", "\n").partition("\n\n")
-    return " 200 " in head.partition("\n")[0] and body.strip() == HEALTHY
+        # 126 and 127: no such program, for sh(1) and for kubectl exec
+        if time.monotonic() > deadline or answer.exit_code in (126, 127):
+            words = answer.stderr.strip()[-200:]
+            note(f"the Git server does not answer at {address} from inside the cluster: {words}")
+            return

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from threezone.clients import kubectl
 from threezone.cluster.lab import GENTLE_SECONDS, Lab
 from threezone.delivery import git_server as server
-from threezone.delivery import remote, repository, serve, sync, verdict, wait
+from threezone.delivery import remote, repository, sync, verdict, wait
 from threezone.delivery.repository import Commit
 from threezone.flux import components
 
@@ -31,7 +30,7 @@ def deliver_to_new(lab: Lab, *, reach: bool = False) -> str:
     if not (seen := components.observe(lab.api)).ready:
         components.wait_ready(lab.api, [part.name for part in seen.components], GENTLE_SECONDS)
     if reach:
-        serve.reach(lab)
+        server.wait_reachable(lab)
     return reconcile(lab, commit)
 
 
@@ -45,9 +44,7 @@ def push(lab: Lab, commit: Commit, *, force: bool = False) -> None:
         remote.push(lab.root, commit, remote.check(gitops.url), gitops.branch, force=force)
         return
     secret = server.password(lab.api, lab.key)
-    with kubectl.forwarded(
-        lab.tools["kubectl"], lab.context, server.NAMESPACE, f"service/{server.NAME}", 80
-    ) as forward:
+    with server.forwarded(lab) as forward:
         repository.push(
             lab.root, commit, f"http://{forward.address}/{gitops.repository}.git", gitops.branch,
             path=gitops.path, user=server.USER, password=secret, force=force,

@@ -1,56 +1,82 @@
-"""The lab's Git server: in the cluster, reached by a push and by Flux, and taken away again."""
+"""Serve Git in the cluster, and remove the Git server again.
+
+On a kind cluster of ours a node's directory stores the repositories, on any other one a claim. In a new cluster a claim
+would cost the start of a provisioner, and of a pod for the volume, before the server's own.
+"""
 
 from __future__ import annotations
 
-from threezone.cluster import node_images
+from collections.abc import Container, Sequence
+
+from threezone.clients import kind
+from threezone.clients.docker.containers import execute
+from threezone.clients.kind import Node
+from threezone.cluster import containers, node_images
 from threezone.cluster.lab import GENTLE_SECONDS, Lab
-from threezone.core.events import step
+from threezone.core.events import note, step
 from threezone.core.plan import Step, StepKind
-from threezone.delivery import git_backup, git_forward, git_server, git_storage, sync
+from threezone.delivery import git_backup, git_forward, git_server, sync
 from threezone.images import build
+
+DELETED = f"{git_server.STORE}.gone"
 
 
 def serve(lab: Lab, repository: str = "", image: str = "") -> tuple[str, ...]:
-    """Serve Git in the cluster, with `repository` beside those that are served, and wait. Returns all of them."""
+    """Serve Git in the cluster, with `repository` beside those already served, and wait. Returns all of them."""
     repositories = start(lab, repository, image)
     git_server.wait_ready(lab.api, GENTLE_SECONDS)
-    reach(lab)
+    git_server.wait_reachable(lab)
     return repositories
 
 
-def wait(lab: Lab) -> None:
-    """Wait until the Git server takes a push. Whether Flux reaches it is asked later: meanwhile its address spreads."""
-    git_server.wait_ready(lab.api, GENTLE_SECONDS)
-
-
-def reach(lab: Lab) -> None:
-    """Wait until the Git server answers at its Service's address, as Flux will ask there."""
-    git_server.reach(lab.api, lab.tools["kubectl"], lab.context)
-
-
 def start(lab: Lab, repository: str = "", image: str = "", present: frozenset[str] = frozenset()) -> tuple[str, ...]:
-    """Have the Git server in the cluster, without waiting for it. Returns the repositories that it serves.
+    """Apply the Git server without waiting for it. Returns the repositories that it serves.
 
-    The sample app's image comes along, so that a commit finds it in the node. `image` names a Git server's image that
-    the cluster pulls itself: then nothing is loaded. `present` are images that every node is known to have.
+    Loads its image and the sample app's, so that a commit finds it in the node. With `image`, an image of the Git
+    server that the cluster pulls itself, nothing is loaded. `present` are images that every node is known to have.
     """
     name = git_server.repository_name(repository or lab.settings.gitops.repository)
     if not image:
-        made = build.ensure_all(("git-server", "hello"), lab.channel)
-        (git,), (hello,) = made["git-server"], made["hello"]
+        built = build.ensure_all(("git-server", "hello"), lab.channel)
+        (git,), (hello,) = built["git-server"], built["hello"]
         node_images.load_missing(lab, (git, node_images.lasting(hello)), present=present)
         image = git.reference
     secret = git_server.password(lab.api, lab.key)
-    more = git_backup.names(lab.key)
-    node = git_storage.prepare(lab)
-    return git_server.serve(lab.api, image=image, repository=name, secret=secret, more=more, node=node)
+    names = (name, *git_backup.repositories(lab.key))
+    return git_server.apply(lab.api, image=image, names=names, secret=secret, node=prepare_storage(lab))
+
+
+def choose_node(nodes: Sequence[Node], mounted: Container[str] = ()) -> str:
+    """Return the node for a new Git server's repositories: the first worker, else the first control plane, else "".
+
+    Leaves out nodes that are not ours, and those in `mounted` (container ids): the user mounted something at the path.
+    The same nodes give the same choice.
+    """
+    ours = [node for node in nodes if node.ours and node.in_kubernetes and node.container not in mounted]
+    return min(ours, key=lambda node: (node.role != "worker", node.name)).name if ours else ""
+
+
+def prepare_storage(lab: Lab) -> str:
+    """Return the node that stores the repositories, with a directory for a new server; "" for a claim."""
+    if deployment := git_server.deployment(lab.api):
+        return git_server.storage_node(deployment)
+    nodes = () if lab.foreign else kind.nodes(lab.name)
+    mounts = containers.mounts(nodes, git_server.STORE)
+    node = choose_node(nodes, mounts)
+    if node:
+        owner = str(git_server.UID)
+        _run(node, "install", "--directory", "--mode=0700", f"--owner={owner}", f"--group={owner}", git_server.STORE)
+    elif mounts:
+        sources = ", ".join(sorted({mount.source for mount in mounts.values()}))
+        note(f"a claim stores the Git server's repositories: {git_server.STORE} is in a directory of yours ({sources})")
+    return node
 
 
 def plan_remove(lab: Lab) -> tuple[Step, ...]:
-    """What removes the Git server; a question, for the commits in it may be nowhere else."""
-    if not git_server.is_here(lab.api):
+    """The step that removes the Git server. It asks: commits in it may exist nowhere else."""
+    if not git_server.is_installed(lab.api):
         return ()
-    held = ", ".join(git_server.served(lab.api.get(f"{git_server.DEPLOYMENTS}/{git_server.NAME}"))) or "none"
+    held = ", ".join(git_server.served(lab.api)) or "none"
     sentence = f"remove the Git server of {lab.context} with its repositories ({held}) and what they delivered"
     return (Step(StepKind.REMOVE_GIT, sentence, f"kubectl delete namespace {git_server.NAMESPACE}", asks=True),)
 
@@ -59,10 +85,33 @@ def remove(lab: Lab) -> bool:
     """Remove the Git server, and what Flux applied from it; False when there is none of ours."""
     git_forward.close(lab.context)
     git_server.forget(lab.key)
-    if not git_server.is_here(lab.api):
+    if not git_server.is_installed(lab.api):
         return False
     with step("remove the Git server and what it delivered"):
-        # The Kustomization first: it takes what it applied with it, as long as its source and Flux are there.
+        # The Kustomization first: it prunes what it applied, as long as its source and Flux exist.
         sync.forget(lab.api, sync.target_of(lab), GENTLE_SECONDS)
-        git_storage.take_down(lab, lambda: git_server.remove(lab.api, GENTLE_SECONDS))
+        delete(lab)
     return True
+
+
+def delete(lab: Lab) -> None:
+    """Delete the Git server, and its repositories on a node that this engine runs.
+
+    The repositories are renamed first: if this is interrupted, a later Git server does not find them.
+    """
+    name = git_server.storage_node(git_server.deployment(lab.api))
+    nodes = [node for node in kind.nodes(lab.kind_cluster) if node.name == name] if lab.kind_cluster else []
+    mounts = containers.mounts(nodes, git_server.STORE)
+    for mount in mounts.values():
+        note(f"the repositories stay in a directory of yours: {mount.on_host(git_server.STORE)}")
+    ours = [node for node in nodes if node.container not in mounts]
+    store = git_server.STORE
+    for node in ours:
+        _run(node.name, "sh", "-c", f"rm -rf {DELETED} && if [ -e {store} ]; then mv {store} {DELETED}; fi")
+    git_server.delete(lab.api, GENTLE_SECONDS)
+    for node in ours:
+        _run(node.name, "rm", "-rf", DELETED)
+
+
+def _run(node: str, *argv: str) -> None:
+    execute(node, *argv, timeout=60)

@@ -220,7 +220,7 @@ def loaded(answers: Sequence[str]) -> tuple[str, ...]:
 
 
 def _commits(lab: Lab) -> tuple[tuple[str, ...], tuple[Branch, ...]]:
-    repositories = git_backup.served(lab)
+    repositories = git_server.served(lab.api)
     if not repositories:
         return (), ()
     with tempfile.TemporaryDirectory(prefix="threezone-") as place:

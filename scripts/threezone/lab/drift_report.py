@@ -44,7 +44,7 @@ def report(lab: Lab) -> Report:
     stands = detect.drift_of(lab, observed.nodes)
     lost, unseen = _losses(lab) if stands.blocking else (NOTHING, "")
     actions = _in_place(lab, observed, stands)
-    return made(lab.name, stands, actions, lost=lost, unseen=unseen, kept=git_backup.sentence(lab.key))
+    return made(lab.name, stands, actions, lost=lost, unseen=unseen, kept=git_backup.summary(lab.key))
 
 
 def _in_place(lab: Lab, observed: lifecycle.Observed, stands: Drift) -> tuple[Step, ...]:

@@ -18,7 +18,7 @@ from threezone.cluster.pod_recovery import ALL_PODS
 from threezone.core.errors import ThreezoneError
 from threezone.core.events import note, step
 from threezone.core.plan import Step, StepKind, has
-from threezone.delivery import git_backup, push, serve
+from threezone.delivery import git_backup, git_server, push, serve
 from threezone.flux import install, installation
 from threezone.lab.observe import ALL_DEPLOYMENTS
 
@@ -120,7 +120,7 @@ def _step(lab: Lab, each: Step, results: Results, *, retain: bool) -> None:  # n
         case StepKind.LABEL_NODES:
             detect.relabel(lab)
         case StepKind.BACK_UP_GIT:
-            git_backup.take(lab)
+            git_backup.create(lab)
         case StepKind.RECREATE_CLUSTER:
             create.recreate(lab)
         case StepKind.CREATE_CLUSTER:
@@ -136,10 +136,10 @@ def _step(lab: Lab, each: Step, results: Results, *, retain: bool) -> None:  # n
         case StepKind.INSTALL_FLUX:
             install.install(lab, results.images)
         case StepKind.WAIT_FOR_GIT:
-            serve.wait(lab)
+            git_server.wait_ready(lab.api, GENTLE_SECONDS)
             results.reach = True
         case StepKind.RESTORE_GIT:
-            git_backup.put_back(lab)
+            git_backup.restore(lab)
         case StepKind.DELIVER:
             push.deliver_to_new(lab, reach=results.reach)
         case StepKind.WAIT_FOR_WORKLOADS:

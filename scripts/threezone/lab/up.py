@@ -39,7 +39,7 @@ def plan(lab: Lab, seen: Seen, *, recreate: bool = False) -> Plan:
         repairs = (*repairs[:-1], replace(repairs[-1], reveals=True))
     stands = _stands(lab, seen)
     cluster = _cluster(lab, seen, bool(repairs), stands, recreate=recreate)
-    planned = (*repairs, *lab_plan.up(lab, seen, cluster, git_backup.names(lab.key)))
+    planned = (*repairs, *lab_plan.up(lab, seen, cluster, git_backup.repositories(lab.key)))
     if has(planned, StepKind.RECREATE_CLUSTER):
         return Plan(planned, tuple(versions.planned_apart(lab)))
     apart = versions.seen_apart(lab, seen) if seen.kubernetes else versions.planned_apart(lab)

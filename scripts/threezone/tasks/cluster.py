@@ -69,7 +69,7 @@ def create(
         whole = creation.ready(lab, new=made is not None)
         state = "is ready" if whole else "runs, and waits for the pod network that is yours to install"
         say(f"the cluster {lab.name} {state}" + ("" if actions else "; nothing to do"))
-        if kept := git_backup.sentence(lab.key):
+        if kept := git_backup.summary(lab.key):
             say(as_started(kept))
     again = dry_run and has(actions, StepKind.RECREATE_CLUSTER)
     nodes = () if again else kind.nodes(lab.name)

@@ -39,24 +39,22 @@ def serve(  # noqa: PLR0917  every option of a task is a parameter
     context: str = "",
 ) -> None:
     """Serve Git inside the cluster: Flux reads without a password, pushing needs a generated one."""
-    from threezone.delivery import git_forward as forwards
-    from threezone.delivery import git_server as server
-    from threezone.delivery import serve as git_server
+    from threezone.delivery import git_forward, git_server, serve
 
     lab = open_lab(name, channel, context)
     if stop_forward:
-        say("the forward is closed" if forwards.close(lab.context) else "there is no forward")
+        say("the forward is closed" if git_forward.close(lab.context) else "there is no forward")
         return
     if remove:
-        consent(git_server.plan_remove(lab), yes=yes)
-        say("the Git server is gone" if git_server.remove(lab) else "there is no Git server of threezone")
+        consent(serve.plan_remove(lab), yes=yes)
+        say("the Git server is gone" if serve.remove(lab) else "there is no Git server of threezone")
         return
-    ask(lab, f"the Git server, in the namespace {server.NAMESPACE}", yes=yes)
-    repositories = git_server.serve(lab, repository, image)
-    password = server.password_file(lab.key)
-    say("\n".join(f"{server.url(each)} serves" for each in repositories) + f"; password: {password}")
+    ask(lab, f"the Git server, in the namespace {git_server.NAMESPACE}", yes=yes)
+    repositories = serve.serve(lab, repository, image)
+    password = git_server.password_file(lab.key)
+    say("\n".join(f"{git_server.url(each)} serves" for each in repositories) + f"; password: {password}")
     if forward or port:
-        opened = forwards.open_forward(lab.tools["kubectl"], lab.context, port=port)
+        opened = git_forward.open_forward(lab, port=port)
         say("\n".join(f"git clone {opened.url(each)}" for each in repositories))
         say(f"to push, tell git where the password is:\n{opened.helper(password)}")
 

@@ -136,7 +136,7 @@ def ask(lab: Any, what: str, *, yes: bool) -> None:
     from threezone.core.plan import Step, StepKind
     from threezone.delivery import git_server
 
-    if lab.foreign and not git_server.is_here(lab.api):
+    if lab.foreign and not git_server.is_installed(lab.api):
         consent(
             [Step(StepKind.CHANGE_CLUSTER, f"change the cluster of the context {lab.foreign}: {what}", asks=True)],
             yes=yes,
@@ -238,7 +238,7 @@ def down(c: Context, yes: bool = False, dry_run: bool = False, name: str = "", i
     consent(actions, yes=yes)
     room.apply(lab, actions)
     say(f"the lab {lab.name} is gone; tools {'stay' if images else 'and images stay'} cached")
-    if kept := git_backup.sentence(lab.key):
+    if kept := git_backup.summary(lab.key):
         say(as_started(kept))
 
 

@@ -22,7 +22,7 @@ OURS = ["rescued", "logs", "daemons", "kubeconfig", "adopted", "kind", "tokens",
 PLACES = [
     paths.cluster_dir,
     git_server.password_file,
-    git_backup.place,
+    git_backup.directory,
     place.directory,
     lambda name: place.default(name, "ci"),
 ]
@@ -96,7 +96,7 @@ def test_an_adopted_context_has_another_place_than_a_cluster_of_that_name() -> N
 
 
 def test_what_is_made_is_for_its_owner_only() -> None:
-    made = paths.make(git_backup.place("lab"))
+    made = paths.make(git_backup.directory("lab"))
     for directory in (made, made.parent, made.parent.parent):
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
@@ -104,7 +104,7 @@ def test_what_is_made_is_for_its_owner_only() -> None:
 @pytest.mark.parametrize("name", ["lab", *OURS])
 def test_a_deletion_removes_that_cluster_and_nothing_else(name: str) -> None:
     def fill(cluster: str) -> None:
-        git_server.keep(git_server.password_file(cluster), cluster)
+        git_server.write_private(git_server.password_file(cluster), cluster)
         put(place.default(cluster, "ci"), "")
         put(paths.cluster_dir(cluster) / "kind" / "create" / "kubeconfig")
 
@@ -121,13 +121,13 @@ def test_a_deletion_removes_that_cluster_and_nothing_else(name: str) -> None:
 
 
 def test_a_rescue_outlives_its_cluster() -> None:
-    held = put(git_backup.place("lab") / "20250101-000000-000" / "rescue.json", '{"repositories": {"lab": {}}}')
-    git_server.keep(git_server.password_file("lab"), "secret")
+    held = put(git_backup.directory("lab") / "20250101-000000-000" / "rescue.json", '{"repositories": {"lab": {}}}')
+    git_server.write_private(git_server.password_file("lab"), "secret")
     kind.forget("lab")
     place.forget("lab")
     git_server.forget("lab")
     assert held.is_file()
-    assert git_backup.names("lab") == ("lab",)
+    assert git_backup.repositories("lab") == ("lab",)
 
 
 @pytest.mark.parametrize("name", ["lab", *OURS])
@@ -139,12 +139,12 @@ def test_the_state_of_older_releases_is_moved(name: str) -> None:
     rescued("other")
     for _ in range(2):
         assert git_server.password_file(name).read_text() == f"of {name}"
-        assert git_backup.names(name) == ("lab",)
+        assert git_backup.repositories(name) == ("lab",)
     kept = files(paths.state_dir())
     new = {f"clusters/{name}/git-password", f"clusters/{name}/rescued/20250101-000000-000/rescue.json"}
     others = {"rescued/other/20250101-000000-000/rescue.json", "logs/lab-1.tar.gz"}
     assert kept.keys() == new | others
-    assert git_backup.names("other") == ("lab",)
+    assert git_backup.repositories("other") == ("lab",)
 
 
 def test_a_move_that_was_cut_off_is_completed() -> None:
@@ -159,7 +159,7 @@ def test_a_move_that_was_cut_off_is_completed() -> None:
 
 
 def test_what_is_there_already_is_not_replaced() -> None:
-    git_server.keep(paths.state_dir() / "clusters" / "lab" / "git-password", "new")
+    git_server.write_private(paths.state_dir() / "clusters" / "lab" / "git-password", "new")
     old = put(paths.state_dir() / "lab" / "git-password", "old")
     assert git_server.password_file("lab").read_text() == "new"
     assert old.read_text() == "old"
@@ -184,7 +184,7 @@ def test_an_adopted_contexts_password_is_not_taken_for_that_of_a_cluster() -> No
 
 def test_clusters_and_its_password_can_both_be_names_of_clusters() -> None:
     put(paths.state_dir() / "clusters" / "git-password", "of clusters")
-    git_server.keep(git_server.password_file("git-password"), "other")
+    git_server.write_private(git_server.password_file("git-password"), "other")
     assert git_server.password_file("clusters").read_text() == "of clusters"
     assert git_server.password_file("git-password").read_text() == "other"
 

@@ -137,7 +137,7 @@ OUTPUTS: dict[str, Callable[[Path], None]] = {
 }
 STATE: dict[str, Callable[[Path], None]] = {
     "atomic": lambda path: files.write_atomic(path, "new"),
-    "password": lambda path: git_server.keep(path, "secret"),
+    "password": lambda path: git_server.write_private(path, "secret"),
     "kubeconfig": change_kubeconfig,
 }
 FILES = ("missing", "file", "link", "dangling link")

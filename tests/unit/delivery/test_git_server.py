@@ -25,13 +25,13 @@ def test_each_object_goes_to_its_own_path() -> None:
 
 def test_a_secret_file_is_for_its_owner_only_and_written_once(tmp_path: Path) -> None:
     file = tmp_path / "lab" / "git-password"
-    git_server.keep(file, "one")
+    git_server.write_private(file, "one")
     assert (file.read_text(), file.stat().st_mode & 0o777) == ("one", 0o600)
     before = file.stat().st_ino
-    git_server.keep(file, "one")
+    git_server.write_private(file, "one")
     assert file.stat().st_ino == before
     file.chmod(0o644)
-    git_server.keep(file, "one")
+    git_server.write_private(file, "one")
     assert file.stat().st_mode & 0o777 == 0o600
 
 
@@ -39,8 +39,8 @@ def test_what_is_served_is_what_the_deployment_was_told() -> None:
     deployment = dict(git_server.objects("image", ["lab", "team-a"], "x"))[
         f"{git_server.DEPLOYMENTS}/{git_server.NAME}"
     ]
-    assert git_server.served(deployment) == ("lab", "team-a")
-    assert git_server.served(None) == ()
+    assert git_server.repositories(deployment) == ("lab", "team-a")
+    assert git_server.repositories(None) == ()
 
 
 def test_repositories_are_kept_on_a_node_or_in_a_claim() -> None:
@@ -57,10 +57,10 @@ def test_repositories_are_kept_on_a_node_or_in_a_claim() -> None:
     kinds = [[wanted["kind"] for _, wanted in found] for found in (on_node, claimed)]
     assert [("PersistentVolumeClaim" in each) for each in kinds] == [False, True]
     deployments = [dict(found)[f"{git_server.DEPLOYMENTS}/{git_server.NAME}"] for found in (on_node, claimed)]
-    assert [git_server.stored_on(each) for each in (*deployments, None)] == ["lab-worker", "", ""]
+    assert [git_server.storage_node(each) for each in (*deployments, None)] == ["lab-worker", "", ""]
 
 
 @pytest.mark.parametrize("name", ["", "Lab", "../etc", "a/b", "-a", "a-", "lab.git", "a" * 64, "--help"])
 def test_a_name_that_cannot_be_a_directory_and_an_object_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="is no repository name"):
+    with pytest.raises(UsageError, match="is not a repository name"):
         git_server.repository_name(name)

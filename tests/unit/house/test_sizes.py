@@ -18,9 +18,7 @@ LONG_MODULES = {
     "zones/connect.py": 367,
     "zones/prove.py": 382,
 }
-LONG_FUNCTIONS = {
-    "delivery/git_server.py: objects": 84,
-}
+LONG_FUNCTIONS: dict[str, int] = {}
 
 
 def function_lines(source: str) -> Iterator[tuple[str, int]]:

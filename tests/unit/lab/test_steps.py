@@ -13,7 +13,7 @@ from threezone.cluster.create import Created
 from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError, ThreezoneError
 from threezone.core.plan import Step, StepKind
-from threezone.delivery import push, serve
+from threezone.delivery import git_server, push, serve
 from threezone.engine import repair
 from threezone.flux import install
 from threezone.lab import steps
@@ -25,6 +25,7 @@ LAB = cast(
         channel="source",
         name="lab",
         context="kind-lab",
+        api=None,
         declared=SimpleNamespace(spots=SimpleNamespace(at=lambda *_: "kind.yaml:4")),
     ),
 )
@@ -62,7 +63,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(local_registry, "tell", lambda _: None)
     say(install, "install", "flux")
     say(serve, "start", "git")
-    say(serve, "wait", "serve")
+    say(git_server, "wait_ready", "serve")
     say(push, "deliver_to_new", "deliver")
     say(recover, "start", "start", {"lab-control-plane": 1})
     say(recover, "revive", "revive")

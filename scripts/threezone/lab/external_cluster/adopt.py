@@ -185,7 +185,7 @@ def _left(entry: Current) -> tuple[str, ...]:
 
 def _ours(api: Api, context: str) -> list[str]:
     told = []
-    if git_server.is_here(api):
+    if git_server.is_installed(api):
         told.append(
             f"the Git server and what it delivered are still there: ./run invoke gitops.serve --remove "
             f"--context {context}"

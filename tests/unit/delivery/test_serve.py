@@ -10,7 +10,7 @@ from threezone.cluster import containers
 from threezone.cluster.containers import Mount
 from threezone.cluster.lab import Lab
 from threezone.core.settings import Settings
-from threezone.delivery import git_server, git_storage
+from threezone.delivery import git_server, serve
 
 
 def node(name: str, role: str, *, ours: bool = True) -> Node:
@@ -30,8 +30,8 @@ def node(name: str, role: str, *, ours: bool = True) -> Node:
     ],
 )  # fmt: skip
 def test_a_node_of_ours_keeps_the_repositories(nodes: list[Node], found: str) -> None:
-    assert git_storage.chosen(nodes) == found
-    assert git_storage.chosen(list(reversed(nodes))) == found
+    assert serve.choose_node(nodes) == found
+    assert serve.choose_node(list(reversed(nodes))) == found
 
 
 PLANE, WORKER = node("lab-control-plane", "control-plane"), node("lab-worker", "worker")
@@ -47,7 +47,7 @@ def session(monkeypatch: pytest.MonkeyPatch, mounted: list[Node], deployment: An
         "mounts",
         lambda nodes, _: {each.container: MOUNT for each in nodes if each in mounted},
     )
-    monkeypatch.setattr(git_storage, "_on", lambda name, *_: written.append(name))
+    monkeypatch.setattr(serve, "_run", lambda name, *_: written.append(name))
     made = Lab(Path("/project"), Settings(), "lab", requested_channel="source")
     monkeypatch.setattr(Lab, "api", SimpleNamespace(get=lambda _: deployment))
     return made, written
@@ -60,7 +60,7 @@ def test_repositories_are_kept_in_no_directory_of_the_users(
     monkeypatch: pytest.MonkeyPatch, mounted: list[Node], chosen: str
 ) -> None:
     made, written = session(monkeypatch, mounted)
-    assert git_storage.prepare(made) == chosen
+    assert serve.prepare_storage(made) == chosen
     assert written == [chosen] * bool(chosen)
 
 
@@ -71,5 +71,6 @@ def test_what_is_in_a_directory_of_the_users_stays_there(
     pod = {"nodeSelector": {git_server.HOST: "lab-worker"}}
     made, written = session(monkeypatch, mounted, {"spec": {"template": {"spec": pod}}})
     removed: list[str] = []
-    git_storage.take_down(made, lambda: removed.append("server"))
+    monkeypatch.setattr(git_server, "delete", lambda *_: removed.append("server"))
+    serve.delete(made)
     assert (removed, written) == (["server"], ["lab-worker"] * writes)
