@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,8 +22,6 @@ _FIELDS = (
     "State", "Image", "Ports", "Status", "Networks",
 )  # fmt: skip
 API_PORT = 6443  # of the API server in a node
-# As `docker ps` lists published ports; ports in a row are listed as one range.
-_PUBLISHED = re.compile(r"([^\s,]+):(\d+)(?:-\d+)?->(\d+)(?:-(\d+))?/tcp")
 
 
 @dataclass(frozen=True)
@@ -53,12 +50,16 @@ class Node:
         return self.state == "running" and self.status.startswith("Up ") and "second" in self.status
 
     @property
+    def api(self) -> tuple[containers.Published, ...]:
+        """Where the engine's host listens for its API server."""
+        return tuple(each for each in containers.published(self.ports) if each[2:] == (API_PORT, "tcp"))
+
+    @property
     def published(self) -> str:
-        """Where the engine's host listens for its API server, as ADDRESS:PORT; "" where it does not."""
-        for address, outside, first, last in _PUBLISHED.findall(self.ports):
-            if int(first) <= API_PORT <= int(last or first):
-                return f"{address}:{int(outside) + API_PORT - int(first)}"
-        return ""
+        """The first such place as ADDRESS:PORT; "" where there is none."""
+        hosts = (f"[{each.address}]:{each.port}" if ":" in each.address else f"{each.address}:{each.port}"
+                 for each in self.api)  # fmt: skip
+        return next(hosts, "")
 
 
 def nodes(cluster: str | None = None) -> tuple[Node, ...]:

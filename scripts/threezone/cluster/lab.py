@@ -16,7 +16,7 @@ from threezone.cluster.spec import boot_tuning
 from threezone.cluster.spec import declared as declared_room
 from threezone.cluster.spec.declared import Declared, Overlay
 from threezone.cluster.spec.overlay import Options
-from threezone.core import names, paths
+from threezone.core import names, paths, versions
 from threezone.core.errors import ClusterError
 from threezone.core.events import step
 from threezone.core.settings import Channel, Settings
@@ -140,7 +140,7 @@ class Lab:
     @functools.cached_property
     def overlays(self) -> tuple[Overlay, ...]:
         """What is added to the declared file: what this engine needs, what is quicker, and what the settings say."""
-        minor = int(self.kubernetes.split(".")[1])
+        minor = versions.parse(self.kubernetes).minor
         needed = declared_room.overlays(cgroup=self.engine.cgroup, kubernetes_minor=minor)
         return (*needed, boot_tuning.overlay(self.declared, minor), *self.published)
 

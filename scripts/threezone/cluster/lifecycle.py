@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from threezone.clients import kind as kind_cli
+from threezone.clients.docker import containers as docker_containers
 from threezone.clients.docker import volumes as storage
 from threezone.clients.kind import Node
 from threezone.clients.kubernetes.api import Api, Json
@@ -112,9 +113,10 @@ def preflight(declared: Declared, added: Sequence[Overlay], engine: Engine, goin
     if not engine.local:
         return  # a remote engine's ports and disks are not ours to see
 
+    freed = {each[:2] for node in going for each in docker_containers.published(node.ports)}
+
     def is_taken(address: str, port: int) -> bool:
-        own = any(f"{address}:{port}->" in node.ports.replace("[", "").replace("]", "") for node in going)
-        return not own and ports.is_taken(address, port)
+        return (address, port) not in freed and ports.is_taken(address, port)
 
     address = published(declared, added)
     if declared.api_port and is_taken(address, declared.api_port):

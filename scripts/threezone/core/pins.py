@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from threezone.core import settings
+from threezone.core import settings, versions
 from threezone.core.errors import UsageError
 
 PACKAGED = Path(__file__).with_name("pins.toml")
@@ -22,7 +22,7 @@ OVERRIDE = Path("local") / "pins.toml"
 OF_A_VERSION = ("sha256", "digest")  # keys that say what one version's content is
 
 Sum = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-Version = Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d+\.\d+$")]
+Version = Annotated[str, msgspec.Meta(pattern=f"^{versions.RELEASE}$")]
 T = TypeVar("T")
 
 

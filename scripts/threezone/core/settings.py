@@ -15,14 +15,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 import msgspec.inspect
 
-from threezone.core import names
+from threezone.core import names, versions
 from threezone.core.errors import UsageError
 
 Channel = Literal["auto", "release", "source"]
 Published = Literal["loopback", "gateway"]
 Seconds = Annotated[int, msgspec.Meta(ge=1)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-VERSION = r"1\.\d+(\.\d+)?"  # of Kubernetes, as one asks for it
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -36,7 +35,7 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     name: str = "kind"
     config: str = "local/kubernetes/kind.yaml"
-    kubernetes: Annotated[str, msgspec.Meta(pattern=rf"^({VERSION})?\Z")] = ""
+    kubernetes: Annotated[str, msgspec.Meta(pattern=rf"^({versions.KUBERNETES})?\Z")] = ""
     control_planes: Count = 0
     workers: Count = 0
     ports: tuple[str, ...] = ()

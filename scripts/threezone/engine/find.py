@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from threezone.clients.docker import engine as docker
 from threezone.clients.docker import networks
 from threezone.clients.docker.engine import FIX, MESSAGE, State, classify, endpoint
-from threezone.core import process
+from threezone.core import process, versions
 from threezone.core.errors import CommandFailed, EngineError
 
 # kind 0.31 asks for nothing newer; 20.10 (December 2020) is the oldest engine that we have run.
@@ -61,7 +60,7 @@ def observe() -> Engine:
         installed = process.find("dockerd") is not None or not where.startswith("unix://")
         return Engine(classify(words, daemon_installed=installed), where, words)
     version = str(info["ServerVersion"])
-    new_enough = tuple(int(part) for part in re.findall(r"\d+", version)[:2]) >= OLDEST
+    new_enough = versions.parse(version) >= OLDEST
     machine = str(info.get("Architecture", ""))
     return Engine(
         state="ok" if new_enough else "too-old",

@@ -9,15 +9,16 @@ from threezone.clients.kubernetes import pods
 from threezone.clients.kubernetes.api import Api, Json
 from threezone.clients.kubernetes.watch import condition
 from threezone.core.errors import DeliveryError
+from threezone.core.versions import dotted, parse
 from threezone.flux import installation as flux_installation
 from threezone.flux import objects
 from threezone.flux.components import LABELLED, REQUIRED
-from threezone.flux.installation import Installation, number
+from threezone.flux.installation import Installation
 from threezone.flux.manifests import PLACES
 from threezone.flux.objects import CONTROLLERS, SOURCES, State
 
 # The oldest Kubernetes that a Flux works on (flux2, cmd/flux/check.go: kubernetesConstraints at that version).
-KUBERNETES: dict[tuple[int, ...], tuple[int, ...]] = {(2, 3): (1, 28), (2, 7): (1, 32)}
+KUBERNETES: dict[tuple[int, int], tuple[int, int]] = {(2, 3): (1, 28), (2, 7): (1, 32)}
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,13 @@ def _install() -> str:
 
 
 def _kubernetes(found: str, flux: str) -> Check:
-    oldest = KUBERNETES.get(number(flux)[:2])
+    oldest = KUBERNETES.get(parse(flux).series)
     if oldest is None:
         return Check("kubernetes", True, f"{found}; which one Flux {flux} needs is not known here" if flux else found)
-    wanted = ".".join(map(str, oldest))
+    wanted = dotted(oldest)
     return Check(
         "kubernetes",
-        number(found)[:2] >= oldest,
+        parse(found) >= oldest,
         f"{found}; Flux {flux} needs {wanted} or newer",
         f"create a cluster of Kubernetes {wanted} or newer",
     )
@@ -89,7 +90,7 @@ def _kubernetes(found: str, flux: str) -> Check:
 def _tool(tool: str, flux: str) -> Check:
     if not tool:
         return Check("flux CLI", True, "not installed here; ./run invoke tools.install brings it")
-    same = number(tool)[:2] == number(flux)[:2]
+    same = parse(tool).series == parse(flux).series
     return Check("flux CLI", same, f"v{tool}; the cluster has Flux {flux}", _install())
 
 

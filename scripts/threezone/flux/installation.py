@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from threezone.clients.kubernetes.api import Api, Json
+from threezone.core import versions
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.core.plan import Plan, Step, StepKind
 from threezone.flux import components as flux
@@ -156,7 +156,7 @@ def plan(
             notices.append(f"this Flux was installed by {seen.installer}; it is left alone")
         return Plan((_wait(),) if seen.down else (), tuple(notices))
     sentence = _sentence(seen, version, components, changes)
-    asks = not seen.ours or _older(version, seen.version)
+    asks = not seen.ours or versions.parse(version) < versions.parse(seen.version)
     return Plan((Step(StepKind.INSTALL_FLUX, sentence, command, asks), _wait()), tuple(notices))
 
 
@@ -171,19 +171,9 @@ def _sentence(seen: Installation, version: str, components: Sequence[str], chang
     if not seen.components:
         return f"install Flux {version} over the resource definitions left from {seen.version}: {', '.join(components)}"
     if seen.version != version:
-        verb = "downgrade" if _older(version, seen.version) else "upgrade"
+        verb = "downgrade" if versions.parse(version) < versions.parse(seen.version) else "upgrade"
         return f"{verb} Flux from {seen.version} to {version}"
     added = [name for name in components if name not in seen.names]
     if added:
         return f"add {', '.join(added)} to Flux {version}"
     return f"put back what differs from Flux {version}: {', '.join(change.what for change in changes)}"
-
-
-def _older(version: str, than: str) -> bool:
-    return number(version) < number(than)
-
-
-def number(version: str) -> tuple[int, ...]:
-    """`v2.7.3` as numbers, for comparing; an unreadable version is older than any."""
-    match = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", version)
-    return tuple(int(part or 0) for part in match.groups()) if match else ()

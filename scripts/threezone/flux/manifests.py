@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from threezone.clients.kubernetes.api import Api, Json, Refused
+from threezone.core import versions
 from threezone.core.errors import DeliveryError
 
 MANAGER = "threezone-flux"  # our field manager on everything of Flux that we install
@@ -64,9 +65,9 @@ def _each_second(probe: re.Match[str]) -> str:
 def _impatient(part: str) -> str:
     if re.search(r"^kind: Deployment$", part, re.MULTILINE):
         part = _READINESS.sub(_each_second, part)
-    label = re.search(r"^\s+app\.kubernetes\.io/version: v(\d+)\.(\d+)\.", part, re.MULTILINE)
+    label = re.search(r"^\s+app\.kubernetes\.io/version: (\S+)", part, re.MULTILINE)
     named = re.search(r"^kind: Deployment\nmetadata:\n(  .*\n)*?  name: kustomize-controller$", part, re.MULTILINE)
-    if not (named and label and (int(label[1]), int(label[2])) >= GATE_SINCE):
+    if not (named and label and versions.parse(label[1]) >= GATE_SINCE):
         return part
     return re.sub(
         r"^( *)- --log-level=.*$", rf"\g<0>\n\1- --feature-gates={GATE}=true", part, count=1, flags=re.MULTILINE

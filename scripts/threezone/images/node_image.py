@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from threezone.clients.docker import containers, images
-from threezone.core import events, paths
+from threezone.core import events, paths, versions
 from threezone.core.errors import ToolError
 from threezone.images import engine_images, programs
 from threezone.images.versions import NodePin, key_of
@@ -94,7 +94,7 @@ def _pods(node: NodePin, bare: str, sandbox: str) -> list[Pod]:
         name, _, tag = image.rsplit("/", 1)[-1].partition(":")
         if name == "pause":
             continue  # the sandbox image instead, as kind does it
-        version = re.search(r"\d+\.\d+\.\d+", tag)
+        version = re.search(versions.RELEASE, tag)
         if name in pinned and (version is None or version.group() != pinned[name]):
             raise ToolError(
                 f"Kubernetes {node.version} asks for {name} {tag}, and the pins have {pinned[name]}",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from threezone.core import pins
+from threezone.core import pins, versions
 from threezone.core.errors import UsageError
 
 Digest = Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
@@ -100,19 +100,19 @@ def node_for(asked: str, pinned: Images | None = None) -> NodePin:
     """
     pinned = pinned or images()
     own = pinned.node
-    numbers = re.fullmatch(r"v?(1\.\d+)(\.\d+)?", asked or own.version)
-    if numbers is None:
+    version = (asked or own.version).removeprefix("v")
+    if not re.fullmatch(versions.KUBERNETES, version):
         raise UsageError(
             f"{asked!r} is no version of Kubernetes", fix="give it as --kubernetes 1.34 or as --kubernetes 1.34.3"
         )
-    minor, version = numbers[1], f"{numbers[1]}{numbers[2] or ''}"
-    patches = sorted((patch for patch in pinned.kubernetes if _minor(patch) == minor), key=_order)
+    minor = _minor(version)
+    patches = sorted((patch for patch in pinned.kubernetes if _minor(patch) == minor), key=versions.parse)
     if version in (own.version, _minor(own.version)):
         listed = pinned.kubernetes.get(own.version, OtherVersion())
         return msgspec.structs.replace(own, digest=own.digest or listed.digest)
-    if numbers[2] is None:
+    if version == minor:
         if not patches:
-            known = sorted([own.version, *pinned.kubernetes], key=_order)
+            known = sorted([own.version, *pinned.kubernetes], key=versions.parse)
             raise UsageError(
                 f"no patch version of Kubernetes {minor} is pinned; known are {', '.join(known)}",
                 fix=f'name one of these, or add [images.kubernetes."{minor}.x"] to local/pins.toml',
@@ -127,11 +127,7 @@ def node_for(asked: str, pinned: Images | None = None) -> NodePin:
 
 def _minor(version: str) -> str:
     """The minor version of a patch version: 1.34 of 1.34.3."""
-    return version.rpartition(".")[0]
-
-
-def _order(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
+    return versions.dotted(versions.parse(version).series)
 
 
 def require_digest(node: NodePin, kind: str) -> str:

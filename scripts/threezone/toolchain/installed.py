@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone.core import paths, process
+from threezone.core import paths, process, versions
 from threezone.core.errors import ThreezoneError, UsageError
 from threezone.core.files import write_atomic
 
@@ -57,20 +57,12 @@ def suits(name: str, wanted: str, version: str) -> bool:
     within their major version. kubectl may differ by one minor version (the Kubernetes version skew policy), and must
     be a release: a dispatcher that picks another kubectl, as cloud SDKs install one, says so in its version.
     """
+    release, least = versions.parse_release(version), versions.parse(wanted)
     if name in ("helm", "tofu"):
-        there, least = _number(version), _number(wanted)
-        return there[:1] == least[:1] and there >= least
+        return release.major == least.major and release >= least
     if name != "kubectl":
         return version == wanted
-    here = re.fullmatch(r"(\d+)\.(\d+)\.\d+(\+.*)?", version)
-    major, minor = (int(part) for part in wanted.split(".")[:2])
-    return here is not None and int(here[1]) == major and abs(int(here[2]) - minor) <= 1
-
-
-def _number(version: str) -> tuple[int, ...]:
-    """A release as numbers, to compare; () for what is none."""
-    found = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)(\+.*)?", version)
-    return tuple(int(part) for part in found.groups()[:3]) if found else ()
+    return release.major == least.major and abs(release.minor - least.minor) <= 1
 
 
 def version(name: str, path: Path) -> str:

@@ -6,10 +6,10 @@ under the same minor version as v0.X.Y, which is what Kubernetes' publishing rob
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from threezone.core import versions
 from threezone.core.errors import ToolError
 from threezone.toolchain import golang
 
@@ -54,14 +54,13 @@ LATER = {36: ("cri-streaming", "streaming")}
 
 def description(name: str, version: str, *, goos: str = "", goarch: str = "") -> golang.Program:
     """How `name` (kubectl, kubelet, kubeadm, kube-proxy, …) of Kubernetes `version` ("1.35.0") is built."""
-    numbers = re.fullmatch(r"1\.(\d+)\.(\d+)", version)
-    if numbers is None:
+    major, minor, patch = versions.parse_release(version)
+    if major != 1:
         raise ToolError(f"{version!r} is not a Kubernetes release like 1.35.0")
-    minor, patch = numbers.groups()
     # kubeadm derives image tags and version skew from these (hack/lib/version.sh sets the same in both packages).
-    facts = {"gitVersion": f"v{version}", "gitMajor": "1", "gitMinor": minor, "gitTreeState": "archive"}
+    facts = {"gitVersion": f"v{version}", "gitMajor": "1", "gitMinor": f"{minor}", "gitTreeState": "archive"}
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-    staging = (*STAGING, *(module for since, new in LATER.items() if int(minor) >= since for module in new))
+    staging = (*STAGING, *(module for since, new in LATER.items() if minor >= since for module in new))
     return golang.Program(
         module=MODULE,
         version=f"v{version}",

@@ -20,6 +20,23 @@ def test_containers_are_listed_with_the_fields_that_are_asked_for(monkeypatch: p
     assert commands[0][-1] == '{{.ID}}\t{{.Names}}\t{{.Label "x"}}'
 
 
+@pytest.mark.parametrize(
+    ("ports", "published"),
+    [
+        ("127.0.0.1:6443->6443/tcp", [("127.0.0.1", 6443, 6443, "tcp")]),
+        (
+            "127.0.0.1:6442-6443->6442-6443/tcp, 90/tcp",
+            [("127.0.0.1", 6442, 6442, "tcp"), ("127.0.0.1", 6443, 6443, "tcp")],
+        ),
+        ("10.0.0.1:53->30053/udp, [::]:53->30053/udp", [("10.0.0.1", 53, 30053, "udp"), ("::", 53, 30053, "udp")]),
+        (":::80->80/tcp", [("::", 80, 80, "tcp")]),
+        ("", []),
+    ],
+)
+def test_published_ports_are_read_with_their_ranges(ports: str, published: list[tuple[object, ...]]) -> None:
+    assert list(containers.published(ports)) == published
+
+
 @pytest.mark.parametrize("ask", [containers.ls, images.ids, networks.names, lambda: volumes.ls("x")])
 def test_an_engine_that_does_not_run_is_said(monkeypatch: pytest.MonkeyPatch, ask: object) -> None:
     fake_docker(monkeypatch, lambda _: STOPPED)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from threezone.cluster.version_skew import MADE_BY, Versions, minor, sentences
+from threezone.cluster.version_skew import MADE_BY, Versions, sentences
 
 WELL = Versions("v1.35.0", "1.35.0", {"a": "v1.35.0", "b": "v1.35.0"}, "0.31.0", "v2.7.3", (1, 32))
 
@@ -48,8 +48,3 @@ def test_flux_has_an_oldest_kubernetes() -> None:
     assert told.startswith("Flux 2.7.3 needs Kubernetes 1.32 or newer, and this is 1.31.14")
     assert "--kubernetes 1.32" in told
     assert sentences(Versions("v1.31.14", flux="v2.7.3")) == (), "what this Flux needs is not known"
-
-
-@pytest.mark.parametrize(("text", "found"), [("v1.35.0", (1, 35)), ("1.36", (1, 36)), ("", ()), ("latest", ())])
-def test_the_minor_version(text: str, found: tuple[int, ...]) -> None:
-    assert minor(text) == found

@@ -240,8 +240,12 @@ def test_one_whose_starter_was_killed_before_it_was_ready_is_replaced() -> None:
 
 def test_stopping_ends_the_whole_group_even_those_who_do_not_listen() -> None:
     made = sleeper(script="trap '' TERM; sh -c 'trap \"\" TERM; sleep 60' & sleep 60 & wait")
-    members = [made.pid, *(child.pid for child in psutil.Process(made.pid).children(recursive=True))]
-    assert len(members) >= 3
+
+    def children() -> list[psutil.Process]:
+        return psutil.Process(made.pid).children(recursive=True)
+
+    assert until(lambda: [child.name() for child in children()].count("sleep") == 2)
+    members = [made.pid, *(child.pid for child in children())]
     assert daemon.stop("sleeper")
     assert [pid for pid in members if runs(pid)] == []
 

@@ -253,10 +253,6 @@ def test_an_unknown_kind_in_a_manifest_is_refused_and_not_put_somewhere() -> Non
         manifests.path({"kind": "Widget", "metadata": {"name": "x"}})
 
 
-def test_versions_are_compared_as_numbers() -> None:
-    assert flux_installation.number("v2.10.0") > flux_installation.number("v2.9.9") > flux_installation.number("")
-
-
 KUSTOMIZE = "kustomize-controller"
 CONTROLLER = """\
 apiVersion: apps/v1

@@ -15,22 +15,6 @@ PROGRAM = Program(module="example.test/m", version="v1.2.3", package="example.te
 
 
 @pytest.mark.parametrize(
-    ("version", "minimum", "enough"),
-    [
-        ("1.26.8", "1.25.0", True),
-        ("1.25.0", "1.25", True),
-        ("1.25", "1.25.0", False),
-        ("1.9.7", "1.21", False),
-        ("1.27rc1", "1.21", True),
-        ("devel", "1.21", False),
-        ("", "1.21", False),
-    ],
-)
-def test_go_versions_compare_as_numbers(version: str, minimum: str, enough: bool) -> None:
-    assert golang._newer(version, minimum) is enough
-
-
-@pytest.mark.parametrize(
     ("package", "name"),
     [
         ("sigs.k8s.io/kind", "kind"),

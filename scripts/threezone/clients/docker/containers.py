@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from threezone.clients.docker import engine
 from threezone.core import process
@@ -18,6 +18,8 @@ from threezone.core.process import Completed
 
 Json = dict[str, Any]
 NONE: Mapping[str, str] = MappingProxyType({})
+# As `docker ps` lists published ports; ports in a row are one range: 127.0.0.1:6442-6444->6442-6444/tcp.
+_PUBLISHED = re.compile(r"([^\s,]+):(\d+)(?:-\d+)?->(\d+)(?:-(\d+))?/(\w+)")
 # Of a file, or of a container that has gone meanwhile (moby, container/archive; docker/cli, docker cp).
 _ABSENT = re.compile("could not find the file|could not be found|no such container", re.IGNORECASE)
 
@@ -36,6 +38,27 @@ def ls(*filters: str, fields: Sequence[str] = ("ID",), stopped: bool = True) -> 
     options = [*(["--all"] if stopped else []), *(part for each in filters for part in ("--filter", each))]
     rows = engine.ask("ps", "--no-trunc", *options, "--format", form)
     return [row for row in (tuple(line.split("\t")) for line in rows) if len(row) == len(fields)]
+
+
+class Published(NamedTuple):
+    """A port of a container, and the address and port at which the engine's host listens for it.
+
+    An IPv6 address has no brackets.
+    """
+
+    address: str
+    port: int
+    inside: int
+    protocol: str
+
+
+def published(ports: str) -> tuple[Published, ...]:
+    """The published ports in the field `Ports` of a list. Pure."""
+    return tuple(
+        Published(address.strip("[]"), int(port) + offset, int(first) + offset, protocol)
+        for address, port, first, last, protocol in _PUBLISHED.findall(ports)
+        for offset in range(int(last or first) - int(first) + 1)
+    )
 
 
 def table(*filters: str) -> Completed:

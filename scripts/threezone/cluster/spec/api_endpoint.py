@@ -6,7 +6,6 @@ The gateway of the engine's default bridge is an address of the engine's machine
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 from threezone.clients.kind import BALANCER, Node
@@ -17,7 +16,6 @@ from threezone.zones.locate import EngineKind
 
 SETTING = "threezone.cluster.api"
 _BACK = f"set {SETTING}: loopback in invoke.yaml"
-_API = re.compile(r"(\S+):\d+->6443/tcp")
 
 # Docker's filters say who else can come in: from 28.0 on they drop what a neighbour sends to ports of 127.0.0.1 and to
 # containers' own addresses (moby#49325). The bridge's own address is neither (moby#52224 would add it).
@@ -78,7 +76,7 @@ def elsewhere(nodes: Sequence[Node], wanted: str) -> str:
     """
     # With several control planes the balancer is what is published; they have a random port of 127.0.0.1 beside it.
     balancers = [node for node in nodes if node.role == BALANCER]
-    found = [address.strip("[]") for node in balancers or nodes for address in _API.findall(node.ports)]
+    found = [place.address for node in balancers or nodes for place in node.api]
     if not found or wanted in found:
         return ""
     return (

@@ -16,10 +16,11 @@ from threezone.cluster.spec.decode import Draft, Place, Spot, shown
 from threezone.cluster.spec.overlay import Options
 from threezone.cluster.spec.schema import CONTROL_PLANE, PATCHED
 from threezone.cluster.spec.validate import is_everywhere
+from threezone.core import versions
 from threezone.core.files import read_text
 
 REFUSES_CGROUP_V1 = 35  # the first minor version whose kubelet does, unless told otherwise (KEP-5573)
-_TAGGED = re.compile(r":v(\d+\.\d+\.\d+)(?:@|$)")
+_TAGGED = re.compile(rf":v({versions.RELEASE})(?:@|$)")
 
 
 @dataclass(frozen=True)

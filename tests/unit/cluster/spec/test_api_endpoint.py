@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from threezone.clients.kind import Node
-from threezone.cluster import ports
+from threezone.cluster import inotify, lifecycle, ports
 from threezone.cluster.lifecycle import Observed, plan
 from threezone.cluster.spec.api_endpoint import elsewhere, for_engine, on_gateway
 from threezone.cluster.spec.declared import parse, published, with_overlays
 from threezone.core import process
 from threezone.core.errors import EngineError, UsageError
 from threezone.core.process import Completed
-from threezone.engine.find import bridge_address
+from threezone.engine.find import Engine, bridge_address
 from threezone.zones.locate import EngineKind
 
 FILE = Path("local/kubernetes/kind.yaml")
@@ -124,6 +124,7 @@ def test_the_bridges_address_is_what_the_engine_says(config: list[dict[str, str]
 def test_a_cluster_that_is_published_elsewhere_is_told_with_the_way_to_a_new_one() -> None:
     told = elsewhere([node("127.0.0.1:6443->6443/tcp")], GATEWAY)
     assert "published on 127.0.0.1, not on 172.17.0.1" in told
+    assert elsewhere([node("127.0.0.1:6442-6444->6442-6444/tcp")], GATEWAY) == told
     assert "./run invoke up --recreate" in told
 
 
@@ -134,6 +135,7 @@ def test_a_cluster_that_is_published_elsewhere_is_told_with_the_way_to_a_new_one
         ([node("0.0.0.0:8080->80/tcp, 172.17.0.1:17443->6443/tcp")], GATEWAY),
         ([node("[::1]:6443->6443/tcp")], "::1"),
         ([node("::1:6443->6443/tcp")], "::1"),  # as Docker 20.10 writes it
+        ([node("172.17.0.1:6442-6444->6442-6444/tcp")], GATEWAY),
         ([node("")], GATEWAY),  # stopped: nobody can tell
         ([node("127.0.0.1:33445->6443/tcp"), node("172.17.0.1:6443->6443/tcp", "external-load-balancer")], GATEWAY),
     ],
@@ -171,3 +173,14 @@ def test_the_process_that_holds_a_port_is_named(
 
 def test_an_address_of_another_machine_is_not_taken_for_a_taken_port() -> None:
     assert not ports.is_taken("192.0.2.1", 6443)  # RFC 5737: nobody's
+
+
+@pytest.mark.parametrize("listed", ["127.0.0.1:6443->6443/tcp", "127.0.0.1:6442-6444->6442-6444/tcp"])
+def test_a_port_of_the_nodes_that_are_replaced_is_not_taken(listed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "is_taken", lambda *_: True)
+    monkeypatch.setattr(ports, "holder", lambda _: "somebody")
+    monkeypatch.setattr(inotify, "left", lambda: None)
+    engine = Engine("ok", "unix:///var/run/docker.sock")
+    lifecycle.preflight(DECLARED, (), engine, [node(listed)])
+    with pytest.raises(UsageError, match="port 6443 on"):
+        lifecycle.preflight(DECLARED, (), engine, [node("127.0.0.1:6444->6443/tcp")])
