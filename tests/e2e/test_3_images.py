@@ -23,7 +23,7 @@ from tests.e2e.project import Project
 from threezone.clients import kind
 from threezone.core import labels, process
 from threezone.images import build, engine_images
-from threezone.images.load import cluster_image, has, held, load
+from threezone.images.load import cluster_image, has, load, stored
 from threezone.toolchain import channel, golang
 
 pytestmark = pytest.mark.timeout(3600)
@@ -274,14 +274,14 @@ def test_images_and_archives_are_loaded_once_and_for_the_right_machine_only(
         assert images["hello"].reference not in loaded, "the nodes had it"
         assert "nothing to do" in project.invoke(*argv).stdout
         for node in (f"{TWO}-control-plane", f"{TWO}-worker"):
-            assert has(held(node), replace(images["hello"], reference="by-hand/app:1"))
+            assert has(stored(node), replace(images["hello"], reference="by-hand/app:1"))
         other = for_another_machine(archive)
         process.run(["docker", "load", "--input", other], timeout=60)
         for what in ("by-hand/other:1", str(other)):
             refused = project.invoke("image.load", what, "--name", TWO, check=False)
             assert refused.exit_code == 2
             assert "by-hand/other:1 is made for a" in refused.stderr
-        assert "docker.io/by-hand/other:1" not in held(f"{TWO}-worker")
+        assert "docker.io/by-hand/other:1" not in stored(f"{TWO}-worker")
     finally:
         process.run(["docker", "image", "rm", "by-hand/app:1", "by-hand/other:1"], timeout=60, check=False)
 

@@ -11,7 +11,7 @@ from threezone.cluster import containerd_mirrors as wiring
 from threezone.cluster.lab import Lab
 from threezone.core.events import optional
 from threezone.core.plan import Step
-from threezone.images import engine_images, registry
+from threezone.images import build, engine_images, registry
 from threezone.images.registry import DEFAULT_NETWORK, Instance, LiveInstance
 from threezone.zones.locate import kind_network
 
@@ -44,7 +44,10 @@ def plan(lab: Lab) -> RegistryPlan:
     asked = wanted(lab)
     seen = registry.observe(asked[0].name)
     now = seen.get(asked[0].name)
-    image = now.image if now is not None and now.running else registry.reference(lab.channel)
+    if now is not None and now.running:
+        image = now.image
+    else:
+        (image,) = build.references(build.REGISTRY, lab.channel)
     there = network()
     actions = registry.plan(asked, seen, image, there)
     return RegistryPlan(actions, asked, image, there, tuple(wiring.reachable()))
@@ -53,7 +56,7 @@ def plan(lab: Lab) -> RegistryPlan:
 def start(lab: Lab, chosen: RegistryPlan) -> tuple[str, ...]:
     """Carry it out, and tell every cluster of ours that runs. Returns those that know the registry."""
     if chosen.steps and not engine_images.inspect([chosen.image]):
-        registry.ensure_image(lab.channel)
+        build.ensure(build.REGISTRY, lab.channel)
     registry.apply(chosen.steps, chosen.wanted, chosen.image, chosen.network)
     return wiring.wire(chosen.nodes, chosen.wanted)
 

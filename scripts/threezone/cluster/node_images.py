@@ -13,7 +13,7 @@ from threezone.cluster import containers
 from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError, UsageError
 from threezone.core.plan import Step
-from threezone.images import build, debian_base, engine_images, load, preload, prune, registry
+from threezone.images import build, debian_base, engine_images, load, preload, prune
 from threezone.images.engine_images import Image
 
 STORE = "/var/lib/containerd"  # in a node: where containerd keeps images, unless it is told otherwise
@@ -121,4 +121,4 @@ def _current(lab: Lab) -> set[str]:
         names.add(combination.reference)
     if lab.channel == "source":
         names.add(debian_base.reference())
-    return names | {build.APP, registry.reference(lab.channel)}
+    return {*names, build.APP, *build.references(build.REGISTRY, lab.channel)}

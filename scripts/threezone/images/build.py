@@ -19,16 +19,17 @@ from threezone.core import events, paths, pins
 from threezone.core.errors import ToolError, UsageError
 from threezone.images import debian_base, engine_images, node_image, programs
 from threezone.images.engine_images import Image
-from threezone.images.versions import NodePin, images, node_for, require_digest, require_parts
+from threezone.images.versions import NodePin, RegistryPin, images, node_for, require_digest, require_parts
 from threezone.toolchain import cache, golang
 
 Channel = Literal["release", "source"]
 NAMES = ("node", "flux", "git-server", "hello")
 OWN = ("git-server", "hello")
 BALANCER = "balancer"
+REGISTRY = "registry"
 APP = "threezone/hello:lab"  # the sample app as a commit names it: built images are named by content, which changes
 # Seconds that building an image takes on two cores, without its programs.
-SECONDS = {"node": 80, "flux": 10, "git-server": 30, "hello": 30, BALANCER: 20}
+SECONDS = {"node": 80, "flux": 10, "git-server": 30, "hello": 30, BALANCER: 20, REGISTRY: 10}
 COLD_SPACE = 16e9  # bytes that everything from source needs: Go's caches 13, images and scratch 3
 WARM_SPACE = 2e9
 COLD_SECONDS = 120.0  # a plan with more seconds of compiling needs COLD_SPACE
@@ -78,7 +79,21 @@ def references(name: str, channel: Channel) -> tuple[str, ...]:
         return tuple(f"ghcr.io/fluxcd/{program.name}:{program.version}" for program in controllers)
     if name in OWN:
         return (f"threezone/{name}:{engine_images.digest('common', name)}",)
-    raise UsageError(f"there is no image {name!r}", fix=f"one of: {', '.join((*NAMES, BALANCER, 'all'))}")
+    if name == REGISTRY:
+        return (_registry(pinned.registry, channel),)
+    raise UsageError(f"there is no image {name!r}", fix=f"one of: {', '.join((*NAMES, BALANCER, REGISTRY, 'all'))}")
+
+
+def _registry(pin: RegistryPin, channel: Channel) -> str:
+    """The reference of the local registry's image. Raises UsageError when the pins have no digest of it."""
+    if channel == "source":
+        return f"threezone/registry:{pin.version}-{engine_images.digest(REGISTRY)}"
+    if pin.digest is None:
+        raise UsageError(
+            f"no digest is pinned for {pin.release}:{pin.version}",
+            fix="add images.registry.digest to local/pins.toml, or use --channel source",
+        )
+    return f"{pin.release}:{pin.version}@{pin.digest}"
 
 
 def names_for(kubernetes: str) -> tuple[str, ...]:
@@ -129,7 +144,7 @@ def made_from(name: str, channel: Channel) -> str:
 
     The hash decides whether a machine builds the image again, so its inputs must not change without need.
     """
-    if channel == "release" or name in OWN:
+    if channel == "release" or name in (*OWN, REGISTRY):
         return ""
     if name == "flux":
         inputs = [str(images().flux), engine_images.digest("flux")]
@@ -180,7 +195,8 @@ def plan(names: Sequence[str], channel: Channel) -> Work:
         )
 
     if channel == "release":
-        pulled = [reference for name in (*nodes, BALANCER) if name in names for reference in references(name, channel)]
+        released = [name for name in (*nodes, BALANCER, REGISTRY) if name in names]
+        pulled = [reference for name in released for reference in references(name, channel)]
         return Work(
             beside=tuple(Part(f"pull {reference}", 60, partial(pull, reference)) for reference in pulled),
             last=building(*OWN),
@@ -189,6 +205,8 @@ def plan(names: Sequence[str], channel: Channel) -> Work:
     if "flux" in names:
         controllers = programs.flux_controllers(images().flux)
         groups += [(program.name, programs.FLUX_SECONDS[program.name], (program,)) for program in controllers]
+    if REGISTRY in names:
+        groups.append(("registry", 60, (programs.registry(images().registry.version),)))
     base = debian_base.reference()
     return Work(
         programs=tuple(
@@ -200,14 +218,15 @@ def plan(names: Sequence[str], channel: Channel) -> Work:
             *([] if engine_images.inspect([base]) else [Part("Debian base", 60, debian_base.ensure)]),
             *building(*OWN, BALANCER),
         ),
-        last=building(*nodes, "flux"),
+        last=building(*nodes, "flux", REGISTRY),
     )
 
 
 def _build(name: str, channel: Channel) -> None:
     """Build the image `name` (Flux: its several) from its recipe; its programs are built already, or now."""
     base = images().base.release if channel == "release" else debian_base.ensure()
-    inputs = made_from(name, channel) or engine_images.digest("common", name)
+    recipe = [REGISTRY] if name == REGISTRY else ["common", name]
+    inputs = made_from(name, channel) or engine_images.digest(*recipe)
     if is_node(name):
         kind = pins.tools().kind.version
         (reference,) = references(name, channel)
@@ -218,7 +237,10 @@ def _build(name: str, channel: Channel) -> None:
             files = {f"bin/{program.name}": golang.build(program)}
             engine_images.build(reference, name, made_from=inputs, base=base, target=program.name, files=files)
     else:
-        engine_images.build(references(name, channel)[0], name, made_from=inputs, base=base)
+        files = {}
+        if name == REGISTRY:
+            files["bin/registry"] = golang.build(programs.registry(images().registry.version))
+        engine_images.build(references(name, channel)[0], name, made_from=inputs, base=base, files=files)
 
 
 def work(todo: Work, step: events.Progress) -> None:

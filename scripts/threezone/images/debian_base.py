@@ -1,4 +1,4 @@
-"""The Debian under our images in the source channel: made by debootstrap from the mirrors that this machine's apt uses.
+"""The Debian base of our images in the source channel, made by debootstrap from the mirrors of this machine's apt.
 
 The mirror's signature is always checked. The file system is kept as a tar in the cache and imported into the engine.
 """
@@ -16,9 +16,9 @@ from threezone.core.errors import ToolError
 from threezone.images import engine_images
 from threezone.toolchain import cache, golang
 
-RECIPE = 1  # raise it when a change here must not find the base that was made before
+RECIPE = 1  # raised when a change here must not use a base that was made before
 
-# What containers do not need is never unpacked; licences (the files named copyright) stay.
+# Containers do not need these; licences (the files named copyright) stay.
 LEAN = """path-exclude=/usr/share/doc/*
 path-include=/usr/share/doc/*/copyright
 path-exclude=/usr/share/man/*
@@ -42,7 +42,7 @@ KEYRINGS = {
 
 @dataclass(frozen=True)
 class Mirror:
-    """Where this machine's system comes from: distribution, release name, address, components, keys."""
+    """The mirror of this machine's system: distribution, release name, address, components, keys."""
 
     distribution: str
     suite: str
@@ -52,13 +52,13 @@ class Mirror:
 
 
 def reference() -> str:
-    """The base image's name; it follows from this machine's release, without asking anybody."""
+    """The base image's name, from this machine's release alone."""
     distribution, suite = _release()
     return f"threezone/base:{distribution}-{suite}-{RECIPE}"
 
 
 def ensure() -> str:
-    """Make sure that the engine has the base image; returns its name."""
+    """Make the base image unless the engine has it; returns its name."""
     name = reference()
     if name in engine_images.inspect([name]):
         return name
@@ -94,61 +94,61 @@ def mirror() -> Mirror:
         rows = [line.split("\t") for line in process.run(argv, timeout=60).stdout.splitlines()]
         return [(row[1], row[2]) for row in rows if row[0] == suite and row[3].lower() == distribution]
 
-    found = matching()
-    if not found and os.geteuid() == 0:  # apt knows the release names of what it has fetched only
+    rows = matching()
+    if not rows and os.geteuid() == 0:  # apt lists only the releases that it has fetched
         process.run(["apt-get", "update"], timeout=300)
-        found = matching()
-    if not found:
+        rows = matching()
+    if not rows:
         raise ToolError(
             f"apt knows no mirror of {distribution} {suite}", evidence=process.paste(argv), fix="apt-get update"
         )
-    address = found[0][0]
-    components = tuple(sorted({component for uri, component in found if uri == address} & {"main", "universe"}))
+    address = rows[0][0]
+    components = tuple(sorted({component for uri, component in rows if uri == address} & {"main", "universe"}))
     return Mirror(distribution, suite, address, components, KEYRINGS[distribution])
 
 
-def _bootstrap(into: Path) -> None:
+def _bootstrap(directory: Path) -> None:
     if os.geteuid() != 0:
         raise ToolError(
             "a Debian file system can be made by root only",
             fix="run this once as root (sudo ./run …), or use the released images: --channel release",
         )
-    origin = mirror()
-    with events.step(f"make a {origin.distribution.capitalize()} {origin.suite} base") as step:
+    source = mirror()
+    with events.step(f"make a {source.distribution.capitalize()} {source.suite} base") as step:
         if process.find("debootstrap") is None:
             process.run(["apt-get", "update"], timeout=300)
             install = ["apt-get", "install", "--yes", "--no-install-recommends", "debootstrap"]
             process.run(install, timeout=300, env={"DEBIAN_FRONTEND": "noninteractive"})
-        root = into / "root"
-        # A mount namespace of its own: whatever debootstrap mounts below the new root vanishes with it, even if killed.
+        root = directory / "root"
+        # A mount namespace of its own: the mounts of debootstrap end with it, even if it is killed.
         argv: list[str | Path] = ["unshare", "--mount", "--propagation", "private", "debootstrap", "--variant=minbase"]
-        argv += ["--force-check-gpg", f"--keyring={origin.keyring}", "--include=ca-certificates"]
-        argv += [f"--components={','.join(origin.components)}", origin.suite, root, origin.address]
-        process.run(argv, timeout=1200, hint="free space and the mirror are needed; see the lines above")
-        _trim(root, origin)
+        argv += ["--force-check-gpg", f"--keyring={source.keyring}", "--include=ca-certificates"]
+        argv += [f"--components={','.join(source.components)}", source.suite, root, source.address]
+        process.run(argv, timeout=1200, hint="check the disk and the mirror; the lines above have the cause")
+        _trim(root, source)
         pack: list[str | Path] = ["tar", "--create", "--numeric-owner", "--sort=name", "--one-file-system"]
-        pack += ["--exclude=./dev/*", "--directory", root, "--file", into / "base.tar", "."]
+        pack += ["--exclude=./dev/*", "--directory", root, "--file", directory / "base.tar", "."]
         process.run(pack, timeout=300)
         shutil.rmtree(root)
-        step.result = f"{(into / 'base.tar').stat().st_size / 1e6:.0f} MB"
+        step.result = f"{(directory / 'base.tar').stat().st_size / 1e6:.0f} MB"
 
 
-def _trim(root: Path, origin: Mirror) -> None:
-    """Remove what a container does not need, and keep it away from later packages too."""
+def _trim(root: Path, source: Mirror) -> None:
+    """Remove what a container does not need, from later packages too."""
     (root / "etc/dpkg/dpkg.cfg.d/lean").write_text(LEAN)
     (root / "etc/apt/apt.conf.d/lean").write_text(APT)
     policy = root / "usr/sbin/policy-rc.d"
     policy.write_text(POLICY)
     policy.chmod(0o755)
-    line = f"deb [signed-by={origin.keyring}] {origin.address} {origin.suite} {' '.join(origin.components)}\n"
+    line = f"deb [signed-by={source.keyring}] {source.address} {source.suite} {' '.join(source.components)}\n"
     (root / "etc/apt/sources.list").write_text(line)
-    for place in ("share/man", "share/info", "share/locale", "share/lintian", "share/bash-completion"):
-        shutil.rmtree(root / "usr" / place, ignore_errors=True)
+    for name in ("man", "info", "locale", "lintian", "bash-completion"):
+        shutil.rmtree(root / "usr/share" / name, ignore_errors=True)
     for path in (root / "usr/share/doc").rglob("*"):
         if path.is_file() and path.name != "copyright":
             path.unlink()
-    for place in ("var/cache/apt", "var/lib/apt/lists", "var/log", "tmp"):
-        for path in (root / place).iterdir():
+    for name in ("var/cache/apt", "var/lib/apt/lists", "var/log", "tmp"):
+        for path in (root / name).iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for name in ("etc/machine-id", "etc/hostname", "etc/resolv.conf"):
         (root / name).unlink(missing_ok=True)

@@ -39,56 +39,50 @@ def load(
     *,
     mounted: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Image, ...]:
-    """Load into all `nodes` (container names) of the kind cluster what any of them lacks; returns what was loaded.
+    """Load into all `nodes` (container names) of the kind cluster what any of them lacks; returns the loaded images.
 
-    One archive for all images of the engine, beside the given `archives`; every node at once. `kind` is the program's
-    path, `mounted` has the user's directory for each node that keeps its images in one. Raises UsageError, before
-    anything is copied, for an archive that is none, for another architecture, and for a directory of the user's.
+    One archive holds all images of the engine, beside the given `archives`; all nodes load at once. `kind` is the
+    program's path, `mounted` the user's directory for each node that keeps its images in one. Raises UsageError before
+    anything is copied: for a file that is no archive, for another architecture, and for a directory of the user's.
     """
     packed = {path: archive.read(path) for path in archives}
     with ThreadPoolExecutor(8) as pool:
-        stores = dict(zip(nodes, pool.map(held, nodes), strict=True))
-    missing = [image for image in images if not all(has(store, image) for store in stores.values())]
-    needed = {
-        path: inside
-        for path, inside in packed.items()
-        if not all(has(store, image) for store in stores.values() for image in inside)
-    }
+        stores = dict(zip(nodes, pool.map(stored, nodes), strict=True))
+
+    def lacks(node: str, contents: Sequence[Image]) -> bool:
+        return not all(has(stores[node], image) for image in contents)
+
+    missing = [image for image in images if any(lacks(node, [image]) for node in nodes)]
+    needed = {path: inside for path, inside in packed.items() if any(lacks(node, inside) for node in nodes)}
     everything = (*missing, *(image for inside in needed.values() for image in inside))
     if not everything:
         engine_images.sweep(f"load-{cluster}")  # a load that was killed after its last byte
         return ()
-    lacking = [name for name, store in stores.items() if not all(has(store, image) for image in everything)]
+    lacking = [node for node in nodes if lacks(node, everything)]
     require_own_store(lacking, mounted, cluster, images=missing, archives=needed)
-    require_architecture(everything, {name: architecture(name) for name in lacking})
+    require_architecture(everything, {node: architecture(node) for node in lacking})
     count = f"{len(everything)} image{'s' if len(everything) > 1 else ''}"
-    with events.step(f"load {count} into {cluster}") as step, engine_images.scratch(f"load-{cluster}") as place:
-        files = [archive.plain(path, place) for path in needed]
+    with events.step(f"load {count} into {cluster}") as step, engine_images.scratch(f"load-{cluster}") as directory:
+        files = [archive.plain(path, directory) for path in needed]
         if missing:
-            files.append(place / "images.tar")
+            files.append(directory / "images.tar")
             save(files[-1], *(image.reference for image in missing))
-        size = f"{sum(file.stat().st_size for file in files) / 1e6:.0f} MB"
+        step.result = f"{sum(file.stat().st_size for file in files) / 1e6:.0f} MB"
         if len(lacking) > 1:
-            step.say(f"{size} to each of {len(lacking)} nodes")
-        _into(kind, cluster, lacking, files, step)
-        step.result = size
+            step.say(f"{step.result} to each of {len(lacking)} nodes")
+        with ExitStack() as stack:
+            loads = {node: stack.enter_context(kind_cli.load(kind, cluster, node, files)) for node in lacking}
+            for number, (node, running) in enumerate(loads.items(), start=1):
+                done = running.wait(LOAD_SECONDS)
+                if done.exit_code != 0:
+                    raise CommandFailed(running.argv, done.exit_code, running.tail, seconds=done.seconds)
+                if len(lacking) > 1:
+                    step.say(f"{node} has them ({number} of {len(lacking)})")
     return everything
 
 
-def _into(kind: Path, cluster: str, nodes: Sequence[str], files: Sequence[Path], step: events.Progress) -> None:
-    """Have kind load the archives into every node at once, and tell of each that has them."""
-    with ExitStack() as running:
-        loads = {node: running.enter_context(kind_cli.load(kind, cluster, node, files)) for node in nodes}
-        for number, (node, load_) in enumerate(loads.items(), start=1):
-            done = load_.wait(LOAD_SECONDS)
-            if done.exit_code != 0:
-                raise CommandFailed(load_.argv, done.exit_code, load_.tail, seconds=done.seconds)
-            if len(nodes) > 1:
-                step.say(f"{node} has them ({number} of {len(nodes)})")
-
-
-def held(node: str) -> dict[str, str]:
-    """The images in a node's containerd: every name, and the digest that it stands for."""
+def stored(node: str) -> dict[str, str]:
+    """The images in a node's containerd: each name with the digest of its content."""
     done = containers.execute(node, "ctr", "--namespace", "k8s.io", "images", "list", timeout=60)
     rows = [line.split() for line in done.stdout.splitlines()[1:]]
     return {row[0]: row[2] for row in rows if len(row) > 2}  # noqa: PLR2004 - columns REF TYPE DIGEST …
@@ -105,7 +99,7 @@ def has(store: Mapping[str, str], image: Image) -> bool:
 
 
 def architecture(node: str) -> str:
-    """What a node's programs are made for, in Go's words; "" for what has none."""
+    """The architecture of a node's programs, in Go's words; "" for an unknown one."""
     machine = containers.execute(node, "uname", "-m").stdout.strip()
     return ARCHITECTURES.get(machine, "")
 
@@ -113,7 +107,7 @@ def architecture(node: str) -> str:
 def require_own_store(
     nodes: Sequence[str], mounted: Mapping[str, str], cluster: str, *, images: Sequence[Image], archives: Iterable[Path]
 ) -> None:
-    """Raise UsageError when a node that lacks something keeps its images in a directory of the user's. Pure."""
+    """Raise UsageError when a node that lacks an image keeps its images in a directory of the user's. Pure."""
     if node := next((node for node in nodes if node in mounted), None):
         names = " ".join(image.reference for image in images)
         commands = [f"kind load docker-image {names} --name {cluster}"] if names else []
@@ -125,7 +119,7 @@ def require_own_store(
 
 
 def require_architecture(images: Sequence[Image], nodes: Mapping[str, str]) -> None:
-    """Raise UsageError when a node cannot run an image: its pods would end with `exec format error`. Pure."""
+    """Raise UsageError when a node cannot run an image. `nodes` are names with architectures. Pure."""
     for image in images:
         for node, wanted in nodes.items():
             if wanted and image.architectures and wanted not in image.architectures:

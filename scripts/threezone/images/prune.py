@@ -1,4 +1,4 @@
-"""What of ours can go: images that no cluster and no lab here uses, and what killed runs left in the cache.
+"""Images and cache directories of ours that can be removed: those that no cluster and no lab here uses.
 
 An image is ours when it has our label and one of our names. A label alone is not enough: whoever builds on an image of
 ours inherits it.
@@ -17,7 +17,7 @@ from threezone.core.events import step
 from threezone.core.plan import Step, StepKind
 from threezone.images import engine_images
 
-# What is made anew in seconds goes when it is not the newest; what takes minutes goes only when everything goes.
+# An image that is made in seconds goes when the lab uses a newer one; one that takes minutes only with `everything`.
 QUICK = frozenset(f"threezone/{name}" for name in ("base", "git-server", "hello", "part", "preload", "preloaded"))
 SLOW = frozenset(
     {
@@ -46,8 +46,8 @@ class Named:
 
 
 @dataclass(frozen=True)
-class Left:
-    """Something in the cache that nobody holds: where it is, what it is, and its bytes."""
+class Leftover:
+    """A directory of the cache that nobody uses: its path, what it is, and its bytes."""
 
     path: Path
     what: str
@@ -55,61 +55,63 @@ class Left:
 
 
 def observe() -> tuple[Named, ...]:
-    """Every name of every image with our label."""
-    found = []
+    """All names of all images with our label."""
+    names = []
     for document in images.inspect(*images.ids(f"label={labels.MANAGED}=true")):
         owner = (document["Config"].get("Labels") or {}).get(labels.OWNER, "")
         for name in document.get("RepoTags") or ():
             repository, _, tag = name.rpartition(":")
-            found.append(Named(repository, tag, document["Id"], int(document["Size"]), owner))
-    return tuple(sorted(found, key=lambda each: each.reference))
+            names.append(Named(repository, tag, document["Id"], int(document["Size"]), owner))
+    return tuple(sorted(names, key=lambda name: name.reference))
 
 
 def used() -> set[str]:
-    """The ids of all images that a container, running or not, was made from."""
-    return {each["Image"] for each in containers.inspect(*(row[0] for row in containers.ls()))}
+    """The ids of the images of all containers, running or not."""
+    return {container["Image"] for container in containers.inspect(*(row[0] for row in containers.ls()))}
 
 
 def stale(
-    found: Iterable[Named], current: set[str], in_use: set[str], clusters: set[str], *, everything: bool
+    names: Iterable[Named], current: set[str], in_use: set[str], clusters: set[str], *, everything: bool
 ) -> list[tuple[Named, str]]:
-    """Which names can go, and why. Pure.
+    """The names that can be removed, each with the reason. Pure.
 
     `current` are the names that the lab here uses, `in_use` the ids that containers use, `clusters` those that exist.
-    With `everything` what the lab here would only make or fetch again goes too; what a container uses never does.
+    With `everything` also the images that the lab here would only make or fetch again; never one that a container uses.
     """
     chosen = []
-    for each in found:
-        if each.repository not in QUICK | SLOW or each.id in in_use:
+    for name in names:
+        if name.repository not in QUICK | SLOW or name.id in in_use:
             continue
-        if each.owner:
-            if each.owner not in clusters:
-                chosen.append((each, f"the cluster {each.owner} is gone"))
+        if name.owner:
+            if name.owner not in clusters:
+                chosen.append((name, f"the cluster {name.owner} is gone"))
         elif everything:
-            chosen.append((each, "no cluster uses it now"))
-        elif each.repository in QUICK and each.reference not in current:
-            chosen.append((each, "the lab uses another one now"))
+            chosen.append((name, "no cluster uses it now"))
+        elif name.repository in QUICK and name.reference not in current:
+            chosen.append((name, "the lab uses another one now"))
     return chosen
 
 
-def leftovers(*, everything: bool) -> list[Left]:
-    """What killed runs left in the cache; with `everything` also what is only needed to compile again."""
+def leftovers(*, everything: bool) -> list[Leftover]:
+    """Leftovers of killed runs in the cache; with `everything` also what is only needed to compile again."""
     home = paths.cache_dir()
-    found = [Left(path, "of an interrupted run", _size(path)) for path in _abandoned(home)]
+    directories = dict.fromkeys(_abandoned(home), "of an interrupted run")
     if everything and (home / COMPILED).is_dir():
-        found.append(Left(home / COMPILED, "Go's modules and compiled packages", _size(home / COMPILED)))
-    return [each for each in found if each.size]
+        directories[home / COMPILED] = "Go's modules and compiled packages"
+    sizes = [Leftover(path, what, _size(path)) for path, what in directories.items()]
+    return [leftover for leftover in sizes if leftover.size]
 
 
 def _abandoned(home: Path) -> list[Path]:
-    """Half-made things whose maker is dead: nobody holds the lock under which they are made."""
+    """Unfinished directories whose maker is dead: nobody holds the lock under which they are made."""
     scratch = [(path, path.name) for path in (home / "tmp").glob("*")]
-    half = [(path, f"{path.parent.name}-{path.name[1:].rpartition('.')[0]}") for path in home.glob("*/.*.*")]
-    return [path for path, lock in (*scratch, *half) if path.is_dir() and not _held(home / "locks" / f"{lock}.lock")]
+    unfinished = [(path, f"{path.parent.name}-{path.name[1:].rpartition('.')[0]}") for path in home.glob("*/.*.*")]
+    locks = home / "locks"
+    return [path for path, lock in (*scratch, *unfinished) if path.is_dir() and not _locked(locks / f"{lock}.lock")]
 
 
-def _held(lock: Path) -> bool:
-    """Whether somebody works under this lock now."""
+def _locked(lock: Path) -> bool:
+    """Whether a process holds this lock."""
     from filelock import FileLock, Timeout
 
     if not lock.is_file():
@@ -123,42 +125,31 @@ def _held(lock: Path) -> bool:
 
 def _size(path: Path) -> int:
     """Bytes on disk below a directory."""
-    seen = process.run(["du", "-sk", path], timeout=300, check=False).stdout.split()
-    return int(seen[0]) * 1024 if seen else 0
+    output = process.run(["du", "-sk", path], timeout=300, check=False).stdout.split()
+    return int(output[0]) * 1024 if output else 0
 
 
-def plan(images: Sequence[tuple[Named, str]], left: Sequence[Left]) -> tuple[Step, ...]:
-    """What is to be removed, with the question. Pure."""
-    actions = [
-        Step(
-            StepKind.REMOVE_IMAGE,
-            f"remove the image {each.reference} ({each.size / 1e6:.0f} MB at most; {why})",
-            f"docker image rm {each.reference}",
-            asks=True,
-            target=each.reference,
-        )
-        for each, why in images
-    ]
-    actions += [
-        Step(
-            StepKind.REMOVE_PATH,
-            f"remove {each.path} ({each.size / 1e6:.0f} MB; {each.what})",
-            f"rm -r {each.path}",
-            asks=True,
-            target=str(each.path),
-        )
-        for each in left
-    ]
-    return tuple(actions)
+def plan(stale: Sequence[tuple[Named, str]], leftovers: Sequence[Leftover]) -> tuple[Step, ...]:
+    """The removals, which ask. Pure."""
+    steps = []
+    for name, why in stale:
+        sentence = f"remove the image {name.reference} ({name.size / 1e6:.0f} MB at most; {why})"
+        command = f"docker image rm {name.reference}"
+        steps.append(Step(StepKind.REMOVE_IMAGE, sentence, command, asks=True, target=name.reference))
+    for leftover in leftovers:
+        sentence = f"remove {leftover.path} ({leftover.size / 1e6:.0f} MB; {leftover.what})"
+        command = f"rm -r {leftover.path}"
+        steps.append(Step(StepKind.REMOVE_PATH, sentence, command, asks=True, target=str(leftover.path)))
+    return tuple(steps)
 
 
-def apply(actions: Sequence[Step]) -> None:
-    """Carry it out. The engine keeps what a container uses, whatever the plan says: names are removed, never forced."""
-    names = [action.target for action in actions if action.kind is StepKind.REMOVE_IMAGE]
+def apply(steps: Sequence[Step]) -> None:
+    """Carry a plan out. Names are removed without force, so the engine keeps every image that a container uses."""
+    names = [todo.target for todo in steps if todo.kind is StepKind.REMOVE_IMAGE]
     with step(f"remove {len(names)} image{'' if len(names) == 1 else 's'}"):
         images.remove(*names)
         engine_images.prune()
-    for action in actions:
-        if action.kind is StepKind.REMOVE_PATH:
-            with step(action.sentence):
-                shutil.rmtree(action.target, ignore_errors=True)
+    for todo in steps:
+        if todo.kind is StepKind.REMOVE_PATH:
+            with step(todo.sentence):
+                shutil.rmtree(todo.target, ignore_errors=True)

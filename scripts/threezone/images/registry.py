@@ -15,16 +15,12 @@ from typing import Any
 
 from threezone.clients.docker import containers
 from threezone.clients.docker import volumes as storage
-from threezone.clients.docker.images import pull
 from threezone.core import labels, process
 from threezone.core.errors import CommandFailed, EngineError, ToolError, UsageError
 from threezone.core.events import step
 from threezone.core.plan import Step, StepKind
-from threezone.images import debian_base, engine_images, programs
-from threezone.images.build import Channel
-from threezone.images.engine_images import Image
-from threezone.images.versions import images
-from threezone.toolchain import cache, golang
+from threezone.images import engine_images
+from threezone.toolchain import cache
 
 STORE = "/var/lib/registry"
 DEFAULT_NETWORK = "bridge"
@@ -91,41 +87,6 @@ def address(port: int) -> str:
 def url(upstream: str) -> str:
     """The URL of a public registry."""
     return "https://registry-1.docker.io" if upstream == DOCKER_HUB else f"https://{upstream}"
-
-
-def reference(channel: Channel) -> str:
-    """The reference of its image. Raises UsageError when the project's pins have no digest of it."""
-    pin = images().registry
-    if channel == "source":
-        return f"threezone/registry:{pin.version}-{engine_images.digest('registry')}"
-    if pin.digest is None:
-        raise UsageError(
-            f"no digest is pinned for {pin.release}:{pin.version}",
-            fix="add images.registry.digest to local/pins.toml, or use --channel source",
-        )
-    return f"{pin.release}:{pin.version}@{pin.digest}"
-
-
-def ensure_image(channel: Channel) -> Image:
-    """Its image, pulled or built when the engine lacks it."""
-    wanted = reference(channel)
-    if present := engine_images.inspect([wanted]):
-        return present[wanted]
-    with cache.exclusive("registry-image"):
-        if not engine_images.inspect([wanted]):
-            _get(wanted, channel)
-    return engine_images.inspect([wanted])[wanted]
-
-
-def _get(wanted: str, channel: Channel) -> None:
-    if channel == "release":
-        with step(f"pull {wanted.partition('@')[0]}"):
-            pull(wanted)
-        return
-    files = {"bin/registry": golang.build(programs.registry(images().registry.version))}
-    with step("build the registry's image"):
-        recipe, base = engine_images.digest("registry"), debian_base.ensure()
-        engine_images.build(wanted, "registry", made_from=recipe, base=base, files=files)
 
 
 def observe(name: str) -> dict[str, LiveInstance]:

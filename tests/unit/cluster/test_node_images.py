@@ -65,12 +65,12 @@ NODE = Node("id-1", "lab-control-plane", "lab", "control-plane", "running", "thr
 @pytest.fixture
 def store(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The images of the one node, which keeps them in a directory of the user's."""
-    held: dict[str, str] = {}
+    images: dict[str, str] = {}
     lab.__dict__["tools"] = {"kind": Path("kind")}
     monkeypatch.setattr(kind, "nodes", lambda _: (NODE,))
     monkeypatch.setattr(containers, "mounts", lambda *_: {"id-1": Mount("/home/me/cache", room.STORE)})
-    monkeypatch.setattr(load, "held", lambda _: held)
-    return held
+    monkeypatch.setattr(load, "stored", lambda _: images)
+    return images
 
 
 def test_no_image_is_written_into_a_directory_of_the_users(lab: Lab, store: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from threezone.core import paths
 from threezone.images import prune
-from threezone.images.prune import Left, Named
+from threezone.images.prune import Leftover, Named
 from threezone.toolchain import cache
 
 NODE = Named("threezone/node", "v1.35.0", "1", 936)
@@ -50,8 +50,8 @@ def test_a_stopped_clusters_image_stays_though_no_container_is_seen() -> None:
 
 
 def test_every_removal_asks_and_says_why() -> None:
-    left = Left(Path("/cache/tmp/x"), "of an interrupted run", 5_000_000)
-    actions = prune.plan([(GONE, "the cluster gone is gone")], [left])
+    leftover = Leftover(Path("/cache/tmp/x"), "of an interrupted run", 5_000_000)
+    actions = prune.plan([(GONE, "the cluster gone is gone")], [leftover])
     assert all(action.asks for action in actions)
     assert "the cluster gone is gone" in actions[0].sentence
     assert actions[1].command == "rm -r /cache/tmp/x"

@@ -9,7 +9,7 @@ import pytest
 from threezone.core import labels, settings
 from threezone.core.errors import CommandFailed, UsageError
 from threezone.core.plan import StepKind
-from threezone.images import programs, registry
+from threezone.images import build, programs, registry
 from threezone.images.registry import Instance, LiveInstance
 
 NAME = "threezone-registry"
@@ -82,8 +82,9 @@ def test_what_the_engine_shows_is_read() -> None:
 
 
 def test_its_images_are_pinned_in_both_channels() -> None:
-    assert registry.reference("release").startswith("docker.io/library/registry:3.1.2@sha256:")
-    assert registry.reference("source").startswith("threezone/registry:3.1.2-")
+    (released,), (built,) = (build.references(build.REGISTRY, channel) for channel in ("release", "source"))
+    assert released.startswith("docker.io/library/registry:3.1.2@sha256:")
+    assert built.startswith("threezone/registry:3.1.2-")
     assert programs.registry("3.1.2").version == "v3.1.2"
 
 
