@@ -53,22 +53,12 @@ def tests(session: nox.Session) -> None:
     pytest(session, "tests/unit", "tests/integration")
 
 
-# Half an hour of Flux, whole: every way in which a proof, a source or an installation may fail. And other versions of
-# Kubernetes, each of which is compiled for six minutes where its image cannot be pulled; OpenTofu is for some, too.
-# And GitHub's workflow, whole: it makes two labs.
+# Not part of CI: the many ways in which a proof, a source or an installation of Flux can fail (half an hour), other
+# versions of Kubernetes (six minutes of compiling each, where the image cannot be pulled), OpenTofu, and GitHub's whole
+# workflow, which makes two labs.
 DELIVERY = [
     f"tests/e2e/test_{name}.py"
-    for name in (
-        "2_faults",
-        "2_proof",
-        "2_remote",
-        "3_context",
-        "3_families",
-        "3_flux",
-        "3_github",
-        "3_terraform",
-        "3_versions",
-    )
+    for name in ("context", "families", "faults", "flux", "github", "proof", "remote", "terraform", "versions")
 ]
 
 

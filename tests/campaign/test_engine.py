@@ -7,7 +7,7 @@ import json
 import pytest
 from tests.campaign.test_kills import clean, whole
 from tests.e2e.project import NAME, Project
-from tests.e2e.test_3_lifecycle import all_back
+from tests.e2e.test_lifecycle import all_back
 
 __all__ = ["clean"]  # a fixture
 

@@ -1,7 +1,7 @@
-"""The lab for real: one engine, one cluster of ours and one made by hand, shared by all tests here.
+"""Fixtures of the e2e tests: the engine, the shared lab, a cluster made by hand, and containers to run tasks in.
 
-Everything runs through the front door (`./run invoke …`) in a copy of this repository, with a kubeconfig and a state
-directory of its own. Running these tests as root is consent to installing and starting the engine.
+The tests run tasks by `./run invoke …` in a copy of this repository, with a kubeconfig and a state directory of their
+own. Whoever runs these tests as root agrees that they install and start the engine.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import fcntl
 import json
 import os
 import re
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.e2e import shown
+from tests.e2e import clusters, shown
 from tests.e2e.places import HOME, IMAGE, NETWORK, RECIPE, Place, build_image, remove, start
 from tests.e2e.project import (
     BY_HAND,
@@ -33,33 +34,48 @@ from tests.e2e.project import (
 
 from threezone.core import process
 
+HERE = Path(__file__).parent
+
+
+def _name(item: pytest.Item) -> str:
+    return item.path.stem.removeprefix("test_")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the files in the order of clusters.py. The tests of a file stay together, in their own order."""
+    ours = [item for item in items if item.path.parent == HERE]
+    fixtures: dict[str, set[str]] = defaultdict(set)
+    for item in ours:
+        fixtures[_name(item)].update(getattr(item, "fixturenames", ()))
+    ordered = iter(sorted(ours, key=lambda item: clusters.turn(_name(item), fixtures[_name(item)])))
+    items[:] = [next(ordered) if item.path.parent == HERE else item for item in items]
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Function) -> Generator[None, object, object]:
-    """Hold what the pages in docs/ say of a test against what it has run."""
+    """Fail a test that did not run the commands which shown.py says it runs."""
     before = len(RAN)
     result = yield
-    name = f"{item.path.stem.removeprefix('test_')}::{item.originalname}"
-    if not_run := shown.missing(name, RAN[before:]):
-        pytest.fail(f"by tests/e2e/shown.py this test runs these, and it did not: {not_run}", pytrace=False)
+    if not_run := shown.missing(f"{_name(item)}::{item.originalname}", RAN[before:]):
+        pytest.fail(f"tests/e2e/shown.py says that this test runs {not_run}; it did not", pytrace=False)
     return result
 
 
 @pytest.fixture(scope="session")
 def alone() -> Iterator[None]:
-    """These tests' clusters have fixed names: a second run beside this one would take them away from it."""
-    # Not below TMPDIR: two runs may have two of these, and they have one engine.
+    """Allow one run at a time: the clusters of these tests have fixed names, so two runs would share them."""
+    # Not below TMPDIR: two runs may have different ones, but they share the engine.
     with Path(f"/tmp/threezone-e2e-{os.getuid()}.lock").open("w") as lock:  # noqa: S108  of this user alone
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            pytest.exit(f"another run of these tests is at work on this machine ({lock.name} is locked)", returncode=1)
+            pytest.exit(f"another run of these tests uses this machine ({lock.name} is locked)", returncode=1)
         yield
 
 
 @pytest.fixture(scope="session")
 def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Project]:
-    """Make a project whose cluster has the given name and API port."""
+    """A function that makes a project whose cluster has the given name and API port."""
 
     def make(name: str, port: int) -> Project:
         base = tmp_path_factory.mktemp(name)
@@ -83,7 +99,7 @@ def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int
 
 @pytest.fixture(scope="session")
 def project(alone: None, make_project: Callable[[str, int], Project]) -> Iterator[Project]:  # noqa: ARG001
-    """The project of these tests, on a working engine, with nothing of an earlier run left."""
+    """The project of the lab, on a working engine, without the leftovers of an earlier run. No cluster is made yet."""
     made = make_project(NAME, PORT)
     made.invoke("engine.start", "--yes", timeout=900)
     made.invoke("tools.install", timeout=3600)
@@ -95,7 +111,7 @@ def project(alone: None, make_project: Callable[[str, int], Project]) -> Iterato
 
 @pytest.fixture(scope="session")
 def by_hand(project: Project) -> Iterator[str]:
-    """A cluster made by hand, with plain kind, from an image without our label. It must never be touched."""
+    """The name of a cluster made with plain kind, from an image without our label. Our tasks must not change it."""
     project.invoke("image.build", "node", timeout=5400)
     node = json.loads(project.invoke("image.list", "--json").stdout)
     base = next(image["reference"] for image in node if image["name"] == "node")
@@ -127,31 +143,31 @@ def by_hand(project: Project) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def before(project: Project, by_hand: str) -> dict[str, Any]:  # noqa: ARG001  the foreign cluster is there first
-    """What must come through `up` and `down` untouched."""
+def before(project: Project, by_hand: str) -> dict[str, Any]:  # noqa: ARG001  so that it exists first
+    """The kubeconfig and the cluster made by hand as they are before `up`."""
     return {"kubeconfig": project.view(), "cluster": untouchable(project)}
 
 
 @pytest.fixture(scope="session")
-def lab(project: Project, before: dict[str, Any]) -> Project:  # noqa: ARG001  looked at before anything is done
-    """The lab, brought up by the README's command."""
+def lab(project: Project, before: dict[str, Any]) -> Project:  # noqa: ARG001  is taken before `up`
+    """The shared lab, brought up by README's command."""
     project.invoke("up", "--yes", timeout=5400)
     return project
 
 
 @pytest.fixture(scope="session")
-def places(project: Project) -> Iterator[None]:  # noqa: ARG001  its engine works
-    """The image of all places to stand, their home, and a network that is not the default one."""
+def places(project: Project) -> Iterator[None]:  # noqa: ARG001  for the engine
+    """The image and the network of the containers in places.py."""
     build_image(IMAGE, RECIPE)
     process.run(["docker", "network", "create", NETWORK], timeout=60, check=False)
     yield
     process.run(["docker", "network", "rm", NETWORK], timeout=60)
-    process.run(["docker", "volume", "rm", HOME], timeout=60, check=False)  # made when somebody stands there
+    process.run(["docker", "volume", "rm", HOME], timeout=60, check=False)  # the first container makes it
 
 
 @pytest.fixture(scope="session")
 def zone1(lab: Project, places: None) -> Iterator[Place]:  # noqa: ARG001
-    """A container on the default bridge with the engine's socket: a devcontainer, as it is on native Linux."""
+    """A container on the default bridge with the engine's socket, as a devcontainer on native Linux is."""
     yield start(lab, "zone1")
     remove("zone1")
 
@@ -159,10 +175,10 @@ def zone1(lab: Project, places: None) -> Iterator[Place]:  # noqa: ARG001
 @pytest.fixture(scope="session")
 def gateway(
     make_project: Callable[[str, int], Project],
-    project: Project,  # noqa: ARG001  its engine works, its tools are there
+    project: Project,  # noqa: ARG001  for the engine and the tools
     places: None,  # noqa: ARG001
 ) -> Iterator[Project]:
-    """A second cluster of ours, whose API is published on the bridge gateway's address; it has no Flux."""
+    """A second cluster, shared by several files: its API is published on the bridge's gateway, and it has no Flux."""
     made = make_project(GATEWAY, GATEWAY_PORT)
     settings = yaml.safe_load((made.root / "invoke.yaml").read_text())
     settings["threezone"]["cluster"]["api"] = "gateway"

@@ -18,7 +18,7 @@ from threezone.core.process import Completed
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "threezone-e2e"
-BY_HAND = "made-by-hand"
+BY_HAND = "threezone-made-by-hand"  # nobody's own cluster has this name
 
 
 def free_port(*wanted: int) -> int:

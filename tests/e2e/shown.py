@@ -1,7 +1,7 @@
-"""The commands of the pages of the ways to stand, each with what holds it: a test that runs it, or the page itself.
+"""The commands of README and of the pages about places, each with the test that runs it or the reason why none does.
 
-A unit test reads this beside the pages: a command without a row fails, and a row without its command. Whether a test
-runs what its row says is held against what it has run, by a hook in conftest.py, whenever that test is run.
+A unit test compares these rows with the pages: every command has a row, and every row has its command. A hook in
+conftest.py fails a test that did not run what its rows say.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from invoke.exceptions import ParseError
 from tests.documents import Asked, asked
 from tests.e2e.project import Ran
 
-QUIET = {"yes", "json", "channel"}  # who answers, how it is printed, and where programs come from
-OWN = {"context", "kustomization", "token-file"}  # what they name is somebody's own: a test has its own, too
+IGNORED = {"yes", "json", "channel"}  # options that a test may add or leave out
+ANY_VALUE = {"context", "kustomization", "token-file"}  # options whose value differs: a test has its own objects
 
 
 @dataclass(frozen=True)
 class Run:
-    """A test that runs the command: the same task with the same options, or, of other programs, the same words."""
+    """A test that runs the command: the same task with the same options, or another program with the same words."""
 
-    test: str  # FILE::FUNCTION, as pytest names them without "test_" and ".py"
-    words: str = ""  # where a test cannot use the page's: a pattern of what it runs
+    test: str  # FILE::FUNCTION, where FILE is without test_ and .py
+    words: str = ""  # a pattern of what the test runs, where it cannot use the words of the page
     exit_code: int = 0
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a function among the tests that does what the command does."""
+    """A line of code that does what the command does."""
 
     function: str  # PATH::FUNCTION
     line: str
@@ -37,30 +37,60 @@ class Line:
 
 @dataclass(frozen=True)
 class Expected:
-    """The page itself says that this is not tested, and why, beside the block."""
+    """The page says beside the block that this is not tested, and why."""
 
     says: str
 
 
 Row = Run | Line | Expected
 
-_LAB, _ZONES, _SSH = "1_lab", "2_zones", "2_tunnel::test_an_engine_behind_ssh_is_reached_by_ssh_s_own_forwarding"
-_ADOPT = "3_adopt::test_a_cluster_that_is_there_becomes_the_lab_and_is_given_back"
-_ADDED = "3_addons::test_add_ons_are_checked_by_the_server_and_delivered_by_commit"
-_TOKEN = "3_addons::test_a_token_reads_and_does_no_more_and_ends_when_it_is_told_to"
-_PROXY = "3_addons::test_the_proxy_is_a_daemon_of_its_cluster"
-_AGENT = "3_addons::test_the_agent_s_token_goes_from_its_file_into_a_secret"
-_RIGHTS = "3_pipelines::test_without_its_rights_the_job_fails_and_says_which_and_the_task_puts_them_back"
-_DOCUMENTS = "3_pipelines::test_the_documents_job_fails_with_curl_s_exit_code_and_ours_delivers_from_the_same_container"
-_TOFU = "3_terraform::test_the_module_reads_the_same_kubeconfig_and_takes_the_same_way"
-_HELM = "3_terraform::test_helm_is_had_in_the_pinned_version_and_speaks_to_the_lab"
-_OPENED = "4_devcontainer::test_thrown_away_and_made_again_it_reconnects_at_once"
+_LAB, _ZONES, _LIFECYCLE = "lab", "zones", "lifecycle"
+_EDITED = f"{_LAB}::test_an_edited_text_is_delivered_by_commit_and_push"
+_SSH = "tunnel::test_an_engine_behind_ssh_is_reached_by_ssh_s_own_forwarding"
+_ADOPT = "adopt::test_a_cluster_that_is_there_becomes_the_lab_and_is_given_back"
+_ADDED = "addons::test_add_ons_are_checked_by_the_server_and_delivered_by_commit"
+_TOKEN = "addons::test_a_token_reads_and_does_no_more_and_ends_when_it_is_told_to"
+_PROXY = "addons::test_the_proxy_is_a_daemon_of_its_cluster"
+_AGENT = "addons::test_the_agent_s_token_goes_from_its_file_into_a_secret"
+_RIGHTS = "pipelines::test_without_its_rights_the_job_fails_and_says_which_and_the_task_puts_them_back"
+_DOCUMENTS = "pipelines::test_the_documents_job_fails_with_curl_s_exit_code_and_ours_delivers_from_the_same_container"
+_TOFU = "terraform::test_the_module_reads_the_same_kubeconfig_and_takes_the_same_way"
+_HELM = "terraform::test_helm_is_had_in_the_pinned_version_and_speaks_to_the_lab"
+_OPENED = "devcontainer::test_thrown_away_and_made_again_it_reconnects_at_once"
 
 _NO_CODESPACE = "Expected, not tested: no Codespace can be had where these tests run."
 _ANY = "--context prod --kustomization flux-system/flux-system"
 _GITHUB = "--context prod --account github-ci --kustomization flux-system/flux-system"
 
 ROWS: dict[str, dict[str, Row]] = {
+    "README": {
+        "./run invoke up --yes": Run(f"{_LAB}::test_up_again_has_nothing_to_do_and_changes_no_object"),
+        "./run nox": Line("noxfile.py::e2e", '"tests/e2e"'),
+        "$EDITOR local/gitops/apps/hello/index.html": Line(f"tests/e2e/test_{_EDITED.replace('::', '.py::')}", "PAGE"),
+        "git commit --all --message A new text": Run(_EDITED),
+        "./run invoke gitops.push": Run(_EDITED),
+        "./run invoke app.open --once": Run(_EDITED),
+        "./run invoke gitops.prove --report proof.html": Run(
+            "report::test_the_readme_s_command_proves_and_leaves_the_page"
+        ),
+        "./run invoke zones.show": Run(f"{_ZONES}::test_the_zones_are_drawn_with_what_is_there"),
+        "./run invoke zones.probe": Run(f"{_ZONES}::test_the_network_s_own_file_works_on_that_network_only"),
+        "./run invoke kubeconfig.connect": Run(f"{_ZONES}::test_on_the_host_the_published_port_is_proved_and_verified"),
+        "./run invoke kubeconfig.check": Run(f"{_ZONES}::test_the_entry_is_checked_without_touching_it"),
+        "./run invoke kubeconfig.export --for network": Run(
+            f"{_ZONES}::test_the_network_s_own_file_works_on_that_network_only"
+        ),
+        "devcontainer up --workspace-folder .": Run(_OPENED, "devcontainer up --workspace-folder *"),
+        "./run invoke cluster.stop": Run(f"{_LIFECYCLE}::test_a_stop_keeps_everything_and_status_says_so"),
+        "./run invoke cluster.start": Run(
+            f"{_LIFECYCLE}::test_a_start_brings_the_same_pods_back_and_waits_until_they_are_ready"
+        ),
+        "./run invoke cluster.inspect": Run(
+            f"{_LIFECYCLE}::test_the_walk_through_the_cluster_tells_what_the_documents_show"
+        ),
+        "./run invoke down --yes": Run("away::test_down_removes_ours_and_nothing_else"),
+        "pip install ../threezone": Line("tests/integration/house/test_adoption.py::adopter", '"../threezone"'),
+    },
     "host": {
         "./run invoke up --yes": Run(f"{_LAB}::test_up_again_has_nothing_to_do_and_changes_no_object"),
         "./run invoke status": Run(f"{_LAB}::test_status_tells_what_there_is"),
@@ -88,12 +118,12 @@ ROWS: dict[str, dict[str, Row]] = {
         "./run invoke ci.kubeconfig --context prod --remove": Run(_RIGHTS),
     },
     "github": {
-        "./run invoke ci.github": Run("3_pipelines::test_a_workflow_of_github_is_written_beside_it"),
+        "./run invoke ci.github": Run("pipelines::test_a_workflow_of_github_is_written_beside_it"),
         f"./run invoke ci.kubeconfig {_GITHUB}": Run(_RIGHTS),
         "gh secret set PROD_KUBECONFIG <FILE": Expected("Expected, not tested: `gh` is GitHub's own program"),
     },
     "remote-engine": {
-        "export DOCKER_HOST=ssh://you@machine": Line("tests/e2e/test_2_tunnel.py::engine", "DOCKER_HOST=ssh://root@"),
+        "export DOCKER_HOST=ssh://you@machine": Line("tests/e2e/test_tunnel.py::engine", "DOCKER_HOST=ssh://root@"),
         "./run invoke up": Run(_SSH),
         "./run invoke kubeconfig.check": Run(_SSH),
     },
@@ -121,7 +151,7 @@ ROWS: dict[str, dict[str, Row]] = {
         "./run invoke addon.token --account headlamp/viewer": Run(_ADDED),
         "kubectl --namespace headlamp port-forward service/headlamp 4466:80": Expected("Headlamp's page is expected"),
         "./run invoke cluster.create --port 8080:30080": Line(
-            "tests/e2e/test_3_declared.py::declared", '"--port", f"{WEB_TOO}:30081"'
+            "tests/e2e/test_declared.py::declared", '"--port", f"{WEB_TOO}:30081"'
         ),
         "curl --header Host: hello.localhost http://localhost:8080/": Expected("Traefik's answer is expected"),
         "./run invoke addon.agent --token-file ~/agent-token": Run(_AGENT, exit_code=7),  # its chart, the same
@@ -135,14 +165,14 @@ ROWS: dict[str, dict[str, Row]] = {
 
 
 def missing(test: str, ran: Sequence[Ran]) -> list[str]:
-    """What the pages say that this test runs, and it has not: it ran `ran`."""
+    """The commands that `test` has to run by these rows and that are not in `ran`."""
     rows = [(page, command, row) for page, shown in ROWS.items() for command, row in shown.items()]
     mine = [(page, command, row) for page, command, row in rows if isinstance(row, Run) and row.test == test]
-    return [f"docs/{page}.md: {command}" for page, command, row in mine if not any(_is(command, row, e) for e in ran)]
+    return [f"{page}.md: {command}" for page, command, row in mine if not any(_is(command, row, e) for e in ran)]
 
 
 def _is(command: str, row: Run, ran: Ran) -> bool:
-    """Whether that is what the row says."""
+    """Whether `ran` is the command of this row."""
     if ran.exit_code != row.exit_code:
         return False
     ours = ["./run", "invoke"]
@@ -153,12 +183,12 @@ def _is(command: str, row: Run, ran: Ran) -> bool:
 
 
 def _meaning(words: list[str]) -> Asked | None:
-    """What the words ask for, without what changes nothing of it; None when they ask for nothing that there is."""
+    """The tasks and options in these words, without IGNORED; None when there is no such task or option."""
     try:
         tasks = asked(words)
     except (ParseError, ValueError):
         return None
     return [
-        (task, {name: "" if name in OWN else value for name, value in given.items() if name not in QUIET})
+        (task, {name: "" if name in ANY_VALUE else value for name, value in given.items() if name not in IGNORED})
         for task, given in tasks
     ]

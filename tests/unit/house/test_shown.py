@@ -1,4 +1,4 @@
-"""The pages of the ways to stand: each command of a block is run by a test, or the page itself says that it is not."""
+"""README and the pages about places: a test runs each command of a block, or the page says that none does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ EVERY = [(page, command, row) for page, rows in ROWS.items() for command, row in
 
 def blocks(page: str) -> list[tuple[str, Code]]:
     """The page's commands, each with its block."""
-    found = [piece for piece in code(ROOT / f"docs/{page}.md") if piece.language == SHELL]
+    path = ROOT / "README.md" if page == "README" else ROOT / f"docs/{page}.md"
+    found = [piece for piece in code(path) if piece.language == SHELL]
     return [(" ".join(words), piece) for piece in found for words in typed(piece.text)]
 
 
@@ -27,8 +28,9 @@ def function(path: Path, name: str) -> str:
     return ast.get_source_segment(text, found) or ""
 
 
-def test_every_way_to_stand_has_its_page_here() -> None:
-    assert set(ROWS) == {"host", "devcontainer", "codespaces", "gitlab", "github", "remote-engine", "adopt", "addons"}
+def test_every_page_about_a_place_has_rows() -> None:
+    places = {"host", "devcontainer", "codespaces", "gitlab", "github", "remote-engine", "adopt"}
+    assert set(ROWS) == {"README", "addons", *places}
 
 
 @pytest.mark.parametrize("page", ROWS)
@@ -39,13 +41,13 @@ def test_every_command_of_a_page_has_its_row_and_every_row_its_command(page: str
 
 
 @pytest.mark.parametrize(("command", "row"), [(command, row) for _, command, row in EVERY if isinstance(row, Run)])
-def test_what_is_said_to_be_run_names_a_test_that_is_there(command: str, row: Run) -> None:
+def test_the_test_of_a_row_exists(command: str, row: Run) -> None:
     file, _, name = row.test.partition("::")
     assert function(ROOT / f"tests/e2e/test_{file}.py", name), command
 
 
 @pytest.mark.parametrize(("command", "row"), [(command, row) for _, command, row in EVERY if isinstance(row, Line)])
-def test_what_a_line_does_stands_in_its_function(command: str, row: Line) -> None:
+def test_the_line_of_a_row_is_in_its_function(command: str, row: Line) -> None:
     file, _, name = row.function.partition("::")
     assert row.line in function(ROOT / file, name), command
 
@@ -54,7 +56,7 @@ def test_what_a_line_does_stands_in_its_function(command: str, row: Line) -> Non
     ("page", "command", "row"),
     [(page, command, row) for page, command, row in EVERY if isinstance(row, Expected)],
 )
-def test_what_is_not_tested_is_said_beside_the_command(page: str, command: str, row: Expected) -> None:
+def test_the_page_says_beside_the_command_that_it_is_not_tested(page: str, command: str, row: Expected) -> None:
     assert any(row.says in piece.beside for each, piece in blocks(page) if each == command)
 
 
@@ -68,11 +70,11 @@ RAN = [
 
 
 @pytest.mark.parametrize(("words", "counts"), RAN)
-def test_the_same_task_with_the_same_options_counts_and_nothing_else(words: str, counts: bool) -> None:
+def test_only_the_same_task_with_the_same_options_counts(words: str, counts: bool) -> None:
     (row,) = (row for _, command, row in EVERY if command == "./run invoke cluster.adopt --context docker-desktop")
     assert isinstance(row, Run)
     others = [Ran(("./run", "invoke", task), 0) for task in ("up", "status", "gitops.push", "down")]
     asked = ("./run", "invoke", *words.split())
     assert (shown.missing(row.test, [*others, Ran(asked, 0)]) == []) is counts
     assert shown.missing(row.test, [*others, Ran(asked, 8)]) != [], "one that has failed does not count"
-    assert shown.missing("1_lab::some_other_test", []) == []
+    assert shown.missing("lab::some_other_test", []) == []

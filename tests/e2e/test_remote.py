@@ -12,7 +12,7 @@ import pytest
 import yaml
 from tests.e2e.places import build_image
 from tests.e2e.project import NAME, Project
-from tests.e2e.test_2_tunnel import SSH_IMAGE, SSH_RECIPE, container
+from tests.e2e.test_tunnel import SSH_IMAGE, SSH_RECIPE, container
 
 from threezone.core import process
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from tests.e2e.act import Act
 from tests.e2e.project import Project
-from tests.e2e.test_3_pipelines import (
+from tests.e2e.test_pipelines import (
     APP,
     PATH,
     REPOSITORY,
@@ -24,7 +24,7 @@ from tests.e2e.test_3_pipelines import (
     delivery,  # noqa: F401  a fixture
     login,
 )
-from tests.e2e.test_3_registry import registry  # noqa: F401  a fixture
+from tests.e2e.test_registry import registry  # noqa: F401  a fixture
 
 from threezone.core import process
 from threezone.core.process import Completed

@@ -18,7 +18,7 @@ import yaml
 from tests.e2e import node
 from tests.e2e.places import CERTIFICATES, HOME, IMAGE, SOCKET
 from tests.e2e.project import NAME, Project
-from tests.e2e.test_3_registry import registry  # noqa: F401  a fixture
+from tests.e2e.test_registry import registry  # noqa: F401  a fixture
 
 from threezone.core import process
 from threezone.core.process import Completed

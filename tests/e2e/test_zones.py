@@ -52,17 +52,26 @@ def socat(name: str, network: str, *pairs: tuple[str, str], options: tuple[str, 
             process.run(["docker", "rm", "--force", container], timeout=60)
 
 
+def address(container: str) -> str:
+    """The address of a container on kind's network; "" while it has none."""
+    form = "{{.NetworkSettings.Networks.kind.IPAddress}}"
+    return process.run(["docker", "inspect", container, "--format", form], timeout=30).stdout.strip()
+
+
 @contextmanager
-def squatters(count: int) -> Iterator[None]:
-    """Containers that take the next free addresses of kind's network."""
-    names = [f"threezone-e2e-squatter-{number}" for number in range(count)]
+def taken(wanted: str) -> Iterator[None]:
+    """Give a free address of kind's network to another container. The engine chooses, so it may take several."""
+    started: list[str] = []
     try:
-        for name in names:
+        while wanted not in map(address, started[-1:]):
+            assert len(started) < 32, f"no container got {wanted}"
+            name = f"threezone-e2e-address-{len(started)}"
             argv = ["docker", "run", "--detach", "--init", "--name", name, "--network", "kind", IMAGE, "sleep", "600"]
+            started.append(name)
             process.run(argv, timeout=60)
         yield
     finally:
-        process.run(["docker", "rm", "--force", *names], timeout=60, check=False)
+        process.run(["docker", "rm", "--force", *started], timeout=60, check=False)
 
 
 def probed(stand: Project | Place, *argv: str) -> Any:
@@ -255,10 +264,7 @@ def test_the_gitlab_job_is_told_why_and_the_export_works(gateway: Project, tmp_p
 
 
 def test_an_engine_at_an_alias_publishes_at_the_alias(lab: Project, places: None) -> None:  # noqa: ARG001
-    node = process.run(
-        ["docker", "inspect", NODE, "--format", "{{.NetworkSettings.Networks.kind.IPAddress}}"], timeout=30
-    ).stdout.strip()
-    carried = (("TCP-LISTEN:2375", f"UNIX-CONNECT:{SOCKET}"), (f"TCP-LISTEN:{PORT}", f"TCP:{node}:6443"))
+    carried = (("TCP-LISTEN:2375", f"UNIX-CONNECT:{SOCKET}"), (f"TCP-LISTEN:{PORT}", f"TCP:{address(NODE)}:6443"))
     with socat("docker", NETWORK, *carried, options=("--network-alias", "docker")):
         process.run(["docker", "network", "connect", "kind", "threezone-e2e-docker-0"], timeout=30)
         with place(lab, "dind", "--env=DOCKER_HOST=tcp://docker:2375", socket=False, network=NETWORK) as stand:
@@ -274,19 +280,14 @@ def test_an_engine_at_an_alias_publishes_at_the_alias(lab: Project, places: None
 
 def test_a_node_with_a_new_address_is_found_again(gateway: Project) -> None:
     node = f"{GATEWAY}-control-plane"
-    form = "{{.NetworkSettings.Networks.kind.IPAddress}}"
-
-    def address() -> str:
-        return process.run(["docker", "inspect", node, "--format", form], timeout=30).stdout.strip()
-
     with place(gateway, "moved") as stand:
         stand.invoke("kubeconfig.connect")
         holds(stand, AT_GATEWAY)
-        before = address()
+        before = address(node)
         process.run(["docker", "stop", node], timeout=120)
-        with squatters(3):  # somebody else takes the address that has become free
+        with taken(before):
             process.run(["docker", "start", node], timeout=60)
-        assert address() not in ("", before)
+        assert address(node) not in ("", before)
         gateway.invoke("cluster.create")  # waits until the node is Ready again
         for where in (stand, gateway):
             where.invoke("kubeconfig.connect")

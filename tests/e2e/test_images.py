@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import tarfile
@@ -286,7 +287,22 @@ def test_images_and_archives_are_loaded_once_and_for_the_right_machine_only(
         process.run(["docker", "image", "rm", "by-hand/app:1", "by-hand/other:1"], timeout=60, check=False)
 
 
-def test_what_nobody_needs_is_removed_and_nothing_of_others(
+@contextmanager
+def kept(references: list[str]) -> Iterator[None]:
+    """Keep images of the user from `image.prune`, which removes what no lab needs from the whole engine."""
+    present = engine_images.inspect(references)
+    keepers = {reference: f"threezone-e2e-kept:{number}" for number, reference in enumerate(present)}
+    for reference, keeper in keepers.items():
+        process.run(["docker", "tag", reference, keeper], timeout=30)
+    try:
+        yield
+    finally:
+        for reference, keeper in keepers.items():
+            process.run(["docker", "tag", keeper, reference], timeout=30)
+            process.run(["docker", "image", "rm", keeper], timeout=30)
+
+
+def test_prune_removes_unused_images_of_ours_and_no_other(
     project: Project, images: dict[str, engine_images.Image], by_hand: str
 ) -> None:
     stale, theirs = "threezone/hello:of-another-day", "by-hand/on-ours:1"  # the second inherits our label
@@ -298,7 +314,9 @@ def test_what_nobody_needs_is_removed_and_nothing_of_others(
         assert f"docker image rm {stale}" in plan
         assert theirs not in plan
         assert project.invoke("image.prune", check=False).exit_code == 8, "it asks"
-        project.invoke("image.prune", "--yes")
+        named = set(re.findall(r"\S+[/:]\S+", plan))
+        with kept([name for name in named if name.startswith("threezone/") and name != stale]):
+            project.invoke("image.prune", "--yes")
         present = engine_images.inspect([stale, theirs, *used, *(image.reference for image in images.values())])
         assert set(present) == {theirs, *used, *(image.reference for image in images.values())}
     finally:
