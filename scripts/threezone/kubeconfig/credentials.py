@@ -1,4 +1,4 @@
-"""What a kubeconfig entry trusts and presents (the cluster's CA, a client certificate or token), for Python's ssl."""
+"""The CA and the login (client certificate or token) of a kubeconfig entry, ready for Python's ssl."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Trust:
 
 
 def trust(entry: Entry, *, cluster_directory: Path = Path(), user_directory: Path = Path()) -> Trust:
-    """What the entry says, read. Relative files are below the directories of the files that define the stanzas.
+    """Load CA and login of the entry. Relative paths are below the directories of the files that define cluster and user.
 
     Raises UsageError for data that is not base64 or PEM, a missing file, or a key that does not fit its certificate.
     """
@@ -58,7 +58,7 @@ def trust(entry: Entry, *, cluster_directory: Path = Path(), user_directory: Pat
 
 
 def material(stanza: Mapping[str, Any], key: str, directory: Path, context: str) -> bytes:
-    """The PEM text that the stanza carries in `<key>-data`, or in the file that `<key>` names; empty for neither."""
+    """Return the PEM text in `<key>-data` of the stanza, or in the file that `<key>` names; empty for neither."""
     data = stanza.get(f"{key}-data")
     if data:
         try:
@@ -77,7 +77,7 @@ def _file(path: Path, context: str) -> bytes:
 
 
 def _load_client(context: ssl.SSLContext, pem: bytes) -> None:
-    """Load certificate and key; `ssl` takes them from a file only, so for that moment there is one, for us alone."""
+    """Load certificate and key through a private file that exists only for this moment: `ssl` reads nothing else."""
     with tempfile.TemporaryDirectory(prefix="threezone-") as private:  # mode 0700
         path = Path(private, "client.pem")
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as stream:

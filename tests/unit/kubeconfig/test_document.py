@@ -100,7 +100,7 @@ def test_next_to_nothing_is_an_empty_document(text: bytes) -> None:
         ("apiVersion: v2\n", 1, 'no kind "Config" is registered for version "v2"'),
         ("kind: Pod\n", 1, 'no kind "Pod" is registered for version "v1"'),
         ("clusters: {a: b}\n", 1, "object into Go struct field Config.clusters of type []v1.NamedCluster"),
-        ("clusters: [a]\n", 0, "string into Go struct field Config.clusters of type v1.NamedCluster"),
+        ("clusters: [a]\n", 1, "string into Go struct field Config.clusters of type v1.NamedCluster"),
         ("users:\n- name: a\n- name: 433e40\n", 3, "number into Go struct field NamedAuthInfo.users.name"),
         ("users:\n- name: on\n", 2, "bool into Go struct field NamedAuthInfo.users.name of type string"),
         ("users:\n- name: a\n  user: b\n", 2, "string into Go struct field NamedAuthInfo.users.user"),
@@ -114,7 +114,7 @@ def test_next_to_nothing_is_an_empty_document(text: bytes) -> None:
         ("users:\n- user:\n    client-key-data: 'a b'\n", 3, "illegal base64 data in users.user.client-key-data"),
         ("preferences: {colors: 1}\n", 1, "field Preferences.preferences.colors of type bool"),
         ("extensions: [{name: a, extension: 1}, {name: a}]\n", 1, 'duplicate name "a" in list (extensions)'),
-        ("clusters: [{}, null]\n", 0, 'duplicate name "" in list'),
+        ("clusters: [{}, null]\n", 1, 'duplicate name "" in list'),
         ("a: [\n", 2, "did not find expected node content"),
     ],
 )  # fmt: skip
