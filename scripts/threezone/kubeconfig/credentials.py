@@ -30,7 +30,7 @@ class Trust:
 
 
 def trust(entry: Entry, *, cluster_directory: Path = Path(), user_directory: Path = Path()) -> Trust:
-    """Load CA and login of the entry. Relative paths are below the directories of the files that define cluster and user.
+    """Load CA and login of the entry. The directories are those to which its relative paths refer.
 
     Raises UsageError for data that is not base64 or PEM, a missing file, or a key that does not fit its certificate.
     """
