@@ -24,8 +24,8 @@ from threezone.engine.find import Engine
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.credentials import material, trust
 from threezone.zones import certificate
-from threezone.zones.connect import Current
-from threezone.zones.connect import find as entry_of
+from threezone.zones.kubeconfig_entry import UserEntry
+from threezone.zones.kubeconfig_entry import find as entry_of
 
 MADE: tuple[Literal["release", "source"], ...] = ("release", "source")
 # Where the node image, and in the cluster Flux's images, are pulled from; without credentials they answer 401.
@@ -171,11 +171,11 @@ class Lab:
         """
         if not self.foreign:
             return self.name
-        from threezone.zones.discovery import look
+        from threezone.zones import kind_cluster
 
         if not (name := names.in_context(self.foreign)):
             return ""
-        known = look(name)
+        known = kind_cluster.observe(name)
         entry = entry_of(self.foreign)
         return name if entry and known.kubeconfig and same_authority(entry, known.kubeconfig) else ""
 
@@ -193,7 +193,7 @@ def _api(context: str, foreign: str, fingerprint: tuple[object, ...]) -> Api:
     return api_of(entry)
 
 
-def api_of(entry: Current) -> Api:
+def api_of(entry: UserEntry) -> Api:
     """The API server that a kubeconfig entry leads to, with the entry's own credentials."""
     alone = document.entry(document.Document(entry.kubeconfig), entry.context)
     if alone is None or "proxy-url" in alone.cluster:
@@ -204,7 +204,7 @@ def api_of(entry: Current) -> Api:
     return Api.by_access(Access(entry.server, known.context, entry.tls_server_name, known.headers))
 
 
-def same_authority(entry: Current, kubeconfig: str) -> bool:
+def same_authority(entry: UserEntry, kubeconfig: str) -> bool:
     """Whether a kubeconfig's text trusts the entry's CA for the entry's context: then it is the same cluster."""
     fresh = document.entry(document.parse(kubeconfig.encode(), "kind's kubeconfig"), entry.context)
     if fresh is None:

@@ -85,7 +85,7 @@ def check(data: object, lines: Mapping[int, int]) -> None:
         if value is None or expected == "any":
             continue
         line = lines.get(id(value), line)
-        if not isinstance(value, _PYTHON[expected] if isinstance(expected, str) else type(expected)):
+        if not _fits(value, expected):
             problem = f"json: cannot unmarshal {_go_type(value)} into Go struct field {owner}.{path}"
             raise Broken(f"{problem} of type {_go_name(expected)}", line)
         if expected == "bytes" and not _is_base64(value):
@@ -99,6 +99,10 @@ def check(data: object, lines: Mapping[int, int]) -> None:
             struct, prefix = expected[""].removeprefix("v1."), f"{path}." if path else ""
             fields = ((key, item) for key, item in value.items() if key and key in expected)
             pending.extend((item, expected[key], struct, f"{prefix}{key}", line) for key, item in fields)
+
+
+def _fits(value: object, expected: Any) -> bool:
+    return isinstance(value, _PYTHON[expected] if isinstance(expected, str) else type(expected))
 
 
 def _refuse_duplicates(items: list[Any], kind: Any, path: str, lines: Mapping[int, int], line: int) -> None:

@@ -23,7 +23,7 @@ from threezone.delivery.repository import Commit
 from threezone.delivery.sync import Delivery
 from threezone.flux import components as flux
 from threezone.flux.components import Flux
-from threezone.zones.connect import find as entry_of
+from threezone.zones.kubeconfig_entry import find as entry_of
 
 ALL_DEPLOYMENTS = "/apis/apps/v1/deployments"
 NO_FLUX = Flux("", ())

@@ -58,8 +58,8 @@ def connect(
     from threezone.core.errors import ClusterError
     from threezone.core.events import note, step
     from threezone.kubeconfig import store
-    from threezone.zones.connection import connect as prove_and_write
-    from threezone.zones.discovery import look
+    from threezone.zones import kind_cluster
+    from threezone.zones.connect import connect_observed
 
     by_hand = given(server, tls_server_name)
     if break_lock:
@@ -70,9 +70,9 @@ def connect(
         return
     cluster = chosen_cluster(name)
     with step(f"prove a route to the cluster {cluster}") as running:
-        known = look(cluster)
+        known = kind_cluster.observe(cluster)
         try:
-            connected = prove_and_write(known, by_hand=by_hand)
+            connected = connect_observed(known, by_hand=by_hand)
         except ClusterError as error:
             if not (if_running and known.missing):
                 raise
@@ -123,7 +123,7 @@ def given(server: str, tls_server_name: str) -> tuple[str, str] | None:
 def show(c: Context, name: str = "", json: bool = False) -> None:
     """Show the cluster's entry in your kubeconfig: address, TLS name, CA fingerprint, kind of login; never a key."""
     from threezone.core.errors import UsageError
-    from threezone.zones.connect import describe, find
+    from threezone.zones.kubeconfig_entry import find
 
     held = adopted_context(name)
     cluster = held or chosen_cluster(name)
@@ -133,7 +133,7 @@ def show(c: Context, name: str = "", json: bool = False) -> None:
             f"your kubeconfig has no entry for the cluster {cluster}",
             fix="kubectl config get-contexts" if held else f"./run invoke kubeconfig.connect --name {cluster}",
         )
-    seen = describe(entry)
+    seen = entry.data()
     if json:
         emit(seen)
     else:
@@ -159,11 +159,11 @@ def check(c: Context, name: str = "", context: str = "", json: bool = False) -> 
 
     from threezone.core.errors import UsageError
     from threezone.core.events import note
-    from threezone.zones.connection import check as look_and_prove
+    from threezone.zones.check import check as prove_entry
 
     if name and context:
         raise UsageError("--name and --context both name an entry; give one of them")
-    found = look_and_prove(context or adopted_context(name) or f"kind-{chosen_cluster(name)}")
+    found = prove_entry(context or adopted_context(name) or f"kind-{chosen_cluster(name)}")
     if json:
         emit(found.data())
         if found.error:
@@ -173,8 +173,8 @@ def check(c: Context, name: str = "", context: str = "", json: bool = False) -> 
         note(notice)
     if found.error:
         raise found.error
-    tls = f" (TLS name {found.tls_server_name})" if found.tls_server_name else ""
-    say(f"{found.context}: {found.server}{tls} proved in {found.proof.seconds:.2f} s")
+    tls = f" (TLS name {found.entry.tls_server_name})" if found.entry.tls_server_name else ""
+    say(f"{found.entry.context}: {found.entry.server}{tls} proved in {found.proof.seconds:.2f} s")
 
 
 @task(
@@ -242,10 +242,11 @@ def remove(c: Context, name: str = "") -> None:
     The cluster may be long gone: no engine is needed. Other entries, and what they share with this one, stay.
     """
     from threezone.kubeconfig import document, store
-    from threezone.zones.connect import current, disconnect
+    from threezone.zones.connect import disconnect
+    from threezone.zones.kubeconfig_entry import find
 
     cluster = chosen_cluster(name)
-    known = current(cluster) is not None
+    known = find(f"kind-{cluster}") is not None
     changed = disconnect(cluster)
     if not changed:
         say(f"there is no entry for the cluster {cluster}")

@@ -43,7 +43,7 @@ def _facts(cluster: str, engine: Engine, context: str) -> Facts:
     from threezone.clients import kind
     from threezone.core.errors import ThreezoneError
     from threezone.zones import diagram
-    from threezone.zones.connect import find
+    from threezone.zones.kubeconfig_entry import find
 
     nodes, nodes_why = tuple[kind.Node, ...](), "not known without an engine"
     way, way_why = None, f"your kubeconfig has no entry {context}"
@@ -80,20 +80,20 @@ def probe(c: Context, name: str = "", server: str = "", tls_server_name: str = "
     import sys
 
     from threezone.core.errors import RouteError
-    from threezone.zones.connect import current
-    from threezone.zones.connect import probe as try_all
+    from threezone.zones import kind_cluster
     from threezone.zones.diagnostics import explain, no_route
-    from threezone.zones.discovery import look
     from threezone.zones.http_proxy import proxied
+    from threezone.zones.kubeconfig_entry import find
+    from threezone.zones.probe import probe as try_all
 
     by_hand = given(server, tls_server_name)
     if held := adopted_context(name):
         _probe_adopted(held, by_hand, json=json)
         return
     cluster = chosen_cluster(name)
-    known, own = look(cluster), current(cluster)
-    if known.trouble is not None and known.engine.state != "missing" and own is None:
-        raise known.trouble
+    known, own = kind_cluster.observe(cluster), find(f"kind-{cluster}")
+    if known.error is not None and known.engine.state != "missing" and own is None:
+        raise known.error
     found = try_all(cluster, known.kubeconfig, engine=known.engine, zone=known.zone, by_hand=by_hand)
     data = found.data()
     chosen = found.verdict.chosen
@@ -107,15 +107,13 @@ def probe(c: Context, name: str = "", server: str = "", tls_server_name: str = "
             say(f"\n{sentence}")
         if own and own.entry.cluster.get("insecure-skip-tls-verify"):
             say("\nyour entry has insecure-skip-tls-verify; every certificate was verified here all the same")
-    if chosen is None and not found.joinable:
+    if chosen is None and not found.untried:
         if json:
             sys.exit(RouteError.exit_code)
         raise RouteError(
             f"no way to the cluster {cluster} is proved from this {found.zone.kind}",
-            evidence=known.trouble.message if known.trouble else "",
-            fix=known.trouble.fix
-            if known.missing and known.trouble
-            else no_route(cluster, found.zone, found.verdict).fix,
+            evidence=known.error.message if known.error else "",
+            fix=known.error.fix if known.missing and known.error else no_route(cluster, found.zone, found.verdict).fix,
         )
 
 
@@ -137,7 +135,7 @@ def _probe_adopted(context: str, by_hand: tuple[str, str] | None, *, json: bool)
     if found.verdict.chosen is None:
         if json:
             sys.exit(RouteError.exit_code)
-        raise external_routes.no_way(entry, found)
+        raise external_routes.no_route(entry, found)
 
 
 def _routes(routes: list[dict[str, Any]]) -> str:

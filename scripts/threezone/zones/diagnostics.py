@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from threezone.core import labels
 from threezone.core.errors import RouteError
 from threezone.zones.locate import Zone
-from threezone.zones.prove import Proof, Stage, Verdict
+from threezone.zones.proof import Proof, Stage, Verdict
 
 WIDTH = 100
 # In one paragraph; the list of routes, which stands before it, has everything.

@@ -1,101 +1,88 @@
-"""Ways to a cluster that kind did not make for us: Docker Desktop's own, a managed one, one made by hand.
+"""Routes to a cluster that is not a lab of ours: Docker Desktop's own, a managed one, one made by hand.
 
-Whom to trust and how to log in is in the user's own entry; only its address may be of another zone. Docker Desktop's
-entry says `https://kubernetes.docker.internal:6443`: a name that the hosts file of that machine has, and no container.
+CA and login are in the user's own entry; only its address may be for another zone. Docker Desktop's entry has
+`https://kubernetes.docker.internal:6443`, a name in the hosts file of that machine, which no container has.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from threezone.core.errors import RouteError
 from threezone.kubeconfig.credentials import trust
-from threezone.zones.connect import Current, Probe
 from threezone.zones.diagnostics import explain
+from threezone.zones.kubeconfig_entry import UserEntry
 from threezone.zones.locate import Zone
-from threezone.zones.prove import Verdict, prove
-from threezone.zones.routes import NODE_PORT, TLS_NAME, Route, address
+from threezone.zones.probe import Probe
+from threezone.zones.proof import Verdict
+from threezone.zones.prove import prove
+from threezone.zones.routes import NODE_PORT, TLS_NAME, Route, address, unique
 
-# kubeadm and its kin put this name into every API server's certificate (kubeadm: cmd/kubeadm/app/util/pkiutil,
-# GetAPIServerAltNames); those of minikube and of Docker Desktop carry it too.
-EVERYWHERE = "kubernetes"
+# kubeadm puts this name into every API server's certificate (cmd/kubeadm/app/util/pkiutil, GetAPIServerAltNames);
+# those of minikube and Docker Desktop have it too.
+CERTIFIED_NAME = "kubernetes"
 MACHINE = ("kubernetes.docker.internal", "host.docker.internal", "gateway.docker.internal", "vm.docker.internal")
 
 
-def candidates(entry: Current, zone: Zone) -> tuple[Route, ...]:
-    """The ways to try, best first, none twice: the entry as it stands, then the same port of this machine. Pure.
+def candidates(entry: UserEntry, zone: Zone) -> tuple[Route, ...]:
+    """Return the routes to try, best first: the entry as it is, then the same port of this machine. Pure.
 
-    An address that is not this machine's (a managed cluster's) is the same from everywhere: it has no other way.
+    Another machine's address (a managed cluster's) is the same from everywhere: it has no other route.
     """
-    found: dict[tuple[str, str], Route] = {}
-    for route in _all(entry, zone):
-        found.setdefault((route.server, route.tls_server_name), route)
-    return tuple(found.values())
-
-
-def _all(entry: Current, zone: Zone) -> Iterator[Route]:
-    yield Route("existing entry", entry.server, entry.tls_server_name)
+    routes = [Route("existing entry", entry.server, entry.tls_server_name)]
     try:
         parts = urlsplit(entry.server)
         host, port = parts.hostname or "", parts.port or NODE_PORT
     except ValueError:
-        return
-    if not _of_this_machine(host):
-        return
-    # The certificate's name stays what the entry expects of it; an address of loopback is no name for elsewhere.
-    name = entry.tls_server_name or (EVERYWHERE if _is_address(host) or host == "localhost" else host)
+        return tuple(routes)
+    is_loopback = host == "localhost" or _is_loopback(host)
+    if host not in MACHINE and not is_loopback:
+        return tuple(routes)
     hosts = ["127.0.0.1"]
     if zone.kind == "container":
         hosts = ["host.docker.internal", "kubernetes.docker.internal", zone.gateway, zone.gateway6]
-    for each in filter(None, (zone.engine_host, *hosts)):
-        for tls in dict.fromkeys((name, EVERYWHERE, TLS_NAME)):
-            yield Route(each, address(each, port), tls)
+    # The certificate keeps the name that the entry expects; a loopback address is no name for elsewhere.
+    name = entry.tls_server_name or (CERTIFIED_NAME if is_loopback else host)
+    routes += [
+        Route(other, address(other, port), tls_name)
+        for other in filter(None, (zone.engine_host, *hosts))
+        for tls_name in (name, CERTIFIED_NAME, TLS_NAME)
+    ]
+    return unique(routes)
 
 
-def _of_this_machine(host: str) -> bool:
-    return host in MACHINE or host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
-def _is_address(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
-        ipaddress.ip_address(host)
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-    return True
 
 
-def probe(entry: Current, zone: Zone, by_hand: tuple[str, str] | None = None) -> Probe:
-    """Try every way at once, or only the one given by hand (server, TLS name or ""); nothing is written."""
+def probe(entry: UserEntry, zone: Zone, by_hand: tuple[str, str] | None = None) -> Probe:
+    """Try every route at once, or only the one given by hand (server, TLS name or ""). Nothing is written."""
     routes = (Route("given by hand", *by_hand),) if by_hand else candidates(entry, zone)
     verdict = prove(routes, trust(entry.entry))
     if verdict.chosen is None:  # a credential plugin is never run to look: its cluster answered up to the login
-        plugin = next((p for p in verdict.proofs if p.stages and p.stages[-1].cause == "plugin"), None)
-        verdict = Verdict(plugin, verdict.proofs, verdict.seconds) if plugin else verdict
+        plugin = next((proof for proof in verdict.proofs if proof.stages and proof.stages[-1].cause == "plugin"), None)
+        verdict = Verdict(plugin, verdict.proofs, verdict.seconds)
     return Probe(zone, verdict)
 
 
-def no_way(entry: Current, found: Probe) -> RouteError:
-    """The error when nothing leads to the entry's cluster from here: every way, why not, and what to do."""
-    where = "on the machine where it works" if found.zone.kind == "container" else "where its cluster is at home"
+def no_route(entry: UserEntry, probe: Probe) -> RouteError:
+    """Return the error when no route leads to the entry's cluster: every route, why it failed, and what to do."""
+    in_container = probe.zone.kind == "container"
+    where = "on the machine where it works" if in_container else "on a machine that reaches its cluster"
     fix = f"kubectl --context {entry.context} cluster-info, {where}"
-    if _whose_name(entry.server) in MACHINE:
+    if entry.server.partition("://")[2].partition(":")[0].partition("/")[0] in MACHINE:
         fix = (
             "start this container with --add-host=host.docker.internal:host-gateway, or check that Docker Desktop runs "
             "with Kubernetes switched on"
-            if found.zone.kind == "container"
+            if in_container
             else "start Docker Desktop with Kubernetes switched on (Settings, Kubernetes)"
         )
     return RouteError(
-        f"no verified way leads from this {found.zone.kind} to the API server of the context {entry.context}",
-        evidence="\n".join((found.verdict.evidence, explain(found.verdict, found.zone))),
+        f"no verified way leads from this {probe.zone.kind} to the API server of the context {entry.context}",
+        evidence=f"{probe.verdict.evidence}\n{explain(probe.verdict, probe.zone)}",
         fix=fix,
     )
-
-
-def _whose_name(server: str) -> str:
-    try:
-        return urlsplit(server).hostname or ""
-    except ValueError:
-        return ""

@@ -7,7 +7,7 @@ import pytest
 from tests.integration.zones.conftest import Behaviour, Pki, Serve
 
 from threezone.core.errors import ClusterError, UsageError
-from threezone.zones.check import check
+from threezone.zones.check import check_entry as check
 from threezone.zones.locate import Zone
 
 HOST = Zone("host", ("a test",))

@@ -16,8 +16,10 @@ from threezone.engine.find import Engine
 from threezone.toolchain.install import ensure
 from threezone.zones import connect as zones_connect
 from threezone.zones import tunnel
-from threezone.zones.connect import connect, current, describe, disconnect, probe
+from threezone.zones.connect import connect, disconnect
+from threezone.zones.kubeconfig_entry import find
 from threezone.zones.locate import Zone
+from threezone.zones.probe import probe
 
 HOST = Zone("host", ("a test",))
 CONTAINER = Zone("container", ("a test",), container_id="f" * 64, networks=("bridge",))
@@ -94,7 +96,7 @@ def test_two_clusters_live_side_by_side(config: Path, kubectl: Path, pki: Pki, o
     assert run([kubectl, "get", "--raw", "/readyz", "--context", "kind-other"], timeout=30).stdout == "ok"
     assert disconnect("other", zone=HOST)
     assert seen(kubectl) == between
-    assert str(config) in (current("kind") or pytest.fail("no entry")).file
+    assert str(config) in (find("kind-kind") or pytest.fail("no entry")).file
 
 
 def test_a_way_that_works_is_left_as_it_is(config: Path, kubectl: Path, pki: Pki, serve: Serve) -> None:
@@ -118,7 +120,7 @@ def test_a_stale_address_and_a_stale_ca_are_repaired(
     assert connected.written
     assert connected.seconds < 2
     assert run([kubectl, "get", "--raw", "/readyz"], timeout=30).stdout == "ok"
-    found = current("kind")
+    found = find("kind-kind")
     assert found is not None
     assert (found.namespace, found.is_current, found.file) == ("mine", True, str(config))
 
@@ -209,11 +211,11 @@ def test_the_network_is_left_only_when_we_joined_it_and_no_cluster_remains(
 
 
 def test_the_entry_is_shown_without_its_secrets(config: Path, pki: Pki, serve: Serve) -> None:
-    assert current("kind") is None
+    assert find("kind-kind") is None
     connect("kind", pki.kubeconfig(f"https://127.0.0.1:{serve()}"), zone=HOST)
-    entry = current("kind")
+    entry = find("kind-kind")
     assert entry is not None
-    shown = describe(entry)
+    shown = entry.data()
     assert shown["caSha256"] == CA_SHA256
     assert shown["credential"] == "client-certificate"
     assert (shown["current"], shown["file"]) == (True, str(config))
@@ -230,7 +232,7 @@ def test_a_broken_kubeconfig_stops_it_before_anything_is_tried(config: Path, pki
     with pytest.raises(UsageError, match=rf"{config}, line 2: not a kubeconfig"):
         connect("kind", text, zone=HOST)
     with pytest.raises(UsageError, match="not a kubeconfig"):
-        current("kind")
+        find("kind-kind")
     assert behaviour.seen == []
 
 
@@ -244,7 +246,7 @@ def test_an_address_given_by_hand_is_proved_alone(config: Path, pki: Pki, serve:
     assert tried == [f"https://127.0.0.1:{closed}: tcp: connection refused"] * 2
     with pytest.raises(RouteError, match="no verified way"):
         connect("kind", text, zone=HOST, by_hand=(by_name, "somebody-else"))
-    assert (current("kind") or pytest.fail("no entry")).server == by_name
+    assert (find("kind-kind") or pytest.fail("no entry")).server == by_name
     assert config.exists()
 
 

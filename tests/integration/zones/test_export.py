@@ -15,13 +15,13 @@ from threezone.core.process import run
 from threezone.engine.find import Engine
 from threezone.kubeconfig import document, store
 from threezone.toolchain.install import ensure
-from threezone.zones.discovery import Known
+from threezone.zones import kind_cluster
 from threezone.zones.export import path as place
 from threezone.zones.export import picker
-from threezone.zones.export import run as room
 from threezone.zones.export.in_container_probe import witness
 from threezone.zones.export.offer import file
 from threezone.zones.export.run import Wanted, export
+from threezone.zones.kind_cluster import KindCluster
 from threezone.zones.locate import Zone
 from threezone.zones.routes import Route
 
@@ -63,8 +63,8 @@ def known(monkeypatch: pytest.MonkeyPatch, pki: Pki) -> Any:
     """What the engine here knows of the cluster, by the server that kind declares."""
 
     def give(server: str) -> None:
-        seen = Known("kind", ENGINE, HOST, (NODE,), pki.kubeconfig(server))
-        monkeypatch.setattr(room, "look", lambda _name: seen)
+        seen = KindCluster("kind", ENGINE, HOST, (NODE,), pki.kubeconfig(server))
+        monkeypatch.setattr(kind_cluster, "observe", lambda _name: seen)
 
     return give
 
@@ -209,7 +209,9 @@ def test_a_cluster_that_is_gone_is_not_exported(monkeypatch: pytest.MonkeyPatch,
     (tmp_path / "config").write_text(pki.kubeconfig("https://127.0.0.1:6443"))  # what it has left behind
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
     gone = ClusterError("the cluster kind is gone")
-    monkeypatch.setattr(room, "look", lambda _name: Known("kind", ENGINE, HOST, trouble=gone, missing=gone))
+    monkeypatch.setattr(
+        kind_cluster, "observe", lambda _name: KindCluster("kind", ENGINE, HOST, error=gone, missing=gone)
+    )
     with pytest.raises(ClusterError, match="is gone"):
         export(Wanted("kind", "host"))
     assert not place.default("kind", "host").exists()
@@ -220,8 +222,8 @@ def test_without_an_engine_the_own_entry_is_exported_when_asked_unproved(
 ) -> None:
     (tmp_path / "config").write_text(pki.kubeconfig("https://lab.example:6443"))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
-    nowhere = Known("kind", Engine("missing", ""), HOST, trouble=ClusterError("no engine"))
-    monkeypatch.setattr(room, "look", lambda _name: nowhere)
+    nowhere = KindCluster("kind", Engine("missing", ""), HOST, error=ClusterError("no engine"))
+    monkeypatch.setattr(kind_cluster, "observe", lambda _name: nowhere)
     with pytest.raises(RouteError, match="is not proved; none was written") as refused:
         export(Wanted("kind", "network"))
     assert "--no-proof" in refused.value.fix
@@ -311,6 +313,6 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(tmp_path: Path, pki:
 def test_what_cannot_be_asked_is_refused_before_anything_is_looked_at(
     wanted: Wanted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "look", lambda _name: pytest.fail("it looked"))
+    monkeypatch.setattr(kind_cluster, "observe", lambda _name: pytest.fail("it looked"))
     with pytest.raises(UsageError):
         export(wanted)

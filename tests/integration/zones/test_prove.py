@@ -15,7 +15,8 @@ from threezone.core.errors import UsageError
 from threezone.core.process import run
 from threezone.kubeconfig import document
 from threezone.kubeconfig.credentials import trust
-from threezone.zones.prove import Proof, Verdict, prove
+from threezone.zones.proof import Proof, Verdict
+from threezone.zones.prove import prove
 from threezone.zones.routes import Route
 
 

@@ -12,9 +12,9 @@ from threezone.kubeconfig import document
 from threezone.kubeconfig.document import Entry
 from threezone.zones import certificate
 from threezone.zones.check import entry_notices, file_notices, judge
-from threezone.zones.connect import Current
+from threezone.zones.kubeconfig_entry import UserEntry
 from threezone.zones.locate import Zone
-from threezone.zones.prove import STAGES, Cause, Proof, Stage, StageName, Verdict
+from threezone.zones.proof import STAGES, Cause, Proof, Stage, StageName, Verdict
 from threezone.zones.routes import Route
 
 PKI = Path(__file__).parents[2] / "integration" / "zones" / "pki"
@@ -26,13 +26,13 @@ def authority(name: str) -> str:
     return base64.b64encode((PKI / name / "ca.crt").read_bytes()).decode()
 
 
-def current(ca: str = "kind") -> Current:
+def current(ca: str = "kind") -> UserEntry:
     data = {
         "clusters": [{"name": "c", "cluster": {"server": "https://x:1", "certificate-authority-data": authority(ca)}}],
         "contexts": [{"name": "kind-lab", "context": {"cluster": "c", "user": "u"}}],
         "users": [{"name": "u", "user": {}}],
     }
-    return Current("kind-lab", "https://x:1", "", "", "config", is_current=True, kubeconfig=data)
+    return UserEntry("kind-lab", "https://x:1", "", "", "config", is_current=True, kubeconfig=data)
 
 
 def verdict(failing: StageName | None = None, cause: Cause = "refused") -> Verdict:

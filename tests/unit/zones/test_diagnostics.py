@@ -4,7 +4,7 @@ import pytest
 
 from threezone.zones.diagnostics import WIDTH, explain, no_route
 from threezone.zones.locate import Zone
-from threezone.zones.prove import STAGES, Cause, Proof, Stage, StageName, Verdict
+from threezone.zones.proof import STAGES, Cause, Proof, Stage, StageName, Verdict
 from threezone.zones.routes import Route
 
 HOST = Zone("host", ("no mark of a container",), engine="native")

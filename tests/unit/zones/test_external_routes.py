@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from threezone.zones.connect import Current, Probe
-from threezone.zones.external_routes import candidates, no_way
+from threezone.zones.external_routes import candidates, no_route
+from threezone.zones.kubeconfig_entry import UserEntry
 from threezone.zones.locate import Zone
-from threezone.zones.prove import Proof, Stage, Verdict
+from threezone.zones.probe import Probe
+from threezone.zones.proof import Proof, Stage, Verdict
 from threezone.zones.routes import Route
 
 DESKTOP = "https://kubernetes.docker.internal:6443"
@@ -15,13 +16,13 @@ HOST = Zone("host", ())
 CONTAINER = Zone("container", (), gateway="172.17.0.1")
 
 
-def entry(server: str, tls: str = "") -> Current:
+def entry(server: str, tls: str = "") -> UserEntry:
     data: dict[str, Any] = {
         "clusters": [{"name": "c", "cluster": {"server": server}}],
         "contexts": [{"name": "docker-desktop", "context": {"cluster": "c", "user": "u"}}],
         "users": [{"name": "u", "user": {}}],
     }
-    return Current("docker-desktop", server, tls, "", "/config", is_current=True, kubeconfig=data)
+    return UserEntry("docker-desktop", server, tls, "", "/config", is_current=True, kubeconfig=data)
 
 
 def plain(found: tuple[Route, ...]) -> list[tuple[str, str]]:
@@ -62,12 +63,12 @@ def test_an_address_elsewhere_is_the_same_from_everywhere(server: str) -> None:
 
 def test_where_the_name_is_absent_that_is_explained() -> None:
     proof = Proof(Route("existing entry", DESKTOP), (Stage("dns", False, 0.0, "no such host", "unknown-name"),), 0.0)
-    error = no_way(entry(DESKTOP), Probe(CONTAINER, Verdict(None, (proof,), 0.0)))
+    error = no_route(entry(DESKTOP), Probe(CONTAINER, Verdict(None, (proof,), 0.0)))
     assert "no verified way leads from this container to the API server of the context docker-desktop" in error.message
     words = " ".join(error.evidence.split())
     assert "Only Docker Desktop knows that name, not the resolver of this container" in words
     assert "--add-host=host.docker.internal:host-gateway" in error.fix
-    on_host = no_way(entry(DESKTOP), Probe(HOST, Verdict(None, (proof,), 0.0)))
+    on_host = no_route(entry(DESKTOP), Probe(HOST, Verdict(None, (proof,), 0.0)))
     assert "Settings, Kubernetes" in on_host.fix
-    far = no_way(entry("https://example.invalid"), Probe(HOST, Verdict(None, (proof,), 0.0)))
+    far = no_route(entry("https://example.invalid"), Probe(HOST, Verdict(None, (proof,), 0.0)))
     assert far.fix.startswith("kubectl --context docker-desktop cluster-info")

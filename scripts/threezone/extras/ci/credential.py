@@ -19,12 +19,12 @@ from threezone.flux import components
 from threezone.kubeconfig import document
 from threezone.kubeconfig.credentials import trust
 from threezone.kubeconfig.document import Document
-from threezone.zones.connect import find as entry_of
 from threezone.zones.diagnostics import no_route
 from threezone.zones.export import path as place
 from threezone.zones.export import tokens
 from threezone.zones.export.offer import identity
 from threezone.zones.export.run import Wanted, export
+from threezone.zones.kubeconfig_entry import find as entry_of
 from threezone.zones.locate import locate
 from threezone.zones.prove import prove
 from threezone.zones.routes import TLS_NAME, Route

@@ -20,10 +20,10 @@ from threezone.kubeconfig import document, store
 from threezone.lab.external_cluster import record as adopted
 from threezone.lab.external_cluster.record import Adopted
 from threezone.zones import connect as zone
-from threezone.zones import external_routes
-from threezone.zones.connect import Current, find
-from threezone.zones.discovery import Known, look
+from threezone.zones import external_routes, kind_cluster
 from threezone.zones.export import tokens
+from threezone.zones.kind_cluster import KindCluster
+from threezone.zones.kubeconfig_entry import UserEntry, find
 from threezone.zones.locate import locate
 from threezone.zones.routes import Route
 
@@ -32,10 +32,10 @@ from threezone.zones.routes import Route
 class Found:
     """A context, and the proved way to its cluster. `known` is what the engine here knows of a cluster of kind's."""
 
-    entry: Current
+    entry: UserEntry
     route: Route
     seconds: float
-    known: Known | None = None
+    known: KindCluster | None = None
 
     @property
     def as_it_stands(self) -> bool:
@@ -49,7 +49,7 @@ class Found:
         return f"{self.route.server}{tls} proved in {self.seconds:.2f} s"
 
 
-def entry_of(context: str) -> Current:
+def entry_of(context: str) -> UserEntry:
     """The user's entry. Raises UsageError when there is none, and for a lab of ours, which needs no adoption."""
     entry = find(context)
     if entry is None:
@@ -65,15 +65,15 @@ def entry_of(context: str) -> Current:
     return entry
 
 
-def observe(entry: Current, by_hand: tuple[str, str] | None = None) -> Found:
+def observe(entry: UserEntry, by_hand: tuple[str, str] | None = None) -> Found:
     """Prove a way to the entry's cluster. Raises RouteError with every way that was tried; nothing is written."""
     found = external_routes.probe(entry, locate(), by_hand)
     if (chosen := found.verdict.chosen) is not None:
         return Found(entry, chosen.route, found.verdict.seconds)
     name = names.in_context(entry.context)
-    known = look(name) if name and not by_hand else None
+    known = kind_cluster.observe(name) if name and not by_hand else None
     if known is None or known.kubeconfig is None or not same_authority(entry, known.kubeconfig):
-        raise external_routes.no_way(entry, found)
+        raise external_routes.no_route(entry, found)
     return Found(entry, Route("by kind's own knowledge", ""), 0.0, known)
 
 
@@ -170,7 +170,7 @@ def release(root: Path) -> tuple[str, ...]:
     return (f"the cluster of the context {record.context} is given back", *told)
 
 
-def _left(entry: Current) -> tuple[str, ...]:
+def _left(entry: UserEntry) -> tuple[str, ...]:
     """What of ours is still in the cluster, with the command that takes it away; nothing when it does not answer."""
     try:
         api = api_of(entry)

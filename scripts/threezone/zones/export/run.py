@@ -17,13 +17,13 @@ from threezone.engine import find
 from threezone.kubeconfig import document
 from threezone.kubeconfig.credentials import trust
 from threezone.kubeconfig.document import Document, Entry
-from threezone.zones import connect
+from threezone.zones import kind_cluster, kubeconfig_entry, probe
 from threezone.zones.diagnostics import no_route
-from threezone.zones.discovery import Known, look
 from threezone.zones.export import path as place
 from threezone.zones.export import picker, tokens
 from threezone.zones.export.in_container_probe import witness
 from threezone.zones.export.offer import ANY, TARGETS, Offer, Site, Target, any_file, file, identity, offer
+from threezone.zones.kind_cluster import KindCluster
 from threezone.zones.locate import kind_network
 from threezone.zones.prove import prove
 from threezone.zones.routes import Route
@@ -117,7 +117,7 @@ def export(wanted: Wanted) -> Exported:
     with_picker = wanted.target == "any" and not is_stream(path)
     if with_picker:
         picker.guard(path)
-    known = look(wanted.name)
+    known = kind_cluster.observe(wanted.name)
     entry = _entry(wanted.name, known)
     site = _site(wanted.name, known, entry)
     login = _login(wanted, known, entry)
@@ -153,20 +153,20 @@ def _targets(wanted: Wanted) -> tuple[Target, ...]:
     return found
 
 
-def _entry(name: str, known: Known) -> Entry:
+def _entry(name: str, known: KindCluster) -> Entry:
     """What kind has for the cluster, or without an engine the user's own entry."""
     if known.kubeconfig is not None:
         fresh = document.entry(document.parse(known.kubeconfig.encode(), "kind's kubeconfig"), f"kind-{name}")
         if fresh is not None:
             return fresh
-    own = connect.current(name)
+    own = kubeconfig_entry.find(f"kind-{name}")
     if own is None or known.missing is not None:
-        raise known.trouble or UsageError(f"kind's kubeconfig has no context kind-{name}")
+        raise known.error or UsageError(f"kind's kubeconfig has no context kind-{name}")
     note("no engine answers here: your own entry is exported")
     return own.entry
 
 
-def _site(name: str, known: Known, entry: Entry) -> Site:
+def _site(name: str, known: KindCluster, entry: Entry) -> Site:
     gateway = ""
     if known.kubeconfig is not None:
         try:
@@ -183,7 +183,7 @@ def _site(name: str, known: Known, entry: Entry) -> Site:
     )
 
 
-def _login(wanted: Wanted, known: Known, entry: Entry) -> _Login:
+def _login(wanted: Wanted, known: KindCluster, entry: Entry) -> _Login:
     if not (wanted.token or wanted.account):
         cluster, user = identity(entry)
         kind = (
@@ -191,7 +191,7 @@ def _login(wanted: Wanted, known: Known, entry: Entry) -> _Login:
         )
         return _Login(cluster, user, f"{kind}: whoever has the file has the cluster")
     with step(f"ask the cluster {wanted.name} for a token") as running:
-        found = connect.probe(wanted.name, known.kubeconfig, zone=known.zone).verdict
+        found = probe.probe(wanted.name, known.kubeconfig, zone=known.zone).verdict
         if found.chosen is None:
             raise no_route(wanted.name, known.zone, found)
         way, credentials = found.chosen.route, trust(entry)
@@ -210,7 +210,7 @@ def _login(wanted: Wanted, known: Known, entry: Entry) -> _Login:
     return _Login(cluster, {"token": token.value}, tokens.sentence(token, role))
 
 
-def _prove(wanted: Wanted, known: Known, login: _Login, offers: Sequence[Offer]) -> list[Way]:
+def _prove(wanted: Wanted, known: KindCluster, login: _Login, offers: Sequence[Offer]) -> list[Way]:
     """Every offer's routes tried in its zone, best first; all zones at once."""
     if not wanted.proof:
         return [Way(made, made.routes[0], "untried", "as asked with --no-proof") for made in offers]
@@ -230,7 +230,7 @@ def _prove(wanted: Wanted, known: Known, login: _Login, offers: Sequence[Offer])
     return ways
 
 
-def _try(known: Known, made: Offer, route: Route, content: Document) -> Way:
+def _try(known: KindCluster, made: Offer, route: Route, content: Document) -> Way:
     if made.target == "host" and known.zone.kind == "host" and known.zone.engine != "remote":
         (context,) = document.items(content, "contexts")
         entry = document.entry(content, context)

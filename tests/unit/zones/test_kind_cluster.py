@@ -4,7 +4,7 @@ import pytest
 
 from threezone.clients.kind import Node
 from threezone.engine.find import Engine
-from threezone.zones import discovery
+from threezone.zones import kind_cluster
 from threezone.zones.locate import Zone
 
 ENGINE = Engine("ok", "unix:///var/run/docker.sock")
@@ -15,19 +15,19 @@ def node(state: str, status: str = "") -> Node:
 
 
 def test_a_cluster_without_nodes_is_gone() -> None:
-    error = discovery._missing("lab", ENGINE, ())
+    error = kind_cluster._missing("lab", ENGINE, ())
     assert error is not None
     assert "the cluster lab is gone" in error.message
     assert (error.exit_code, error.fix) == (4, "./run invoke up --name lab")
 
 
 def test_a_cluster_whose_nodes_are_stopped_says_so() -> None:
-    error = discovery._missing("kind", ENGINE, (node("exited"),))
+    error = kind_cluster._missing("kind", ENGINE, (node("exited"),))
     assert error is not None
     assert error.message == "the cluster kind is stopped"
     assert error.evidence == "lab-control-plane is exited"
     assert error.fix == "./run invoke cluster.start"
-    assert discovery._missing("kind", ENGINE, (node("running"),)) is None
+    assert kind_cluster._missing("kind", ENGINE, (node("running"),)) is None
 
 
 @pytest.mark.parametrize(
@@ -43,5 +43,5 @@ def test_a_cluster_whose_nodes_are_stopped_says_so() -> None:
 )
 def test_a_node_that_was_just_started_is_waited_for(status: str, patient: bool) -> None:
     seen = node("running" if status.startswith("Up") else "exited", status)
-    at = discovery.Known("lab", ENGINE, Zone("host", ()), (seen,))
+    at = kind_cluster.KindCluster("lab", ENGINE, Zone("host", ()), (seen,))
     assert (at.patience > 0) is patient

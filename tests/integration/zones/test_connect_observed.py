@@ -8,8 +8,8 @@ from tests.integration.zones.conftest import Behaviour, Pki, Serve
 from threezone.clients.kind import Node
 from threezone.core.errors import ClusterError, EngineError, RouteError, UsageError
 from threezone.engine.find import Engine
-from threezone.zones.connection import connect
-from threezone.zones.discovery import Known
+from threezone.zones.connect import connect_observed as connect
+from threezone.zones.kind_cluster import KindCluster
 from threezone.zones.locate import Zone
 
 HOST = Zone("host", ("a test",))
@@ -29,9 +29,9 @@ def test_a_job_whose_engine_lacks_the_cluster_uses_its_own_entry(config: Path, p
     server = f"https://127.0.0.1:{serve()}"
     config.write_text(pki.kubeconfig(server))
     for known in (
-        Known("kind", OK, HOST, trouble=GONE, missing=GONE),
-        Known("kind", MISSING, HOST, trouble=EngineError("no engine")),
-        Known("kind", STOPPED, HOST, trouble=EngineError("it is stopped")),
+        KindCluster("kind", OK, HOST, error=GONE, missing=GONE),
+        KindCluster("kind", MISSING, HOST, error=EngineError("no engine")),
+        KindCluster("kind", STOPPED, HOST, error=EngineError("it is stopped")),
     ):
         assert connect(known).server == server
         assert not connect(known).written
@@ -41,7 +41,7 @@ def test_what_is_gone_is_said_to_be_gone_with_what_was_tried(config: Path, pki: 
     config.write_text(pki.kubeconfig(f"https://127.0.0.1:{closed}"))
     before = config.read_text()
     with pytest.raises(ClusterError, match="the cluster kind is gone") as refused:
-        connect(Known("kind", OK, HOST, trouble=GONE, missing=GONE))
+        connect(KindCluster("kind", OK, HOST, error=GONE, missing=GONE))
     assert refused.value.fix == "./run invoke up"
     assert f"https://127.0.0.1:{closed}: tcp: connection refused" in refused.value.evidence
     assert config.read_text() == before
@@ -52,9 +52,9 @@ def test_an_engine_that_is_stopped_is_the_cause_and_one_that_was_never_there_is_
 ) -> None:
     config.write_text(pki.kubeconfig(f"https://127.0.0.1:{closed}"))
     with pytest.raises(EngineError, match="it is stopped"):
-        connect(Known("kind", STOPPED, HOST, trouble=EngineError("it is stopped")))
+        connect(KindCluster("kind", STOPPED, HOST, error=EngineError("it is stopped")))
     with pytest.raises(RouteError, match="no verified way"):
-        connect(Known("kind", MISSING, HOST, trouble=EngineError("no engine")))
+        connect(KindCluster("kind", MISSING, HOST, error=EngineError("no engine")))
 
 
 def test_a_stopped_cluster_is_not_looked_for(config: Path, pki: Pki, serve: Serve) -> None:
@@ -62,13 +62,13 @@ def test_a_stopped_cluster_is_not_looked_for(config: Path, pki: Pki, serve: Serv
     config.write_text(pki.kubeconfig(f"https://127.0.0.1:{serve(behaviour)}"))
     stopped = ClusterError("the cluster kind is stopped")
     with pytest.raises(ClusterError, match="is stopped"):
-        connect(Known("kind", OK, HOST, (NODE,), trouble=stopped, missing=stopped))
+        connect(KindCluster("kind", OK, HOST, (NODE,), error=stopped, missing=stopped))
     assert behaviour.seen == []
 
 
 def test_without_an_entry_the_engine_s_trouble_is_what_is_said(config: Path) -> None:
     with pytest.raises(ClusterError, match="is gone"):
-        connect(Known("kind", OK, HOST, trouble=GONE, missing=GONE))
+        connect(KindCluster("kind", OK, HOST, error=GONE, missing=GONE))
     with pytest.raises(UsageError, match="nothing here knows the cluster"):
-        connect(Known("kind", MISSING, HOST, trouble=EngineError("no engine")))
+        connect(KindCluster("kind", MISSING, HOST, error=EngineError("no engine")))
     assert not config.exists()
