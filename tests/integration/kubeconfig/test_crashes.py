@@ -170,7 +170,7 @@ def test_the_lock_of_a_killed_writer_is_named_and_after_its_removal_all_goes_on(
     with pytest.raises(UsageError, match=rf"{lock} is there, \d s old"):
         store.update(lambda old: document.with_current_context(old, "y"), env=env, timeout=0.1)
     os.utime(lock)
-    with pytest.raises(UsageError, match="less than 1 s ago: whoever made it is probably at work"):
+    with pytest.raises(UsageError, match="less than 1 s ago"):
         store.break_lock(env)
     os.utime(lock, (time.time() - 200, time.time() - 200))
     assert store.break_lock(env) == (f"removed {lock}, 3 min old",)

@@ -124,7 +124,7 @@ def test_a_context_that_is_not_there_is_named_with_those_that_are(config: Path, 
 def invoke(root: Path, *arguments: str) -> Completed:
     """A task in a project of its own, where no program is to be found."""
     (root / "tasks.py").write_text("from threezone.tasks import collection\n\nnamespace = collection()\n")
-    scripts = Path(adoption.__file__).parents[2]
+    scripts = Path(adoption.__file__).parents[3]
     env = {"PATH": "/nowhere", "PYTHONPATH": str(scripts), "DOCKER_HOST": None}
     return run([sys.executable, "-m", "invoke", *arguments], cwd=root, env=env, timeout=60, check=False)
 
