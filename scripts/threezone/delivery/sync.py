@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from threezone.clients.kubernetes.api import Api, Json
-from threezone.clients.kubernetes.watch import World, condition, key_of, wait_for
+from threezone.clients.kubernetes.watch import World, condition, key_of
 from threezone.cluster.lab import Lab
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.delivery import git_server
+from threezone.flux import objects
 from threezone.flux.components import NAMESPACE
 
 SOURCE = "/apis/source.toolkit.fluxcd.io/v1/namespaces/{namespace}/{plural}"
 KUSTOMIZATION = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{namespace}/kustomizations"
 SOURCES = SOURCE.format(namespace=NAMESPACE, plural="gitrepositories")
 KUSTOMIZATIONS = KUSTOMIZATION.format(namespace=NAMESPACE)
-REQUESTED = "reconcile.fluxcd.io/requestedAt"  # fluxcd/pkg, apis/meta: ReconcileRequestAnnotation
 
 
 @dataclass(frozen=True)
@@ -139,30 +138,11 @@ def declare(
 
 def forget(api: Api, at: Target, seconds: float) -> None:
     """Take back what `declare` told Flux: the Kustomization, with what it applied, and then its source."""
-    source, kustomization = at.paths
-    _delete(api, at.kustomizations, kustomization, seconds)
-    _delete(api, at.sources, source, seconds)
-
-
-def _delete(api: Api, collection: str, path: str, seconds: float) -> None:
-    """Delete an object and wait until its finalizers are done."""
-    found = api.get(path)
-    if found is None:
-        return
-    api.send("DELETE", path)
-    what = f"the end of {found['kind']} {key_of(found)}"
-    wait_for(
-        api,
-        [collection],
-        lambda world: [what] if key_of(found) in world[collection] else [],
-        seconds=seconds,
-        what=what,
-    )
-
-
-def holds(source: Json) -> str:
-    """The revision whose files a source holds, "" while it has none."""
-    return str(((source.get("status") or {}).get("artifact") or {}).get("revision", ""))
+    for path in reversed(at.paths):
+        if item := api.get(path):
+            collection, _, name = path.rpartition("/")
+            objects.delete(api, path)
+            objects.wait_gone(api, {collection: [key_of(item)]}, seconds, f"the end of {item['kind']} {name}")
 
 
 def request(api: Api, at: Target, *, source_only: bool = False) -> str:
@@ -170,15 +150,7 @@ def request(api: Api, at: Target, *, source_only: bool = False) -> str:
 
     A new revision is applied without being asked for: for that, asking for the source is enough.
     """
-    stamp = datetime.now(UTC).isoformat()
-    for path in at.paths[:1] if source_only else at.paths:
-        api.merge(path, {"metadata": {"annotations": {REQUESTED: stamp}}})
-    return stamp
-
-
-def handled(item: Json) -> str:
-    """The stamp of the last request that Flux has answered for a source or Kustomization."""
-    return str((item.get("status") or {}).get("lastHandledReconcileAt", ""))
+    return objects.request(api, at.paths[:1] if source_only else at.paths)
 
 
 def checking(kustomization: Json, attempted: str) -> bool:

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from threezone.clients.kubernetes.api import Api, Forbidden, Json
 from threezone.clients.kubernetes.watch import World, key_of
-from threezone.delivery import health
-from threezone.delivery.health import APPS, Item
+from threezone.flux import health
+from threezone.flux.health import APPS
+from threezone.flux.objects import HELM, KUSTOMIZE, SOURCE, Entry, inventory
 
-KUSTOMIZE, HELM, SOURCE = "kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io", "source.toolkit.fluxcd.io"
 JOBS = "/apis/batch/v1/namespaces/{namespace}/jobs"
 CHARTS = f"/apis/{SOURCE}/v1/helmcharts"
 FLUX = {
@@ -24,14 +24,14 @@ FLUX = {
 }
 
 
-def members(root: Json, world: World) -> Iterator[tuple[Item, Json | None]]:
+def members(root: Json, world: World) -> Iterator[tuple[Entry, Json | None]]:
     """Each Flux object and workload that the Kustomization brought, directly or through others; None for a lost one.
 
     What `world` does not list is left out. Pure.
     """
     queue, done = [root], {("Kustomization", key_of(root))}
     while queue:
-        for each in health.inventory(queue.pop(0)):
+        for each in inventory(queue.pop(0)):
             key = f"{each.namespace}/{each.name}"
             path = path_of(each)
             if (each.kind, key) in done or path not in world:
@@ -43,12 +43,12 @@ def members(root: Json, world: World) -> Iterator[tuple[Item, Json | None]]:
                 queue.append(item)
 
 
-def _is_here(what: Item, item: Json) -> bool:
+def _is_here(what: Entry, item: Json) -> bool:
     """Whether it is a Kustomization that applies to this cluster; one with a kubeconfig applies to another."""
     return what.kind == "Kustomization" and "kubeConfig" not in (item.get("spec") or {})
 
 
-def path_of(item: Item) -> str:
+def path_of(item: Entry) -> str:
     """The collection that an object is listed in, "" for a kind that is not looked at."""
     if plural := FLUX.get((item.group, item.kind)):
         return f"/apis/{item.group}/{item.version}/{plural}"
@@ -59,10 +59,10 @@ def path_of(item: Item) -> str:
 
 def paths(root: Json, world: World) -> set[str]:
     """The collections that show what the Kustomization brought, as far as `world` tells. Pure."""
-    brought = [*health.inventory(root)]
+    brought = [*inventory(root)]
     for what, item in members(root, world):
         if item and _is_here(what, item):
-            brought += health.inventory(item)
+            brought += inventory(item)
     needed = {path_of(each) for each in brought} - {""}
     return needed | ({CHARTS} if any(each.kind == "HelmRelease" for each in brought) else set())
 
@@ -87,7 +87,7 @@ def gather(api: Api, root: Json, known: World) -> tuple[World, frozenset[str]]:
     return world, frozenset(forbidden)
 
 
-def object_path(item: Item) -> str:
+def object_path(item: Entry) -> str:
     """The API path of a Flux object of the tree."""
     plural = FLUX[item.group, item.kind]
     return f"/apis/{item.group}/{item.version}/namespaces/{item.namespace}/{plural}/{item.name}"

@@ -11,13 +11,13 @@ from threezone.clients.kubernetes.api import Api, Forbidden, Json
 from threezone.clients.kubernetes.watch import Overdue, World, condition, key_of, wait_for
 from threezone.core.errors import DeliveryError
 from threezone.core.events import step
-from threezone.delivery import health, tree
+from threezone.delivery import tree
 from threezone.delivery import wait as arrival
-from threezone.delivery.health import Item
 from threezone.delivery.revision import short
-from threezone.delivery.sync import REQUESTED, Delivery, Target, handled, holds
-from threezone.flux import reconcile
-from threezone.flux.objects import unready
+from threezone.delivery.sync import Delivery, Target
+from threezone.flux import health
+from threezone.flux.objects import REQUESTED, SOURCE, Entry, handled, has_failed, inventory, unready
+from threezone.flux.objects import artifact as holds
 
 # Seconds in which Flux gives its verdict on what is healthy. kustomize-controller looks at once, and then every 5 s.
 VERDICT = 8.0
@@ -160,9 +160,7 @@ def troubles(source: Json, root: Json, world: World, stamp: str = "") -> list[Tr
     With the `stamp` of a request, a failure is final only when Flux has answered that request with it.
     """
     found = list(tree.members(root, world))
-    sources = {
-        (each.kind, each.namespace, each.name): item for each, item in found if item and each.group == tree.SOURCE
-    }
+    sources = {(each.kind, each.namespace, each.name): item for each, item in found if item and each.group == SOURCE}
     meta = source["metadata"]
     sources[source.get("kind") or "GitRepository", meta["namespace"], meta["name"]] = source
     charts = world.get(tree.CHARTS, {})
@@ -179,7 +177,7 @@ def troubles(source: Json, root: Json, world: World, stamp: str = "") -> list[Tr
 
 
 def _lag(
-    what: Item,
+    what: Entry,
     item: Json,
     source: Json,
     sources: Mapping[tuple[str, str, str], Json],
@@ -205,7 +203,7 @@ def _lag(
     return ""
 
 
-def _reference(what: Item, reference: Json, namespace: str = "") -> tuple[str, str, str]:
+def _reference(what: Entry, reference: Json, namespace: str = "") -> tuple[str, str, str]:
     where = reference.get("namespace") or namespace or what.namespace
     return str(reference.get("kind")), str(where), str(reference.get("name"))
 
@@ -241,12 +239,11 @@ def _of_flux(item: Json, what: str, path: str, lag: str, stamp: str = "") -> lis
         return []
     if spec.get("suspend"):
         return [Trouble(what, f"it is suspended ({words})", final=True)]
-    said = ready.get("status", ""), ready.get("reason", ""), ready.get("message", "")
     stalled = condition(item, "Stalled").get("status") == "True"
     answered = not stamp or handled(item) == stamp
-    if said[0] == "Unknown" and (failed := _last_failure(item)):
+    if ready.get("status") == "Unknown" and (failed := _last_failure(item)):
         words = f"{failed}; Flux tries again ({words})"
-    return [Trouble(what, words, final=answered and (stalled or reconcile.final(kind, *said)), path=path)]
+    return [Trouble(what, words, final=answered and (stalled or has_failed(kind, item)), path=path)]
 
 
 def _last_failure(kustomization: Json) -> str:
@@ -272,7 +269,7 @@ def _at_work(source: Json, root: Json) -> bool:
     return ready == "Unknown" and not _last_failure(root)
 
 
-def _of_workload(what: Item, item: Json) -> list[Trouble]:
+def _of_workload(what: Entry, item: Json) -> list[Trouble]:
     """What is not well with a workload; one that Flux alone can judge is left to it. Pure."""
     if what.kind == "Job":
         failed = condition(item, "Failed")
@@ -283,7 +280,8 @@ def _of_workload(what: Item, item: Json) -> list[Trouble]:
         well = available.get("status") == "True"
         words = str(available.get("message", "")) or "not available yet"
     else:
-        well, words = health.rolled_out(what.kind, item), "its pods are not all available"
+        gaps = health.rollout_gaps(what.kind, item)
+        well, words = not gaps, ", ".join(gaps)
     generation = item["metadata"].get("generation")
     if (item.get("status") or {}).get("observedGeneration", generation) != generation:
         well, words = False, "its latest change is not taken up yet"
@@ -293,7 +291,7 @@ def _of_workload(what: Item, item: Json) -> list[Trouble]:
 def _with_tree(api: Api, source: Json, root: Json, deployments: Sequence[Json] | None) -> Delivery:
     known: World = {}
     if deployments is not None:
-        for each in health.inventory(root):
+        for each in inventory(root):
             if (each.group, each.kind) == ("apps", "Deployment"):
                 inside = {key_of(d): d for d in deployments if d["metadata"]["namespace"] == each.namespace}
                 known[tree.path_of(each)] = inside

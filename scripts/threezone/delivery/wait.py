@@ -9,10 +9,10 @@ from threezone.clients.kubernetes.api import Api, Json
 from threezone.clients.kubernetes.watch import Overdue, World, condition, wait_for
 from threezone.core.errors import ClusterError, DeliveryError
 from threezone.core.events import step
-from threezone.delivery import health, sync
+from threezone.delivery import sync
 from threezone.delivery.revision import matches, short
 from threezone.delivery.sync import Target
-from threezone.flux import objects
+from threezone.flux import health, objects
 from threezone.flux.components import DEPLOYMENTS, NAMESPACE
 
 # Who carries a commit, and what stands still without it.
@@ -45,7 +45,7 @@ def missing(world: World, at: Target, revision: str, stamp: str = "") -> list[st
     source, kustomization = at.find(world)
     if source is None or kustomization is None:
         return [f"Flux's {at.source_kind} {at.source or at.name} and Kustomization {at.name}"]
-    status, here = kustomization.get("status") or {}, matches(sync.holds(source), revision)
+    status, here = kustomization.get("status") or {}, matches(objects.artifact(source), revision)
     # Both: Ready is written before lastAppliedRevision is, so that it may be said of the revision in between.
     both = all(matches(status.get(f"last{each}Revision", ""), revision) for each in ("Attempted", "Applied"))
     if here and both and objects.is_ready(kustomization):
@@ -55,10 +55,10 @@ def missing(world: World, at: Target, revision: str, stamp: str = "") -> list[st
         return _unfetched(source, at, revision, stamp)
     _movable(kustomization, "Kustomization")
     ready = condition(kustomization, "Ready")
-    items = health.inventory(kustomization)
+    items = objects.inventory(kustomization)
     if not matches(status.get("lastAttemptedRevision", ""), revision):
         return [f"Flux to apply {short(revision)} ({_progress(kustomization)})"]
-    if (words := failure(kustomization, revision)) and (not stamp or sync.handled(kustomization) == stamp):
+    if (words := failure(kustomization, revision)) and (not stamp or objects.handled(kustomization) == stamp):
         raise DeliveryError(
             f"Flux could not apply {short(revision)}: {ready.get('reason')}",
             evidence="\n".join([words, *health.troubles(world, items)]),
@@ -105,15 +105,15 @@ def wait_applied(api: Api, at: Target, revision: str, stamp: str, seconds: float
 
 
 def _unfetched(source: Json, at: Target, revision: str, stamp: str) -> list[str]:
-    held, words = sync.holds(source), str(condition(source, "Ready").get("message", ""))
+    held, words = objects.artifact(source), str(condition(source, "Ready").get("message", ""))
     _movable(source, at.source_kind)
-    if stamp and sync.handled(source) == stamp and objects.is_ready(source) and not _arriving(source, revision):
+    if stamp and objects.handled(source) == stamp and objects.is_ready(source) and not _arriving(source, revision):
         raise DeliveryError(
             f"the source {source['metadata']['name']} does not hold {short(revision)}: it holds {short(held)}",
             evidence=words,
             fix="push that commit to the branch that Flux follows: ./run invoke gitops.push",
         )
-    if stamp and sync.handled(source) == stamp and re.search(REFUSED, words):
+    if stamp and objects.handled(source) == stamp and re.search(REFUSED, words):
         raise DeliveryError(
             f"Flux is not let into {source['spec']['url']}",
             evidence=words,
@@ -148,7 +148,7 @@ def failure(kustomization: Json, revision: str) -> str:
 def fetched(world: World, at: Target, revision: str) -> bool:
     """Whether Flux holds the revision's files. Pure."""
     source = at.find(world)[0]
-    return source is not None and matches(sync.holds(source), revision)
+    return source is not None and matches(objects.artifact(source), revision)
 
 
 def applied(kustomization: Json, revision: str) -> bool:
@@ -196,7 +196,7 @@ def _movable(item: Json, kind: str) -> None:
 def followed(world: World, at: Target) -> Sequence[str]:
     """What is to be followed beside Flux's own objects: the pods behind what the Kustomization has applied. Pure."""
     kustomization = at.find(world)[1]
-    return health.collections(health.inventory(kustomization)) if kustomization else ()
+    return health.collections(objects.inventory(kustomization)) if kustomization else ()
 
 
 def told(api: Api, trouble: Unhealthy) -> Unhealthy:

@@ -1,8 +1,8 @@
-"""Flux's components in the cluster: looked at, and watched until they serve."""
+"""Flux's controllers in the cluster: observed, and watched until they serve."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from threezone.clients.kubernetes import pods
@@ -10,6 +10,8 @@ from threezone.clients.kubernetes.api import Api, Json
 from threezone.clients.kubernetes.watch import World, wait_for
 from threezone.core.errors import DeliveryError
 from threezone.core.events import step
+from threezone.flux import manifests
+from threezone.flux.health import rollout_gaps
 
 NAMESPACE = "flux-system"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
@@ -40,6 +42,16 @@ class Flux:
     components: tuple[Component, ...]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its controllers."""
+        return tuple(component.name for component in self.components)
+
+    @property
+    def down(self) -> tuple[str, ...]:
+        """The names of its controllers that do not serve."""
+        return tuple(component.name for component in self.components if not component.ready)
+
+    @property
     def ready(self) -> bool:
         """Whether there is a Flux that delivers commits, and each of its components serves."""
         return not self.troubles
@@ -47,9 +59,12 @@ class Flux:
     @property
     def troubles(self) -> tuple[str, ...]:
         """What keeps it from being ready, a line each."""
-        absent = sorted(set(REQUIRED) - {component.name for component in self.components})
-        unready = [component.name for component in self.components if not component.ready]
-        return (*(f"{name} is not installed" for name in absent), *(f"{name} is not available" for name in unready))
+        absent = sorted(set(REQUIRED) - set(self.names))
+        return (*(f"{name} is not installed" for name in absent), *(f"{name} is not available" for name in self.down))
+
+    def unserved(self, controllers: Iterable[str]) -> tuple[str, ...]:
+        """Those of `controllers` that are not installed or do not serve, each once."""
+        return tuple(sorted({name for name in controllers if name not in self.names or name in self.down}))
 
 
 def observe(api: Api) -> Flux:
@@ -58,43 +73,23 @@ def observe(api: Api) -> Flux:
 
 
 def read(deployments: Sequence[Json]) -> Flux:
-    """Flux from its Deployments. Pure."""
-    version = next((str(d["metadata"]["labels"].get("app.kubernetes.io/version", "")) for d in deployments), "")
-    return Flux(
-        version,
-        tuple(
-            sorted(
-                (
-                    Component(
-                        d["metadata"]["name"], d["spec"]["template"]["spec"]["containers"][0]["image"], _serves(d)
-                    )
-                    for d in deployments
-                ),
-                key=lambda component: component.name,
-            )
-        ),
-    )
-
-
-def _serves(deployment: Json) -> bool:
-    """Whether the present generation is rolled out, as `kubectl rollout status` asks, and not scaled to nothing."""
-    spec, status = deployment.get("spec") or {}, deployment.get("status") or {}
-    wanted = spec.get("replicas", 1)
-    return bool(
-        wanted > 0
-        and status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
-        and status.get("updatedReplicas", 0) == wanted
-        and status.get("availableReplicas", 0) == wanted
-        and status.get("replicas", 0) == wanted
-    )
+    """Flux from its Deployments. Pure. One that is scaled to zero does not serve."""
+    components = [
+        Component(
+            d["metadata"]["name"],
+            d["spec"]["template"]["spec"]["containers"][0]["image"],
+            ready=d["spec"].get("replicas", 1) > 0 and not rollout_gaps("Deployment", d),
+        )
+        for d in deployments
+    ]
+    return Flux(manifests.version(deployments), tuple(sorted(components, key=lambda component: component.name)))
 
 
 def missing(world: World, expected: Sequence[str]) -> list[str]:
-    """The judge of a ready Flux: every expected component rolled out, no pod that cannot start. Pure."""
+    """What a ready Flux lacks: every expected component is rolled out, and no pod cannot start. Pure."""
     of_flux = (pod for pod in world[PODS].values() if pod["metadata"].get("labels", {}).get(PART) == "flux")
     lines = pods.missing(of_flux)
-    serving = {c.name for c in read(list(world[DEPLOYMENTS].values())).components if c.ready}
-    lines.extend(f"deployment {name}" for name in expected if name not in serving)
+    lines.extend(f"deployment {name}" for name in read(list(world[DEPLOYMENTS].values())).unserved(expected))
     return lines
 
 
@@ -104,14 +99,11 @@ def wait_ready(api: Api, expected: Sequence[str], seconds: float) -> None:
         wait_for(api, [DEPLOYMENTS, PODS], lambda world: missing(world, expected), seconds=seconds, what="Flux")
 
 
-def require(seen: Flux) -> Flux:
-    """The same Flux when it is there and ready; raises DeliveryError otherwise."""
-    if not seen.components:
-        raise DeliveryError("Flux is not installed in this cluster", fix="./run invoke flux.install")
-    if not seen.ready:
-        raise DeliveryError(
-            "Flux is installed but not ready",
-            evidence="\n".join(seen.troubles),
-            fix="./run invoke flux.install",
-        )
-    return seen
+def require(flux: Flux) -> Flux:
+    """The same Flux when it is installed and ready; raises DeliveryError otherwise."""
+    fix = "./run invoke flux.install"
+    if not flux.components:
+        raise DeliveryError("Flux is not installed in this cluster", fix=fix)
+    if not flux.ready:
+        raise DeliveryError("Flux is installed but not ready", evidence="\n".join(flux.troubles), fix=fix)
+    return flux

@@ -1,4 +1,4 @@
-"""Flux in the session's cluster: what that takes, and its objects applied."""
+"""Install Flux: what that changes, and its objects applied."""
 
 from __future__ import annotations
 
@@ -21,41 +21,37 @@ from threezone.images import build
 
 @functools.cache
 def objects(program: Path, components: tuple[str, ...], *, ours: bool = True) -> list[Json]:
-    """The objects that the CLI carries for these components; `ours` with what we make quicker."""
+    """The objects that the CLI carries for these components; `ours` with shorter waits (manifests.impatient)."""
     manifest = export(program, components, flux.NAMESPACE)
     return manifests.parse(manifests.impatient(manifest) if ours else manifest)
 
 
 def plan(lab: Lab, asked: Sequence[str] = ()) -> tuple[Plan, list[Json]]:
     """What installs the asked components (none: those that run, or the channel's), and the objects that it applies."""
-    seen = installation.observe(lab.api)
-    components = installation.choose(asked, lab.channel, seen)
+    installed = installation.observe(lab.api)
+    components = installation.choose(asked, lab.channel, installed)
     wanted = objects(lab.tools["flux"], components)
-    # What we like better is no reason to take a Flux of others over.
-    compared = objects(lab.tools["flux"], components, ours=False) if seen and not seen.ours else wanted
-    changes = manifests.changes(lab.api, compared) if seen else ()
-    version = manifests.version(wanted)
-    return installation.plan(seen, flux.NAMESPACE, version, components, changes), wanted
+    # Our shorter waits alone are no reason to replace a Flux of others.
+    compared = objects(lab.tools["flux"], components, ours=False) if installed and not installed.ours else wanted
+    changes = manifests.changes(lab.api, compared) if installed else ()
+    return installation.plan(installed, flux.NAMESPACE, manifests.version(wanted), components, changes), wanted
 
 
 def install(lab: Lab, present: frozenset[str] = frozenset()) -> None:
     """Apply the components that run, or the channel's, and wait for none. Raises Declined for a Flux of others."""
     chosen, wanted = plan(lab)
     if asking := [action for action in chosen.steps if action.asks]:
-        raise Declined(f"left alone, for it needs a yes: {asking[0].sentence}", fix="./run invoke flux.install --yes")
+        raise Declined(
+            f"left alone, because it needs a yes: {asking[0].sentence}", fix="./run invoke flux.install --yes"
+        )
     apply(lab, [action for action in chosen.steps if action.kind is StepKind.INSTALL_FLUX], wanted, present)
 
 
 def apply(lab: Lab, actions: Sequence[Step], wanted: list[Json], present: frozenset[str] = frozenset()) -> None:
     """Carry a plan of `plan` out; `present` are images that every node is known to have."""
-    components = manifests.components(wanted)
     if actions and lab.channel == "source":
-        node_images.load_missing(
-            lab,
-            build.ensure("flux", lab.channel),
-            "./run invoke flux.install --channel release",
-            present=present,
-        )
+        images, hint = build.ensure("flux", lab.channel), "./run invoke flux.install --channel release"
+        node_images.load_missing(lab, images, hint, present=present)
     for action in actions:
         if action.kind is StepKind.INSTALL_FLUX:
             with step("install Flux") as running:
@@ -63,4 +59,4 @@ def apply(lab: Lab, actions: Sequence[Step], wanted: list[Json], present: frozen
                 manifests.apply(lab.api, wanted)
                 running.result = f"{len(wanted)} objects"
         else:
-            flux.wait_ready(lab.api, components, GENTLE_SECONDS)
+            flux.wait_ready(lab.api, manifests.components(wanted), GENTLE_SECONDS)

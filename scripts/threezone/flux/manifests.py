@@ -1,7 +1,7 @@
-"""Flux's manifests: taken from the CLI that carries them, compared with the cluster, applied object by object.
+"""Flux's manifests: parsed, compared with the cluster, applied object by object.
 
-Applied by server-side apply through the API, as `flux install` does it, but with a field manager of our own: by it our
-installation is told from somebody else's, and a dry run of the same request says what an apply would change.
+Applied by server-side apply through the API, as `flux install` does it, but with a field manager of our own: it tells
+our installation from somebody else's, and a dry run of the same request says what an apply would change.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from threezone.core.errors import DeliveryError
 MANAGER = "threezone-flux"  # our field manager on everything of Flux that we install
 APPLY = "application/apply-patch+yaml"
 GATE, GATE_SINCE = "CancelHealthCheckOnNewRevision", (2, 7)
-# Where the kinds in Flux's manifests live. Flux brings no others (manifests/ of flux2).
-PLACES = {
+# The collections of the kinds in Flux's manifests. Flux brings no others (manifests/ of flux2).
+COLLECTIONS = {
     "Namespace": "/api/v1/namespaces",
     "ResourceQuota": "/api/v1/namespaces/{namespace}/resourcequotas",
     "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
@@ -30,7 +30,7 @@ PLACES = {
     "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
     "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
 }
-# What the API server writes into metadata by itself: no difference that we made.
+# What the API server writes into metadata by itself.
 SERVERS_OWN = {"managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"}
 
 
@@ -43,18 +43,19 @@ class Change:
 
 
 def impatient(manifest: str) -> str:
-    """The manifest with what waits needlessly by default made quick. Pure.
+    """The manifest with shorter waits than Flux's defaults. Pure.
 
-    kustomize-controller leaves a failing revision as soon as there is a newer one: else it watches the health of the
-    old one until spec.timeout, and the commit that heals it waits so long (kustomize-controller, internal/features:
-    opt-in from v1.7, which is Flux 2.7). And each controller is asked every second whether it serves: else every ten
-    (Kubernetes' default for periodSeconds), and the first answer of one that is starting is no.
+    kustomize-controller leaves a failing revision as soon as there is a newer one. By default it checks the health of
+    the old one until spec.timeout, while the commit that heals it waits (kustomize-controller, internal/features:
+    opt-in from v1.7, which is Flux 2.7). And each controller's readiness is probed every second: Kubernetes' default is
+    every ten (periodSeconds), and the first probe of a starting controller fails.
     """
     parts = re.split(r"^(---\n)", manifest, flags=re.MULTILINE)
     return "".join(_impatient(part) for part in parts)
 
 
 _READINESS = re.compile(r"^( *)readinessProbe:\n((?:\1 .*\n)*)", re.MULTILINE)
+_KUSTOMIZE = re.compile(r"^kind: Deployment\nmetadata:\n(  .*\n)*?  name: kustomize-controller$", re.MULTILINE)
 
 
 def _each_second(probe: re.Match[str]) -> str:
@@ -66,12 +67,10 @@ def _impatient(part: str) -> str:
     if re.search(r"^kind: Deployment$", part, re.MULTILINE):
         part = _READINESS.sub(_each_second, part)
     label = re.search(r"^\s+app\.kubernetes\.io/version: (\S+)", part, re.MULTILINE)
-    named = re.search(r"^kind: Deployment\nmetadata:\n(  .*\n)*?  name: kustomize-controller$", part, re.MULTILINE)
-    if not (named and label and versions.parse(label[1]) >= GATE_SINCE):
+    if not (_KUSTOMIZE.search(part) and label and versions.parse(label[1]) >= GATE_SINCE):
         return part
-    return re.sub(
-        r"^( *)- --log-level=.*$", rf"\g<0>\n\1- --feature-gates={GATE}=true", part, count=1, flags=re.MULTILINE
-    )
+    gate = rf"\g<0>\n\1- --feature-gates={GATE}=true"
+    return re.sub(r"^( *)- --log-level=.*$", gate, part, count=1, flags=re.MULTILINE)
 
 
 def parse(manifest: str) -> list[Json]:
@@ -82,22 +81,27 @@ def parse(manifest: str) -> list[Json]:
     return [document for document in yaml.load_all(manifest, loader) if document]
 
 
+def version_of(item: Json) -> str:
+    """Flux's version that an object is labelled with, such as v2.7.3; "" for none."""
+    return str((item["metadata"].get("labels") or {}).get("app.kubernetes.io/version", ""))
+
+
 def version(objects: Sequence[Json]) -> str:
-    """Flux's version that the objects are labelled with, such as v2.7.3."""
-    return next((str(found) for each in objects if (found := _labels(each).get("app.kubernetes.io/version"))), "")
+    """Flux's version that the objects are labelled with."""
+    return next(filter(None, map(version_of, objects)), "")
 
 
 def components(objects: Sequence[Json]) -> tuple[str, ...]:
     """The names of the controllers in the objects."""
-    return tuple(each["metadata"]["name"] for each in objects if each["kind"] == "Deployment")
+    return tuple(item["metadata"]["name"] for item in objects if item["kind"] == "Deployment")
 
 
 def path(wanted: Json) -> str:
     """The API path of an object. Raises DeliveryError for a kind that Flux's manifests are not known to hold."""
     kind, meta = wanted["kind"], wanted["metadata"]
-    if kind not in PLACES:
-        raise DeliveryError(f"Flux's manifests hold a {kind}, which is not known here: {meta['name']}")
-    return f"{PLACES[kind].format(namespace=meta.get('namespace', ''))}/{meta['name']}"
+    if kind not in COLLECTIONS:
+        raise DeliveryError(f"Flux's manifests hold a {kind}, which threezone does not know: {meta['name']}")
+    return f"{COLLECTIONS[kind].format(namespace=meta.get('namespace', ''))}/{meta['name']}"
 
 
 def changes(api: Api, objects: Sequence[Json]) -> tuple[Change, ...]:
@@ -105,16 +109,16 @@ def changes(api: Api, objects: Sequence[Json]) -> tuple[Change, ...]:
 
     Raises DeliveryError with the server's words when it would refuse one.
     """
-    found: list[Change] = []
+    needed: list[Change] = []
     for wanted in objects:
         what = f"{wanted['kind']} {wanted['metadata']['name']}"
         live = api.get(path(wanted))
-        # Without its namespace a dry run would be refused; what is going will be gone when we apply.
+        # Without its namespace a dry run would be refused; an object that is being deleted will be gone when we apply.
         if live is None or "deletionTimestamp" in live["metadata"]:
-            found.append(Change("create", what))
+            needed.append(Change("create", what))
         elif bare(live) != bare(_apply(api, wanted, dry=True)):
-            found.append(Change("change", what))
-    return tuple(found)
+            needed.append(Change("change", what))
+    return tuple(needed)
 
 
 def apply(api: Api, objects: Sequence[Json]) -> None:
@@ -131,7 +135,7 @@ def _apply(api: Api, wanted: Json, *, dry: bool = False) -> Json:
         raise DeliveryError(
             f"the API server refuses Flux's {wanted['kind']} {wanted['metadata']['name']}",
             evidence=refused.message,
-            fix="kubectl auth can-i '*' '*' tells whether you may; flux migrate helps with old stored versions",
+            fix="kubectl auth can-i '*' '*' shows whether you may; flux migrate helps with old stored versions",
         ) from None
 
 
@@ -139,7 +143,3 @@ def bare(item: Json) -> Json:
     """An object without what the API server itself keeps in its metadata. Pure."""
     kept = {key: value for key, value in item["metadata"].items() if key not in SERVERS_OWN}
     return {**item, "metadata": kept}
-
-
-def _labels(item: Json) -> Json:
-    return item["metadata"].get("labels") or {}

@@ -1,15 +1,16 @@
-"""Flux's own objects in the cluster, of whatever kinds it serves there: how they stand, in Flux's words."""
+"""The one model of Flux's objects: kinds, readiness, revisions, inventories, requests and deletion."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 
-from threezone.clients.kubernetes.api import Api, Json
-from threezone.clients.kubernetes.watch import condition
-from threezone.core.errors import DeliveryError, UsageError
+from threezone.clients.kubernetes.api import Api, Json, Refused
+from threezone.clients.kubernetes.watch import World, condition, wait_for
 
+KUSTOMIZE, HELM, SOURCE = "kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io", "source.toolkit.fluxcd.io"
 SOURCES = ("GitRepository", "OCIRepository", "HelmRepository", "Bucket", "ExternalArtifact")
 # In the order in which a change passes through them; other kinds (notifications, image automation) come last.
 ORDER = (*SOURCES, "HelmChart", "Kustomization", "HelmRelease")
@@ -17,13 +18,16 @@ ORDER = (*SOURCES, "HelmChart", "Kustomization", "HelmRelease")
 STATIC = {"Alert", "Provider", "ExternalArtifact"}
 # Which controller reconciles a group; in image.toolkit.fluxcd.io it depends on the kind (`controller`).
 CONTROLLERS = {
-    "source.toolkit.fluxcd.io": "source-controller",
-    "kustomize.toolkit.fluxcd.io": "kustomize-controller",
-    "helm.toolkit.fluxcd.io": "helm-controller",
+    SOURCE: "source-controller",
+    KUSTOMIZE: "kustomize-controller",
+    HELM: "helm-controller",
     "notification.toolkit.fluxcd.io": "notification-controller",
     "source.extensions.fluxcd.io": "source-watcher",
 }
-DAY, HOUR, MINUTE = 86400, 3600, 60
+REQUESTED = "reconcile.fluxcd.io/requestedAt"  # fluxcd/pkg, apis/meta: ReconcileRequestAnnotation
+# Reasons of Ready=False that the controllers themselves wait out (kustomize- and helm-controller).
+PASSING = {"DependencyNotReady", "SourceNotReady", "Progressing", "ProgressingWithRetry"}
+FINALIZER = ".fluxcd.io"  # part of the names of Flux's finalizers (finalizers.fluxcd.io)
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Kind:
     group: str
     version: str
     plural: str
-    names: frozenset[str]
+    names: frozenset[str] = frozenset()
 
     @property
     def path(self) -> str:
@@ -54,7 +58,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Found:
+class FluxObject:
     """An object as the API server has it, with its kind."""
 
     kind: Kind
@@ -83,91 +87,82 @@ class Found:
     @property
     def suspended(self) -> bool:
         """Whether it is suspended."""
-        return bool((self.item.get("spec") or {}).get("suspend"))
+        return is_suspended(self.item)
 
     @property
     def static(self) -> bool:
-        """Whether nothing reconciles it (a HelmRepository of an OCI registry is only read, too)."""
-        oci = self.kind.kind == "HelmRepository" and (self.item.get("spec") or {}).get("type") == "oci"
-        return oci or self.kind.kind in STATIC
+        """Whether no controller reconciles it."""
+        return is_static(self.kind.kind, self.item)
 
 
 @dataclass(frozen=True)
-class State:
-    """How an object stands. `ready` is None where it has no such state; `since` is when that began (RFC 3339)."""
+class Entry:
+    """One object of a Kustomization's inventory. `namespace` is empty for cluster-scoped objects."""
 
     kind: str
+    group: str
+    version: str
     namespace: str
     name: str
-    ready: bool | None
-    suspended: bool
-    revision: str
-    reason: str
-    message: str
-    since: str
 
     @property
-    def what(self) -> str:
-        """How a sentence names it."""
-        return f"{self.kind} {self.namespace}/{self.name}"
+    def key(self) -> str:
+        """`namespace/name`, as watched collections spell it."""
+        return f"{self.namespace}/{self.name}"
 
-    @property
-    def failing(self) -> bool:
-        """Whether somebody should look: not ready, and nobody suspended it."""
-        return self.ready is False and not self.suspended
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key.lstrip('/')}"
 
 
 def discover(api: Api) -> tuple[Kind, ...]:
-    """Every kind that Flux serves in this cluster, sources first; empty where there is no Flux."""
+    """Every kind that Flux serves in this cluster, sources first; empty without Flux."""
     groups = (api.get("/apis") or {}).get("groups") or []
     listed: list[Json] = []
     for group in groups:
         if group["name"].endswith(".fluxcd.io"):
-            listed.extend(api.get(f"/apis/{each['groupVersion']}") or {} for each in group["versions"])
+            listed.extend(api.get(f"/apis/{version['groupVersion']}") or {} for version in group["versions"])
     return kinds(listed)
 
 
 def kinds(listed: Iterable[Json]) -> tuple[Kind, ...]:
     """The kinds in API resource lists, each in the first version that has it (a group lists its best first). Pure."""
-    seen: dict[tuple[str, str], Kind] = {}
+    first: dict[tuple[str, str], Kind] = {}
     for resources in listed:
         group, _, version = resources.get("groupVersion", "").partition("/")
-        for each in resources.get("resources") or []:
-            key = (group, each["kind"])
-            if "/" in each["name"] or not each.get("namespaced") or key in seen:
+        for resource in resources.get("resources") or []:
+            key = (group, resource["kind"])
+            if "/" in resource["name"] or not resource.get("namespaced") or key in first:
                 continue
-            names = {each["name"], each.get("singularName") or each["kind"], *each.get("shortNames", [])}
-            seen[key] = Kind(each["kind"], group, version, each["name"], frozenset(name.lower() for name in names))
-    return tuple(sorted(seen.values(), key=_order))
+            singular = resource.get("singularName") or resource["kind"]
+            names = {resource["name"], singular, *resource.get("shortNames", [])}
+            first[key] = Kind(
+                resource["kind"], group, version, resource["name"], frozenset(name.lower() for name in names)
+            )
+    return tuple(sorted(first.values(), key=order))
 
 
-def _order(kind: Kind) -> tuple[int, str]:
+def order(kind: Kind) -> tuple[int, str]:
+    """The sort key by which a kind comes after those that it depends on."""
     return (ORDER.index(kind.kind) if kind.kind in ORDER else len(ORDER), kind.kind)
 
 
-def observe(api: Api, known: Sequence[Kind] | None = None) -> tuple[Found, ...]:
-    """All objects of Flux's kinds, in the order in which a change passes through them."""
-    found: list[Found] = []
-    for kind in discover(api) if known is None else known:
-        items = (api.get(kind.path) or {}).get("items") or []
-        found.extend(Found(kind, item) for item in items)
-    return tuple(found)
-
-
-def state(found: Found) -> State:
-    """How an object stands. Pure."""
-    ready = condition(found.item, "Ready")
-    return State(
-        kind=found.kind.kind,
-        namespace=found.namespace,
-        name=found.name,
-        ready=None if found.static and not ready else is_ready(found.item),
-        suspended=found.suspended,
-        revision=revision(found.item),
-        reason=str(ready.get("reason", "")),
-        message=str(ready.get("message") or ("" if found.static else "not reconciled yet")),
-        since=str(ready.get("lastTransitionTime", "")),
+def observe(api: Api, served: Sequence[Kind] | None = None) -> tuple[FluxObject, ...]:
+    """All objects of Flux's kinds, sources first."""
+    return tuple(
+        FluxObject(kind, item)
+        for kind in (discover(api) if served is None else served)
+        for item in (api.get(kind.path) or {}).get("items") or []
     )
+
+
+def is_suspended(item: Json) -> bool:
+    """Whether an object is suspended."""
+    return bool((item.get("spec") or {}).get("suspend"))
+
+
+def is_static(kind: str, item: Json) -> bool:
+    """Whether no controller reconciles an object. A HelmRepository of an OCI registry is one, too: it is only read."""
+    return kind in STATIC or (kind == "HelmRepository" and (item.get("spec") or {}).get("type") == "oci")
 
 
 def is_ready(item: Json) -> bool:
@@ -189,109 +184,137 @@ def unready(item: Json) -> str:
         return "it is being deleted"
     if not ready:
         return "not reconciled yet"
-    for kind, holds_back in (("Stalled", True), ("Ready", ready.get("status") != "True"), ("Reconciling", True)):
-        said = condition(item, kind)
-        if holds_back and (kind == "Ready" or said.get("status") == "True"):
-            return f"{said.get('reason', '')}: {said.get('message', '')}".strip(": ") or "not ready"
-    observed = [status.get("observedGeneration"), ready.get("observedGeneration")]
-    told = [each for each in observed if each is not None]
+    if is_stalled(item):
+        return said(condition(item, "Stalled")) or "not ready"
+    if ready.get("status") != "True":
+        return said(ready) or "not ready"
+    if (reconciling := condition(item, "Reconciling")).get("status") == "True":
+        return said(reconciling) or "not ready"
+    observed = [
+        value for value in (status.get("observedGeneration"), ready.get("observedGeneration")) if value is not None
+    ]
     generation = meta.get("generation")
-    current = generation is None or (bool(told) and all(each == generation for each in told))
+    current = generation is None or (bool(observed) and all(value == generation for value in observed))
     return "" if current else "its latest change is not reconciled yet"
+
+
+def said(words: Mapping[str, str]) -> str:
+    """A condition's reason and message in one line."""
+    return f"{words.get('reason', '')}: {words.get('message', '')}".strip(": ")
+
+
+def is_stalled(item: Json) -> bool:
+    """Whether Flux will not try an object again before it is changed."""
+    return condition(item, "Stalled").get("status") == "True"
+
+
+def has_failed(kind: str, item: Json) -> bool:
+    """Whether an object's Ready condition is a failure that its controller does not itself wait out. Pure.
+
+    ArtifactFailed passes where the controller says that it tries again, and in a HelmRelease, which looks for its
+    HelmChart a moment after it has made it.
+    """
+    ready = condition(item, "Ready")
+    reason = ready.get("reason", "")
+    if ready.get("status") != "False" or reason in PASSING:
+        return False
+    retries = kind == "HelmRelease" or "retrying in" in ready.get("message", "").lower()
+    return not (reason == "ArtifactFailed" and retries)
+
+
+def artifact(source: Json) -> str:
+    """The revision whose files a source holds, "" while it has none."""
+    return str(((source.get("status") or {}).get("artifact") or {}).get("revision", ""))
+
+
+def attempted(item: Json) -> str:
+    """The revision that an object's controller tried to apply last."""
+    return str((item.get("status") or {}).get("lastAttemptedRevision", ""))
+
+
+def applied(item: Json) -> str:
+    """The revision that an object's controller applied last."""
+    return str((item.get("status") or {}).get("lastAppliedRevision", ""))
+
+
+def latest(item: Json) -> Json:
+    """The newest entry of an object's history, {} for none: a release, or how a Kustomization's last run ended."""
+    history = (item.get("status") or {}).get("history") or []
+    return dict(history[0]) if isinstance(history, list) and history else {}
 
 
 def revision(item: Json) -> str:
     """What an object holds or has applied: an artifact's revision, an applied revision, a chart's version."""
-    status = item.get("status") or {}
-    history = status.get("history") or []
-    released = history[0].get("chartVersion", "") if isinstance(history, list) and history else ""
-    fetched = (status.get("artifact") or {}).get("revision", "")
-    return str(fetched or status.get("lastAppliedRevision") or released or "")
+    return artifact(item) or applied(item) or str(latest(item).get("chartVersion", ""))
 
 
-def age(since: str, now: datetime) -> str:
-    """How long ago `since` (RFC 3339) was, as kubectl tells it: 45s, 12m, 3h, 2d. Empty for an empty one."""
-    if not since:
-        return ""
-    seconds = max(0, int((now - datetime.fromisoformat(since)).total_seconds()))
-    for unit, size in (("d", DAY), ("h", HOUR), ("m", MINUTE)):
-        if seconds >= size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
+def inventory(kustomization: Json) -> tuple[Entry, ...]:
+    """The objects that a Kustomization has applied.
+
+    An entry's id is `namespace_name_group_kind`, with a colon in a name spelled `__` (fluxcd/cli-utils,
+    pkg/object/objmetadata.go).
+    """
+    entries = []
+    for entry in ((kustomization.get("status") or {}).get("inventory") or {}).get("entries") or []:
+        rest, group, kind = str(entry["id"]).rsplit("_", 2)
+        namespace, name = rest.split("_", 1)
+        entries.append(Entry(kind, group, str(entry["v"]), namespace, name.replace("__", ":")))
+    return tuple(entries)
 
 
-def rows(states: Sequence[State], now: datetime | None = None) -> list[list[str]]:
-    """The states as a table for people."""
-    lines = [["KIND", "OBJECT", "READY", "REVISION", "AGE", "MESSAGE"]]
-    for each in states:
-        ready = "suspended" if each.suspended else {True: "yes", False: "no", None: "-"}[each.ready]
-        shown = age(each.since, now or datetime.now(UTC))
-        message = each.message.replace("\n", " ")
-        lines.append([each.kind, f"{each.namespace}/{each.name}", ready, _short(each.revision), shown, message])
+def request(api: Api, paths: Iterable[str], change: Json | None = None) -> str:
+    """Ask Flux to reconcile the objects at these API paths now. Returns the request's stamp, for `handled`."""
+    stamp = datetime.now(UTC).isoformat()
+    for path in paths:
+        api.merge(path, {**(change or {}), "metadata": {"annotations": {REQUESTED: stamp}}})
+    return stamp
+
+
+def handled(item: Json) -> str:
+    """The stamp of the last request that Flux has answered for an object."""
+    return str((item.get("status") or {}).get("lastHandledReconcileAt", ""))
+
+
+def delete(api: Api, path: str) -> None:
+    """Delete one object; a missing one is ignored."""
+    try:
+        api.send("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"})
+    except Refused as refused:
+        if refused.status != HTTPStatus.NOT_FOUND:
+            raise
+
+
+def wait_gone(api: Api, wanted: Mapping[str, Iterable[str]], seconds: float, what: str) -> None:
+    """Watch until the objects are gone: `wanted` names the collection's path and `namespace/name` in it.
+
+    Raises Overdue after `seconds`, with the finalizers that hold what remains.
+    """
+    if any(wanted.values()):
+        wait_for(api, list(wanted), lambda world: remaining(world, wanted), seconds=seconds, what=what)
+
+
+def remaining(world: World, wanted: Mapping[str, Iterable[str]]) -> list[str]:
+    """A line for each wanted object that still exists, with the finalizers that hold it. Pure."""
+    lines = []
+    for path, keys in wanted.items():
+        for key in sorted(set(keys) & set(world[path])):
+            item = world[path][key]
+            holders = item["metadata"].get("finalizers") or (item.get("spec") or {}).get("finalizers") or []
+            held = f" (held by {', '.join(holders)})" if holders else ""
+            lines.append(f"{path.rpartition('/')[2]} {key.lstrip('/')} to be gone{held}")
     return lines
 
 
-def _short(revision: str) -> str:
-    """`main@sha1:0123456…` cut to seven digits of the hash."""
-    head, colon, digest = revision.partition(":")
-    return f"{head}{colon}{digest[:7]}"
-
-
-def require(states: Sequence[State]) -> None:
-    """Raise DeliveryError with Flux's words when an object that nobody suspended is not ready."""
-    failing = [each for each in states if each.failing]
-    if failing:
-        first = failing[0]
-        more = f", and {len(failing) - 1} more" if len(failing) > 1 else ""
-        raise DeliveryError(
-            f"{first.what} is not ready{f': {first.reason}' if first.reason else ''}{more}",
-            evidence="\n".join(f"{each.what}: {each.message}" for each in failing),
-            fix=f"./run invoke flux.reconcile --object {first.kind.lower()}/{first.name} "
-            f"--namespace {first.namespace} --with-source",
-        )
-
-
-def select(found: Sequence[Found], known: Sequence[Kind], asked: Sequence[str], namespace: str) -> tuple[Found, ...]:
-    """The objects asked for as `kind/name`, in any of kubectl's spellings of a kind. Pure. Raises UsageError."""
-    chosen: list[Found] = []
-    for spelling in asked:
-        kind_name, slash, name = spelling.partition("/")
-        kind = next((each for each in known if kind_name.lower() in each.names), None)
-        if not slash or not name:
-            raise UsageError(f"{spelling!r} names no object", fix="write KIND/NAME, such as kustomization/lab")
-        if kind is None:
-            shown = ", ".join(each.kind.lower() for each in known) or "none: Flux is not installed"
-            raise UsageError(f"Flux serves no kind {kind_name!r} here", fix=f"kinds: {shown}")
-        same = [each for each in found if each.kind == kind and each.name == name]
-        match = next((each for each in same if each.namespace == namespace), None)
-        if match is None:
-            places = ", ".join(each.namespace for each in same)
-            known_names = ", ".join(sorted(f"{f.namespace}/{f.name}" for f in found if f.kind == kind)) or "none"
-            raise UsageError(
-                f"there is no {kind.kind} {namespace}/{name}",
-                evidence=f"there are: {known_names}",
-                fix=f"--namespace {places}" if places else "./run invoke flux.status",
-            )
-        if match not in chosen:
-            chosen.append(match)
-    return tuple(sorted(chosen, key=lambda each: _order(each.kind)))
-
-
-def sources_of(found: Sequence[Found], target: Found) -> tuple[Found, ...]:
-    """The objects that a Kustomization or HelmRelease takes its content from, outermost first. Pure."""
-    spec = target.item.get("spec") or {}
-    chart = ((spec.get("chart") or {}).get("spec") or {}).get("sourceRef")
-    reference = spec.get("sourceRef") or spec.get("chartRef") or chart
-    origins = _referred(found, reference, target.namespace)
-    for origin in origins:  # a chart has a source of its own
-        origins = (*sources_of(found, origin), *origins)
-    namespace, _, name = str((target.item.get("status") or {}).get("helmChart", "")).partition("/")
-    between = _referred(found, {"kind": "HelmChart", "name": name, "namespace": namespace}, "") if name else ()
-    return (*origins, *between)
-
-
-def _referred(found: Sequence[Found], reference: Mapping[str, str] | None, namespace: str) -> tuple[Found, ...]:
-    if not reference:
-        return ()
-    wanted = (reference.get("kind"), reference.get("namespace") or namespace, reference.get("name"))
-    return tuple(each for each in found if (each.kind.kind, each.namespace, each.name) == wanted)
+def release(api: Api, path: str) -> bool:
+    """Remove Flux's finalizers from an object whose controller will not; those of others stay. False for none."""
+    item = api.get(path)
+    finalizers = item["metadata"].get("finalizers") or [] if item else []
+    others = [name for name in finalizers if FINALIZER not in name]
+    if len(others) == len(finalizers):
+        return False
+    try:
+        api.merge(path, {"metadata": {"finalizers": others or None}})
+    except Refused as refused:
+        if refused.status != HTTPStatus.NOT_FOUND:
+            raise
+    return True

@@ -1,32 +1,30 @@
-"""Taking Flux out of a cluster so that nothing hangs: its objects while its controllers still run, then the rest.
+"""Remove Flux from a cluster so that nothing hangs: its objects while its controllers still run, then the rest.
 
 As with `flux uninstall`, what Flux applied stays, unless pruning is asked for. The order is another one: that command
-deletes the controllers first and strips every finalizer; here the controllers end their objects as they should, and a
-finalizer is removed by us only where its controller does not serve.
+deletes the controllers first and strips every finalizer; here the controllers end their objects as they should, and
+we remove a finalizer only where its controller does not serve.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from threezone.clients.kubernetes.api import MANAGER, Api, Json, Refused
-from threezone.clients.kubernetes.watch import NAMESPACES, World, condition, wait_for
+from threezone.clients.kubernetes.api import MANAGER, Api, Json
+from threezone.clients.kubernetes.watch import NAMESPACES, condition
 from threezone.core.errors import ClusterError, DeliveryError
 from threezone.core.events import note, step
 from threezone.core.plan import Plan, Step, StepKind
-from threezone.flux import components
 from threezone.flux import installation as flux_installation
 from threezone.flux import objects as flux_objects
+from threezone.flux.components import LABELLED, NAMESPACE, PART, Flux
 from threezone.flux.installation import Installation
-from threezone.flux.manifests import PLACES
-from threezone.flux.objects import Found
+from threezone.flux.manifests import COLLECTIONS
+from threezone.flux.objects import Entry, FluxObject, delete, inventory, wait_gone
 
-FINALIZER = ".fluxcd.io"  # in the names of Flux's finalizers (finalizers.fluxcd.io)
 APPLIERS = ("Kustomization", "HelmRelease")  # they apply something, and take it away when they are deleted
-NOT_FOUND = 404
 ROUNDS = 5  # a reconcile under way may make new objects while ours are deleted
-EVERYBODYS = {"kube-root-ca.crt"}  # the ConfigMap that Kubernetes puts into every namespace
+EVERYWHERE = {"kube-root-ca.crt"}  # the ConfigMap that Kubernetes puts into every namespace
 
 
 @dataclass(frozen=True)
@@ -39,14 +37,14 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Everything:
     """Everything of Flux in the cluster. `namespace` is the namespace object, None when there is none.
 
     `tenants` are pods in that namespace that are not Flux's, `kept` the Secrets and ConfigMaps that would go with it.
     """
 
     installation: Installation | None
-    objects: tuple[Found, ...] = ()
+    objects: tuple[FluxObject, ...] = ()
     parts: tuple[Part, ...] = ()
     namespace: Json | None = None
     tenants: tuple[str, ...] = ()
@@ -55,174 +53,146 @@ class Seen:
     @property
     def place(self) -> str:
         """The namespace's name."""
-        return (self.installation.namespace if self.installation else "") or components.NAMESPACE
+        return (self.installation.namespace if self.installation else "") or NAMESPACE
 
 
-@dataclass(frozen=True)
-class Entry:
-    """An object that a Kustomization applied, from its inventory."""
-
-    namespace: str
-    name: str
-    group: str
-    version: str
-    kind: str
-
-
-def observe(api: Api) -> Seen:
+def observe(api: Api) -> Everything:
     """Look at everything that Flux has in the cluster. Changes nothing."""
-    installation = flux_installation.observe(api)
-    seen = Seen(installation, flux_objects.observe(api))
+    flux = Everything(flux_installation.observe(api), flux_objects.observe(api))
     parts: list[Part] = []
-    for kind, collection in PLACES.items():
-        path = collection.format(namespace=seen.place)
+    for kind, collection in COLLECTIONS.items():
+        path = collection.format(namespace=flux.place)
         if kind != "Namespace":
-            listed = _list(api, path, labelSelector=components.LABELLED)
-            parts.extend(
-                Part(kind, str(item["metadata"]["name"]), f"{path}/{item['metadata']['name']}") for item in listed
-            )
-    core = f"{NAMESPACES}/{seen.place}"
+            parts.extend(Part(kind, name, f"{path}/{name}") for name in _names(_list(api, path, LABELLED)))
+    flux = replace(flux, parts=tuple(parts))
+    core = f"{NAMESPACES}/{flux.place}"
     namespace = api.get(core)
     if namespace is None:
-        return Seen(installation, seen.objects, tuple(parts))
-    tenants = [item for item in _list(api, f"{core}/pods") if not _of_flux(item)]
-    kept = [item for what in ("secrets", "configmaps") for item in _list(api, f"{core}/{what}")]
-    return Seen(installation, seen.objects, tuple(parts), namespace, _names(tenants), _names(kept))
+        return flux
+    tenants = _names([item for item in _list(api, f"{core}/pods") if not _of_flux(item)])
+    kept = _names([item for plural in ("secrets", "configmaps") for item in _list(api, f"{core}/{plural}")])
+    return replace(flux, namespace=namespace, tenants=tenants, kept=kept)
 
 
-def _list(api: Api, path: str, **query: str) -> list[Json]:
+def _list(api: Api, path: str, selector: str = "") -> list[Json]:
+    query = {"labelSelector": selector} if selector else {}
     return list((api.get(path, **query) or {}).get("items") or [])
 
 
 def _names(items: Sequence[Json]) -> tuple[str, ...]:
-    return tuple(str(item["metadata"]["name"]) for item in items if item["metadata"]["name"] not in EVERYBODYS)
+    return tuple(str(item["metadata"]["name"]) for item in items if item["metadata"]["name"] not in EVERYWHERE)
 
 
 def _of_flux(item: Json) -> bool:
-    return bool((item["metadata"].get("labels") or {}).get(components.PART) == "flux")
+    return bool((item["metadata"].get("labels") or {}).get(PART) == "flux")
 
 
-def plan(seen: Seen, *, prune: bool, keep_namespace: bool) -> Plan:
-    """What has to be done, in order. Pure. Raises DeliveryError when pruning is asked for and nobody is there to do it.
+def plan(flux: Everything, *, prune: bool, keep_namespace: bool) -> Plan:
+    """What has to be done, in order. Pure. Raises DeliveryError when pruning is asked for and its controller is down.
 
-    Asked about is what is not ours, what others declared, and what cannot be had back: workloads, and Secrets.
+    Asked about is what is not ours, what others declared, and what cannot be restored: workloads, and Secrets.
     """
     actions: list[Step] = []
     notices: list[str] = []
-    appliers = [each for each in seen.objects if each.kind.kind in APPLIERS]
-    absent = unserved(seen.installation, seen.objects)
-    if prune and (idle := sorted({each.kind.controller for each in appliers} & set(absent))):
+    appliers = [one for one in flux.objects if one.kind.kind in APPLIERS]
+    absent = unserved(flux.installation, flux.objects)
+    if prune and (idle := sorted({one.kind.controller for one in appliers} & set(absent))):
         raise DeliveryError(
             f"{', '.join(idle)} does not serve, so what it applied cannot be pruned",
             fix="./run invoke flux.install brings it back; without --prune the workloads stay",
         )
-    if spared := [each for each in appliers if not (prune and prunes(each))]:
-        names = ", ".join(each.what for each in spared)
-        if not all(each.suspended for each in spared):
+    if spared := [one for one in appliers if not (prune and prunes(one))]:
+        names = ", ".join(one.what for one in spared)
+        if not all(one.suspended for one in spared):
             actions.append(Step(StepKind.SUSPEND_OBJECTS, f"suspend {names}: what it applied stays"))
         if prune:
-            notices.append(
-                f"what these applied stays, for they are suspended, do not prune or hold Flux itself: {names}"
-            )
-    if seen.objects:
-        actions.append(_objects(seen, prune=prune, absent=absent))
-    if seen.parts:
-        foreign = seen.installation is not None and not seen.installation.ours
-        version = seen.installation.version if seen.installation else ""
-        by = f", installed by {seen.installation.installer}" if seen.installation and foreign else ""
-        kinds = ", ".join(dict.fromkeys(part.kind for part in seen.parts))
-        words = f"remove Flux {version}".rstrip() + f"{by}: {len(seen.parts)} objects ({kinds})"
-        actions.append(
-            Step(
-                StepKind.DELETE_COMPONENTS,
-                words,
-                f"flux uninstall --namespace={seen.place} --keep-namespace",
-                asks=foreign,
-            )
-        )
-    if seen.namespace is not None:
-        namespace, notice = _namespace(seen, keep=keep_namespace)
-        actions.extend(namespace)
-        notices.extend(notice)
+            notices.append(f"what these applied stays: they are suspended, do not prune or hold Flux itself: {names}")
+    if flux.objects:
+        actions.append(_delete_objects_step(flux, prune=prune, absent=absent))
+    if flux.parts:
+        actions.append(_delete_components_step(flux))
+    if not keep_namespace and flux.namespace is not None:
+        if stays := _namespace_stays(flux):
+            notices += [f"the namespace {flux.place} stays: {stays}"] if flux.parts or flux.tenants else []
+        else:
+            sentence = f"delete the namespace {flux.place}" + (f", with {', '.join(flux.kept)}" if flux.kept else "")
+            command = f"kubectl delete namespace {flux.place}"
+            actions.append(Step(StepKind.DELETE_NAMESPACE, sentence, command, asks=bool(flux.kept)))
     return Plan(tuple(actions), tuple(notices))
 
 
-def _objects(seen: Seen, *, prune: bool, absent: Sequence[str]) -> Step:
-    names = ", ".join(each.what for each in seen.objects)
-    words = [f"delete Flux's objects: {names}"]
-    taken = [entry for each in seen.objects if prune and prunes(each) for entry in inventory(each.item)]
+def _namespace_stays(flux: Everything) -> str:
+    """Why Flux's namespace must not be deleted; "" when it may be."""
+    if flux.tenants:
+        return f"pods of others run in it: {', '.join(flux.tenants)}"
+    return "" if _of_flux(flux.namespace or {"metadata": {}}) else "it was not made with Flux"
+
+
+def _delete_objects_step(flux: Everything, *, prune: bool, absent: Sequence[str]) -> Step:
+    words = [f"delete Flux's objects: {', '.join(one.what for one in flux.objects)}"]
     if prune:
-        shown = ", ".join(f"{entry.kind} {entry.namespace}/{entry.name}".replace(" /", " ") for entry in taken)
+        shown = ", ".join(map(str, _pruned(flux.objects)))
         words.append(f"and with them everything that they applied: {shown or 'nothing'}, and the Helm releases")
     if absent:
         words.append(f"remove their finalizers ourselves where {', '.join(absent)} does not serve")
-    others = [each for each in seen.objects if not (declared_by_us(each.item) or derived(each))]
-    return Step(StepKind.DELETE_OBJECTS, "; ".join(words), asks=prune or bool(others))
+    others = any(not (declared_by_us(one.item) or derived(one)) for one in flux.objects)
+    return Step(StepKind.DELETE_OBJECTS, "; ".join(words), asks=prune or others)
 
 
-def _namespace(seen: Seen, *, keep: bool) -> tuple[list[Step], list[str]]:
-    if keep:
-        return [], []
-    if seen.tenants:
-        return [], [f"the namespace {seen.place} stays: pods of others run in it: {', '.join(seen.tenants)}"]
-    if seen.namespace is None or not _of_flux(seen.namespace):
-        return [], [f"the namespace {seen.place} stays: it was not made with Flux"] if seen.parts else []
-    holding = f", with {', '.join(seen.kept)}" if seen.kept else ""
-    command = f"kubectl delete namespace {seen.place}"
-    return [
-        Step(StepKind.DELETE_NAMESPACE, f"delete the namespace {seen.place}{holding}", command, asks=bool(seen.kept))
-    ], []
+def _delete_components_step(flux: Everything) -> Step:
+    installed = flux.installation
+    foreign = installed is not None and not installed.ours
+    name = f"Flux {installed.version}".rstrip() if installed else "Flux"
+    by = f", installed by {installed.installer}" if installed and foreign else ""
+    kinds = ", ".join(dict.fromkeys(part.kind for part in flux.parts))
+    return Step(
+        StepKind.DELETE_COMPONENTS,
+        f"remove {name}{by}: {len(flux.parts)} objects ({kinds})",
+        f"flux uninstall --namespace={flux.place} --keep-namespace",
+        asks=foreign,
+    )
 
 
-def unserved(installation: Installation | None, objects: Sequence[Found]) -> tuple[str, ...]:
+def unserved(installation: Installation | None, objects: Sequence[FluxObject]) -> tuple[str, ...]:
     """The controllers of these objects that do not serve. Pure."""
-    names = installation.names if installation else ()
-    down = installation.down if installation else ()
-    needed = sorted({each.kind.controller for each in objects if each.item["metadata"].get("finalizers")})
-    return tuple(name for name in needed if name not in names or name in down)
+    held = [one for one in objects if one.item["metadata"].get("finalizers")]
+    return (installation or Flux("", ())).unserved(one.kind.controller for one in held)
 
 
 def declared_by_us(item: Json) -> bool:
     """Whether threezone declared an object. Pure."""
     entries = item["metadata"].get("managedFields") or []
-    return any(each.get("manager") == MANAGER and each.get("operation") == "Apply" for each in entries)
+    return any(entry.get("manager") == MANAGER and entry.get("operation") == "Apply" for entry in entries)
 
 
-def derived(found: Found) -> bool:
+def derived(target: FluxObject) -> bool:
     """Whether Flux itself made an object, from a commit or for a HelmRelease, and would make it again. Pure."""
-    labels = found.item["metadata"].get("labels") or {}
-    return found.kind.kind == "HelmChart" or "kustomize.toolkit.fluxcd.io/name" in labels
+    labels = target.item["metadata"].get("labels") or {}
+    return target.kind.kind == "HelmChart" or f"{flux_objects.KUSTOMIZE}/name" in labels
 
 
-def prunes(found: Found) -> bool:
+def prunes(target: FluxObject) -> bool:
     """Whether deleting an object takes away what it applied (kustomize-controller: finalizerShouldDeleteResources).
 
-    Never one that holds Flux itself, as a bootstrapped cluster has it: it would end its own controller half way.
+    Never one that holds Flux itself, as in a bootstrapped cluster: it would end its own controller half way.
     """
-    spec = found.item.get("spec") or {}
-    if found.suspended or found.kind.kind not in APPLIERS:
+    spec = target.item.get("spec") or {}
+    if target.suspended or target.kind.kind not in APPLIERS:
         return False
-    if found.kind.kind == "HelmRelease":
+    if target.kind.kind == "HelmRelease":
         return True
-    if any(entry.kind == "Deployment" and entry.name == "kustomize-controller" for entry in inventory(found.item)):
+    if any((entry.kind, entry.name) == ("Deployment", "kustomize-controller") for entry in inventory(target.item)):
         return False
     policy = spec.get("deletionPolicy", "MirrorPrune")
     return policy in ("Delete", "WaitForTermination") or (policy == "MirrorPrune" and bool(spec.get("prune")))
 
 
-def inventory(item: Json) -> tuple[Entry, ...]:
-    """What a Kustomization applied. Pure. An id is namespace_name_group_kind (kustomize-controller, ResourceRef)."""
-    entries = ((item.get("status") or {}).get("inventory") or {}).get("entries") or []
-    found = []
-    for each in entries:
-        namespace, _, rest = str(each["id"]).partition("_")
-        name, group, kind = rest.rsplit("_", 2)
-        # cli-utils writes the colons in names of RBAC objects as two underscores.
-        found.append(Entry(namespace, name.replace("__", ":"), group, str(each["v"]), kind))
-    return tuple(found)
+def _pruned(objects: Sequence[FluxObject]) -> list[Entry]:
+    """What goes with these objects when they are deleted with pruning."""
+    return [entry for one in objects if prunes(one) for entry in inventory(one.item)]
 
 
-def apply(api: Api, seen: Seen, actions: Sequence[Step], *, prune: bool, seconds: float) -> None:
+def apply(api: Api, flux: Everything, actions: Sequence[Step], *, prune: bool, seconds: float) -> None:
     """Carry a plan out and watch until all of it is gone. `seconds` is the time that one kind of thing may take.
 
     Raises DeliveryError when Flux cannot prune, in its words, ClusterError when something does not go.
@@ -230,95 +200,82 @@ def apply(api: Api, seen: Seen, actions: Sequence[Step], *, prune: bool, seconds
     for action in actions:
         if action.kind is StepKind.SUSPEND_OBJECTS:
             with step("suspend what applies"):
-                _spare(api, seen.objects, prune=prune)
+                _spare(api, flux.objects, prune=prune)
         elif action.kind is StepKind.DELETE_OBJECTS:
             with step("delete Flux's objects") as running:
-                running.result = f"{_delete_objects(api, seen, prune=prune, seconds=seconds)} objects"
+                running.result = f"{_delete_objects(api, flux, prune=prune, seconds=seconds)} objects"
         elif action.kind is StepKind.DELETE_COMPONENTS:
             with step("remove Flux") as running:
-                _delete_parts(api, seen, seconds)
-                running.result = f"{len(seen.parts)} objects"
+                _delete_parts(api, flux, seconds)
+                running.result = f"{len(flux.parts)} objects"
         elif action.kind is StepKind.DELETE_NAMESPACE:
-            with step(f"delete the namespace {seen.place}"):
-                delete(api, f"{NAMESPACES}/{seen.place}")
-                _gone(api, {NAMESPACES: {f"/{seen.place}"}}, seconds, f"the namespace {seen.place}")
+            with step(f"delete the namespace {flux.place}"):
+                delete(api, f"{NAMESPACES}/{flux.place}")
+                wait_gone(api, {NAMESPACES: [f"/{flux.place}"]}, seconds, f"the namespace {flux.place}")
 
 
-def _spare(api: Api, objects: Sequence[Found], *, prune: bool) -> None:
-    """Suspend what shall not take away what it applied: neither controller does that for a suspended object."""
-    for each in objects:
-        if each.kind.kind in APPLIERS and not each.suspended and not (prune and prunes(each)):
-            api.merge(each.path, {"spec": {"suspend": True}})
+def _spare(api: Api, objects: Sequence[FluxObject], *, prune: bool) -> None:
+    """Suspend what must not take away what it applied: a controller deletes nothing for a suspended object."""
+    for one in objects:
+        if one.kind.kind in APPLIERS and not one.suspended and not (prune and prunes(one)):
+            api.merge(one.path, {"spec": {"suspend": True}})
 
 
-def _delete_objects(api: Api, seen: Seen, *, prune: bool, seconds: float) -> int:
-    """Appliers first, then what they read from; again while a reconcile under way has made new ones."""
-    count, objects = 0, seen.objects
-    taken = [entry for each in objects if prune and prunes(each) for entry in inventory(each.item)]
+def _delete_objects(api: Api, flux: Everything, *, prune: bool, seconds: float) -> int:
+    """Delete appliers first, then their sources; again while a reconcile under way has made new ones."""
+    count, objects = 0, flux.objects
     for _ in range(ROUNDS):
         if not objects:
             break
-        absent = unserved(seen.installation, objects)
+        absent = unserved(flux.installation, objects)
         _spare(api, objects, prune=prune)
-        for stage in (
-            [each for each in objects if each.kind.kind in APPLIERS],
-            [each for each in objects if each.kind.kind not in APPLIERS],
-        ):
-            for each in stage:
-                delete(api, each.path)
-                if each.kind.controller in absent:
-                    _release(api, each, f"{each.kind.controller} does not serve")
-            _await_objects(api, stage, prune=prune, seconds=seconds)
+        for appliers in (True, False):
+            stage = [one for one in objects if (one.kind.kind in APPLIERS) is appliers]
+            for one in stage:
+                delete(api, one.path)
+                if one.kind.controller in absent:
+                    _release(api, one, f"{one.kind.controller} does not serve")
+            _wait_for_objects(api, stage, prune=prune, seconds=seconds)
             count += len(stage)
         objects = flux_objects.observe(api)
-    if taken:
-        _await_pruned(api, taken, seconds)
+    if prune:
+        _wait_for_pruned(api, _pruned(flux.objects), seconds)
     return count
 
 
-def _await_objects(api: Api, stage: Sequence[Found], *, prune: bool, seconds: float) -> None:
+def _wait_for_objects(api: Api, stage: Sequence[FluxObject], *, prune: bool, seconds: float) -> None:
+    """Wait until the objects are gone; without pruning, remove the finalizers of those that do not go."""
     wanted: dict[str, set[str]] = {}
-    for each in stage:
-        wanted.setdefault(each.kind.path, set()).add(f"{each.namespace}/{each.name}")
+    for one in stage:
+        wanted.setdefault(one.kind.path, set()).add(f"{one.namespace}/{one.name}")
     try:
-        _gone(api, wanted, seconds, "Flux's objects")
+        wait_gone(api, wanted, seconds, "Flux's objects")
     except ClusterError:
-        for each in stage:
-            item = api.get(each.path)
+        for one in stage:
+            item = api.get(one.path)
             if item is None:
                 continue
             words = str(condition(item, "Ready").get("message", ""))
-            if prune and each.kind.kind in APPLIERS:
+            if prune and one.kind.kind in APPLIERS:
                 raise DeliveryError(
-                    f"{each.what} does not go: its controller cannot take away what it applied",
+                    f"{one.what} does not go: its controller cannot take away what it applied",
                     evidence=words,
                     fix="correct what it names, or run it again without --prune: the workloads stay",
                 ) from None
-            _release(api, each, f"it did not go within {seconds:.0f} s ({words})")
-        _gone(api, wanted, seconds, "Flux's objects")
+            _release(api, one, f"it did not go within {seconds:.0f} s ({words})")
+        wait_gone(api, wanted, seconds, "Flux's objects")
 
 
-def _release(api: Api, found: Found, why: str) -> None:
-    """Take Flux's finalizer off an object whose controller will not do it; finalizers of others stay."""
-    item = api.get(found.path)
-    if item is None:
-        return
-    finalizers = item["metadata"].get("finalizers") or []
-    others = [name for name in finalizers if FINALIZER not in name]
-    if len(others) < len(finalizers):
-        stays = "; what it applied stays" if found.kind.kind in APPLIERS else ""
-        note(f"remove the finalizer of {found.what}: {why}{stays}")
-        try:
-            api.merge(found.path, {"metadata": {"finalizers": others or None}})
-        except Refused as refused:
-            if refused.status != NOT_FOUND:
-                raise
+def _release(api: Api, target: FluxObject, why: str) -> None:
+    if flux_objects.release(api, target.path):
+        stays = "; what it applied stays" if target.kind.kind in APPLIERS else ""
+        note(f"removed the finalizer of {target.what}: {why}{stays}")
 
 
-def _await_pruned(api: Api, taken: Sequence[Entry], seconds: float) -> None:
-    """Watch until what Flux has deleted is gone; what it left (annotated not to be pruned) is told."""
+def _wait_for_pruned(api: Api, entries: Sequence[Entry], seconds: float) -> None:
+    """Watch until what Flux has deleted is gone; name what it left (annotated not to be pruned)."""
     wanted: dict[str, set[str]] = {}
-    for entry in taken:
+    for entry in entries:
         collection, namespaced = _collection(api, entry)
         if not collection:
             continue
@@ -328,61 +285,31 @@ def _await_pruned(api: Api, taken: Sequence[Entry], seconds: float) -> None:
         if item is None:
             continue
         if "deletionTimestamp" not in item["metadata"]:
-            note(f"{entry.kind} {entry.namespace}/{entry.name} stays: Flux was told not to prune it")
+            note(f"{entry} stays: Flux was told not to prune it")
             continue
-        wanted.setdefault(collection, set()).add(f"{entry.namespace}/{entry.name}")
-    if wanted:
-        _gone(api, wanted, seconds, "what Flux had applied")
+        wanted.setdefault(collection, set()).add(entry.key)
+    wait_gone(api, wanted, seconds, "what Flux had applied")
 
 
 def _collection(api: Api, entry: Entry) -> tuple[str, bool]:
     """The API path of an entry's collection, and whether it is namespaced; "" when it is served no more."""
     base = f"/apis/{entry.group}/{entry.version}" if entry.group else f"/api/{entry.version}"
-    for each in (api.get(base) or {}).get("resources") or []:
-        if each["kind"] == entry.kind and "/" not in each["name"]:
-            return f"{base}/{each['name']}", bool(each["namespaced"])
+    for resource in (api.get(base) or {}).get("resources") or []:
+        if resource["kind"] == entry.kind and "/" not in resource["name"]:
+            return f"{base}/{resource['name']}", bool(resource["namespaced"])
     return "", False
 
 
-def _delete_parts(api: Api, seen: Seen, seconds: float) -> None:
-    """Controllers first, and their pods gone: one that still runs would write to what goes next."""
-    of_kind = {kind: [part for part in seen.parts if part.kind == kind] for kind in PLACES}
-    for part in of_kind["Deployment"]:
+def _delete_parts(api: Api, flux: Everything, seconds: float) -> None:
+    """Delete the controllers first, and wait for their pods: one that still runs would write to what goes next."""
+    by_kind = {kind: [part for part in flux.parts if part.kind == kind] for kind in COLLECTIONS}
+    definitions = by_kind.pop("CustomResourceDefinition")
+    for part in by_kind.pop("Deployment"):
         delete(api, part.path)
-    pods = f"{NAMESPACES}/{seen.place}/pods"
-    running = _list(api, pods, labelSelector=components.LABELLED)
-    _gone(api, {pods: {f"{seen.place}/{name}" for name in _names(running)}}, seconds, "Flux's controllers")
-    for kind, parts in of_kind.items():
-        if kind not in ("Deployment", "CustomResourceDefinition"):
-            for part in parts:
-                delete(api, part.path)
-    definitions = PLACES["CustomResourceDefinition"]
-    for part in of_kind["CustomResourceDefinition"]:
+    pods = f"{NAMESPACES}/{flux.place}/pods"
+    running = [f"{flux.place}/{name}" for name in _names(_list(api, pods, LABELLED))]
+    wait_gone(api, {pods: running}, seconds, "Flux's controllers")
+    for part in [*(part for parts in by_kind.values() for part in parts), *definitions]:
         delete(api, part.path)
-    names = {f"/{part.name}" for part in of_kind["CustomResourceDefinition"]}
-    _gone(api, {definitions: names}, seconds, "Flux's resource definitions")
-
-
-def delete(api: Api, path: str) -> None:
-    """Delete one object; one that is not there any more is well."""
-    try:
-        api.send("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"})
-    except Refused as refused:
-        if refused.status != NOT_FOUND:
-            raise
-
-
-def _gone(api: Api, wanted: dict[str, set[str]], seconds: float, what: str) -> None:
-    if any(wanted.values()):
-        wait_for(api, list(wanted), lambda world: left(world, wanted), seconds=seconds, what=what)
-
-
-def left(world: World, wanted: dict[str, set[str]]) -> list[str]:
-    """The judge of what is gone: a line for each wanted object that is still there, with what holds it. Pure."""
-    lines = []
-    for path, keys in wanted.items():
-        for key in sorted(keys & set(world[path])):
-            item = world[path][key]
-            held = ", ".join(item["metadata"].get("finalizers") or (item.get("spec") or {}).get("finalizers") or [])
-            lines.append(f"{path.rpartition('/')[2]} {key.lstrip('/')} to go" + (f" (held by {held})" if held else ""))
-    return lines
+    names = [f"/{part.name}" for part in definitions]
+    wait_gone(api, {COLLECTIONS["CustomResourceDefinition"]: names}, seconds, "Flux's resource definitions")

@@ -11,7 +11,7 @@ from threezone.tasks.lab import CHANNEL, CONTEXT, NAME, YES, ask, elsewhere, ope
 from threezone.tasks.runtime import as_started, consent, emit, say, table, task
 
 if TYPE_CHECKING:
-    from threezone.flux.objects import Found
+    from threezone.flux.objects import FluxObject
 
 OBJECT = "KIND/NAME, such as kustomization/lab; repeatable"
 NAMESPACE = "the objects' namespace (default: flux-system)"
@@ -97,19 +97,19 @@ def status(c: Context, name: str = "", json: bool = False, context: str = "") ->
     A suspended object is as it should be. The age is that of its present state.
     """
     from threezone.flux import components as flux
-    from threezone.flux import installation
-    from threezone.flux import objects as flux_objects
+    from threezone.flux import installation, objects
+    from threezone.flux import status as flux_status
 
     lab = open_lab(name, context=context)
-    seen = installation.observe(lab.api)
-    states = [flux_objects.state(each) for each in flux_objects.observe(lab.api)]
-    looked = flux.Flux(seen.version, seen.components) if seen else flux.Flux("", ())
+    installed = installation.observe(lab.api)
+    states = [flux_status.state(each) for each in objects.observe(lab.api)]
+    looked = installed or flux.Flux("", ())
     if json:
         emit(
             {
                 "version": looked.version or None,
-                "namespace": seen.namespace if seen else None,
-                "installer": seen.installer if seen else None,
+                "namespace": installed.namespace if installed else None,
+                "installer": installed.installer if installed else None,
                 "ready": looked.ready,
                 "components": [asdict(component) for component in looked.components],
                 "objects": [asdict(each) for each in states],
@@ -119,9 +119,9 @@ def status(c: Context, name: str = "", json: bool = False, context: str = "") ->
         rows = [["COMPONENT", "READY", "IMAGE"]]
         rows.extend([part.name, "yes" if part.ready else "no", part.image] for part in looked.components)
         say(table(rows))
-        say("\n" + (table(flux_objects.rows(states)) if states else "nothing is declared"))
+        say("\n" + (table(flux_status.rows(states)) if states else "nothing is declared"))
     flux.require(looked)
-    flux_objects.require(states)
+    flux_status.require(states)
 
 
 @task(
@@ -148,7 +148,6 @@ def reconcile(  # noqa: PLR0917  every option of a task is a parameter
 ) -> None:
     """Have Flux reconcile now, and watch until it has: done, or the failure in Flux's words."""
     from threezone.core.errors import UsageError
-    from threezone.flux import objects as flux_objects
     from threezone.flux import reconcile as flux_reconcile
 
     lab = open_lab(name, context=context)
@@ -158,7 +157,7 @@ def reconcile(  # noqa: PLR0917  every option of a task is a parameter
         raise UsageError(f"{', '.join(suspended)} is suspended", fix="./run invoke flux.resume --object …")
     targets = chosen if object else tuple(each for each in found if not (each.suspended or each.static))
     if with_source:
-        sources = [each for target in chosen for each in flux_objects.sources_of(found, target)]
+        sources = [each for target in chosen for each in flux_reconcile.sources_of(found, target)]
         targets = tuple(each for each in found if (each in sources and not each.suspended) or each in chosen)
     _tell(flux_reconcile.reconcile(lab.api, _served(lab, targets), timeout or lab.settings.gitops.timeout))
 
@@ -274,20 +273,21 @@ def uninstall(  # noqa: PLR0917  every option of a task is a parameter
 
 def _chosen(
     lab: Any, asked: list[str], namespace: str, *, every: bool | None = None
-) -> tuple[tuple[Found, ...], tuple[Found, ...]]:
+) -> tuple[tuple[FluxObject, ...], tuple[FluxObject, ...]]:
     """All of Flux's objects, and those asked for by name. With `every` given, one of both has to be said."""
     from threezone.core.errors import UsageError
     from threezone.flux import components as flux
     from threezone.flux import objects as flux_objects
+    from threezone.flux import reconcile as flux_reconcile
 
     if every is not None and bool(asked) == every:
         raise UsageError("name the objects, or all of them", fix="--object KIND/NAME, or --all")
     known = flux_objects.discover(lab.api)
     found = flux_objects.observe(lab.api, known)
-    return found, flux_objects.select(found, known, asked, namespace or flux.NAMESPACE)
+    return found, flux_reconcile.select(found, known, asked, namespace or flux.NAMESPACE)
 
 
-def _served(lab: Any, targets: tuple[Found, ...]) -> tuple[Found, ...]:
+def _served(lab: Any, targets: tuple[FluxObject, ...]) -> tuple[FluxObject, ...]:
     """The same objects, when the controllers that answer for them serve."""
     from threezone.flux import installation
     from threezone.flux import reconcile as flux_reconcile
@@ -296,7 +296,7 @@ def _served(lab: Any, targets: tuple[Found, ...]) -> tuple[Found, ...]:
     return targets
 
 
-def _tell(done: tuple[Found, ...]) -> None:
-    from threezone.flux import objects as flux_objects
+def _tell(done: tuple[FluxObject, ...]) -> None:
+    from threezone.flux import status as flux_status
 
-    say(table(flux_objects.rows([flux_objects.state(each) for each in done])) if done else "nothing to do")
+    say(table(flux_status.rows([flux_status.state(each) for each in done])) if done else "nothing to do")

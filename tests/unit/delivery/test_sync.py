@@ -4,10 +4,10 @@ from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import World
 from threezone.core.errors import DeliveryError
 from threezone.delivery import verdict, wait
-from threezone.delivery.health import APPS, PODS, REVISION
 from threezone.delivery.revision import is_revision, matches
 from threezone.delivery.sync import KUSTOMIZATIONS, SOURCES, Target
 from threezone.flux.components import DEPLOYMENTS
+from threezone.flux.health import APPS, PODS, REVISION
 
 OLD = "main@sha1:" + "a" * 40
 NEW = "main@sha1:" + "b" * 40

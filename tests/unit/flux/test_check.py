@@ -8,7 +8,7 @@ from threezone.flux import check as flux_check
 from threezone.flux.check import Facts, checks
 from threezone.flux.components import Component
 from threezone.flux.installation import Installation
-from threezone.flux.objects import State
+from threezone.flux.status import State
 
 
 def definition(group: str, *, stored: str = "v1", established: str = "True") -> Json:
@@ -26,7 +26,7 @@ def source(ready: bool, *, suspended: bool = False) -> State:
 
 
 PARTS = (Component("source-controller", "source:1", True), Component("kustomize-controller", "kustomize:1", True))
-FLUX = Installation("flux-system", "v2.7.3", PARTS, "threezone")
+FLUX = Installation("v2.7.3", PARTS, "flux-system", "threezone")
 WELL = Facts(
     "v1.35.0",
     "2.7.3",
@@ -114,12 +114,10 @@ def test_what_is_suspended_or_not_needed_is_no_failure() -> None:
 
 def test_definitions_without_controllers_are_not_an_installation() -> None:
     left = replace(FLUX, namespace="", components=())
-    assert "installed: only the resource definitions of Flux v2.7.3 are there" in failing(
-        replace(WELL, installation=left)
-    )
+    assert "installed: only the resource definitions of Flux v2.7.3 exist" in failing(replace(WELL, installation=left))
 
 
 def test_a_flux_whose_needs_are_not_known_is_told_so_and_not_failed() -> None:
     newer = replace(WELL, installation=replace(FLUX, version="v2.99.0"), tool="2.99.0")
     assert failing(newer) == []
-    assert "not known here" in checks(newer)[0].found
+    assert "does not know" in checks(newer)[0].found

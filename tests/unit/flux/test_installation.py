@@ -34,7 +34,7 @@ def installation(
 ) -> Installation:
     known = {name.replace("_", "-"): ready for name, ready in names.items()} or dict.fromkeys(SOURCE_COMPONENTS, True)
     return Installation(
-        namespace, version, tuple(Component(n, "image", ready) for n, ready in known.items()), installer
+        version, tuple(Component(n, "image", ready) for n, ready in known.items()), namespace, installer
     )
 
 
@@ -119,11 +119,11 @@ def test_what_is_applied_but_does_not_serve_yet_is_only_waited_for() -> None:
             True,
         ),
         (
-            Installation("", "v2.6.4", (), "threezone"),
+            Installation("v2.6.4", (), "", "threezone"),
             f"install Flux v2.7.3 over the resource definitions left from v2.6.4: {', '.join(SOURCE_COMPONENTS)}",
             False,
         ),
-        (Installation("", "v2.6.4", (), "flux"), "replace Flux v2.6.4, installed by flux, by v2.7.3 of ours", True),
+        (Installation("v2.6.4", (), "", "flux"), "replace Flux v2.6.4, installed by flux, by v2.7.3 of ours", True),
     ],
     ids=["older", "newer", "changed by hand", "fewer components", "Helm's", "our leftovers", "leftovers of others"],
 )
@@ -175,10 +175,10 @@ def test_a_component_that_the_channel_has_not_is_refused_with_those_it_has() -> 
     assert "notification-controller" in choose(("notification-controller",), "release", None)
 
 
-def test_only_the_pinned_version_is_to_be_had() -> None:
+def test_only_the_pinned_version_is_available() -> None:
     for same in ("", "2.7.3", "v2.7.3"):
         flux_installation.require_version(same, "2.7.3", "source")
-    with pytest.raises(UsageError, match=r"Flux v2.8.0 is not to be had: the source channel has v2.7.3"):
+    with pytest.raises(UsageError, match=r"Flux v2.8.0 is not available: the source channel has v2.7.3"):
         flux_installation.require_version("v2.8.0", "2.7.3", "source")
 
 

@@ -6,9 +6,12 @@ import pytest
 from threezone.clients.kubernetes.api import Json
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.flux import objects, reconcile
+from threezone.flux import status as flux_status
 from threezone.flux.components import Component
 from threezone.flux.installation import Installation
-from threezone.flux.objects import Found, Kind, State, kinds, select, sources_of, state
+from threezone.flux.objects import Entry, FluxObject, Kind, kinds
+from threezone.flux.reconcile import select, sources_of
+from threezone.flux.status import State, state
 
 RESOURCES: list[Json] = [
     {
@@ -53,9 +56,9 @@ KINDS = {each.kind: each for each in kinds(RESOURCES)}
 KUSTOMIZATION, RELEASE, GIT = KINDS["Kustomization"], KINDS["HelmRelease"], KINDS["GitRepository"]
 
 
-def found(kind: Kind, name: str = "lab", namespace: str = "flux-system", **parts: Any) -> Found:
+def found(kind: Kind, name: str = "lab", namespace: str = "flux-system", **parts: Any) -> FluxObject:
     meta = {"name": name, "namespace": namespace, "generation": 2, **parts.pop("metadata", {})}
-    return Found(kind, {"metadata": meta, "spec": parts.get("spec", {}), "status": parts.get("status", {})})
+    return FluxObject(kind, {"metadata": meta, "spec": parts.get("spec", {}), "status": parts.get("status", {})})
 
 
 def status(ready: str = "True", reason: str = "", message: str = "", *, observed: int = 2, handled: str = "") -> Json:
@@ -116,14 +119,14 @@ def test_the_first_failing_object_ends_with_fluxs_reason_and_every_message() -> 
     with pytest.raises(
         DeliveryError, match=r"Kustomization flux-system/lab is not ready: BuildFailed, and 1 more"
     ) as caught:
-        objects.require(states)
+        flux_status.require(states)
     assert "no such file" in caught.value.evidence
     assert "timed out" in caught.value.evidence
     assert "--object kustomization/lab" in caught.value.fix
 
 
 def test_all_ready_or_suspended_is_well() -> None:
-    objects.require([state(found(GIT, status=status())), state(found(RELEASE, spec={"suspend": True}))])
+    flux_status.require([state(found(GIT, status=status())), state(found(RELEASE, spec={"suspend": True}))])
 
 
 @pytest.mark.parametrize(
@@ -139,12 +142,12 @@ def test_all_ready_or_suspended_is_well() -> None:
     ],
 )
 def test_an_age_is_told_as_kubectl_tells_it(since: str, shown: str) -> None:
-    assert objects.age(since, datetime(2026, 1, 2, tzinfo=UTC)) == shown
+    assert flux_status.age(since, datetime(2026, 1, 2, tzinfo=UTC)) == shown
 
 
 def test_a_table_row_is_one_line_with_a_short_hash() -> None:
     one = State("Kustomization", "a", "b", False, False, "main@sha1:0123456789", "", "first\nsecond", "")
-    assert objects.rows([one])[1] == ["Kustomization", "a/b", "no", "main@sha1:0123456", "", "first second"]
+    assert flux_status.rows([one])[1] == ["Kustomization", "a/b", "no", "main@sha1:0123456", "", "first second"]
 
 
 OBJECTS = (
@@ -241,7 +244,7 @@ def test_an_object_that_is_deleted_meanwhile_is_not_waited_for() -> None:
 
 def test_nobody_is_asked_who_does_not_serve() -> None:
     names = {"source-controller": True, "kustomize-controller": False}
-    seen = Installation("flux-system", "v2.7.3", tuple(Component(n, "i", r) for n, r in names.items()), "threezone")
+    seen = Installation("v2.7.3", tuple(Component(n, "i", r) for n, r in names.items()), "flux-system", "threezone")
     reconcile.require_controllers(seen, [GIT])
     with pytest.raises(DeliveryError, match="kustomize-controller does not serve"):
         reconcile.require_controllers(seen, [GIT, KUSTOMIZATION])
@@ -249,3 +252,30 @@ def test_nobody_is_asked_who_does_not_serve() -> None:
         reconcile.require_controllers(seen, [RELEASE])
     with pytest.raises(DeliveryError, match="not installed"):
         reconcile.require_controllers(None, [])
+
+
+def test_an_inventory_is_read_as_cli_utils_writes_it() -> None:
+    entries = [
+        {"id": "shop_web_apps_Deployment", "v": "v1"},
+        {"id": "_shop__Namespace", "v": "v1"},
+        {"id": "_system__controller__web_rbac.authorization.k8s.io_ClusterRole", "v": "v1"},
+    ]
+    items = objects.inventory({"status": {"inventory": {"entries": entries}}})
+    assert [str(item) for item in items] == [
+        "Deployment shop/web",
+        "Namespace shop",
+        "ClusterRole system:controller:web",
+    ]
+    assert items[0] == Entry("Deployment", "apps", "v1", "shop", "web")
+    assert objects.inventory({"status": {}}) == ()
+
+
+def test_what_is_still_there_is_told_with_what_holds_it() -> None:
+    item: Json = {"metadata": {"name": "lab", "finalizers": ["finalizers.fluxcd.io"]}}
+    namespace: Json = {"metadata": {"name": "gone"}, "spec": {"finalizers": ["kubernetes"]}}
+    world = {"/apis/k/kustomizations": {"a/lab": item, "a/other": item}, "/api/v1/namespaces": {"/gone": namespace}}
+    wanted = {"/apis/k/kustomizations": {"a/lab", "a/past"}, "/api/v1/namespaces": {"/gone"}}
+    assert objects.remaining(world, wanted) == [
+        "kustomizations a/lab to be gone (held by finalizers.fluxcd.io)",
+        "namespaces gone to be gone (held by kubernetes)",
+    ]

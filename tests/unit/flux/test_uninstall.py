@@ -8,8 +8,8 @@ from threezone.core.plan import Plan, StepKind
 from threezone.flux import uninstall
 from threezone.flux.components import Component
 from threezone.flux.installation import Installation
-from threezone.flux.objects import Found, Kind
-from threezone.flux.uninstall import Entry, Part, Seen, inventory, left, plan, prunes
+from threezone.flux.objects import FluxObject, Kind
+from threezone.flux.uninstall import Everything, Part, plan, prunes
 
 KUSTOMIZATION = Kind("Kustomization", "kustomize.toolkit.fluxcd.io", "v1", "kustomizations", frozenset())
 RELEASE = Kind("HelmRelease", "helm.toolkit.fluxcd.io", "v2", "helmreleases", frozenset())
@@ -19,7 +19,9 @@ PARTS = (Part("Deployment", "source-controller", "/d"), Part("CustomResourceDefi
 LABELS = {"app.kubernetes.io/part-of": "flux"}
 
 
-def found(kind: Kind, name: str = "lab", *, applied: tuple[str, ...] = (), ours: bool = True, **spec: Any) -> Found:
+def found(
+    kind: Kind, name: str = "lab", *, applied: tuple[str, ...] = (), ours: bool = True, **spec: Any
+) -> FluxObject:
     meta = {
         "name": name,
         "namespace": "flux-system",
@@ -27,19 +29,19 @@ def found(kind: Kind, name: str = "lab", *, applied: tuple[str, ...] = (), ours:
         "managedFields": DECLARED if ours else [{"manager": "kubectl", "operation": "Apply"}],
     }
     entries = [{"id": each, "v": "v1"} for each in applied]
-    return Found(kind, {"metadata": meta, "spec": spec, "status": {"inventory": {"entries": entries}}})
+    return FluxObject(kind, {"metadata": meta, "spec": spec, "status": {"inventory": {"entries": entries}}})
 
 
 def installation(installer: str = "threezone", **ready: bool) -> Installation:
     known = {"source": True, "kustomize": True, "helm": True} | ready
     components = tuple(Component(f"{name}-controller", "i", each) for name, each in known.items())
-    return Installation("flux-system", "v2.7.3", components, installer)
+    return Installation("v2.7.3", components, "flux-system", installer)
 
 
-def seen(*objects: Found, installer: str = "threezone", **more: Any) -> Seen:
+def seen(*objects: FluxObject, installer: str = "threezone", **more: Any) -> Everything:
     ready = {key: more.pop(key) for key in ("source", "kustomize", "helm") if key in more}
     namespace: Json = {"metadata": {"name": "flux-system", "labels": LABELS}}
-    return Seen(installation(installer, **ready), objects, PARTS, more.pop("namespace", namespace), **more)
+    return Everything(installation(installer, **ready), objects, PARTS, more.pop("namespace", namespace), **more)
 
 
 def keys(made: Plan) -> list[tuple[StepKind, bool]]:
@@ -121,9 +123,9 @@ def test_a_namespace_that_was_not_made_with_flux_stays() -> None:
 
 
 def test_nothing_there_is_no_plan() -> None:
-    assert plan(Seen(None), prune=False, keep_namespace=False) == Plan(())
+    assert plan(Everything(None), prune=False, keep_namespace=False) == Plan(())
     somebodys: Json = {"metadata": {"name": "flux-system"}}
-    assert plan(Seen(None, namespace=somebodys), prune=False, keep_namespace=False) == Plan(())
+    assert plan(Everything(None, namespace=somebodys), prune=False, keep_namespace=False) == Plan(())
 
 
 @pytest.mark.parametrize(
@@ -140,24 +142,5 @@ def test_nothing_there_is_no_plan() -> None:
         (found(GIT), False),
     ],
 )
-def test_what_goes_with_an_object_is_what_its_controller_takes_away(one: Found, expected: bool) -> None:
+def test_what_goes_with_an_object_is_what_its_controller_takes_away(one: FluxObject, expected: bool) -> None:
     assert prunes(one) is expected
-
-
-def test_an_inventory_is_read_as_kustomize_controller_writes_it() -> None:
-    ids = ("hello_hello__Service", "_system__x_rbac.authorization.k8s.io_ClusterRole")
-    assert inventory(found(KUSTOMIZATION, applied=ids).item) == (
-        Entry("hello", "hello", "", "v1", "Service"),
-        Entry("", "system:x", "rbac.authorization.k8s.io", "v1", "ClusterRole"),
-    )
-
-
-def test_what_is_still_there_is_told_with_what_holds_it() -> None:
-    item: Json = {"metadata": {"name": "lab", "finalizers": ["finalizers.fluxcd.io"]}}
-    namespace: Json = {"metadata": {"name": "gone"}, "spec": {"finalizers": ["kubernetes"]}}
-    world = {"/apis/k/kustomizations": {"a/lab": item, "a/other": item}, "/api/v1/namespaces": {"/gone": namespace}}
-    wanted = {"/apis/k/kustomizations": {"a/lab", "a/past"}, "/api/v1/namespaces": {"/gone"}}
-    assert left(world, wanted) == [
-        "kustomizations a/lab to go (held by finalizers.fluxcd.io)",
-        "namespaces gone to go (held by kubernetes)",
-    ]

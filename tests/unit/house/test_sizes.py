@@ -12,7 +12,6 @@ FUNCTION_LINES = 70
 
 # What is longer, with its lines when this was written. Entries shrink and go; nothing is added here.
 LONG_MODULES = {
-    "flux/uninstall.py": 388,
     "delivery/proof/run.py": 392,
 }
 LONG_FUNCTIONS: dict[str, int] = {}

@@ -9,11 +9,13 @@ from threezone.clients.kubernetes import pods
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import NAMESPACES, World, condition
 from threezone.core.errors import DeliveryError
-from threezone.delivery import health, sync, wait
+from threezone.delivery import wait
 from threezone.delivery.proof import field_ownership, manifests
 from threezone.delivery.proof.manifests import Names
 from threezone.delivery.revision import short
 from threezone.delivery.sync import Target
+from threezone.flux import health, objects
+from threezone.flux.objects import Entry
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,10 @@ class Paths:
         return (*self.of_kind.values(), self.replicasets, self.pods, self.endpoints, self.beside)
 
 
-def declared(world: World, at: Paths, kustomization: Json) -> dict[health.Item, Json | None]:
+def declared(world: World, at: Paths, kustomization: Json) -> dict[Entry, Json | None]:
     """The objects that the Kustomization's inventory names, each with what is seen of it."""
-    found: dict[health.Item, Json | None] = {}
-    for item in health.inventory(kustomization):
+    found: dict[Entry, Json | None] = {}
+    for item in objects.inventory(kustomization):
         path = at.beside if item.namespace == at.names.ground else at.of_kind.get(item.kind, "")
         found[item] = world.get(path, {}).get(f"{item.namespace}/{item.name}")
     return found
@@ -175,10 +177,10 @@ def still(world: World, target: Target, revision: str, stamp: str) -> list[str]:
             evidence=str(condition(kustomization, "Ready").get("message", "")),
             fix=f"kubectl -n {target.namespace} get kustomization {target.name} -o yaml",
         )
-    return [] if sync.handled(kustomization) == stamp else ["the suspended Flux to see a request"]
+    return [] if objects.handled(kustomization) == stamp else ["the suspended Flux to see a request"]
 
 
-def unpruned(world: World, at: Paths, before: Iterable[health.Item]) -> list[str]:
+def unpruned(world: World, at: Paths, before: Iterable[Entry]) -> list[str]:
     """Those objects of the former inventory that nobody has asked to go."""
     lines = []
     for item in before:

@@ -13,7 +13,7 @@ from threezone.clients.kubernetes.api import RETRY, Api, Json
 from threezone.clients.kubernetes.watch import NAMESPACES, Judge, Overdue, Watching, World, look
 from threezone.core.errors import ClusterError, DeliveryError, ThreezoneError
 from threezone.core.events import note, step
-from threezone.delivery import health, sync, wait
+from threezone.delivery import sync, wait
 from threezone.delivery.proof import assertions, manifests, sandbox
 from threezone.delivery.proof import field_ownership as managers
 from threezone.delivery.proof.commands import commands
@@ -22,6 +22,7 @@ from threezone.delivery.proof.phases import Phase
 from threezone.delivery.proof.worktree import Worktree
 from threezone.delivery.revision import short
 from threezone.flux.components import DEPLOYMENTS
+from threezone.flux.objects import Entry
 
 HAND = "somebody-by-hand"  # the field manager of the drift
 BY_HAND = "Changed by hand.\n"
@@ -110,7 +111,7 @@ class Proof:
         self._api = self.api.patient(lambda: self._deadline)
         self._now = Outcome(Phase("", ""))
         self._good: Files = {}
-        self._inventory: list[health.Item] = []
+        self._inventory: list[Entry] = []
 
     @property
     def ok(self) -> bool:
@@ -130,9 +131,8 @@ class Proof:
                 self._run(outcome)
                 if not outcome.ok:
                     break
-        for outcome in self.outcomes:
-            if outcome.ok is None:
-                outcome.why = f"not run, because {next(o.phase.name for o in self.outcomes if o.ok is False)} failed"
+        for outcome in (one for one in self.outcomes if one.ok is None):
+            outcome.why = f"not run, because {next(o.phase.name for o in self.outcomes if o.ok is False)} failed"
 
     @property
     def _all(self) -> tuple[str, ...]:

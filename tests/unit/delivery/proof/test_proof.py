@@ -7,13 +7,13 @@ import yaml
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import NAMESPACES, World
 from threezone.core.errors import DeliveryError, UsageError
-from threezone.delivery.health import inventory
 from threezone.delivery.proof import assertions, field_ownership, manifests, phases, sandbox
 from threezone.delivery.proof.assertions import Paths
 from threezone.delivery.proof.commands import commands
 from threezone.delivery.proof.manifests import Names
 from threezone.delivery.proof.run import Moments
 from threezone.flux.components import DEPLOYMENTS
+from threezone.flux.objects import inventory
 
 ID = Names("1a2b3c")
 AT = Paths(ID)

@@ -2,13 +2,13 @@ import pytest
 
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import World
-from threezone.delivery import health
-from threezone.delivery.health import Item
+from threezone.flux import health
+from threezone.flux.objects import Entry
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
 REPLICASETS = "/apis/apps/v1/namespaces/shop/replicasets"
 PODS = "/api/v1/namespaces/shop/pods"
-WEB = Item("Deployment", "apps", "v1", "shop", "web")
+WEB = Entry("Deployment", "apps", "v1", "shop", "web")
 
 
 def pod(name: str, owner: str, waiting: str = "", **meta: object) -> Json:
@@ -44,24 +44,8 @@ def world(found: Json, *pods: Json) -> World:
     }
 
 
-def test_an_inventory_is_read_as_cli_utils_writes_it() -> None:
-    entries = [
-        {"id": "shop_web_apps_Deployment", "v": "v1"},
-        {"id": "_shop__Namespace", "v": "v1"},
-        {"id": "_system__controller__web_rbac.authorization.k8s.io_ClusterRole", "v": "v1"},
-    ]
-    items = health.inventory({"status": {"inventory": {"entries": entries}}})
-    assert [str(item) for item in items] == [
-        "Deployment shop/web",
-        "Namespace shop",
-        "ClusterRole system:controller:web",
-    ]
-    assert items[0] == WEB
-    assert health.inventory({"status": {}}) == ()
-
-
 def test_the_pods_behind_what_was_delivered_are_followed_and_nothing_else() -> None:
-    config = Item("ConfigMap", "", "v1", "other", "page")
+    config = Entry("ConfigMap", "", "v1", "other", "page")
     assert health.collections([WEB, config]) == sorted([DEPLOYMENTS, REPLICASETS, PODS])
 
 
@@ -95,7 +79,7 @@ def test_a_deployment_past_its_progress_deadline_is_stuck() -> None:
 
 
 def test_a_stateful_sets_pods_count_by_the_revision_they_are_of() -> None:
-    item = Item("StatefulSet", "apps", "v1", "shop", "web")
+    item = Entry("StatefulSet", "apps", "v1", "shop", "web")
     found = deployment(updateRevision="web-new")
     old = pod("web-0", "web", "ImagePullBackOff", labels={"controller-revision-hash": "web-old"})
     new = pod("web-0", "web", "ImagePullBackOff", labels={"controller-revision-hash": "web-new"})
@@ -116,7 +100,7 @@ def rolled(**counts: object) -> Json:
     return found
 
 
-CONFIG = Item("ConfigMap", "", "v1", "shop", "page")
+CONFIG = Entry("ConfigMap", "", "v1", "shop", "page")
 
 
 def test_what_is_rolled_out_runs_and_what_has_no_state_is_no_obstacle() -> None:
@@ -141,14 +125,14 @@ def test_what_is_not_rolled_out_does_not_run_yet(found: Json) -> None:
 @pytest.mark.parametrize(
     "item",
     [
-        Item("HelmRelease", "helm.toolkit.fluxcd.io", "v2", "shop", "web"),
-        Item("PersistentVolumeClaim", "", "v1", "shop", "data"),
-        Item("Deployment", "apps", "v1", "shop", "unseen"),
-        Item("Service", "serving.knative.dev", "v1", "shop", "web"),
+        Entry("HelmRelease", "helm.toolkit.fluxcd.io", "v2", "shop", "web"),
+        Entry("PersistentVolumeClaim", "", "v1", "shop", "data"),
+        Entry("Deployment", "apps", "v1", "shop", "unseen"),
+        Entry("Service", "serving.knative.dev", "v1", "shop", "web"),
     ],
     ids=str,
 )
-def test_what_only_flux_can_judge_is_left_to_it(item: Item) -> None:
+def test_what_only_flux_can_judge_is_left_to_it(item: Entry) -> None:
     assert not health.runs(world(rolled()), [WEB, item])
 
 
@@ -172,4 +156,4 @@ def test_what_only_flux_can_judge_is_left_to_it(item: Item) -> None:
     ],
 )
 def test_every_kind_has_counts_of_its_own(kind: str, status: Json, *, runs: bool) -> None:
-    assert health.rolled_out(kind, {"spec": {}, "status": status}) is runs
+    assert (health.rollout_gaps(kind, {"metadata": {}, "spec": {}, "status": status}) == []) is runs

@@ -1,0 +1,143 @@
+"""Health of the workloads that Flux applied: their rollout, and the pods behind them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from threezone.clients.kubernetes import pods
+from threezone.clients.kubernetes.api import Json
+from threezone.clients.kubernetes.watch import World, condition, key_of
+from threezone.flux.objects import Entry
+
+APPS = "/apis/apps/v1/namespaces/{namespace}/{plural}"
+PODS = "/api/v1/namespaces/{namespace}/pods"
+PLURALS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
+# Kinds that are healthy as soon as they exist (fluxcd/cli-utils, pkg/kstatus/status, says the same).
+STILL = {
+    "": {"Namespace", "ConfigMap", "Secret", "Service", "ServiceAccount", "LimitRange", "ResourceQuota"},
+    "rbac.authorization.k8s.io": {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"},
+    "networking.k8s.io": {"NetworkPolicy", "Ingress"},
+    "batch": {"CronJob"},
+}
+REVISION = "deployment.kubernetes.io/revision"  # k8s.io/kubectl, pkg/util/deployment: on Deployment and ReplicaSet
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """An applied object that waiting cannot heal: which one, its own words, and the pod that holds it back."""
+
+    item: Entry
+    words: str
+    pod: str = ""  # namespace/name
+
+
+def collection(entry: Entry) -> str:
+    """The collection of a workload in its namespace, "" for anything else."""
+    if entry.group != "apps" or entry.kind not in PLURALS:
+        return ""
+    return APPS.format(namespace=entry.namespace, plural=PLURALS[entry.kind])
+
+
+def collections(entries: Iterable[Entry]) -> list[str]:
+    """The collections to watch for the workloads among `entries` and their pods."""
+    paths = set()
+    for entry in entries:
+        if path := collection(entry):
+            paths |= {path, PODS.format(namespace=entry.namespace)}
+            if entry.kind == "Deployment":
+                paths.add(APPS.format(namespace=entry.namespace, plural="replicasets"))
+    return sorted(paths)
+
+
+def stuck(world: World, entries: Iterable[Entry]) -> Stuck | None:
+    """The first workload that cannot become healthy by waiting, as far as `world` shows; None when there is none."""
+    for entry, item in _observed(world, entries):
+        progress = condition(item, "Progressing")
+        for pod in _pods(world, entry, item):
+            if words := pods.hopeless(pod):
+                return Stuck(entry, words, key_of(pod))
+        if entry.kind == "Deployment" and progress.get("reason") == "ProgressDeadlineExceeded":
+            return Stuck(entry, str(progress.get("message", "")))
+    return None
+
+
+def runs(world: World, entries: Sequence[Entry]) -> bool:
+    """Whether all of `entries` are healthy, as far as `world` shows; False for kinds that only Flux can judge."""
+    workloads = dict(_observed(world, entries))
+    return all(
+        entry.kind in STILL.get(entry.group, ())
+        or (entry in workloads and not rollout_gaps(entry.kind, workloads[entry]))
+        for entry in entries
+    )
+
+
+def is_observed(item: Json) -> bool:
+    """Whether a workload's controller has taken up its latest change."""
+    return bool((item.get("status") or {}).get("observedGeneration") == item["metadata"].get("generation"))
+
+
+def rollout_gaps(kind: str, item: Json) -> list[str]:
+    """What a workload's rollout lacks: nothing when the pods of its latest change are available, and the only ones.
+
+    The counts are those that `kubectl rollout status` reads (k8s.io/kubectl, pkg/polymorphichelpers/rollout_status.go).
+    """
+    status, wanted = item.get("status") or {}, (item.get("spec") or {}).get("replicas", 1)
+    counts = ["updatedReplicas", "availableReplicas", "replicas"]
+    if kind == "DaemonSet":
+        counts, wanted = ["updatedNumberScheduled", "numberAvailable"], status.get("desiredNumberScheduled", 0)
+    gaps = [
+        f"{wanted} {count} (there are {status.get(count, 0)})" for count in counts if status.get(count, 0) != wanted
+    ]
+    if kind == "StatefulSet" and status.get("currentRevision") != status.get("updateRevision"):
+        gaps.append("the update of its pods")
+    return gaps if is_observed(item) else [*gaps, "its latest change to be taken up"]
+
+
+def troubles(world: World, entries: Iterable[Entry]) -> list[str]:
+    """A line for each pod behind `entries` that is not ready, with its own words."""
+    return [
+        f"pod {key_of(pod)}: {pods.trouble(pod) or 'not ready'}"
+        for entry, item in _observed(world, entries)
+        for pod in _pods(world, entry, item)
+        if not pods.is_ready(pod)
+    ]
+
+
+def _observed(world: World, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Json]]:
+    """The workloads in `world` whose controllers have taken up their latest change."""
+    for entry in entries:
+        item = world.get(collection(entry), {}).get(entry.key)
+        if item and is_observed(item):
+            yield entry, item
+
+
+def _pods(world: World, entry: Entry, item: Json) -> list[Json]:
+    """The pods of the workload's present revision. Those of an older one are about to go, whatever they say."""
+    every = world.get(PODS.format(namespace=entry.namespace), {}).values()
+    living = [pod for pod in every if not pod["metadata"].get("deletionTimestamp")]
+    if entry.kind == "Deployment":
+        sets = world.get(APPS.format(namespace=entry.namespace, plural="replicasets"), {}).values()
+        present = {
+            replicaset["metadata"]["uid"]
+            for replicaset in _owned(sets, item)
+            if _annotation(replicaset, REVISION) == _annotation(item, REVISION)
+        }
+        return [pod for pod in living if _owners(pod) & present]
+    own = _owned(living, item)
+    newest = (item.get("status") or {}).get("updateRevision")
+    if entry.kind == "StatefulSet" and newest:
+        return [pod for pod in own if (pod["metadata"].get("labels") or {}).get("controller-revision-hash") == newest]
+    return own
+
+
+def _annotation(item: Json, name: str) -> str | None:
+    return (item["metadata"].get("annotations") or {}).get(name)
+
+
+def _owners(item: Json) -> set[str]:
+    return {str(owner["uid"]) for owner in item["metadata"].get("ownerReferences") or []}
+
+
+def _owned(items: Iterable[Json], owner: Json) -> list[Json]:
+    return [item for item in items if owner["metadata"]["uid"] in _owners(item)]

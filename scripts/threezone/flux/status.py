@@ -1,0 +1,88 @@
+"""How Flux's objects are, in Flux's words: as data, and as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from threezone.clients.kubernetes.watch import condition
+from threezone.core.errors import DeliveryError
+from threezone.flux.objects import FluxObject, is_ready, revision
+
+UNITS = {"d": 86400, "h": 3600, "m": 60}
+
+
+@dataclass(frozen=True)
+class State:
+    """An object's state. `ready` is None for a static object; `since` is when the state began (RFC 3339)."""
+
+    kind: str
+    namespace: str
+    name: str
+    ready: bool | None
+    suspended: bool
+    revision: str
+    reason: str
+    message: str
+    since: str
+
+    @property
+    def what(self) -> str:
+        """How a sentence names it."""
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+    @property
+    def failing(self) -> bool:
+        """Whether it needs attention: it is not ready, and not suspended."""
+        return self.ready is False and not self.suspended
+
+
+def state(target: FluxObject) -> State:
+    """An object's state. Pure."""
+    ready = condition(target.item, "Ready")
+    return State(
+        kind=target.kind.kind,
+        namespace=target.namespace,
+        name=target.name,
+        ready=None if target.static and not ready else is_ready(target.item),
+        suspended=target.suspended,
+        revision=revision(target.item),
+        reason=str(ready.get("reason", "")),
+        message=str(ready.get("message") or ("" if target.static else "not reconciled yet")),
+        since=str(ready.get("lastTransitionTime", "")),
+    )
+
+
+def age(since: str, now: datetime) -> str:
+    """How long ago `since` (RFC 3339) was, as kubectl writes it: 45s, 12m, 3h, 2d. Empty for an empty one."""
+    if not since:
+        return ""
+    seconds = max(0, int((now - datetime.fromisoformat(since)).total_seconds()))
+    return next((f"{seconds // size}{unit}" for unit, size in UNITS.items() if seconds >= size), f"{seconds}s")
+
+
+def rows(states: Sequence[State], now: datetime | None = None) -> list[list[str]]:
+    """The states as a table for people."""
+    lines = [["KIND", "OBJECT", "READY", "REVISION", "AGE", "MESSAGE"]]
+    for one in states:
+        ready = "suspended" if one.suspended else {True: "yes", False: "no", None: "-"}[one.ready]
+        head, colon, digest = one.revision.partition(":")
+        short = f"{head}{colon}{digest[:7]}"
+        shown = age(one.since, now or datetime.now(UTC))
+        lines.append([one.kind, f"{one.namespace}/{one.name}", ready, short, shown, one.message.replace("\n", " ")])
+    return lines
+
+
+def require(states: Sequence[State]) -> None:
+    """Raise DeliveryError with Flux's words when an object that nobody suspended is not ready."""
+    failing = [one for one in states if one.failing]
+    if failing:
+        first = failing[0]
+        more = f", and {len(failing) - 1} more" if len(failing) > 1 else ""
+        raise DeliveryError(
+            f"{first.what} is not ready{f': {first.reason}' if first.reason else ''}{more}",
+            evidence="\n".join(f"{one.what}: {one.message}" for one in failing),
+            fix=f"./run invoke flux.reconcile --object {first.kind.lower()}/{first.name} "
+            f"--namespace {first.namespace} --with-source",
+        )
