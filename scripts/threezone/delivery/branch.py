@@ -8,8 +8,8 @@ from pathlib import Path
 from threezone.clients.git.checkout import Checkout
 from threezone.core.errors import UsageError
 
-# A look is one stat(2) of three files. Notices of the kernel (inotify) would come sooner and be less reliable: they do
-# not cross a bind mount from a desktop's virtual machine, and a devcontainer's checkout is just that.
+# Polling is one stat(2) of three files. The kernel's notices (inotify) come sooner but do not cross a bind mount from a
+# desktop's virtual machine, and a devcontainer's checkout is just that.
 LOOK = 0.2  # seconds
 
 
@@ -24,7 +24,7 @@ def branch_of(root: Path) -> str:
 
 
 class Tip:
-    """The newest commit of a branch, whichever branch is checked out. Git is asked only when its files have changed."""
+    """The newest commit of a branch, whichever branch is checked out. Git runs only when its files have changed."""
 
     def __init__(self, root: Path, branch: str) -> None:
         self._checkout = Checkout(root)
@@ -38,13 +38,13 @@ class Tip:
         return self._checkout.revision(self.ref).text.strip()
 
     def other(self, than: str, seconds: float) -> str:
-        """Wait until the branch's commit is another one than `than`, for at most `seconds`; returns what it is then."""
+        """Wait until the branch's commit is not `than`, for at most `seconds`; returns the commit then."""
         end = time.monotonic() + seconds
-        seen = None
+        before = None
         while True:
             now = [_stamp(file) for file in self._files]
-            if now != seen:
-                seen = now
+            if now != before:
+                before = now
                 if (sha := self.sha or than) != than:
                     return sha
             if time.monotonic() >= end:
@@ -55,7 +55,7 @@ class Tip:
 def _stamp(file: Path) -> tuple[int, int, int] | None:
     """What changes when a file does: git replaces these files, it never writes into them."""
     try:
-        seen = file.stat()
+        stat = file.stat()
     except OSError:
         return None
-    return seen.st_mtime_ns, seen.st_size, seen.st_ino
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino

@@ -1,4 +1,4 @@
-"""A commit on its way: pushed, fetched by Flux, applied."""
+"""Push a commit, and have Flux deliver it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from threezone.cluster.lab import GENTLE_SECONDS, Lab
 from threezone.delivery import git_server as server
-from threezone.delivery import remote, repository, sync, verdict, wait
+from threezone.delivery import remote, repository, sync, wait
 from threezone.delivery.repository import Commit
 from threezone.flux import components
 
@@ -27,8 +27,8 @@ def deliver_to_new(lab: Lab, *, reach: bool = False) -> str:
     """
     commit = repository.head(lab.root, lab.settings.gitops.path)
     push(lab, commit)
-    if not (seen := components.observe(lab.api)).ready:
-        components.wait_ready(lab.api, [part.name for part in seen.components], GENTLE_SECONDS)
+    if not (flux := components.observe(lab.api)).ready:
+        components.wait_ready(lab.api, flux.names, GENTLE_SECONDS)
     if reach:
         server.wait_reachable(lab)
     return reconcile(lab, commit)
@@ -37,7 +37,7 @@ def deliver_to_new(lab: Lab, *, reach: bool = False) -> str:
 def push(lab: Lab, commit: Commit, *, force: bool = False) -> None:
     """Push a commit to the branch that Flux follows. Raises DeliveryError without a Git server that takes it.
 
-    Nothing is left behind by a push that failed: it may be tried again.
+    A push that failed may be tried again.
     """
     gitops = lab.settings.gitops
     if gitops.url:
@@ -53,7 +53,7 @@ def push(lab: Lab, commit: Commit, *, force: bool = False) -> None:
 
 def reconcile(lab: Lab, commit: Commit) -> str:
     """Have Flux fetch and apply a pushed commit, wait for all that it brings, and return the revision."""
-    gitops, at = lab.settings.gitops, sync.target_of(lab)
+    gitops, target = lab.settings.gitops, sync.target_of(lab)
     if gitops.url and lab.foreign:
         server.make_namespace(lab.api)
     sync.declare(
@@ -62,25 +62,23 @@ def reconcile(lab: Lab, commit: Commit) -> str:
         url=gitops.url or server.url(gitops.repository),
         branch=gitops.branch,
         path=commit.path,
-        namespace=at.namespace,
-        secret=give_credentials(lab, at) if gitops.url else "",
+        namespace=target.namespace,
+        secret=give_credentials(lab, target) if gitops.url else "",
     )
     revision = f"{gitops.branch}@sha1:{commit.sha}"
-    applied = wait.wait_applied(lab.api, at, revision, sync.request(lab.api, at), gitops.timeout)
-    verdict.wait(lab.api, at, gitops.timeout)
-    return applied
+    return wait.wait_delivered(lab.api, target, revision, sync.request(lab.api, target), gitops.timeout)
 
 
-def give_credentials(lab: Lab, at: sync.Target) -> str:
-    """Bring what Flux reads the remote source with into a Secret; without any, what is there already stays.
+def give_credentials(lab: Lab, target: sync.Target) -> str:
+    """Write the credentials of the remote source into a Secret for Flux; without any, an existing Secret stays.
 
     Returns the Secret's name, "" when there is none: the repository is public then.
     """
-    gitops, name = lab.settings.gitops, f"{at.name}-git"
-    path = f"/api/v1/namespaces/{at.namespace}/secrets/{name}"
+    gitops, name = lab.settings.gitops, f"{target.name}-git"
+    path = f"/api/v1/namespaces/{target.namespace}/secrets/{name}"
     file, known_hosts = (lab.root / Path(each).expanduser() for each in (gitops.credentials, gitops.known_hosts))
-    found = remote.credentials(gitops.url, file if gitops.credentials else None, known_hosts, os.environ)
-    if found is None:
+    credentials = remote.credentials(gitops.url, file if gitops.credentials else None, known_hosts, os.environ)
+    if credentials is None:
         return name if lab.api.get(path) else ""
-    lab.api.apply(path, remote.secret(name, at.namespace, found))
+    lab.api.apply(path, remote.secret(name, target.namespace, credentials))
     return name

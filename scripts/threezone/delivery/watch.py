@@ -1,4 +1,4 @@
-"""Commit means delivered: a branch is followed, and each new commit of it is pushed and applied."""
+"""Follow a branch, and push and deliver each new commit of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIRST, LONGEST = 1.0, 15.0  # seconds between tries while the API server or the 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What became of a commit. `again`: nothing is wrong with the commit, the way was closed."""
+    """The result of delivering a commit. `again`: nothing is wrong with the commit, a server was not reachable."""
 
     sha: str
     pushed: float = 0.0
@@ -32,7 +32,7 @@ class Attempt:
 
     @property
     def line(self) -> str:
-        """The result for a person, in one line, or with the evidence of a failure below it."""
+        """The result for a person, in one line; the evidence of a failure follows below it."""
         commit = self.sha[:7]
         if self.failure is None:
             return f"{commit} applied in {self.seconds:.1f} s (push {self.pushed:.1f} s)"
@@ -61,25 +61,25 @@ def _passing(failure: ThreezoneError, *, pushed: bool) -> bool:
     """Whether the same commit may be delivered later by itself. Pure."""
     if isinstance(failure, (ClusterError, RouteError)):
         return True
-    # What Flux says of a commit that it has is about that commit; what hinders a push is not, unless git refuses it.
+    # After the push, Flux's words are about this commit. A failed push is not, unless git refuses the commit.
     return not pushed and not isinstance(failure, Rejected) and isinstance(failure, (CommandFailed, DeliveryError))
 
 
-def watch(lab: Lab, branch: str, told: Callable[[str], None], *, force: bool = False) -> NoReturn:
-    """Deliver the newest commit of `branch`, now and after every new one, until Ctrl-C. `told` gets a line for each.
+def watch(lab: Lab, branch: str, report: Callable[[str], None], *, force: bool = False) -> NoReturn:
+    """Deliver the newest commit of `branch`, now and after every new one, until Ctrl-C. `report` gets a line for each.
 
-    A commit that failed is left for the next one; while the API server or the Git server is away, it is tried again.
+    A commit that failed is not tried again; it is while the API server or the Git server is away.
     """
     tip = Tip(lab.root, branch)
     done = ""
     while True:
-        done = _deliver(lab, tip, tip.other(done, FOREVER), told, force=force)
+        done = _deliver(lab, tip, tip.other(done, FOREVER), report, force=force)
 
 
 def once(lab: Lab, branch: str, *, force: bool = False) -> Attempt | None:
-    """Deliver the newest commit of `branch`, when nobody else is at it. None: another run waits to do just that.
+    """Deliver the newest commit of `branch`, after a run that does so now. None: another run waits already.
 
-    Of many commits in a row, one is being delivered and one run waits; it delivers what is newest when its turn comes.
+    Of many commits in a row, one is being delivered and one run waits; it delivers the newest when its turn comes.
     """
     from filelock import FileLock, Timeout
 
@@ -95,15 +95,15 @@ def once(lab: Lab, branch: str, *, force: bool = False) -> Attempt | None:
         return attempt(lab, Tip(lab.root, branch).sha, force=force)
 
 
-def _deliver(lab: Lab, tip: Tip, sha: str, told: Callable[[str], None], *, force: bool) -> str:
-    """Try until it is delivered or cannot be, or there is a newer commit. Returns the commit that is done with."""
-    pause, said = FIRST, ""
+def _deliver(lab: Lab, tip: Tip, sha: str, report: Callable[[str], None], *, force: bool) -> str:
+    """Try until it is delivered or cannot be, or there is a newer commit. Returns the last commit."""
+    pause, reported = FIRST, ""
     while True:
-        made = attempt(lab, sha, force=force)
-        if made.line != said or not made.again:
-            told(made.line)
-            said = made.line
-        if not made.again:
+        result = attempt(lab, sha, force=force)
+        if result.line != reported or not result.again:
+            report(result.line)
+            reported = result.line
+        if not result.again:
             return sha
         if (newer := tip.other(sha, pause)) != sha:
             sha, pause = newer, FIRST

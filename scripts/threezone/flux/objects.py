@@ -262,9 +262,9 @@ def inventory(kustomization: Json) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def request(api: Api, paths: Iterable[str], change: Json | None = None) -> str:
+def request(api: Api, paths: Iterable[str], change: Json | None = None, *, stamp: str = "") -> str:
     """Ask Flux to reconcile the objects at these API paths now. Returns the request's stamp, for `handled`."""
-    stamp = datetime.now(UTC).isoformat()
+    stamp = stamp or datetime.now(UTC).isoformat()
     for path in paths:
         api.merge(path, {**(change or {}), "metadata": {"annotations": {REQUESTED: stamp}}})
     return stamp

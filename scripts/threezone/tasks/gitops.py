@@ -90,9 +90,9 @@ def wait(  # noqa: PLR0917  every option of a task is a parameter
     c: Context, revision: str, kustomization: str = "", timeout: int = 0, name: str = "", context: str = ""
 ) -> None:
     """Wait until Flux has applied exactly that revision; why it cannot be is told as soon as it is known. Exit 6."""
-    from threezone.delivery import wait_revision as room
+    from threezone.delivery import wait as delivery_wait
 
-    say(f"applied {room.wait(open_lab(name, context=context), revision, kustomization, float(timeout))}")
+    say(f"applied {delivery_wait.wait(open_lab(name, context=context), revision, kustomization, float(timeout))}")
 
 
 @task(

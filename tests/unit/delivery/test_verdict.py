@@ -15,7 +15,7 @@ from tests.unit.delivery.flux_model import NEW, OLD, OUTCOMES, Controller, sourc
 from threezone.clients.kubernetes.api import Forbidden, Json
 from threezone.clients.kubernetes.watch import Overdue, World
 from threezone.core.errors import DeliveryError
-from threezone.delivery import tree, verdict
+from threezone.delivery import tree, verdict, wait
 from threezone.delivery.sync import KUSTOMIZATIONS, SOURCES, Target
 from threezone.flux.objects import is_ready
 
@@ -192,7 +192,7 @@ CASES: dict[str, tuple[World, str]] = {
         ]),
         "AccessDenied: no",
     ),
-    "a child that is gone": ({CHILDREN: {}}, "Kustomization flux-system/apps: it is not there"),
+    "a child that is gone": ({CHILDREN: {}}, "Kustomization flux-system/apps: it does not exist"),
     "a child of which nothing is known": (child(conditions=[]), "not reconciled yet"),
     "a child whose spec was changed": (child(observedGeneration=0), "its latest change"),
     "a suspended child at the revision": (child(spec={"suspend": True}), ""),
@@ -202,7 +202,7 @@ CASES: dict[str, tuple[World, str]] = {
         "Job shop/migrate: Said: no database",
     ),
     "a child's Job that is done and gone": (child(entries=(JOB,)) | {JOBS: {}}, ""),
-    "a child's Deployment that is gone": (child(entries=(WEB,)) | {DEPLOYMENTS: {}}, "Deployment shop/web: it is not"),
+    "a child's Deployment that is gone": (child(entries=(WEB,)) | {DEPLOYMENTS: {}}, "shop/web: it does not exist"),
     "a child's Deployment that is not available": (
         child(entries=(WEB,)) | {DEPLOYMENTS: {"shop/web": workload("web", "Available", "False", "no replicas")}},
         "Deployment shop/web: no replicas",
@@ -372,15 +372,15 @@ def test_a_verdict_at_hand_is_waited_for(monkeypatch: pytest.MonkeyPatch, outcom
 
 
 def waiting(monkeypatch: pytest.MonkeyPatch, root: Json, world: World) -> tuple[Server, list[Any]]:
-    """Let `verdict.wait` judge that world once; what it found missing."""
+    """Let `wait_for_tree` judge that world once; what it found missing."""
     api, judged = server(root, world), list[Any]()
     whole = {SOURCES: {"flux-system/lab": source(NEW)}, KUSTOMIZATIONS: {"flux-system/lab": root}, **world}
 
     def once(_api: object, _paths: object, judge: Any, **_: object) -> None:
         judged.append(judge(whole))
 
-    monkeypatch.setattr(verdict, "wait_for", once)
-    verdict.wait(api, Target("lab"), 1)  # type: ignore[arg-type]
+    monkeypatch.setattr(wait, "wait_for", once)
+    wait.wait_for_tree(api, Target("lab"), 1)  # type: ignore[arg-type]
     return api, judged
 
 

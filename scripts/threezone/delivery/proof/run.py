@@ -151,7 +151,7 @@ class Proof:
         except Overdue as overdue:
             self._failed(f"not finished within {self.seconds:.0f} s", overdue.evidence, "./run invoke flux.status")
         except wait.Unhealthy as trouble:
-            told = wait.told(self.api, trouble)
+            told = wait.with_event(self.api, trouble)
             self._failed(told.message, told.evidence, told.fix)
         except ThreezoneError as error:
             self._failed(error.message, error.evidence, error.fix)

@@ -9,7 +9,6 @@ from threezone.clients.kubernetes.api import refused
 from threezone.cluster.lab import Lab
 from threezone.core.settings import Settings
 from threezone.delivery import sync, wait
-from threezone.delivery import wait_revision as room
 from threezone.delivery.sync import Target
 from threezone.flux import components
 
@@ -22,7 +21,7 @@ def test_who_may_not_have_flux_look_now_waits_until_it_looks_by_itself(monkeypat
 
     stamps = []
 
-    def wait_applied(_api: Any, _at: Target, revision: str, stamp: str, _seconds: float) -> str:
+    def wait_delivered(_api: Any, _at: Target, revision: str, stamp: str, _seconds: float) -> str:
         stamps.append(stamp)
         return f"main@sha1:{revision}"
 
@@ -30,7 +29,7 @@ def test_who_may_not_have_flux_look_now_waits_until_it_looks_by_itself(monkeypat
     monkeypatch.setattr(components, "require", lambda seen: seen)
     monkeypatch.setattr(sync, "target", lambda _api, name, namespace: Target(name, namespace))
     monkeypatch.setattr(sync, "request", request)
-    monkeypatch.setattr(wait, "wait_applied", wait_applied)
+    monkeypatch.setattr(wait, "wait_delivered", wait_delivered)
     made: Any = SimpleNamespace(api=None, settings=Settings(), foreign="")
-    assert room.wait(cast("Lab", made), "0123456") == "main@sha1:0123456"
+    assert wait.wait(cast("Lab", made), "0123456") == "main@sha1:0123456"
     assert stamps == [""], "what Flux said of this revision before counts: nothing was asked of it"
