@@ -1,4 +1,4 @@
-"""The sample workload: put into a cluster by hand, without Flux and Git, asked for its text, and kept open."""
+"""The sample app: deploy it without Flux and Git, get its text, and keep it open on a local port."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATH = "local/gitops/apps/hello"
 def deploy(lab: Lab, path: Path) -> None:
     """Load the sample app's image, apply the kustomization at `path`, and wait until its Deployments are available.
 
-    Raises UsageError with kubectl's words when it cannot be applied. Flux takes the objects over when it delivers them.
+    Raises UsageError with kubectl's message when it cannot be applied. Flux takes the objects over with a delivery.
     """
     if not lab.foreign:
         (hello,) = build.ensure("hello", lab.channel)
@@ -39,9 +39,8 @@ def deploy(lab: Lab, path: Path) -> None:
     running_pods = f"/api/v1/namespaces/{app.namespace}/pods"
 
     def missing(world: World) -> list[str]:
-        broken = pods.missing(world[running_pods].values())
         late = [key for key, item in world[deployments].items() if condition(item, "Available").get("status") != "True"]
-        return [f"deployment {key}" for key in late] + broken
+        return [*(f"deployment {key}" for key in late), *pods.missing(world[running_pods].values())]
 
     with step("wait until it is available"):
         wait_for(
@@ -53,27 +52,22 @@ def deploy(lab: Lab, path: Path) -> None:
         )
 
 
-def answer(lab: Lab) -> str:
-    """What the sample app answers over HTTP now."""
-    return app_answer(lab.api, lab.settings.app)
-
-
 def open_app(lab: Lab, port: int, opened: Callable[[str], None]) -> NoReturn:
-    """Keep the app open on a loopback port; `opened` is told each address. Ends by Ctrl-C, or when it cannot be opened.
+    """Keep the app open on a loopback port until Ctrl-C, or until it cannot be opened; `opened` gets each address.
 
-    A forward ends with its pod, and a new text brings a new pod: it is opened again, on the same port.
+    A forward ends with its pod, and a new text brings a new pod: the app is opened again, on the same port.
     """
     app = lab.settings.app
-    where = (lab.tools["kubectl"], lab.context, app.namespace, f"service/{app.service}", app.port)
+    target = (lab.tools["kubectl"], lab.context, app.namespace, f"service/{app.service}", app.port)
     while True:
-        with kubectl.forwarded(*where, local=port) as forward:
+        with kubectl.forwarded(*target, local=port) as forward:
             opened(forward.address)
             port = int(forward.address.rpartition(":")[2])
             forward.wait()
 
 
 def app_answer(api: Api, app: App) -> str:
-    """What a workload answers over HTTP now, through the API server's own proxy (works from every zone)."""
+    """A workload's answer over HTTP, through the API server's own proxy, which works from every zone."""
     path = f"/api/v1/namespaces/{app.namespace}/services/{app.service}:{app.port}/proxy/"
     try:
         return api.text(path).strip()

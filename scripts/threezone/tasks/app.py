@@ -23,7 +23,7 @@ def deploy(c: Context, name: str = "", path: str = "", channel: str = "") -> Non
 
     lab = open_lab(name, channel, "")
     sample_app.deploy(lab, Path(path) if path else lab.root / sample_app.PATH)
-    say(sample_app.answer(lab))
+    say(sample_app.app_answer(lab.api, lab.settings.app))
 
 
 @task(
@@ -39,6 +39,6 @@ def open_(c: Context, name: str = "", port: int = 0, once: bool = False) -> None
     from threezone.extras import sample_app
 
     lab = open_lab(name, context="")
-    say(sample_app.answer(lab))
+    say(sample_app.app_answer(lab.api, lab.settings.app))
     if not once:
         sample_app.open_app(lab, port, lambda address: say(f"http://{address}/ until Ctrl-C"))

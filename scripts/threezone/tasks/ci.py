@@ -155,6 +155,7 @@ def kubeconfig(  # noqa: PLR0917  every option of a task is a parameter
     """
     from threezone.core.plan import describe
     from threezone.extras.ci import credential as room
+    from threezone.extras.ci import rights
     from threezone.extras.ci.rights import Job
     from threezone.tasks.kubeconfig import given
     from threezone.zones.export.run import Wanted
@@ -162,18 +163,22 @@ def kubeconfig(  # noqa: PLR0917  every option of a task is a parameter
     lab: Any = open_lab(name, context=context)
     by_hand, _ = given(server, "") or ("", "")
     found = room.rights_of(lab, Job(namespace, account, apply=apply), kustomization)
-    actions = elsewhere(lab, found.removal if remove else found.actions)
+    actions = elsewhere(lab, found.removal if remove else found.steps)
     if dry_run:
         say(as_started("\n".join(filter(None, (describe(actions), found.notice)))))
         return
     consent(actions, yes=yes)
     if remove:
-        room.withdraw(lab, actions)
-        say(f"the account {found.job.named} is gone" if actions else f"there is no account {found.job.named} of ours")
+        rights.remove(lab.api, actions)
+        say(
+            f"the account {found.job.full_name} is gone"
+            if actions
+            else f"there is no account {found.job.full_name} of ours"
+        )
         return
     room.grant(lab, found, actions)
     wanted = Wanted(lab.name, for_, output, hours=hours, server=by_hand, proof=proof)
-    made = room.hand_out(lab, found.job, wanted)
+    made = room.write(lab, found.job, wanted)
     if json:
         emit(made.data())
         return

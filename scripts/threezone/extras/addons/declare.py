@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from threezone.clients import kubectl
 from threezone.clients.kubernetes.api import Api, Json
@@ -17,10 +16,8 @@ from threezone.core.errors import CommandFailed, EngineError, ToolError, UsageEr
 from threezone.core.events import note, step
 from threezone.core.files import read_text, write_atomic
 from threezone.extras.addons import manifests
-from threezone.extras.addons.manifests import Needed
+from threezone.extras.addons.manifests import Artifact
 from threezone.toolchain import channel, golang
-
-Name = Literal["dashboard", "ingress", "agent"]
 
 # The definitions of the Gateway API that Traefik 3.6 implements (its go.mod requires the same version).
 GATEWAY_API = ("sigs.k8s.io/gateway-api", "v1.4.0")
@@ -28,20 +25,20 @@ CRDS = f"{manifests.HOME}/ingress/crds"
 AGENT, SECRET = "gitlab-agent", "gitlab-agent-token"
 DEFAULT_NAMESPACE = "default"
 _OURS = {"app.kubernetes.io/managed-by": "threezone"}
-_FLUX = "kustomize.toolkit.fluxcd.io/name"  # what kustomize-controller puts on everything that it applies
+_FLUX = "kustomize.toolkit.fluxcd.io/name"  # kustomize-controller puts it on everything that it applies
 _TOKEN_SIZE = 4096  # characters; GitLab's have less than a hundred
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What the API server said of the manifests: the objects that it takes, and those whose kind comes with them."""
+    """The API server's answer: the objects that it accepts, and those whose kind comes with the add-on."""
 
     accepted: tuple[str, ...]
     unknown: tuple[str, ...]
 
 
 def directory(lab: Lab, name: str) -> Path:
-    """Where the project has an add-on's manifests. Raises UsageError when it has none."""
+    """The directory of an add-on's manifests. Raises UsageError when the project has none."""
     path = lab.root / manifests.HOME / name
     if not path.is_dir():
         raise UsageError(
@@ -52,104 +49,101 @@ def directory(lab: Lab, name: str) -> Path:
 
 
 def rendered(lab: Lab, path: Path) -> tuple[Json, ...]:
-    """The objects of a kustomization. Raises UsageError with kubectl's words."""
+    """The objects of a kustomization. Raises UsageError with kubectl's message."""
     import yaml
 
     try:
         text = kubectl.render(lab.tools["kubectl"], path)
     except CommandFailed as error:
         raise UsageError(f"{path} is no kustomization that works", evidence=error.tail, fix="correct it") from None
-    return tuple(each for each in yaml.safe_load_all(text) if each)
+    return tuple(item for item in yaml.safe_load_all(text) if item)
 
 
 def check(lab: Lab, objects: Sequence[Json]) -> Checked:
     """Have the API server check every object as if it were applied (server-side dry run); nothing is changed.
 
     An object whose namespace comes with the add-on is checked in the namespace `default`. Raises UsageError with the
-    server's words for what it refuses.
+    server's message for an object that it refuses.
     """
-    known = _kinds(lab.api)
-    unknown = tuple(_words(each) for each in objects if (each["apiVersion"], each["kind"]) not in known)
-    asked = [each for each in objects if (each["apiVersion"], each["kind"]) in known]
-    there = {each["metadata"]["name"] for each in (lab.api.get("/api/v1/namespaces") or {}).get("items") or []}
-    lines = [json.dumps(_placed(each, there)) for each in asked]
-    where = (lab.tools["kubectl"], lab.context)
-    with step(f"have the API server check {len(asked)} objects") as running:
-        done = kubectl.check(*where, "\n---\n".join(lines), "threezone-check") if asked else None
-        if done is not None and done.exit_code != 0:
-            raise UsageError("the API server refuses these manifests", evidence=done.stderr, fix="correct them")
-        running.result = f"{len(asked)} taken" + (f", {len(unknown)} of kinds that it does not know" if unknown else "")
-    return Checked(tuple(map(_words, asked)), unknown)
+    kinds = _kinds(lab.api)
+    known = [item for item in objects if (item["apiVersion"], item["kind"]) in kinds]
+    unknown = tuple(_title(item) for item in objects if (item["apiVersion"], item["kind"]) not in kinds)
+    namespaces = {item["metadata"]["name"] for item in _items(lab.api, "/api/v1/namespaces")}
+    documents = [json.dumps(_in_existing_namespace(item, namespaces)) for item in known]
+    with step(f"have the API server check {len(known)} objects") as running:
+        if known:
+            text = "\n---\n".join(documents)
+            done = kubectl.check(lab.tools["kubectl"], lab.context, text, "threezone-check")
+            if done.exit_code != 0:
+                raise UsageError("the API server refuses these manifests", evidence=done.stderr, fix="correct them")
+        rest = f", {len(unknown)} of kinds that it does not know" if unknown else ""
+        running.result = f"{len(known)} accepted{rest}"
+    return Checked(tuple(map(_title, known)), unknown)
 
 
 def _kinds(api: Api) -> set[tuple[str, str]]:
-    """What the server knows, as (apiVersion, kind)."""
+    """The kinds that the server knows, as (apiVersion, kind)."""
     groups = (api.get("/apis") or {}).get("groups") or []
-    versions = ["v1", *(version["groupVersion"] for group in groups for version in group["versions"])]
-    found = set()
-    for version in versions:
-        listed = api.get(f"/api/{version}" if version == "v1" else f"/apis/{version}") or {}
-        found |= {(version, each["kind"]) for each in listed.get("resources") or [] if "/" not in each["name"]}
-    return found
+    paths = {version["groupVersion"]: "/apis" for group in groups for version in group["versions"]}
+    return {
+        (version, resource["kind"])
+        for version, prefix in {"v1": "/api", **paths}.items()
+        for resource in (api.get(f"{prefix}/{version}") or {}).get("resources") or []
+        if "/" not in resource["name"]
+    }
 
 
-def _placed(item: Json, there: set[str]) -> Json:
-    """The object, in a namespace that is there."""
-    namespace = item["metadata"].get("namespace", "")
-    if not namespace or namespace in there:
+def _items(api: Api, path: str) -> list[Json]:
+    return (api.get(path) or {}).get("items") or []
+
+
+def _in_existing_namespace(item: Json, namespaces: set[str]) -> Json:
+    metadata = item["metadata"]
+    if metadata.get("namespace", "") in {"", *namespaces}:
         return item
-    return {**item, "metadata": {**item["metadata"], "namespace": DEFAULT_NAMESPACE}}
+    return {**item, "metadata": {**metadata, "namespace": DEFAULT_NAMESPACE}}
 
 
-def _words(item: Json) -> str:
+def _title(item: Json) -> str:
     metadata = item["metadata"]
     return f"{item['kind']} {'/'.join(filter(None, (metadata.get('namespace', ''), metadata['name'])))}"
 
 
-def lacking(lab: Lab, objects: Iterable[Json]) -> dict[Needed, str]:
+def lacking(lab: Lab, objects: Iterable[Json]) -> dict[Artifact, str]:
     """What the cluster would have to fetch and cannot get by this channel, each with the reason.
 
     An image that a node has already is not fetched. In the channel `release` the registries are asked from here.
     """
-    wanted = manifests.needed(objects)
-    held = _held(lab.api)
-    asked = [each for each in wanted if not (each.kind == "image" and each.name in held)]
-    if not asked:
+    # Each node reports the fifty largest of its images, by the kubelet's default.
+    nodes = _items(lab.api, "/api/v1/nodes")
+    images = [image for node in nodes for image in (node.get("status") or {}).get("images") or []]
+    present = {name for image in images for name in image.get("names") or []}
+    wanted = [item for item in manifests.artifacts(objects) if not (item.kind == "image" and item.name in present)]
+    if not wanted:
         return {}
     if _from_source(lab):
-        built = "it is not built from source here, and no node has it"
-        return {each: built if each.kind == "image" else "charts are not built from source" for each in asked}
-    reasons = channel.why_not([each.host for each in asked])
-    return {each: reasons[each.host] for each in asked if reasons[each.host]}
+        image = "it is not built from source here, and no node has it"
+        return {item: image if item.kind == "image" else "charts are not built from source" for item in wanted}
+    reasons = channel.why_not([item.url for item in wanted])
+    return {item: reasons[item.url] for item in wanted if reasons[item.url]}
 
 
 def _from_source(lab: Lab) -> bool:
     try:
         return lab.channel == "source"
     except EngineError:
-        return False  # without an engine nothing is built here, whatever the cluster can pull
+        return False  # without an engine nothing is built here; the cluster may still pull
 
 
-def _held(api: Api) -> set[str]:
-    """The names of the images that nodes tell of (the fifty largest of each, by the kubelet's default)."""
-    nodes = (api.get("/api/v1/nodes") or {}).get("items") or []
-    return {
-        name
-        for node in nodes
-        for image in (node.get("status") or {}).get("images") or []
-        for name in image.get("names") or []
-    }
-
-
-def require(missing: dict[Needed, str], name: str) -> None:
-    """Raise ToolError that names exactly what cannot be had."""
+def require(missing: dict[Artifact, str], name: str) -> None:
+    """Raise ToolError with the name of everything that is missing."""
     if not missing:
         return
-    images = [each.name for each in missing if each.kind == "image"]
+    images = [item.name for item in missing if item.kind == "image"]
     load = f"bring it to the engine (docker load) and then: ./run invoke image.load --images {','.join(images)}"
     raise ToolError(
-        f"{name} is not declared: {' and '.join(each.words for each in missing)} cannot be had by this channel",
-        evidence="\n".join(f"{each.words}: {reason}" for each, reason in missing.items()),
+        f"{name} is not declared: {' and '.join(item.title for item in missing)} cannot be had by this channel",
+        evidence="\n".join(f"{item.title}: {reason}" for item, reason in missing.items()),
         fix=load if images else "where the chart's host is reachable: --channel release",
     )
 
@@ -163,26 +157,22 @@ def declare(lab: Lab, paths: Sequence[Path]) -> bool:
     """Name these directories in the kustomization that Flux reconciles; False when it does already."""
     target = file(lab)
     text = target.read_text(encoding="utf-8")
-    after = manifests.with_resources(text, [manifests.line(target, path) for path in paths])
-    return _write(target, text, after)
+    return _write(target, text, manifests.with_resources(text, [manifests.line(target, path) for path in paths]))
 
 
 def withdraw(lab: Lab, name: str) -> bool:
     """Take an add-on, with everything below its directory, out of that kustomization; False when it was not there."""
     target = file(lab)
-    home = lab.root / manifests.HOME / name
+    home = (lab.root / manifests.HOME / name).resolve()
     text = target.read_text(encoding="utf-8")
-    gone = [
-        each for each in manifests.declared(text) if (target.parent / each).resolve().is_relative_to(home.resolve())
-    ]
+    gone = [line for line in manifests.declared(text) if (target.parent / line).resolve().is_relative_to(home)]
     return _write(target, text, manifests.without_resources(text, gone))
 
 
 def _write(target: Path, before: str, after: str) -> bool:
-    if before == after:
-        return False
-    write_atomic(target, after, None)
-    return True
+    if before != after:
+        write_atomic(target, after, None)
+    return before != after
 
 
 def definitions(lab: Lab) -> Path:
@@ -194,57 +184,46 @@ def definitions(lab: Lab) -> Path:
     with step(f"get the definitions of the Gateway API {version}") as running:
         published = golang.module_source(module, version) / "config" / "crd" / "standard"
         target.mkdir(parents=True, exist_ok=True)
-        names = sorted(each.name for each in published.glob("*.yaml"))
+        names = sorted(path.name for path in published.glob("*.yaml"))
         for name in names:
             shutil.copyfile(published / name, target / name)
-        text = [f"# The standard definitions of {module} {version}, as published.", "resources:"]
-        head = ["apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization"]
-        lines = [text[0], *head, text[1], *(f"  - {name}" for name in names)]
-        write_atomic(target / manifests.FILES[0], "\n".join(lines) + "\n", None)  # last: now it is whole
+        lines = [
+            f"# The standard definitions of {module} {version}, as published.",
+            "apiVersion: kustomize.config.k8s.io/v1beta1",
+            "kind: Kustomization",
+            "resources:",
+            *(f"  - {name}" for name in names),
+        ]
+        # Written last: its presence means that the directory is complete.
+        write_atomic(target / manifests.FILES[0], "\n".join(lines) + "\n", None)
         running.result = f"{len(names)} files in {CRDS}"
     return target
 
 
 def agent_token(api: Api, path: Path) -> None:
-    """Bring the GitLab agent's token from a file into the cluster's Secret; it stands in no argument and no commit.
+    """Bring the GitLab agent's token from a file into the cluster's Secret; no argument and no commit has it.
 
     Raises UsageError for a file that cannot be read, or whose content is no token.
     """
     value = read_text(path, fix="name the file with the token").strip()
     process.keep_secret(value)
-    if not value or len(value) > _TOKEN_SIZE or any(each.isspace() for each in value):
+    if not value or len(value) > _TOKEN_SIZE or any(character.isspace() for character in value):
         raise UsageError(f"{path} holds no token: one word was expected", fix="copy the agent's token into it, alone")
     if path.stat().st_mode & 0o077:
         note(f"{path} holds a token and others may read it: chmod 600 {path}")
-    head: dict[str, Any] = {"labels": dict(_OURS)}
-    api.apply(
-        f"/api/v1/namespaces/{AGENT}",
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": AGENT, "labels": dict(_OURS)}},
-    )
-    api.apply(
-        f"/api/v1/namespaces/{AGENT}/secrets/{SECRET}",
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": SECRET, "namespace": AGENT, **head},
-            "stringData": {"token": value},
-        },
-    )
+    namespace = f"/api/v1/namespaces/{AGENT}"
+    head = {"name": AGENT, "labels": dict(_OURS)}
+    api.apply(namespace, {"apiVersion": "v1", "kind": "Namespace", "metadata": head})
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {**head, "name": SECRET, "namespace": AGENT}}
+    api.apply(f"{namespace}/secrets/{SECRET}", {**secret, "stringData": {"token": value}})
 
 
 def forget_agent(api: Api) -> bool:
-    """Remove that Secret, with its namespace where Flux has not taken it over; False when there is nothing of ours."""
+    """Remove that Secret, with its namespace unless Flux manages it; False when there is nothing of ours."""
     namespace = f"/api/v1/namespaces/{AGENT}"
-    labels = _labels(api.get(namespace))
-    if labels.items() >= _OURS.items() and _FLUX not in labels:
-        api.send("DELETE", namespace)
-        return True
-    secret = f"{namespace}/secrets/{SECRET}"
-    if _labels(api.get(secret)).items() >= _OURS.items():
-        api.send("DELETE", secret)
-        return True
+    for path in (namespace, f"{namespace}/secrets/{SECRET}"):
+        labels = ((api.get(path) or {}).get("metadata") or {}).get("labels") or {}
+        if labels.items() >= _OURS.items() and not (path == namespace and _FLUX in labels):
+            api.send("DELETE", path)
+            return True
     return False
-
-
-def _labels(item: Json | None) -> dict[str, str]:
-    return ((item or {}).get("metadata") or {}).get("labels") or {}

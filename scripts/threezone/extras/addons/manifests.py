@@ -1,7 +1,4 @@
-"""Add-ons as commits have them: directories of manifests, and a line in the kustomization that Flux reconciles.
-
-Pure but for the files themselves: what stands in the manifests, and the same file with that line or without it.
-"""
+"""Add-ons in commits: directories of manifests, and a line in the kustomization that Flux reconciles."""
 
 from __future__ import annotations
 
@@ -20,49 +17,45 @@ FILES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 
 
 @dataclass(frozen=True)
-class Needed:
-    """What a cluster fetches by itself: an image by its reference, or a chart by its name, version and address."""
+class Artifact:
+    """Something that a cluster fetches: an image by its reference, or a chart by its name, version and repository."""
 
     kind: str
     name: str
-    host: str  # an address there that tells whether it can be reached
+    url: str  # it answers when the artifact's host can be reached
 
     @property
-    def words(self) -> str:
+    def title(self) -> str:
         """The kind and the name."""
         return f"the {self.kind} {self.name}"
 
 
-def needed(objects: Iterable[Json]) -> tuple[Needed, ...]:
+def artifacts(objects: Iterable[Json]) -> tuple[Artifact, ...]:
     """The images of the objects' pods, and the charts of Helm releases, each once."""
     objects = list(objects)
     repositories = {
-        each["metadata"]["name"]: each["spec"]["url"] for each in objects if each["kind"] == "HelmRepository"
+        item["metadata"]["name"]: item["spec"]["url"] for item in objects if item["kind"] == "HelmRepository"
     }
-    found: dict[str, Needed] = {}
-    for each in objects:
-        if each["kind"] == "HelmRelease":
-            chart = each["spec"]["chart"]["spec"]
+    by_name: dict[str, Artifact] = {}
+    for item in objects:
+        if item["kind"] == "HelmRelease":
+            chart = item["spec"]["chart"]["spec"]
             url = str(repositories.get(chart["sourceRef"]["name"], ""))
             name = f"{chart['chart']} {chart['version']} of {url}"
-            found[name] = Needed("chart", name, f"{url.rstrip('/')}/index.yaml")
-        for image in _images(each):
-            found[image] = Needed("image", image, f"https://{_registry(image)}/v2/")
-    return tuple(found.values())
-
-
-def _images(item: Json) -> list[str]:
-    pod = ((item.get("spec") or {}).get("template") or {}).get("spec") or {}
-    containers = [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]
-    return [str(container["image"]) for container in containers]
+            by_name[name] = Artifact("chart", name, f"{url.rstrip('/')}/index.yaml")
+        pod = ((item.get("spec") or {}).get("template") or {}).get("spec") or {}
+        for container in (*(pod.get("initContainers") or []), *(pod.get("containers") or [])):
+            image = str(container["image"])
+            by_name[image] = Artifact("image", image, f"https://{_registry(image)}/v2/")
+    return tuple(by_name.values())
 
 
 def _registry(image: str) -> str:
     """The registry of an image's reference; Docker Hub's API has a host of its own."""
     host, slash, _ = image.partition("/")
-    if not slash or not ("." in host or ":" in host):
-        host = "docker.io"
-    return "registry-1.docker.io" if host == "docker.io" else host
+    if not slash or not ("." in host or ":" in host) or host == "docker.io":
+        return "registry-1.docker.io"
+    return host
 
 
 def kustomization(directory: Path) -> Path:
@@ -77,17 +70,17 @@ def kustomization(directory: Path) -> Path:
 
 
 def line(file: Path, target: Path) -> str:
-    """What names `target` in the kustomization `file`: the way from its directory."""
+    """The line for `target` in the kustomization `file`: the path from its directory."""
     return os.path.relpath(target, file.parent)
 
 
 def declared(text: str) -> tuple[str, ...]:
-    """The resources of a kustomization. Raises UsageError for what is none."""
-    return tuple(str(each.value) for each in _resources(text)[1])
+    """The resources of a kustomization. Raises UsageError for other content."""
+    return tuple(str(node.value) for node in _resources(text)[1])
 
 
 def _resources(text: str) -> tuple[Any, Any, Any]:
-    """The nodes of `resources`, which know their places in `text`: the key or None, the items, the value or None."""
+    """The YAML nodes of `resources`, with their positions in `text`: the key or None, the items, the value or None."""
     import yaml
 
     from threezone.core import safe_yaml
@@ -97,47 +90,47 @@ def _resources(text: str) -> tuple[Any, Any, Any]:
         pairs = {str(key.value): (key, value) for key, value in root.value} if root else {}
     except (yaml.YAMLError, TypeError, ValueError) as error:
         raise UsageError("the kustomization is not valid", evidence=str(error), fix="correct it") from None
-    key, listed = pairs.get("resources", (None, None))
-    if isinstance(listed, yaml.SequenceNode):
-        return key, listed.value, listed
-    if listed is None or listed.tag.endswith(":null"):
+    key, value = pairs.get("resources", (None, None))
+    if isinstance(value, yaml.SequenceNode):
+        return key, value.value, value
+    if value is None or value.tag.endswith(":null"):
         return key, [], None
     raise UsageError("the kustomization is not valid: its resources are no list", fix="correct it")
 
 
 def with_resources(text: str, wanted: Sequence[str]) -> str:
-    """The same file with these resources at the end of its list, where they are missing; everything else stays.
+    """The same file with the missing ones of these resources at the end of its list; everything else stays.
 
-    Raises UsageError where the list is written in a way that is not understood: then a person has to add the line.
+    Raises UsageError where the list is written in another way: then a person has to add the line.
     """
     before = declared(text)
-    lacking = [each for each in wanted if each not in before]
-    if not lacking:
+    missing = [resource for resource in wanted if resource not in before]
+    if not missing:
         return text
-    key, items, listed = _resources(text)
-    if listed and not items:  # resources: []
-        text = text[: listed.start_mark.index].rstrip() + text[listed.end_mark.index :]
+    key, items, value = _resources(text)
+    if value and not items:  # resources: []
+        text = text[: value.start_mark.index].rstrip() + text[value.end_mark.index :]
     lines = text.splitlines()
     position, indent = len(lines) + 1, "  "
     if key is None:
         lines.append("resources:")
     elif items:
-        position, indent = items[-1].end_mark.line + 1, " " * listed.start_mark.column
+        position, indent = items[-1].end_mark.line + 1, " " * value.start_mark.column
     else:
         position = key.end_mark.line + 1
-    lines[position:position] = [f"{indent}- {each}" for each in lacking]
-    return _checked(lines, (*before, *lacking), lacking)
+    lines[position:position] = [f"{indent}- {resource}" for resource in missing]
+    return _checked(lines, (*before, *missing), missing)
 
 
 def without_resources(text: str, gone: Sequence[str]) -> str:
     """The same file without these resources. Raises UsageError where one cannot be taken out line by line."""
     before = declared(text)
-    left = [each for each in before if each not in gone]
-    if len(left) == len(before):
+    rest = [resource for resource in before if resource not in gone]
+    if len(rest) == len(before):
         return text
-    leaving = {each.start_mark.line for each in _resources(text)[1] if each.value in gone}
-    lines = [line for number, line in enumerate(text.splitlines()) if number not in leaving]
-    return _checked(lines, left, gone)
+    numbers = {node.start_mark.line for node in _resources(text)[1] if node.value in gone}
+    lines = [line for number, line in enumerate(text.splitlines()) if number not in numbers]
+    return _checked(lines, rest, gone)
 
 
 def _checked(lines: Sequence[str], wanted: Sequence[str], changed: Sequence[str]) -> str:

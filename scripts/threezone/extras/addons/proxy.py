@@ -21,7 +21,7 @@ WRITING = "^(POST|PUT|PATCH|DELETE)$"
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy that runs: its cluster's context, its port, its process, and whether it lets reading through only."""
+    """A running proxy: its cluster's context, its port, its process, and whether it refuses changes."""
 
     context: str
     port: int
@@ -31,23 +31,23 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Where the API is."""
+        """The API's address."""
         return f"http://127.0.0.1:{self.port}"
 
     def data(self) -> dict[str, Any]:
-        """The proxy as JSON has it."""
+        """The proxy for programs."""
         return {"running": True, "url": self.url, "answers": answers(self.port, READY), **asdict(self)}
 
 
 def start(kubectl: Path, context: str, *, port: int = 0, read_only: bool = False) -> Proxy:
-    """The proxy of `context`; the API server has answered through it. One that runs as asked for is returned.
+    """Start the proxy of `context` unless it runs already, and wait until the API server answers through it.
 
     Port 0 means kubectl's own, or a free one when it is taken. Raises UsageError for a port that is taken, RouteError
     when the API server does not answer through it.
     """
     options = [f"--reject-methods={WRITING}"] if read_only else []
     try:
-        made = kubectls.keep_open(
+        running = kubectls.keep_open(
             _name(context),
             lambda chosen: kubectls.proxy_command(kubectl, context, chosen, *options),
             port=port,
@@ -61,13 +61,13 @@ def start(kubectl: Path, context: str, *, port: int = 0, read_only: bool = False
             evidence=error.evidence,
             fix="./run invoke kubeconfig.check",
         ) from None
-    return _proxy(made)
+    return _proxy(running)
 
 
 def find(context: str) -> Proxy | None:
-    """The proxy of a context, if it runs here."""
-    found = daemon.find(_name(context))
-    return _proxy(found) if found else None
+    """The proxy of a context if it runs here, else None."""
+    running = daemon.find(_name(context))
+    return _proxy(running) if running else None
 
 
 def stop(context: str) -> bool:
@@ -75,9 +75,9 @@ def stop(context: str) -> bool:
     return daemon.stop(_name(context))
 
 
-def _proxy(found: daemon.Daemon) -> Proxy:
-    facts = found.facts
-    return Proxy(facts["context"], int(facts["port"]), found.pid, facts["read_only"] == "yes", found.since)
+def _proxy(running: daemon.Daemon) -> Proxy:
+    facts = running.facts
+    return Proxy(facts["context"], int(facts["port"]), running.pid, facts["read_only"] == "yes", running.since)
 
 
 def _name(context: str) -> str:

@@ -11,16 +11,16 @@ from threezone.cluster.lab import Lab
 from threezone.core import files as core
 from threezone.core import paths
 from threezone.core.errors import UsageError
-from threezone.zones.export import path as place
+from threezone.zones.export import path as export_path
 from threezone.zones.export import tokens
 
 DIRECTORY = "tokens"
-IGNORE = "*\n"  # the directory ignores itself: whatever stands in it is never picked up by git
+IGNORE = "*\n"  # git ignores everything in the directory, this file too
 
 
 @dataclass(frozen=True)
 class Written:
-    """A token in its file: whose it is, and its end as the server set it (RFC 3339, UTC)."""
+    """A token in its file: its account, and its end as the server set it (RFC 3339, UTC)."""
 
     path: Path
     account: str
@@ -28,9 +28,9 @@ class Written:
 
 
 def write(api: Api, lab: Lab, *, role: str, account: str, hours: int, output: str) -> Written:
-    """Ask for a token, of a cluster role or of a service account NAMESPACE/NAME, and write it (0600).
+    """Write a token of a cluster role, or of a service account NAMESPACE/NAME, into a file (0600).
 
-    Raises UsageError for what cannot be asked, and for a file that git would pick up; nothing is asked then.
+    Raises UsageError for wrong options, and for a file that git would pick up; no token is made then.
     """
     namespace, _, name = account.partition("/")
     if account and not (namespace and name):
@@ -38,32 +38,33 @@ def write(api: Api, lab: Lab, *, role: str, account: str, hours: int, output: st
     if account and role:
         raise UsageError("a token has a role or is an account's: --role and --account exclude each other")
     role = role or "view"
-    path = _place(lab, output, account.replace("/", ".") or role)
+    path = _file(lab, output, account.replace("/", ".") or role)
     token = tokens.of_account(api, namespace, name, hours) if account else tokens.request(api, role, hours)
     core.write_output(path, token.value, fix="name another file with --output")  # no line end: it is pasted whole
     return Written(path, token.account, token.ends)
 
 
 def remove(api: Api, lab: Lab) -> tuple[str, ...]:
-    """End every token of a role at once, and remove the files of this cluster; the names of both."""
-    gone = list(tokens.ours(api))
-    for name in gone:
+    """End all tokens of roles now, and remove this cluster's files; returns the names of both."""
+    removed = list(tokens.ours(api))
+    for name in removed:
         tokens.revoke(api, name)
     for file in sorted(files(lab)):
         file.unlink(missing_ok=True)
-        gone.append(str(file))
-    return tuple(gone)
+        removed.append(str(file))
+    return tuple(removed)
 
 
 def files(lab: Lab) -> tuple[Path, ...]:
-    """The files that `write` made for this cluster, where no other was named."""
+    """The files of this cluster in the project's directory of tokens."""
     return tuple((lab.root / DIRECTORY).glob(f"{paths.slug(lab.context)}.*.token"))
 
 
-def _place(lab: Lab, output: str, what: str) -> Path:
+def _file(lab: Lab, output: str, name: str) -> Path:
+    """The file for a token. Raises UsageError where git would pick it up."""
     if output:
         path = Path(os.path.abspath(output))  # noqa: PTH100 - links stay as they were named
-        place.refuse_in_git(path, f"it goes to {lab.root / DIRECTORY} then")
+        export_path.refuse_in_git(path, f"it goes to {lab.root / DIRECTORY} then")
         if path.is_dir():
             raise UsageError(f"{path} is a directory", fix="name a file in it")
         return path
@@ -72,6 +73,6 @@ def _place(lab: Lab, output: str, what: str) -> Path:
     ignore = directory / ".gitignore"
     if not ignore.exists():
         core.write_atomic(ignore, IGNORE, None)
-    path = directory / f"{paths.slug(lab.context)}.{what}.token"
-    place.refuse_in_git(path, "the directory's own .gitignore was changed: it has to name *")
+    path = directory / f"{paths.slug(lab.context)}.{name}.token"
+    export_path.refuse_in_git(path, "the directory's own .gitignore was changed: it has to name *")
     return path

@@ -1,4 +1,4 @@
-"""The pipeline's file on disk: what is ours and untouched is renewed, what somebody edited is asked about."""
+"""The pipeline's file on disk: our own text is replaced, an edited one only with consent."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _FIRST = re.compile(r"# Made by threezone \((?P<by>[^)]*)\), sum (?P<sum>[0-9a-f
 
 
 def signed(by: str, body: str) -> str:
-    """The body below a first line that says who made it, and has a sum of it: an edit can be told by that. Pure."""
+    """The body below a first line with its maker and its checksum, which shows later edits. Pure."""
     first = f"# Made by threezone ({by}), sum {_sum(body)}. Once edited it is yours: it is not written over unasked."
     return f"{first}\n{body}"
 
 
 def untouched(text: str) -> bool:
-    """Whether this is a file of ours as we made it. Pure."""
+    """Whether this is a file of ours without edits. Pure."""
     first, _, body = text.partition("\n")
-    made = _FIRST.match(first)
-    return made is not None and made["sum"] == _sum(body)
+    match = _FIRST.match(first)
+    return match is not None and match["sum"] == _sum(body)
 
 
 def _sum(body: str) -> str:
@@ -32,7 +32,7 @@ def _sum(body: str) -> str:
 
 
 def plan(path: Path, existing: str | None, text: str) -> tuple[Step, ...]:
-    """What is to be done to the file; nothing when it holds the text. Pure. What is not ours, or edited, asks."""
+    """The step that writes the file, none when it has the text already; it asks unless the old text is ours. Pure."""
     if existing == text:
         return ()
     if existing is None:
@@ -47,7 +47,7 @@ def plan(path: Path, existing: str | None, text: str) -> tuple[Step, ...]:
 
 
 def read(path: Path) -> str | None:
-    """The file's text, or None for no file and for a pipe or device. Raises UsageError for what is no text file."""
+    """The file's text; None for no file and for a pipe or device. Raises UsageError for other content."""
     if not path.exists() or files.is_stream(path):
         return None
     return files.read_text(path, fix=_ANOTHER)

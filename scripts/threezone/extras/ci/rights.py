@@ -1,7 +1,7 @@
-"""What a job may do in a cluster: a service account, and a role in each namespace that it has to look at.
+"""The rights of a CI job in a cluster: a service account, and a role in each namespace that the job reads.
 
-A delivery by commit needs no right to change anything: Flux applies what Git holds, and the job only looks whether it
-has. Every rule says what it is for; `ci.kubeconfig --dry-run` shows it.
+A delivery by commit needs no right to change anything: Flux applies what Git has, and the job only reads the result.
+Every rule says what it is for; `ci.kubeconfig --dry-run` shows it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from threezone.core.errors import UsageError
 from threezone.core.plan import Step, StepKind
 
 CORE = "/api/v1/namespaces"
-RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces"
-LABELS = {"app.kubernetes.io/name": "threezone-ci", "app.kubernetes.io/managed-by": "threezone"}
+GROUP = "rbac.authorization.k8s.io"
+RBAC = f"/apis/{GROUP}/v1/namespaces"
 _OURS = "app.kubernetes.io/managed-by"
-_LOOK = ("get", "list", "watch")
+LABELS = {"app.kubernetes.io/name": "threezone-ci", _OURS: "threezone"}
+_READ = ("get", "list", "watch")
 _CHANGE = ("create", "delete", "patch", "update")
 
 
@@ -42,12 +43,28 @@ class Rule:
         return f"{', '.join(self.verbs)} {', '.join(self.resources)}: {self.why}"
 
 
+# In the job's own namespace.
+WORKLOADS = Rule("apps", ("daemonsets", "deployments", "replicasets", "statefulsets"), _READ, "does the rollout end")
+PODS = Rule("", ("events", "pods"), _READ, "why a pod does not start")
+LOGS = Rule("", ("pods/log",), ("get",), "the log of one that fails")
+APPLY = (
+    Rule("apps", ("deployments", "statefulsets"), _CHANGE, "asked for with --apply"),
+    Rule("", ("configmaps", "services"), (*_READ, *_CHANGE), "asked for with --apply"),
+)
+# In Flux's namespaces. None of these may be changed: who may change a Kustomization may have Flux apply anything.
+KUSTOMIZATIONS = Rule("kustomize.toolkit.fluxcd.io", ("kustomizations",), _READ, "which revision is applied")
+SOURCES = Rule(
+    "source.toolkit.fluxcd.io", ("buckets", "gitrepositories", "ocirepositories"), _READ, "which revision is fetched"
+)
+CONTROLLERS = Rule("apps", ("deployments",), _READ, "does Flux run at all")
+
+
 @dataclass(frozen=True)
 class Job:
-    """A job's account in its `namespace`, and where Flux keeps what it waits for.
+    """A job's account in its `namespace`, and the namespaces of what it waits for.
 
-    `kustomizations` and `sources` are the namespaces of those objects, `controllers` that of Flux itself; the empty
-    text leaves one out. With `apply` the job may also apply workloads in its namespace by itself.
+    `kustomizations` and `sources` are the namespaces of those objects, `controllers` that of Flux itself; "" leaves
+    one out. With `apply` the job may also apply workloads in its namespace by itself.
     """
 
     namespace: str = "prod"
@@ -58,159 +75,130 @@ class Job:
     apply: bool = False
 
     @property
-    def named(self) -> str:
+    def full_name(self) -> str:
         """The account as `namespace/name`."""
         return f"{self.namespace}/{self.account}"
 
 
-# In the job's own namespace.
-WORKLOADS = Rule("apps", ("daemonsets", "deployments", "replicasets", "statefulsets"), _LOOK, "does the rollout end")
-PODS = Rule("", ("events", "pods"), _LOOK, "why a pod does not start")
-LOGS = Rule("", ("pods/log",), ("get",), "the log of one that fails")
-APPLY = (
-    Rule("apps", ("deployments", "statefulsets"), _CHANGE, "asked for with --apply"),
-    Rule("", ("configmaps", "services"), (*_LOOK, *_CHANGE), "asked for with --apply"),
-)
-# Where Flux is. None of these may be changed: who may change a Kustomization may have Flux apply anything.
-KUSTOMIZATIONS = Rule("kustomize.toolkit.fluxcd.io", ("kustomizations",), _LOOK, "which revision is applied")
-SOURCES = Rule(
-    "source.toolkit.fluxcd.io", ("buckets", "gitrepositories", "ocirepositories"), _LOOK, "which revision is fetched"
-)
-CONTROLLERS = Rule("apps", ("deployments",), _LOOK, "does Flux run at all")
-
-
 def checked(job: Job) -> Job:
-    """The same job. Raises UsageError for names that Kubernetes would refuse, and for namespaces that are its own."""
-    for what, name in (("--namespace", job.namespace), ("--account", job.account)):
+    """The same job. Raises UsageError for names that Kubernetes would refuse, and for Kubernetes' own namespaces."""
+    for option, name in (("--namespace", job.namespace), ("--account", job.account)):
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
-            raise UsageError(f"{what} {name!r}: lower-case letters, digits and dashes, at most 63 of them")
+            raise UsageError(f"{option} {name!r}: lower-case letters, digits and dashes, at most 63 of them")
     if job.namespace.startswith("kube-"):
         raise UsageError(f"--namespace {job.namespace} is Kubernetes' own: a job has no business there")
     return job
 
 
 def rules(job: Job) -> dict[str, tuple[Rule, ...]]:
-    """What the job may do, by namespace."""
-    found: dict[str, tuple[Rule, ...]] = {job.namespace: (WORKLOADS, PODS, LOGS, *(APPLY if job.apply else ()))}
-    for namespace, rule in (
-        (job.kustomizations, KUSTOMIZATIONS),
-        (job.sources, SOURCES),
-        (job.controllers, CONTROLLERS),
-    ):
+    """The job's rules by namespace."""
+    by_namespace: dict[str, tuple[Rule, ...]] = {job.namespace: (WORKLOADS, PODS, LOGS, *(APPLY if job.apply else ()))}
+    flux = ((job.kustomizations, KUSTOMIZATIONS), (job.sources, SOURCES), (job.controllers, CONTROLLERS))
+    for namespace, rule in flux:
         if namespace and not (rule is CONTROLLERS and namespace == job.namespace):
-            found[namespace] = (*found.get(namespace, ()), rule)
-    return found
+            by_namespace[namespace] = (*by_namespace.get(namespace, ()), rule)
+    return by_namespace
 
 
 @dataclass(frozen=True)
-class Piece:
-    """An object that a job needs: its collection in the API, and what it is to hold (`wanted`, without metadata)."""
+class Object:
+    """An object that a job needs: its collection in the API, and its fields without metadata (`wanted`).
+
+    `rules` are sentences about it. `namespace` is empty for a namespace itself.
+    """
 
     kind: str
     collection: str
     name: str
     namespace: str
     wanted: Mapping[str, object] = field(default_factory=dict)
-    said: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
-        """The object's own path."""
+        """The object's path in the API."""
         return f"{self.collection}/{self.name}"
 
     @property
     def title(self) -> str:
-        """What it is, for a person."""
-        return f"the {self.kind} {self.namespace}/{self.name}" if self.namespace else f"the {self.kind} {self.name}"
+        """Its kind and name for a person."""
+        return f"the {self.kind} {'/'.join(filter(None, (self.namespace, self.name)))}"
 
     @property
     def manifest(self) -> Json:
         """The object for a server-side apply."""
-        version = "rbac.authorization.k8s.io/v1" if self.collection.startswith("/apis/") else "v1"
-        inside = {"namespace": self.namespace} if self.namespace else {}
-        metadata = {"name": self.name, **inside, "labels": LABELS}
+        version = f"{GROUP}/v1" if self.collection.startswith("/apis/") else "v1"
+        namespace = {"namespace": self.namespace} if self.namespace else {}
+        metadata = {"name": self.name, **namespace, "labels": LABELS}
         return {"apiVersion": version, "kind": self.kind, "metadata": metadata, **self.wanted}
 
 
-def pieces(job: Job) -> tuple[Piece, ...]:
+def objects(job: Job) -> tuple[Object, ...]:
     """Everything that the job needs, in the order in which it is made."""
-    group = "rbac.authorization.k8s.io"
-    subject = {"kind": "ServiceAccount", "name": job.account, "namespace": job.namespace}
+    home = job.namespace
+    subject = {"kind": "ServiceAccount", "name": job.account, "namespace": home}
+    account = {"automountServiceAccountToken": False}
     made = [
-        Piece("Namespace", CORE, job.namespace, ""),
-        Piece(
-            "ServiceAccount",
-            f"{CORE}/{job.namespace}/serviceaccounts",
-            job.account,
-            job.namespace,
-            {"automountServiceAccountToken": False},
-        ),
+        Object("Namespace", CORE, home, ""),
+        Object("ServiceAccount", f"{CORE}/{home}/serviceaccounts", job.account, home, account),
     ]
     for namespace, allowed in rules(job).items():
-        # Two jobs' accounts of one name may look at one namespace: their own is part of the name there.
-        name = job.account if namespace == job.namespace else f"{job.namespace}-{job.account}"
-        said = tuple(rule.sentence for rule in allowed)
+        # In another namespace the name has the account's own: accounts of two namespaces may read that one.
+        name = job.account if namespace == home else f"{home}-{job.account}"
         role = {"rules": [rule.data for rule in allowed]}
-        binding = {"roleRef": {"apiGroup": group, "kind": "Role", "name": name}, "subjects": [subject]}
-        made.append(Piece("Role", f"{RBAC}/{namespace}/roles", name, namespace, role, said))
-        made.append(Piece("RoleBinding", f"{RBAC}/{namespace}/rolebindings", name, namespace, binding))
+        binding = {"roleRef": {"apiGroup": GROUP, "kind": "Role", "name": name}, "subjects": [subject]}
+        sentences = tuple(rule.sentence for rule in allowed)
+        made.append(Object("Role", f"{RBAC}/{namespace}/roles", name, namespace, role, sentences))
+        made.append(Object("RoleBinding", f"{RBAC}/{namespace}/rolebindings", name, namespace, binding))
     return tuple(made)
 
 
-def observe(api: Api, wanted: Sequence[Piece]) -> dict[str, Json | None]:
-    """Each piece as the API server has it, by its path."""
-    return {piece.path: api.get(piece.path) for piece in wanted}
+def observe(api: Api, wanted: Sequence[Object]) -> dict[str, Json | None]:
+    """Each object as the API server has it, by its path."""
+    return {item.path: api.get(item.path) for item in wanted}
 
 
-def plan(wanted: Sequence[Piece], seen: Mapping[str, Json | None]) -> tuple[Step, ...]:
-    """What has to be made or changed. Pure. Raises UsageError for an object of that name that is not ours.
+def plan(wanted: Sequence[Object], live: Mapping[str, Json | None]) -> tuple[Step, ...]:
+    """The objects to create or change. Raises UsageError for an object of that name that is not ours. Pure.
 
-    A namespace of somebody else's serves as it is.
+    A namespace of somebody else's is used as it is.
     """
-    actions = []
-    for piece in wanted:
-        found = seen[piece.path]
-        if found is not None and (piece.kind == "Namespace" or _holds(piece, found)):
-            continue
-        if found is not None and not _ours(found):
+    steps = []
+    for item in wanted:
+        old = live[item.path]
+        if old is not None and not _is_ours(old) and item.kind != "Namespace":
             raise UsageError(
-                f"{piece.title} is there already, and not ours: it is left as it is",
+                f"{item.title} is there already, and not ours: it is left as it is",
                 fix="choose another name with --account, or delete it",
             )
-        verb = "change" if found else "create"
-        actions.append(
-            Step(StepKind.APPLY_OBJECT, "\n    ".join([f"{verb} {piece.title}", *piece.said]), target=piece.path)
-        )
-    return tuple(actions)
+        # The API server adds nothing to the wanted fields.
+        if old is None or any(old.get(key) != value for key, value in item.wanted.items()):
+            sentence = "\n    ".join([f"{'change' if old else 'create'} {item.title}", *item.rules])
+            steps.append(Step(StepKind.APPLY_OBJECT, sentence, target=item.path))
+    return tuple(steps)
 
 
-def apply(api: Api, wanted: Sequence[Piece], actions: Sequence[Step]) -> None:
-    """Carry the plan out."""
-    due = {step.target for step in actions}
-    for piece in wanted:
-        if piece.path in due:
-            api.apply(piece.path, piece.manifest)
+def apply(api: Api, wanted: Sequence[Object], steps: Sequence[Step]) -> None:
+    """Carry a plan out."""
+    manifests = {item.path: item.manifest for item in wanted}
+    for step in steps:
+        api.apply(step.target, manifests[step.target])
 
 
-def plan_removal(wanted: Sequence[Piece], seen: Mapping[str, Json | None]) -> tuple[Step, ...]:
-    """What is taken away again: everything of ours but the namespace, which may hold what was delivered. Pure."""
+def plan_removal(wanted: Sequence[Object], live: Mapping[str, Json | None]) -> tuple[Step, ...]:
+    """The removal of everything of ours but the namespace, which may hold what was delivered. Pure."""
     return tuple(
-        Step(StepKind.DELETE_OBJECT, f"delete {piece.title}", target=piece.path)
-        for piece in reversed(wanted)
-        if piece.kind != "Namespace" and (found := seen[piece.path]) is not None and _ours(found)
+        Step(StepKind.DELETE_OBJECT, f"delete {item.title}", target=item.path)
+        for item in reversed(wanted)
+        if item.kind != "Namespace" and (old := live[item.path]) is not None and _is_ours(old)
     )
 
 
-def remove(api: Api, actions: Sequence[Step]) -> None:
-    """Carry a removal out. With its account every token of a job ends."""
-    for step in actions:
+def remove(api: Api, steps: Sequence[Step]) -> None:
+    """Carry a removal out. Every token of the account ends with it."""
+    for step in steps:
         api.send("DELETE", step.target)
 
 
-def _ours(found: Json) -> bool:
-    return (found["metadata"].get("labels") or {}).get(_OURS) == LABELS[_OURS]
-
-
-def _holds(piece: Piece, found: Json) -> bool:
-    """Whether the object holds what is wanted. The API server adds nothing to these fields."""
-    return _ours(found) and all(found.get(key) == value for key, value in piece.wanted.items())
+def _is_ours(item: Json) -> bool:
+    return (item["metadata"].get("labels") or {}).get(_OURS) == LABELS[_OURS]

@@ -1,4 +1,4 @@
-"""Reports as files: read what a proof left, write what was drawn from it, open a page on the user's desktop."""
+"""Files of reports: read a proof's data, write a report, open a page in the user's browser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PROOF_SECONDS = 3600.0  # `gitops.prove --json | … report.show /dev/stdin` re
 
 
 def load(path: Path) -> Any:
-    """The JSON in a file, as Python reads it (`proof.read` judges it). Raises UsageError when there is none."""
+    """The decoded JSON of a file; `proof.read` checks it. Raises UsageError for a file without JSON."""
     seconds = None if descriptor_of(path) is None else _PROOF_SECONDS
     text = read_text(path, fix="name a file that exists", seconds=seconds)
     try:
@@ -25,11 +25,11 @@ def load(path: Path) -> Any:
 
 
 def save(path: Path, text: str) -> None:
-    """Write a report, and the directories above it. Raises UsageError when the place cannot be written to."""
+    """Write a report, and the directories above it. Raises UsageError when that fails."""
     write_output(path, text, None, fix="name a place that can be written to")
 
 
 def show(path: Path) -> None:
-    """Open a page in the user's browser. Raises UsageError where none is found: in most containers there is none."""
+    """Open a page in the user's browser. Raises UsageError where there is none, as in most containers."""
     if not process.browse(path.resolve().as_uri()):
         raise UsageError("no browser was found to open the page in", fix=f"open {path.resolve()}, or set BROWSER")

@@ -1,4 +1,4 @@
-"""A proof as JUnit XML: each phase a test case.
+"""A proof as JUnit XML: each phase is a test case.
 
 There is no standard. These are the elements that Jenkins (junit plugin: SuiteResult, CaseResult) and GitLab (its page
 "Unit test reports") read. GitLab shows the text of a failure and not its message, so the sentence stands in both.
@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from threezone.extras.report.markup import element
-from threezone.extras.report.proof import NO_REASON, Phase, Proof, read
+from threezone.extras.report.proof import NO_REASON, Phase, Proof, clean, read
 
 SUITE = "gitops.prove"
 COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}  # attribute and the element it counts
@@ -22,15 +21,15 @@ def junit(data: Mapping[str, Any]) -> str:
     proof = read(data)
     cases = [_case(phase) for phase in proof.all_phases]
     if not proof.ok and not proof.failed:
-        lost = element("error", message="the proof failed outside of its phases", type="DeliveryError")
-        cases.append(element("testcase", lost, classname=SUITE, name="proof", time="0.000"))
+        error = element("error", message="the proof failed outside of its phases", type="DeliveryError")
+        cases.append(element("testcase", error, classname=SUITE, name="proof", time="0.000"))
     counts = {
         "tests": f"{len(cases)}",
         **{name: f"{sum(case.find(tag) is not None for case in cases)}" for name, tag in COUNTED.items()},
         "time": f"{proof.seconds:.3f}",
     }
-    stamp = f"{proof.when:%Y-%m-%dT%H:%M:%SZ}"
-    suite = element("testsuite", _properties(_facts(proof)), *cases, name=SUITE, id=proof.id, timestamp=stamp, **counts)
+    time = f"{proof.when:%Y-%m-%dT%H:%M:%SZ}"
+    suite = element("testsuite", _properties(_facts(proof)), *cases, name=SUITE, id=proof.id, timestamp=time, **counts)
     root = element("testsuites", suite, name=SUITE, **counts)
     ET.indent(root)
     document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
@@ -47,8 +46,7 @@ def _case(phase: Phase) -> ET.Element:
         why = phase.why or NO_REASON
         text = "\n\n".join(filter(None, (why, phase.evidence)))
         case.append(element("failure", text, message=why, type="DeliveryError"))
-    seen = phase.evidence if phase.ok else None
-    if out := "\n".join(filter(None, (*phase.commands, seen))):
+    if out := "\n".join(filter(None, (*phase.commands, phase.evidence if phase.ok else None))):
         case.append(element("system-out", out))
     return case
 
@@ -66,11 +64,22 @@ def _facts(proof: Proof) -> dict[str, str]:
 
 
 def _figures(phase: Phase) -> dict[str, str]:
-    seen = {"title": phase.title, "revision": phase.revision, "objects": "\n".join(phase.objects)}
+    texts = {"title": phase.title, "revision": phase.revision, "objects": "\n".join(phase.objects)}
     seconds = {**dict(phase.seconds.stages()), "total": phase.seconds.total}
     figures = {f"seconds.{name}": f"{value:.3f}" for name, value in seconds.items() if value is not None}
-    return {name: value for name, value in seen.items() if value} | figures
+    return {name: value for name, value in texts.items() if value} | figures
 
 
 def _properties(values: Mapping[str, str]) -> ET.Element:
     return element("properties", *(element("property", name=name, value=value) for name, value in values.items()))
+
+
+def element(tag: str, *children: ET.Element | str, **attributes: str) -> ET.Element:
+    """An element with its children; texts come before elements."""
+    made = ET.Element(tag, {name: clean(value) for name, value in attributes.items()})
+    for child in children:
+        if isinstance(child, ET.Element):
+            made.append(child)
+        else:
+            made.text = clean(child)
+    return made

@@ -1,6 +1,6 @@
-"""A proof as one HTML page that needs nothing but itself: no network, no script, one style sheet, allowed by its hash.
+"""A proof as one HTML page without network access and scripts; its only style sheet is allowed by its hash.
 
-Every figure stands in a `data` element, whose `value` is the number of the JSON as it was and whose text is for people.
+Every figure is a `data` element: its `value` is the number from the JSON, its text is for people.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import Any
 from urllib.parse import quote
 
 from threezone import __version__
-from threezone.extras.report.markup import clean
-from threezone.extras.report.proof import NO_REASON, STAGES, Phase, Proof, read
+from threezone.extras.report.proof import NO_REASON, STAGES, Phase, Proof, clean, read
 
 STYLE = Path(__file__).with_name("page.css")
 TEMPLATE = Path(__file__).with_name("page.html")
-# Flux's controllers write under their own names (fluxcd/pkg/ssa, ResourceManager's owner), Kubernetes' own do too.
+# Field managers are called after their controllers (fluxcd/pkg/ssa, ResourceManager's owner).
 FLUX = ("kustomize-controller", "helm-controller")
 KUBERNETES = ("kube-controller-manager", "kube-apiserver", "kube-scheduler", "kubelet")
 MEANING = {
@@ -27,10 +26,10 @@ MEANING = {
     "fetch": "pushed to fetched by Flux",
     "apply": "fetched to applied",
     "settle": "applied to healthy, or gone",
-    "lost": "waited for what did not come",
+    "lost": "waited without a result",
     "rest": "between the stages",
 }
-NAMES = {"kubernetes": "Kubernetes", "flux": "Flux"}  # as their makers spell them; kind and threezone are small
+NAMES = {"kubernetes": "Kubernetes", "flux": "Flux"}  # kind and threezone are spelled in lower case
 ICONS = {"passed": "M3.5 8.5l3 3 6-7", "failed": "M4.5 4.5l7 7m0-7l-7 7", "not run": "M4 8h8"}
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="8" fill="{}" />'
@@ -39,11 +38,11 @@ FAVICON = (
 TICKS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600, 7200)  # seconds between two lines
 MINUTE = 60
 ROUNDING = 0.1  # seconds by which the stages may differ from the total
-MOST_TICKS = 7  # a phone has no room for more
+MOST_TICKS = 7  # more do not fit on a phone
 
 
 def page(data: Mapping[str, Any]) -> str:
-    """The page of a proof's data. Raises UsageError when these are no proof's data."""
+    """The page of a proof's data. Raises UsageError for other data."""
     import jinja2
     import markupsafe
 
@@ -58,40 +57,32 @@ def page(data: Mapping[str, Any]) -> str:
         finalize=lambda value: clean(value) if type(value) is str else value,  # markup was cleaned when it was made
     )
     template = environment.from_string(re.sub(r"\n\s*", "", TEMPLATE.read_text(encoding="utf-8")))
-    return (
-        template.render(
-            proof=proof,
-            state="passed" if proof.ok else "failed",
-            policy=policy,
-            style=markupsafe.Markup(style),  # noqa: S704 - our own file, not data
-            favicon=quote(
-                FAVICON.format("#1a7f4b", ICONS["passed"]) if proof.ok else FAVICON.format("#b42318", ICONS["failed"])
-            ),
-            version=__version__,
-            headline=_headline(proof),
-            held=sum(phase.ok is True for phase in proof.phases),
-            facts=_facts(proof),
-            managers=_managers(proof),
-            segments=_segments,
-            short=_short,
-            icons=ICONS,
-            meaning=MEANING,
-            no_reason=NO_REASON,
-            stages=STAGES,
-            **_scale(proof),
-        )
-        + "\n"
+    state, color = ("passed", "#1a7f4b") if proof.ok else ("failed", "#b42318")
+    text = template.render(
+        proof=proof,
+        state=state,
+        policy=policy,
+        style=markupsafe.Markup(style),  # noqa: S704 - our own file, not data
+        favicon=quote(FAVICON.format(color, ICONS[state])),
+        version=__version__,
+        headline=_headline(proof),
+        passed=sum(phase.ok is True for phase in proof.phases),
+        facts={
+            "Context": proof.context,
+            "Namespace": proof.namespace,
+            "Branch": proof.branch,
+            **{NAMES.get(name, name): version for name, version in proof.versions.items()},
+            "Repository": proof.repository,
+        },
+        managers=_managers(proof),
+        segments=_segments,
+        icons=ICONS,
+        meaning=MEANING,
+        no_reason=NO_REASON,
+        stages=STAGES,
+        **_scale(proof),
     )
-
-
-def _facts(proof: Proof) -> dict[str, str | None]:
-    return {
-        "Context": proof.context,
-        "Namespace": proof.namespace,
-        "Branch": proof.branch,
-        **{NAMES.get(name, name): version for name, version in proof.versions.items()},
-        "Repository": proof.repository,
-    }
+    return text + "\n"
 
 
 def _headline(proof: Proof) -> str:
@@ -99,11 +90,11 @@ def _headline(proof: Proof) -> str:
         return f"The proof failed in {_and(proof.failed)}."
     if not proof.ok:
         return "The proof failed outside of its phases."
-    held = [phase.name for phase in proof.phases if phase.ok]
-    if not held:
+    passed = [phase.name for phase in proof.phases if phase.ok]
+    if not passed:
         return "No phase was run."
-    if len(held) < len(proof.all_phases):
-        return f"The proof held in {_and(held)}."
+    if len(passed) < len(proof.all_phases):
+        return f"The proof held in {_and(passed)}."
     return "A Git commit alone created, updated and destroyed the workload."
 
 
@@ -112,20 +103,20 @@ def _and(names: Sequence[str]) -> str:
 
 
 def _managers(proof: Proof) -> list[tuple[str, str, list[str]]]:
-    """Who owns the fields: Flux, Kubernetes beside it (a status, say), and nobody else if all is well."""
+    """The owners of the fields: Flux, Kubernetes (a status, say), and others, which a good proof does not have."""
     flux = [name for name in proof.managers if name in FLUX]
-    beside = [name for name in proof.managers if name.endswith("(status)") or name in KUBERNETES]
-    foreign = [name for name in proof.managers if name not in (*flux, *beside)]
+    kubernetes = [name for name in proof.managers if name.endswith("(status)") or name in KUBERNETES]
+    others = [name for name in proof.managers if name not in (*flux, *kubernetes)]
     groups = [
-        ("passed", "Only Flux's managers own the declared fields:", [] if foreign else flux),
-        ("failed", "Others than Flux own declared fields:", foreign),
-        ("beside", "Kubernetes' own entries:", beside),
+        ("passed", "Only Flux's managers own the declared fields:", [] if others else flux),
+        ("failed", "Others than Flux own declared fields:", others),
+        ("beside", "Kubernetes' own entries:", kubernetes),
     ]
     return groups if proof.managers else []
 
 
 def _scale(proof: Proof) -> dict[str, Any]:
-    """The time scale of the chart and the sums of its legend, by their names in the template."""
+    """The chart's time scale and the sums in its legend, by their names in the template."""
     end = max([proof.seconds, *((phase.began or 0) + phase.lasted for phase in proof.phases), 0.001])
     step = next((step for step in TICKS if end / step <= MOST_TICKS), end)
     sums = dict.fromkeys(STAGES, 0.0)
@@ -140,17 +131,12 @@ def _scale(proof: Proof) -> dict[str, Any]:
 
 
 def _segments(phase: Phase) -> Iterator[tuple[str, float, float]]:
-    """The bars of a phase: class, begin and length in seconds of the proof."""
-    at = phase.began or 0.0
+    """The bars of a phase: class, begin and length in seconds since the proof's start."""
+    begin = phase.began or 0.0
     for name, seconds in phase.seconds.stages():
         if seconds is not None:
-            yield name, at, seconds
-            at += seconds
-    rest = (phase.began or 0.0) + phase.lasted - at
+            yield name, begin, seconds
+            begin += seconds
+    rest = (phase.began or 0.0) + phase.lasted - begin
     if rest > ROUNDING:
-        yield "lost" if phase.ok is False else "rest", at, rest
-
-
-def _short(revision: str | None) -> str:
-    """A commit as people read it, from Flux's spelling: `main@sha1:0123456789…` is 0123456."""
-    return (revision or "").rpartition(":")[2][:7]
+        yield "lost" if phase.ok is False else "rest", begin, rest

@@ -1,7 +1,8 @@
-"""A proof's data as `gitops.prove` writes it, read and checked: what the page and the JUnit file are drawn from."""
+"""A proof's data as `gitops.prove` writes it, read and checked for the page and the JUnit file."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -16,11 +17,14 @@ NO_REASON = "No reason was recorded."
 MAKE_ONE = "./run invoke gitops.prove --json >proof.json makes one"
 YEAR = 365 * 24 * 3600
 
+# The characters that XML 1.0 cannot hold (https://www.w3.org/TR/xml/#charsets): controls, surrogates, non-characters.
+_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
 Second = Annotated[float, msgspec.Meta(ge=0, le=YEAR)]  # finite, too
 
 
 class Seconds(msgspec.Struct, frozen=True, kw_only=True):
-    """How long each stage took; None where the phase did not get that far. `total` ends with the phase."""
+    """The duration of each stage; None for a stage that was not reached. `total` ends with the phase."""
 
     push: Second | None = None
     fetch: Second | None = None
@@ -29,12 +33,12 @@ class Seconds(msgspec.Struct, frozen=True, kw_only=True):
     total: Second | None = None
 
     def stages(self) -> tuple[tuple[str, float | None], ...]:
-        """Each stage's name and its seconds, in the order in which they follow each other."""
+        """Each stage's name and its seconds, in order of time."""
         return tuple((name, getattr(self, name)) for name in STAGES)
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
-    """One phase. `ok` is None when it was not run; `began` counts from the proof's start."""
+    """One phase. `ok` is None when it was not run; `began` is in seconds since the proof's start."""
 
     name: str
     ok: bool | None
@@ -53,14 +57,19 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
         return {True: "passed", False: "failed", None: "not run"}[self.ok]
 
     @property
+    def commit(self) -> str:
+        """The short commit of its revision: `main@sha1:0123456789…` is 0123456."""
+        return (self.revision or "").rpartition(":")[2][:7]
+
+    @property
     def lasted(self) -> float:
-        """Its seconds from the commit on, as far as it got."""
+        """Its seconds from the commit on, without stages that it did not reach."""
         known = sum(seconds or 0.0 for _, seconds in self.seconds.stages())
         return known if self.seconds.total is None else self.seconds.total
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of the proof. Fields that are not named here are left alone: a newer one may have more."""
+    """One run of the proof. Unknown fields are ignored: a newer version may have more."""
 
     id: str
     ok: bool
@@ -82,7 +91,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def all_phases(self) -> tuple[Phase, ...]:
-        """The phases in their order; one that the data do not have was not run."""
+        """The phases in their order; one that is missing in the data was not run."""
         ran = {phase.name: phase for phase in self.phases}
         names = [*PHASES, *(name for name in ran if name not in PHASES)]
         return tuple(ran.get(name) or Phase(name=name, ok=None) for name in names)
@@ -98,8 +107,13 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
         return self.started.astimezone(UTC) if self.started.tzinfo else self.started.replace(tzinfo=UTC)
 
 
+def clean(text: str) -> str:
+    """The text as XML can hold it; other characters become U+FFFD."""
+    return _FORBIDDEN.sub("\ufffd", text)
+
+
 def read(data: Mapping[str, Any]) -> Proof:
-    """The proof in `data` (JSON as Python reads it). Raises UsageError with the place that does not fit."""
+    """The proof in `data` (decoded JSON). Raises UsageError with the wrong field."""
     try:
         return msgspec.convert(data, Proof)
     except msgspec.ValidationError as error:

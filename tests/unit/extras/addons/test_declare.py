@@ -12,7 +12,7 @@ from threezone.core.errors import EngineError, ToolError, UsageError
 from threezone.core.process import Completed
 from threezone.core.settings import Settings
 from threezone.extras.addons import declare
-from threezone.extras.addons.manifests import Needed
+from threezone.extras.addons.manifests import Artifact
 from threezone.toolchain import channel as reach
 from threezone.toolchain import golang
 
@@ -146,7 +146,7 @@ def test_in_the_channel_release_the_registries_are_asked(at: Any, monkeypatch: p
     answers = {"https://ghcr.io/v2/": "", "https://charts.invalid/index.yaml": "no such host"}
     monkeypatch.setattr(reach, "why_not", lambda urls: {url: answers[url] for url in urls})
     missing = declare.lacking(at, [DEPLOYMENT, *CHARTED])
-    assert missing == {Needed("chart", CHART, "https://charts.invalid/index.yaml"): "no such host"}
+    assert missing == {Artifact("chart", CHART, "https://charts.invalid/index.yaml"): "no such host"}
     with pytest.raises(ToolError, match=f"the chart {CHART} cannot be had") as refused:
         declare.require(missing, "agent")
     assert refused.value.fix.endswith("--channel release")

@@ -76,7 +76,7 @@ def test_images_and_charts_are_named_once_with_the_host_that_has_them() -> None:
             "spec": {"chart": {"spec": {"chart": "agent", "version": "2.0.0", "sourceRef": {"name": "gitlab"}}}},
         },
     ]
-    assert [(each.kind, each.name, each.host) for each in manifests.needed(objects)] == [
+    assert [(each.kind, each.name, each.url) for each in manifests.artifacts(objects)] == [
         ("image", "nginx:1", "https://registry-1.docker.io/v2/"),
         ("image", "ghcr.io/a/b:v1", "https://ghcr.io/v2/"),
         ("chart", "agent 2.0.0 of https://charts.gitlab.io/", "https://charts.gitlab.io/index.yaml"),

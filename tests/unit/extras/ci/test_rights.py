@@ -46,32 +46,32 @@ def test_every_rule_says_what_it_is_for() -> None:
 
 def test_a_job_beside_flux_has_one_role_there() -> None:
     job = Job("flux-system", "job", "flux-system", "flux-system", "flux-system")
-    made = [(piece.kind, piece.name) for piece in rights.pieces(job) if piece.kind == "Role"]
+    made = [(item.kind, item.name) for item in rights.objects(job) if item.kind == "Role"]
     assert made == [("Role", "job")]
 
 
 def test_an_account_of_the_same_name_in_another_namespace_has_roles_of_its_own_beside_flux() -> None:
     names = {
-        piece.path
+        item.path
         for home in ("a", "b")
-        for piece in rights.pieces(Job(home, kustomizations="flux-system"))
-        if piece.namespace == "flux-system"
+        for item in rights.objects(Job(home, kustomizations="flux-system"))
+        if item.namespace == "flux-system"
     }
     assert len(names) == 4
 
 
 def seen(job: Job, **changes: Any) -> dict[str, Any]:
-    return {piece.path: {**piece.manifest, **changes} for piece in rights.pieces(job)}
+    return {item.path: {**item.manifest, **changes} for item in rights.objects(job)}
 
 
 def test_what_is_there_as_it_should_be_needs_nothing() -> None:
-    assert rights.plan(rights.pieces(LOOKING), seen(LOOKING)) == ()
+    assert rights.plan(rights.objects(LOOKING), seen(LOOKING)) == ()
 
 
 def test_a_role_that_somebody_widened_is_put_right_and_a_missing_binding_is_made() -> None:
-    wanted, world = rights.pieces(LOOKING), seen(LOOKING)
-    role = next(piece for piece in wanted if piece.kind == "Role" and piece.namespace == "prod")
-    binding = next(piece for piece in wanted if piece.kind == "RoleBinding" and piece.namespace == "flux-system")
+    wanted, world = rights.objects(LOOKING), seen(LOOKING)
+    role = next(item for item in wanted if item.kind == "Role" and item.namespace == "prod")
+    binding = next(item for item in wanted if item.kind == "RoleBinding" and item.namespace == "flux-system")
     world[role.path] = {**world[role.path], "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]}
     world[binding.path] = None
     actions = rights.plan(wanted, world)
@@ -81,22 +81,22 @@ def test_a_role_that_somebody_widened_is_put_right_and_a_missing_binding_is_made
 
 
 def test_somebody_else_s_namespace_serves_and_anything_else_of_theirs_is_left_alone() -> None:
-    wanted, world = rights.pieces(LOOKING), seen(LOOKING)
-    for piece in wanted:
-        if piece.kind == "Namespace":
-            world[piece.path] = {"metadata": {"name": "prod"}}
+    wanted, world = rights.objects(LOOKING), seen(LOOKING)
+    for item in wanted:
+        if item.kind == "Namespace":
+            world[item.path] = {"metadata": {"name": "prod"}}
     assert rights.plan(wanted, world) == ()
-    for piece in wanted:
-        if piece.kind == "ServiceAccount":
-            world[piece.path] = {"metadata": {"name": piece.name}}
+    for item in wanted:
+        if item.kind == "ServiceAccount":
+            world[item.path] = {"metadata": {"name": item.name}}
     with pytest.raises(UsageError, match="the ServiceAccount prod/gitlab-ci-serviceaccount is there already"):
         rights.plan(wanted, world)
     assert all("serviceaccounts" not in action.target for action in rights.plan_removal(wanted, world))
 
 
 def test_what_is_taken_away_is_ours_and_never_the_namespace() -> None:
-    gone = rights.plan_removal(rights.pieces(LOOKING), seen(LOOKING))
-    assert len(gone) == len(rights.pieces(LOOKING)) - 1
+    gone = rights.plan_removal(rights.objects(LOOKING), seen(LOOKING))
+    assert len(gone) == len(rights.objects(LOOKING)) - 1
     assert "delete the ServiceAccount prod/gitlab-ci-serviceaccount" in gone[-1].sentence
 
 
