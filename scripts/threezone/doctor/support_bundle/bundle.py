@@ -1,7 +1,7 @@
-"""cluster.logs: everything that helps to see what went wrong, in one archive, without secrets.
+"""cluster.logs: logs and state of a cluster in one archive, without secrets.
 
-Each piece has its own deadline and may fail by itself: an archive of a cluster that is half gone holds the other half,
-and says what could not be had.
+Each file has a deadline of its own and may fail by itself: the archive of a broken cluster has what could be collected,
+and names what is missing.
 """
 
 from __future__ import annotations
@@ -24,30 +24,29 @@ from threezone.core.errors import ThreezoneError
 from threezone.core.events import step
 from threezone.core.files import output as open_output
 from threezone.delivery import git_server
-from threezone.doctor.support_bundle import contents as pieces
-from threezone.doctor.support_bundle.contents import Piece
+from threezone.doctor.support_bundle import contents
 from threezone.doctor.support_bundle.redact import forms, redact
 from threezone.kubeconfig import document
 from threezone.zones.admin_kubeconfig import kubeconfig
 
-_AT_ONCE = 4
-_WORDS = 300  # characters of kind's own about what it could not get
+_WORKERS = 4
+_ERROR_LENGTH = 300  # characters of kind's message about what it could not export
 
 
 @dataclass(frozen=True)
-class Collected:
-    """The archive, how many files are in it, and a line for each piece that could not be had."""
+class Bundle:
+    """The archive, the number of its files, and a line for each file that could not be collected."""
 
     path: Path
     files: int
     missing: tuple[str, ...]
 
 
-def collect(lab: Lab, output: str = "") -> Collected:
-    """Write the archive, for its owner alone; `output` names it. Raises UsageError when it cannot be written.
+def collect(lab: Lab, output: str = "") -> Bundle:
+    """Write the archive, readable by its owner only; `output` names it. Raises UsageError when it cannot be written.
 
-    What the cluster's Secrets, its kubeconfig and our own files hold is taken out wherever it stands, and so is what
-    has the form of a key, a token or a password.
+    The values in the cluster's Secrets, its kubeconfig and our own files are removed from all texts, and so is
+    everything that looks like a key, a token or a password.
     """
     name = lab.name
     path = Path(output) if output else paths.state_dir() / "logs" / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz"
@@ -55,34 +54,35 @@ def collect(lab: Lab, output: str = "") -> Collected:
         api = _api(lab)
         known = secrets(lab, api)
         missing: list[str] = []
-        with _archive(path) as add, kind.private(name, "logs") as place:
-            wanted = {**pieces.engine(name), **pieces.nodes(name), **pieces.ours(lab)}
-            wanted |= pieces.kubernetes(api) if api else {}
+        with _archive(path) as add, kind.private(name, "logs") as export, ThreadPoolExecutor(_WORKERS) as pool:
+            wanted = {**contents.engine(name), **contents.nodes(name), **contents.threezone(lab)}
             if api is None:
                 missing.append("kubernetes: the API server does not answer")
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                exported = pool.submit(_export, lab, place)
-                for (file, _), text in zip(wanted.items(), pool.map(_attempt, wanted.values()), strict=True):
-                    running.say(file)
-                    if isinstance(text, ThreezoneError):
-                        missing.append(f"{file}: {text.message}")
-                    else:
-                        add(file, redact(text, known))
-                missing += exported.result()
-            for source in sorted(place.rglob("*")):
+            else:
+                wanted |= contents.kubernetes(api)
+            exported = pool.submit(_export, lab, export)
+            texts = {file: pool.submit(get) for file, get in wanted.items()}
+            for file, text in texts.items():
+                running.say(file)
+                try:
+                    add(file, redact(text.result(), known))
+                except ThreezoneError as error:
+                    missing.append(f"{file}: {error.message}")
+            missing += exported.result()
+            for source in sorted(export.rglob("*")):
                 if source.is_file() and not source.is_symlink():
-                    text = source.read_bytes().decode(errors="replace")
-                    add(f"kind/{source.relative_to(place)}", redact(text, known))
+                    content = source.read_bytes().decode(errors="replace")
+                    add(f"kind/{source.relative_to(export)}", redact(content, known))
             files = add("missing.txt", redact("".join(f"{line}\n" for line in missing), known))
         running.result = f"{files} files"
     if api is not None:
         api.close()
-    return Collected(path.absolute(), files, tuple(missing))
+    return Bundle(path.absolute(), files, tuple(missing))
 
 
 @contextmanager
 def _archive(path: Path) -> Iterator[Callable[[str, str], int]]:
-    """A tar.gz that is there whole or not at all, for its owner alone; what is given adds a file and counts them."""
+    """A tar.gz that appears when it is complete; gives a function that adds a file and returns the number of files."""
     with (
         open_output(path, fix="name another one with --output") as stream,
         tarfile.open(fileobj=stream, mode="w|gz") as archive,
@@ -98,15 +98,8 @@ def _archive(path: Path) -> Iterator[Callable[[str, str], int]]:
         yield add
 
 
-def _attempt(piece: Piece) -> str | ThreezoneError:
-    try:
-        return piece()
-    except ThreezoneError as error:
-        return error
-
-
 def _api(lab: Lab) -> Api | None:
-    """The API server by the user's entry, when it answers."""
+    """The API server by the user's entry; None when it does not answer."""
     try:
         lab.api.text("/readyz")
     except ThreezoneError:
@@ -115,9 +108,9 @@ def _api(lab: Lab) -> Api | None:
 
 
 def secrets(lab: Lab, api: Api | None) -> frozenset[str]:
-    """Every text by which a secret of this cluster may be known: nobody is shown it."""
+    """All texts in which a secret of this cluster may appear."""
     values: list[str] = []
-    with suppress(ThreezoneError):  # it is stopped, say: then these are known by their form alone
+    with suppress(ThreezoneError):  # of a stopped cluster: these are recognised by their form alone
         fresh = document.parse(kubeconfig(lab.name).encode(), "kind's kubeconfig")
         for user in document.items(fresh, "users").values():
             values += [value for value in (user.get("user") or {}).values() if isinstance(value, str)]
@@ -132,26 +125,25 @@ def secrets(lab: Lab, api: Api | None) -> frozenset[str]:
 
 def of_secrets(items: list[Json]) -> Iterator[str]:
     """The values in Secrets, decoded where they are text. Pure."""
-    for item in items:
-        for value in (item.get("data") or {}).values():
-            try:
-                yield base64.b64decode(value).decode()
-            except ValueError:
-                yield str(value)
+    for value in (value for item in items for value in (item.get("data") or {}).values()):
+        try:
+            yield base64.b64decode(value).decode()
+        except ValueError:
+            yield str(value)
 
 
-def _export(lab: Lab, place: Path) -> list[str]:
-    """Kind's own export, as far as it comes: nodes' journals, the kubelet's and containerd's logs, pods' logs."""
+def _export(lab: Lab, directory: Path) -> list[str]:
+    """Run kind's own export (journals, logs of kubelet, containerd and pods); returns what it could not get."""
     from threezone.toolchain import install
 
     tool = install.find("kind", lab.requested_channel, lab.root)
     if tool is None:
         return ["kind: kind is not installed"]
     if not any(node.state == "running" for node in kind.nodes(lab.name)):
-        return ["kind: its export needs a node that runs"]
+        return ["kind: its export needs a running node"]
     try:
-        done = kind.export_logs(tool.path, lab.name, place)
+        done = kind.export_logs(tool.path, lab.name, directory)
     except ThreezoneError as error:
         return [f"kind: {error.message}"]
-    words = " ".join(line for line in done.stderr.splitlines() if line.startswith("ERROR"))
-    return [] if done.exit_code == 0 else [f"kind: {words[:_WORDS]}"]
+    errors = " ".join(line for line in done.stderr.splitlines() if line.startswith("ERROR"))
+    return [] if done.exit_code == 0 else [f"kind: {errors[:_ERROR_LENGTH]}"]

@@ -1,11 +1,10 @@
-"""The pieces of an archive of logs: what each is called, and how it is had. Each may fail by itself."""
+"""The files of a support bundle: each name with the function that gets its text. Each may fail by itself."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from threezone.clients import kind
 from threezone.clients.docker import containers, networks
@@ -24,94 +23,102 @@ from threezone.zones.locate import kind_network
 LINES = 2000  # of each container's log, the newest
 JOURNAL_LINES = 5000
 _FLUX = "app.kubernetes.io/part-of=flux"
+_SPEC = ("nodeName", "suspend", "interval", "url", "ref", "path", "sourceRef", "prune", "podCIDR")
 
-Piece = Callable[[], str]
-
-
-def _output(ask: Callable[[], Completed]) -> str:
-    done = ask()
-    return done.stdout + done.stderr
+Contents = dict[str, Callable[[], str]]
 
 
-def _inspected(container: str) -> str:
-    return _json(containers.inspect(container))
+def _output(run: Callable[..., Completed], *arguments: object, **options: object) -> Callable[[], str]:
+    """A function that runs a program and returns what it prints."""
+
+    def output() -> str:
+        done = run(*arguments, **options)
+        return done.stdout + done.stderr
+
+    return output
 
 
-def engine(name: str) -> dict[str, Piece]:
-    """Of the engine: who it is, and the cluster's containers and network."""
-    label = f"label={labels.KIND_CLUSTER}={name}"
+def engine(name: str) -> Contents:
+    """The engine's version and state, and the cluster's containers and network."""
     return {
-        "engine/version.txt": partial(_output, docker.version),
-        "engine/info.json": partial(_output, docker.info),
-        "engine/containers.txt": partial(_output, partial(containers.table, label)),
+        "engine/version.txt": _output(docker.version),
+        "engine/info.json": _output(docker.info),
+        "engine/containers.txt": _output(containers.table, f"label={labels.KIND_CLUSTER}={name}"),
         "engine/network.json": lambda: _json(networks.inspect(kind_network())),
-        "engine/disk.txt": partial(_output, docker.disk_usage),
+        "engine/disk.txt": _output(docker.disk_usage),
     }
 
 
-def nodes(name: str) -> dict[str, Piece]:
-    """The pieces of each node that kind's export leaves out, or does not reach while the node is stopped."""
-    found: dict[str, Piece] = {}
+def nodes(name: str) -> Contents:
+    """What kind's export leaves out of each node, or cannot reach while the node is stopped."""
+    contents: Contents = {}
     nodes = kind.nodes(name)
     for node in nodes:
-        at = f"nodes/{node.name}"
-        found[f"{at}/container.json"] = partial(_inspected, node.container)
-        found[f"{at}/console.txt"] = partial(_output, partial(containers.logs, node.container, LINES))
+        directory, container = f"nodes/{node.name}", node.container
+        contents[f"{directory}/container.json"] = partial(_container, container)
+        contents[f"{directory}/console.txt"] = _output(containers.logs, container, LINES)
         if node.state == "running" and node.role != BALANCER:
             for unit in ("kubelet", "containerd"):
                 journal = ("journalctl", "--no-pager", "--unit", unit, "--lines", str(JOURNAL_LINES))
-                found[f"{at}/{unit}.txt"] = partial(
-                    _output, partial(containers.execute, node.container, *journal, check=False)
-                )
+                contents[f"{directory}/{unit}.txt"] = _output(containers.execute, container, *journal, check=False)
     if nodes:
-        found["nodes/inspect.txt"] = lambda: inspect.page(inspect.inspect(nodes))
-    return found
+        contents["nodes/inspect.txt"] = lambda: inspect.page(inspect.inspect(nodes))
+    return contents
 
 
-def ours(lab: Lab) -> dict[str, Piece]:
-    """Of threezone: what it sees, what it would do, and with which tools."""
+def _container(container: str) -> str:
+    return _json(containers.inspect(container))
+
+
+def threezone(lab: Lab) -> Contents:
+    """The status, the plan, and the versions of the tools."""
     from threezone.lab import status, up
     from threezone.lab.observe import observe
     from threezone.toolchain import install
 
-    def planned() -> str:
-        plan = up.plan(lab, observe(lab))
-        return "\n".join((describe(plan.steps), *plan.notices)) + "\n"
+    def plan() -> str:
+        planned = up.plan(lab, observe(lab))
+        return "\n".join((describe(planned.steps), *planned.notices)) + "\n"
+
+    def tools() -> str:
+        found = {name: install.find(name) for name in install.NAMES}
+        return _json({name: str(tool.version) if tool else None for name, tool in found.items()})
 
     return {
         "threezone/status.json": lambda: _json(status.collect(lab)),
-        "threezone/plan.txt": planned,
-        "threezone/tools.json": lambda: _json(
-            {n: str(t.version) if (t := install.find(n)) else None for n in install.NAMES}
-        ),
+        "threezone/plan.txt": plan,
+        "threezone/tools.json": tools,
     }
 
 
-def kubernetes(api: Api) -> dict[str, Piece]:
-    """Of the cluster by its API server: events, nodes, pods, Flux's objects and its controllers' logs."""
-    found: dict[str, Piece] = {
-        "kubernetes/events.txt": lambda: events((api.get("/api/v1/events") or {}).get("items") or []),
-        "kubernetes/nodes.json": lambda: _json(bare((api.get("/api/v1/nodes") or {}).get("items") or [])),
-        "kubernetes/pods.json": lambda: _json(bare((api.get("/api/v1/pods") or {}).get("items") or [])),
+def kubernetes(api: Api) -> Contents:
+    """The cluster as its API server shows it: events, nodes, pods, Flux's objects and its controllers' logs."""
+
+    def items(path: str, **query: str) -> list[Json]:
+        return (api.get(path, **query) or {}).get("items") or []
+
+    contents: Contents = {
+        "kubernetes/events.txt": lambda: events(items("/api/v1/events")),
+        "kubernetes/nodes.json": lambda: _json(bare(items("/api/v1/nodes"))),
+        "kubernetes/pods.json": lambda: _json(bare(items("/api/v1/pods"))),
         "flux/objects.json": lambda: _json(bare([one.item for one in objects.observe(api)])),
     }
     try:
-        controllers = (api.get("/api/v1/pods", labelSelector=_FLUX) or {}).get("items") or []
+        controllers = items("/api/v1/pods", labelSelector=_FLUX)
     except ThreezoneError:
         controllers = []
     for pod in controllers:
-        meta = pod["metadata"]
-        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/log?tailLines={LINES}"
-        found[f"flux/{meta['name']}.log"] = partial(api.text, path)
-    return found
+        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}/log?tailLines={LINES}"
+        contents[f"flux/{name}.log"] = partial(api.text, path)
+    return contents
 
 
 def bare(items: list[Json]) -> list[Json]:
-    """Objects with what tells of their state: names and conditions, and of a spec only where things stand. Pure.
+    """The objects with their names and status, and only the fields of a spec that explain the status. Pure.
 
     Environments, arguments and annotations are the user's and may hold anything.
     """
-    kept = ("nodeName", "suspend", "interval", "url", "ref", "path", "sourceRef", "prune", "podCIDR")
     return [
         {
             **{key: item[key] for key in ("apiVersion", "kind") if key in item},
@@ -120,7 +127,7 @@ def bare(items: list[Json]) -> list[Json]:
                 for key, value in (item.get("metadata") or {}).items()
                 if key not in ("annotations", "managedFields")
             },
-            "spec": {key: value for key, value in (item.get("spec") or {}).items() if key in kept},
+            "spec": {key: value for key, value in (item.get("spec") or {}).items() if key in _SPEC},
             "status": item.get("status") or {},
         }
         for item in items
@@ -130,24 +137,22 @@ def bare(items: list[Json]) -> list[Json]:
 def events(items: list[Json]) -> str:
     """Events, oldest first, a line each. Pure."""
 
-    def at(event: Mapping[str, Any]) -> str:
-        series = event.get("series") or {}
-        return str(
-            series.get("lastObservedTime")
-            or event.get("lastTimestamp")
-            or event.get("eventTime")
-            or event["metadata"].get("creationTimestamp")
+    def time(event: Json) -> str:
+        times = (
+            (event.get("series") or {}).get("lastObservedTime"),
+            event.get("lastTimestamp"),
+            event.get("eventTime"),
         )
+        return str(next(filter(None, times), event["metadata"].get("creationTimestamp")))
 
     lines = []
-    for event in sorted(items, key=at):
-        of = event.get("involvedObject") or {}
-        where = f"{of.get('namespace', '')}/{of.get('name', '')}".strip("/")
-        words = str(event.get("message", "")).replace("\n", " ")
-        lines.append(
-            f"{at(event)} {event.get('type', '')} {of.get('kind', '')} {where} {event.get('reason', '')}: {words}"
-        )
-    return "".join(f"{line}\n" for line in lines)
+    for event in sorted(items, key=time):
+        item = event.get("involvedObject") or {}
+        name = f"{item.get('namespace', '')}/{item.get('name', '')}".strip("/")
+        message = str(event.get("message", "")).replace("\n", " ")
+        words = (time(event), event.get("type", ""), item.get("kind", ""), name, event.get("reason", ""))
+        lines.append(f"{' '.join(words)}: {message}\n")
+    return "".join(lines)
 
 
 def _json(data: object) -> str:
