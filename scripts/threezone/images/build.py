@@ -206,7 +206,7 @@ def plan(names: Sequence[str], channel: Channel) -> Work:
         controllers = programs.flux_controllers(images().flux)
         groups += [(program.name, programs.FLUX_SECONDS[program.name], (program,)) for program in controllers]
     if REGISTRY in names:
-        groups.append(("registry", 60, (programs.registry(images().registry.version),)))
+        groups.append(("registry", 60, programs.REGISTRY.at(images().registry.version)))
     base = debian_base.reference()
     return Work(
         programs=tuple(
@@ -239,7 +239,7 @@ def _build(name: str, channel: Channel) -> None:
     else:
         files = {}
         if name == REGISTRY:
-            files["bin/registry"] = golang.build(programs.registry(images().registry.version))
+            files["bin/registry"] = golang.build(*programs.REGISTRY.at(images().registry.version))
         engine_images.build(references(name, channel)[0], name, made_from=inputs, base=base, files=files)
 
 

@@ -23,8 +23,8 @@ PARTS = "threezone/part"  # the repository of images that exist during a build o
 OWN_TAG = "1"  # the tag of the pods' images that exist inside nodes only; recipes/node's manifests name it
 DIRECTORIES = {  # of a node's programs; all others are for pods
     **dict.fromkeys(programs.ON_NODES, "usr/bin"),
-    **dict.fromkeys(("containerd", "containerd-shim-runc-v2", "ctr"), "usr/local/bin"),
-    **dict.fromkeys((plugin.partition("/")[2] for plugin in programs.CNI_PLUGINS), "opt/cni/bin"),
+    **{name: "usr/local/bin" for name, _ in programs.CONTAINERD.programs},
+    **{name: "opt/cni/bin" for name, _ in programs.CNI.programs},
 }
 
 

@@ -85,7 +85,7 @@ def test_its_images_are_pinned_in_both_channels() -> None:
     (released,), (built,) = (build.references(build.REGISTRY, channel) for channel in ("release", "source"))
     assert released.startswith("docker.io/library/registry:3.1.2@sha256:")
     assert built.startswith("threezone/registry:3.1.2-")
-    assert programs.registry("3.1.2").version == "v3.1.2"
+    assert programs.REGISTRY.at("3.1.2")[0].version == "v3.1.2"
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from threezone.clients.kubernetes.api import Api, Json
 from threezone.core.errors import UsageError
 from threezone.core.plan import Step, StepKind
 
-CORE = "/api/v1/namespaces"
 GROUP = "rbac.authorization.k8s.io"
-RBAC = f"/apis/{GROUP}/v1/namespaces"
+_HEAD = ("apiVersion", "kind", "metadata")
 _OURS = "app.kubernetes.io/managed-by"
 LABELS = {"app.kubernetes.io/name": "threezone-ci", _OURS: "threezone"}
 _READ = ("get", "list", "watch")
@@ -102,55 +101,49 @@ def rules(job: Job) -> dict[str, tuple[Rule, ...]]:
 
 @dataclass(frozen=True)
 class Object:
-    """An object that a job needs: its collection in the API, and its fields without metadata (`wanted`).
+    """An object that a job needs: its path in the API, its manifest, and for a role sentences about its rules."""
 
-    `rules` are sentences about it. `namespace` is empty for a namespace itself.
-    """
-
-    kind: str
-    collection: str
-    name: str
-    namespace: str
-    wanted: Mapping[str, object] = field(default_factory=dict)
+    path: str
+    manifest: Json
     rules: tuple[str, ...] = ()
 
     @property
-    def path(self) -> str:
-        """The object's path in the API."""
-        return f"{self.collection}/{self.name}"
+    def kind(self) -> str:
+        """Its kind."""
+        return str(self.manifest["kind"])
 
     @property
     def title(self) -> str:
         """Its kind and name for a person."""
-        return f"the {self.kind} {'/'.join(filter(None, (self.namespace, self.name)))}"
+        metadata = self.manifest["metadata"]
+        return f"the {self.kind} {'/'.join(filter(None, (metadata.get('namespace'), metadata['name'])))}"
 
-    @property
-    def manifest(self) -> Json:
-        """The object for a server-side apply."""
-        version = f"{GROUP}/v1" if self.collection.startswith("/apis/") else "v1"
-        namespace = {"namespace": self.namespace} if self.namespace else {}
-        metadata = {"name": self.name, **namespace, "labels": LABELS}
-        return {"apiVersion": version, "kind": self.kind, "metadata": metadata, **self.wanted}
+
+def _object(kind: str, namespace: str, name: str, fields: Json, rules: tuple[str, ...] = ()) -> Object:
+    version = f"{GROUP}/v1" if kind in ("Role", "RoleBinding") else "v1"
+    api = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {}), "labels": LABELS}
+    manifest = {"apiVersion": version, "kind": kind, "metadata": metadata, **fields}
+    home = f"namespaces/{namespace}/" if namespace else ""
+    return Object(f"{api}/{home}{kind.lower()}s/{name}", manifest, rules)
 
 
 def objects(job: Job) -> tuple[Object, ...]:
-    """Everything that the job needs, in the order in which it is made."""
+    """Everything that the job needs, in the order of creation."""
     home = job.namespace
     subject = {"kind": "ServiceAccount", "name": job.account, "namespace": home}
-    account = {"automountServiceAccountToken": False}
-    made = [
-        Object("Namespace", CORE, home, ""),
-        Object("ServiceAccount", f"{CORE}/{home}/serviceaccounts", job.account, home, account),
+    wanted = [
+        _object("Namespace", "", home, {}),
+        _object("ServiceAccount", home, job.account, {"automountServiceAccountToken": False}),
     ]
     for namespace, allowed in rules(job).items():
         # In another namespace the name has the account's own: accounts of two namespaces may read that one.
         name = job.account if namespace == home else f"{home}-{job.account}"
         role = {"rules": [rule.data for rule in allowed]}
         binding = {"roleRef": {"apiGroup": GROUP, "kind": "Role", "name": name}, "subjects": [subject]}
-        sentences = tuple(rule.sentence for rule in allowed)
-        made.append(Object("Role", f"{RBAC}/{namespace}/roles", name, namespace, role, sentences))
-        made.append(Object("RoleBinding", f"{RBAC}/{namespace}/rolebindings", name, namespace, binding))
-    return tuple(made)
+        wanted.append(_object("Role", namespace, name, role, tuple(rule.sentence for rule in allowed)))
+        wanted.append(_object("RoleBinding", namespace, name, binding))
+    return tuple(wanted)
 
 
 def observe(api: Api, wanted: Sequence[Object]) -> dict[str, Json | None]:
@@ -166,13 +159,13 @@ def plan(wanted: Sequence[Object], live: Mapping[str, Json | None]) -> tuple[Ste
     steps = []
     for item in wanted:
         old = live[item.path]
-        if old is not None and not _is_ours(old) and item.kind != "Namespace":
+        if old is not None and item.kind != "Namespace" and not _is_ours(old):
             raise UsageError(
                 f"{item.title} is there already, and not ours: it is left as it is",
                 fix="choose another name with --account, or delete it",
             )
-        # The API server adds nothing to the wanted fields.
-        if old is None or any(old.get(key) != value for key, value in item.wanted.items()):
+        # The API server adds nothing to the fields beside metadata.
+        if old is None or any(old.get(key) != value for key, value in item.manifest.items() if key not in _HEAD):
             sentence = "\n    ".join([f"{'change' if old else 'create'} {item.title}", *item.rules])
             steps.append(Step(StepKind.APPLY_OBJECT, sentence, target=item.path))
     return tuple(steps)

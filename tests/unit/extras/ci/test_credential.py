@@ -26,7 +26,7 @@ def session(*kustomizations: tuple[str, str, str]) -> Lab:
 
 
 def roles(found: credential.Rights) -> list[str]:
-    return [piece.namespace for piece in found.objects if piece.kind == "Role"]
+    return [item.manifest["metadata"]["namespace"] for item in found.objects if item.kind == "Role"]
 
 
 def test_the_lab_s_own_kustomization_is_what_a_job_waits_for() -> None:

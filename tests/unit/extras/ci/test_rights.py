@@ -46,7 +46,7 @@ def test_every_rule_says_what_it_is_for() -> None:
 
 def test_a_job_beside_flux_has_one_role_there() -> None:
     job = Job("flux-system", "job", "flux-system", "flux-system", "flux-system")
-    made = [(item.kind, item.name) for item in rights.objects(job) if item.kind == "Role"]
+    made = [(item.kind, item.manifest["metadata"]["name"]) for item in rights.objects(job) if item.kind == "Role"]
     assert made == [("Role", "job")]
 
 
@@ -55,7 +55,7 @@ def test_an_account_of_the_same_name_in_another_namespace_has_roles_of_its_own_b
         item.path
         for home in ("a", "b")
         for item in rights.objects(Job(home, kustomizations="flux-system"))
-        if item.namespace == "flux-system"
+        if item.manifest["metadata"].get("namespace") == "flux-system"
     }
     assert len(names) == 4
 
@@ -70,8 +70,12 @@ def test_what_is_there_as_it_should_be_needs_nothing() -> None:
 
 def test_a_role_that_somebody_widened_is_put_right_and_a_missing_binding_is_made() -> None:
     wanted, world = rights.objects(LOOKING), seen(LOOKING)
-    role = next(item for item in wanted if item.kind == "Role" and item.namespace == "prod")
-    binding = next(item for item in wanted if item.kind == "RoleBinding" and item.namespace == "flux-system")
+    role = next(item for item in wanted if item.kind == "Role" and item.manifest["metadata"].get("namespace") == "prod")
+    binding = next(
+        item
+        for item in wanted
+        if item.kind == "RoleBinding" and item.manifest["metadata"].get("namespace") == "flux-system"
+    )
     world[role.path] = {**world[role.path], "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]}
     world[binding.path] = None
     actions = rights.plan(wanted, world)
@@ -88,7 +92,7 @@ def test_somebody_else_s_namespace_serves_and_anything_else_of_theirs_is_left_al
     assert rights.plan(wanted, world) == ()
     for item in wanted:
         if item.kind == "ServiceAccount":
-            world[item.path] = {"metadata": {"name": item.name}}
+            world[item.path] = {"metadata": {"name": "somebody"}}
     with pytest.raises(UsageError, match="the ServiceAccount prod/gitlab-ci-serviceaccount is there already"):
         rights.plan(wanted, world)
     assert all("serviceaccounts" not in action.target for action in rights.plan_removal(wanted, world))
