@@ -18,22 +18,6 @@ from threezone.toolchain import cache, golang
 
 RECIPE = 1  # raised when a change here must not use a base that was made before
 
-# Containers do not need these; licences (the files named copyright) stay.
-LEAN = """path-exclude=/usr/share/doc/*
-path-include=/usr/share/doc/*/copyright
-path-exclude=/usr/share/man/*
-path-exclude=/usr/share/info/*
-path-exclude=/usr/share/locale/*
-path-exclude=/usr/share/lintian/*
-path-exclude=/usr/share/bash-completion/*
-"""
-APT = """APT::Install-Recommends "0";
-Acquire::Languages "none";
-Dir::Cache::pkgcache "";
-Dir::Cache::srcpkgcache "";
-"""
-# In a container that is being built, packages must not start their services.
-POLICY = "#!/bin/sh\nexit 101\n"
 KEYRINGS = {
     "debian": Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
     "ubuntu": Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg"),
@@ -134,12 +118,15 @@ def _bootstrap(directory: Path) -> None:
 
 
 def _trim(root: Path, source: Mirror) -> None:
-    """Remove what a container does not need, from later packages too."""
-    (root / "etc/dpkg/dpkg.cfg.d/lean").write_text(LEAN)
-    (root / "etc/apt/apt.conf.d/lean").write_text(APT)
-    policy = root / "usr/sbin/policy-rc.d"
-    policy.write_text(POLICY)
-    policy.chmod(0o755)
+    """Remove what a container does not need; the recipe's files keep it out of later packages.
+
+    They also keep packages from starting their services. Licences (the files named copyright) stay.
+    """
+    files = engine_images.RECIPES / "base"
+    for path in (path for path in files.rglob("*") if path.is_file()):
+        target = root / path.relative_to(files)
+        shutil.copyfile(path, target)
+        target.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
     line = f"deb [signed-by={source.keyring}] {source.address} {source.suite} {' '.join(source.components)}\n"
     (root / "etc/apt/sources.list").write_text(line)
     for name in ("man", "info", "locale", "lintian", "bash-completion"):
