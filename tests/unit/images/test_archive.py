@@ -14,7 +14,6 @@ import pytest
 
 from threezone.core.errors import UsageError
 from threezone.images import archive, load
-from threezone.images.engine_images import Image
 
 
 def packed(path: Path, files: dict[str, Any]) -> Path:
@@ -38,7 +37,7 @@ CONFIG, CONFIG_PATH, CONFIG_DATA = blob({"architecture": "arm64", "os": "linux"}
 
 
 @pytest.mark.parametrize("config", [f"{CONFIG.partition(':')[2]}.json", CONFIG_PATH])  # before and since Docker 25
-def test_what_docker_saves(tmp_path: Path, config: str) -> None:
+def test_archives_of_docker_save_are_read(tmp_path: Path, config: str) -> None:
     manifest = [{"Config": config, "RepoTags": ["app:1", "team/app:2"], "Layers": []}]
     path = packed(tmp_path / "a.tar", {"manifest.json": manifest, config: CONFIG_DATA})
     found = archive.read(path)
@@ -94,7 +93,7 @@ def test_a_compressed_archive_is_read_as_it_is_and_unpacked_for_containerd(tmp_p
         ({"manifest.json": b"{"}, "is no whole image archive"),
     ],
 )
-def test_what_is_no_archive_is_refused_with_its_name(tmp_path: Path, files: dict[str, Any], sentence: str) -> None:
+def test_other_files_are_refused_by_name(tmp_path: Path, files: dict[str, Any], sentence: str) -> None:
     path = packed(tmp_path / "odd.tar", files)
     with pytest.raises(UsageError, match=sentence) as caught:
         archive.read(path)
@@ -102,7 +101,7 @@ def test_what_is_no_archive_is_refused_with_its_name(tmp_path: Path, files: dict
     assert "docker save" in caught.value.fix
 
 
-def test_a_file_that_is_no_tar_or_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_or_broken_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no tar")
     with pytest.raises(UsageError, match="no whole image archive"):
         archive.read(tmp_path / "text")
@@ -112,12 +111,3 @@ def test_a_file_that_is_no_tar_or_not_there_is_refused(tmp_path: Path) -> None:
     cut.write_bytes(layout(tmp_path).read_bytes()[:700])
     with pytest.raises(UsageError, match="no whole image archive"):
         archive.read(cut)
-
-
-def test_another_architecture_is_refused_with_the_pull_that_mends_it() -> None:
-    image = Image("app:1", "sha256:1", 1, architectures=("arm64",))
-    with pytest.raises(UsageError, match="app:1 is made for arm64, and the node two-worker is amd64") as caught:
-        load.require_architecture([image], {"two-control-plane": "arm64", "two-worker": "amd64"})
-    assert "docker pull --platform linux/amd64 app:1" in caught.value.fix
-    load.require_architecture([image], {"of-an-unknown-machine": ""})
-    load.require_architecture([Image("app:1", "sha256:1", 1)], {"node": "amd64"})

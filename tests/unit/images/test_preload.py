@@ -34,7 +34,7 @@ def combined(present: dict[str, Sequence[Image]] = PRESENT, released: Sequence[I
     return combination
 
 
-def test_every_image_is_there_under_the_names_that_pods_ask_for() -> None:
+def test_every_image_has_the_names_that_pods_use() -> None:
     names = [name for part in combined().parts for name in part.names]
     assert names == [
         "ghcr.io/fluxcd/source-controller:v1.7.3",
@@ -50,7 +50,7 @@ def test_the_node_of_another_kubernetes_gets_a_name_of_its_own() -> None:
     assert combined(other).reference.startswith("threezone/preloaded:v1.34.3-")
 
 
-def test_a_released_image_is_there_without_its_digest() -> None:
+def test_a_released_image_is_named_without_its_digest() -> None:
     pulled = image("ghcr.io/fluxcd/helm-controller:v1.4.3@sha256:" + "a" * 64, 5)
     parts = combined({**PRESENT, "flux": ()}, [pulled]).parts
     assert parts[0] == preload.Part(pulled.id, ("ghcr.io/fluxcd/helm-controller:v1.4.3",))
@@ -61,7 +61,7 @@ def test_nothing_is_combined_while_a_part_is_missing() -> None:
         assert preload.combine({key: value for key, value in PRESENT.items() if key != name}) is None
 
 
-def test_its_name_follows_from_what_is_inside_and_from_nothing_else() -> None:
+def test_the_name_depends_on_the_contents_only() -> None:
     first = combined().reference
     assert re.fullmatch(r"threezone/preloaded:v1\.35\.0-[0-9a-f]{16}", first)
     assert combined().reference == first
@@ -78,7 +78,7 @@ def test_released_images_are_pinned_by_version_and_digest() -> None:
 @pytest.mark.parametrize(
     "trouble", [CommandFailed(["docker", "commit"], 1, "no space left on device"), ToolError("2 GB"), OSError("full")]
 )
-def test_a_lab_comes_up_from_the_plain_node_image_where_no_other_can_be_made(
+def test_the_plain_node_image_is_used_where_no_preloaded_one_can_be_made(
     trouble: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -93,7 +93,7 @@ def test_a_lab_comes_up_from_the_plain_node_image_where_no_other_can_be_made(
     assert told[-1] == f"no preloaded node image, so images are loaded into the nodes instead: {trouble}"
 
 
-def test_one_that_is_there_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_preloaded_image_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     there = image(combined().reference, 7)
     monkeypatch.setattr(build, "ensure_all", lambda *_: PRESENT)
     monkeypatch.setattr(engine_images, "inspect", lambda _: {there.reference: there})

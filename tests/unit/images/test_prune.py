@@ -31,21 +31,21 @@ def stale(in_use: set[str], *, everything: bool = False) -> list[Named]:
     return [each for each, _ in prune.stale(ALL, CURRENT, in_use, {"kind"}, everything=everything)]
 
 
-def test_what_no_cluster_and_no_lab_uses_goes() -> None:
+def test_unused_images_are_stale() -> None:
     assert stale({"3"}) == [GONE, OLD, PRELOADED]
 
 
-def test_what_a_container_uses_stays_whatever_is_asked() -> None:
+def test_images_of_containers_are_never_stale() -> None:
     assert stale({"4", "6", "7"}) == []
     assert OLD not in stale({"6"}, everything=True)
 
 
-def test_everything_is_what_can_be_made_again_and_never_what_others_built_on_ours() -> None:
+def test_everything_includes_what_can_be_made_again_but_no_image_of_others() -> None:
     left = set(ALL) - set(stale({"3"}, everything=True))
     assert left == {LIVING, THEIRS, NEAR}
 
 
-def test_a_stopped_clusters_image_stays_though_no_container_is_seen() -> None:
+def test_the_image_of_an_existing_cluster_is_never_stale() -> None:
     assert LIVING not in stale(set(), everything=True)
 
 
@@ -58,7 +58,7 @@ def test_every_removal_asks_and_says_why() -> None:
 
 
 @pytest.mark.real_program
-def test_only_what_nobody_holds_is_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_unlocked_directories_are_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "cache_dir", lambda: tmp_path)
     for name in ("tmp/dead", "tmp/alive", "built/.kind-1.x7", "built/kind-1"):
         (tmp_path / name).mkdir(parents=True)

@@ -29,7 +29,7 @@ def keys(wanted: tuple[Instance, ...], now: dict[str, LiveInstance], network: st
     ]
 
 
-def test_it_is_published_on_loopback_only_and_may_do_nothing_else() -> None:
+def test_the_registry_is_published_on_loopback_without_privileges() -> None:
     argv = registry.command(ONE, IMAGE, "kind")
     assert [each for each in argv if each.startswith("--publish")] == ["--publish=127.0.0.1:5001:5001"]
     assert {"--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"} <= set(argv)
@@ -46,7 +46,7 @@ def test_a_mirror_is_published_nowhere_and_fetches_from_its_registry() -> None:
     assert mirror.name == "threezone-registry-docker-io"
 
 
-def test_nothing_is_done_when_it_runs_as_it_shall() -> None:
+def test_a_running_registry_needs_no_step() -> None:
     assert keys((ONE,), {NAME: seen()}) == []
 
 
@@ -59,20 +59,18 @@ def test_nothing_is_done_when_it_runs_as_it_shall() -> None:
         ({NAME: seen(Instance(NAME, 5002, of=NAME))}, "kind"),
     ],
 )
-def test_it_is_started_when_it_is_missing_stopped_elsewhere_or_on_another_port(
-    now: dict[str, LiveInstance], network: str
-) -> None:
+def test_a_missing_stopped_or_changed_registry_is_started(now: dict[str, LiveInstance], network: str) -> None:
     assert keys((ONE,), now, network) == [NAME]
 
 
-def test_a_mirror_that_is_wanted_no_more_is_stopped() -> None:
+def test_a_mirror_that_left_the_settings_is_stopped() -> None:
     both = registry.instances(NAME, 5001, ["docker.io"])
     now = {each.name: seen(each) for each in both}
     assert keys(both, now) == []
     assert keys((ONE,), now) == ["-threezone-registry-docker-io"]
 
 
-def test_what_the_engine_shows_is_read() -> None:
+def test_an_instance_is_decoded_from_the_engines_description() -> None:
     document = {
         "Name": f"/{NAME}",
         "State": {"Status": "running"},
@@ -96,7 +94,7 @@ def test_its_images_are_pinned_in_both_channels() -> None:
         ('The container name "/threezone-registry" is already in use by container "1"', "did not make"),
     ],
 )
-def test_why_it_does_not_start_is_told_with_what_mends_it(words: str, sentence: str) -> None:
+def test_a_failed_start_names_cause_and_fix(words: str, sentence: str) -> None:
     error = registry._explained(CommandFailed(["docker", "run"], 125, words), ONE)
     assert isinstance(error, UsageError)
     assert sentence in error.message

@@ -14,7 +14,7 @@ from threezone.images.versions import Images, images, key_of, node_for, require_
 from threezone.toolchain import golang, kubernetes
 
 
-def test_the_projects_own_version_is_meant_by_nothing_by_its_minor_and_by_itself() -> None:
+def test_no_version_the_own_minor_and_the_own_version_mean_the_projects_node() -> None:
     own = images().node
     assert own == node_for("") == node_for("1.35") == node_for("v1.35.0")
     assert require_digest(own, "0.31.0").startswith("sha256:")
@@ -29,14 +29,14 @@ def test_a_minor_version_means_its_pinned_patch() -> None:
     require_parts(node)
 
 
-def test_the_newest_of_several_patches_is_meant() -> None:
+def test_a_minor_version_means_the_newest_of_several_patches() -> None:
     known = images()
     patches = {"1.34.9": known.kubernetes["1.34.3"], "1.34.10": known.kubernetes["1.34.3"]}
     both: Images = msgspec.structs.replace(known, kubernetes=patches)
     assert node_for("1.34", both).version == "1.34.10"
 
 
-def test_another_patch_is_made_of_what_its_minor_version_is_made_of_and_has_no_digest() -> None:
+def test_an_unpinned_patch_has_the_parts_of_its_minor_version_and_no_digest() -> None:
     node = node_for("1.34.4")
     require_parts(node)
     assert node.parts == node_for("1.34").parts
@@ -50,7 +50,7 @@ def test_another_patch_is_made_of_what_its_minor_version_is_made_of_and_has_no_d
     assert "imagetools inspect docker.io/kindest/node:v1.36.3" in (caught.value.evidence or "")
 
 
-def test_a_released_image_whose_parts_are_not_known_is_not_built() -> None:
+def test_a_version_without_parts_is_not_built() -> None:
     node = node_for("1.33")
     assert require_digest(node, "0.31.0")
     with pytest.raises(UsageError, match=r"the etcd and the coredns that Kubernetes 1\.33\.7 asks for") as caught:
@@ -59,7 +59,7 @@ def test_a_released_image_whose_parts_are_not_known_is_not_built() -> None:
 
 
 @pytest.mark.parametrize("asked", ["latest", "1", "2.0", "1.34.x", "1.34.3-rc.1", "1.34.3.1"])
-def test_what_is_no_version_is_refused(asked: str) -> None:
+def test_invalid_versions_are_refused(asked: str) -> None:
     with pytest.raises(UsageError, match="is no version of Kubernetes"):
         node_for(asked)
 
@@ -81,7 +81,7 @@ def test_a_project_pins_a_version_of_its_own(tmp_path: Path, monkeypatch: pytest
     assert node_for("1.36").parts.etcd == "3.6.8", "what is not given there is kept"
 
 
-def test_where_the_parts_of_a_version_are_changed() -> None:
+def test_the_key_of_a_versions_parts() -> None:
     assert key_of("1.35.0") == "images.node.parts"
     assert key_of("1.34.3") == 'images.kubernetes."1.34.3"'
 
@@ -92,7 +92,7 @@ def test_the_balancer_has_the_name_that_the_pinned_kind_asks_for() -> None:
 
 
 @pytest.mark.parametrize("minor", ["1.34", "1.35", "1.36"])
-def test_what_can_be_built_has_its_modules_pinned(minor: str) -> None:
+def test_the_modules_of_buildable_versions_are_pinned(minor: str) -> None:
     node = node_for(minor)
     require_parts(node)
     pinned = golang._pinned()

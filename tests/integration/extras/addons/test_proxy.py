@@ -63,7 +63,7 @@ def test_one_proxy_serves_a_cluster_until_it_is_stopped(kubectl: Path, behaviour
     assert (proxy.find(CONTEXT), answers(made.port, proxy.READY)) == (None, False)
 
 
-def test_to_read_only_lets_nothing_through_that_changes(kubectl: Path, behaviour: Behaviour) -> None:
+def test_read_only_refuses_changes(kubectl: Path, behaviour: Behaviour) -> None:
     made = proxy.start(kubectl, CONTEXT, read_only=True)
     before = len(behaviour.seen)
     assert [ask(made.port, method, "/api/v1/pods") for method in ("POST", "PUT", "PATCH", "DELETE")] == [403] * 4
@@ -73,7 +73,7 @@ def test_to_read_only_lets_nothing_through_that_changes(kubectl: Path, behaviour
     assert (other.read_only, other.pid != made.pid) == (False, True)
 
 
-def test_a_proxy_with_which_nothing_answers_any_more_is_started_anew(
+def test_a_proxy_that_does_not_answer_is_replaced(
     kubectl: Path, behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("threezone.clients.kubectl.READY_SECONDS", 2.0)
@@ -89,7 +89,7 @@ def test_a_proxy_with_which_nothing_answers_any_more_is_started_anew(
     assert proxy.start(kubectl, CONTEXT, port=made.port).pid != made.pid
 
 
-def test_a_port_that_is_taken_is_told_and_else_another_is_found(kubectl: Path, behaviour: Behaviour) -> None:  # noqa: ARG001
+def test_a_taken_port_is_refused_and_the_default_falls_back_to_a_free_one(kubectl: Path, behaviour: Behaviour) -> None:  # noqa: ARG001
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

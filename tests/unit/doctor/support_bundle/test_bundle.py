@@ -25,7 +25,7 @@ def test_an_archive_is_for_its_owner_and_holds_what_was_added(tmp_path: Path) ->
         assert stream.read().decode() == "grüße"
 
 
-def test_a_failure_leaves_neither_an_archive_nor_half_of_one(tmp_path: Path) -> None:
+def test_a_failure_leaves_no_archive(tmp_path: Path) -> None:
     def interrupted() -> None:
         with _archive(tmp_path / "lab.tar.gz") as add:
             add("a.txt", "words")
@@ -36,14 +36,14 @@ def test_a_failure_leaves_neither_an_archive_nor_half_of_one(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_run_left_is_written_over(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".lab.tar.gz.0123456789ab.threezone").write_text("half")
     with _archive(tmp_path / "lab.tar.gz") as add:
         add("a.txt", "words")
     assert [path.name for path in tmp_path.iterdir()] == ["lab.tar.gz"]
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written"), _archive(tmp_path / "file" / "lab.tar.gz"):
         pytest.fail("there is no such directory")

@@ -28,7 +28,7 @@ KEY = (
         (f"certificate-key: {'a1' * 32}", "a1" * 32),
     ],
 )
-def test_what_has_the_form_of_a_secret_is_taken_out(text: str, secret: str) -> None:
+def test_texts_that_look_like_secrets_are_removed(text: str, secret: str) -> None:
     assert secret in text
     shown = redact(text)
     assert secret not in shown
@@ -46,11 +46,11 @@ def test_what_has_the_form_of_a_secret_is_taken_out(text: str, secret: str) -> N
         "git@github.com:owner/repository.git",
     ],
 )
-def test_what_is_no_secret_stays(text: str) -> None:
+def test_other_texts_stay(text: str) -> None:
     assert redact(text) == text
 
 
-def test_a_known_value_is_taken_out_in_every_form() -> None:
+def test_a_known_value_is_removed_in_every_form() -> None:
     known = forms(KEY)
     for shown in (KEY, KEY.replace("\n", "\\n"), base64.b64encode(KEY.encode()).decode(), "x abcdefghijklmnop y"):
         assert "abcdefghijklmnop" not in redact(shown, known)
@@ -59,6 +59,6 @@ def test_a_known_value_is_taken_out_in_every_form() -> None:
     assert redact("it is hunter2-hunter2", forms(encoded)) == "it is ***"
 
 
-def test_what_is_too_short_to_be_a_secret_is_not_searched_for() -> None:
+def test_short_values_are_no_secrets() -> None:
     assert forms("lab") == set()
     assert redact("the lab is up", forms("lab")) == "the lab is up"

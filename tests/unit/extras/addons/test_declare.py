@@ -106,7 +106,7 @@ def test_a_project_without_the_manifests_is_told_where_they_are(at: Any) -> None
         declare.directory(at, "ingress")
 
 
-def test_the_server_checks_what_it_knows_in_a_namespace_that_is_there(at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_checks_known_kinds_in_an_existing_namespace(at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def run(argv: list[str], **options: Any) -> Completed:
@@ -123,14 +123,14 @@ def test_the_server_checks_what_it_knows_in_a_namespace_that_is_there(at: Any, m
     assert declare.check(at, [GATEWAY]).accepted == ()
 
 
-def test_what_the_server_refuses_is_told_in_its_words(at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_has_the_servers_message(at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "run", lambda *_, **__: Completed((), 1, "", "no such field", 0.0))
     with pytest.raises(UsageError, match="the API server refuses") as refused:
         declare.check(at, [DEPLOYMENT])
     assert refused.value.evidence == "no such field"
 
 
-def test_from_source_nothing_is_to_be_had_but_what_a_node_has(at: Any) -> None:
+def test_from_source_only_the_images_of_nodes_are_available(at: Any) -> None:
     at.channel = "source"
     missing = declare.lacking(at, [DEPLOYMENT, *CHARTED])
     assert [(each.kind, each.name) for each in missing] == [("image", IMAGE), ("chart", CHART)]
@@ -203,7 +203,7 @@ def test_a_namespace_that_flux_has_taken_over_stays_when_the_token_goes(at: Any,
 
 
 @pytest.mark.parametrize("content", ["", "  \n", "two words", "line\nline", "x" * 5000])
-def test_what_is_no_token_is_refused_before_anything_is_made(at: Any, tmp_path: Path, content: str) -> None:
+def test_an_invalid_token_is_refused_before_anything_is_applied(at: Any, tmp_path: Path, content: str) -> None:
     (tmp_path / "token").write_text(content)
     with pytest.raises(UsageError, match="holds no token"):
         declare.agent_token(at.api, tmp_path / "token")

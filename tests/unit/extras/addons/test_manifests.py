@@ -42,7 +42,7 @@ def test_every_other_line_stays_as_it_is(before: str, after: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["resources: [a]\n", "resources: [\n  a\n]\n", "{resources: [a]}\n"])
-def test_what_is_not_a_plain_list_is_left_to_a_person(text: str) -> None:
+def test_only_plain_lists_are_edited(text: str) -> None:
     with pytest.raises(UsageError):
         manifests.with_resources(text, ["x"])
 
@@ -52,13 +52,13 @@ def test_only_the_list_of_resources_loses_a_line() -> None:
     assert manifests.without_resources(text, ["x"]) == "components:\n  - x\nresources:\n  - a\npatches:\n  - x\n"
 
 
-def test_what_cannot_be_taken_out_line_by_line_is_left_to_a_person() -> None:
+def test_only_lines_of_plain_lists_are_removed() -> None:
     with pytest.raises(UsageError, match="not written as a plain list"):
         manifests.without_resources("resources: [a, x]\n", ["x"])
 
 
 @pytest.mark.parametrize("text", ["resources: {", "- a\n", "resources: 5\n"])
-def test_a_broken_file_is_told(text: str) -> None:
+def test_a_broken_file_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="not valid"):
         manifests.declared(text)
 
@@ -96,7 +96,7 @@ def test_an_image_names_its_registry(image: str, host: str) -> None:
     assert manifests._registry(image) == host
 
 
-def test_a_directory_without_a_kustomization_is_told(tmp_path: Path) -> None:
+def test_a_directory_without_a_kustomization_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no kustomization"):
         manifests.kustomization(tmp_path)
     (tmp_path / "kustomization.yml").write_text("")

@@ -84,7 +84,7 @@ def test_a_file_that_others_could_read_is_replaced(lab: Lab) -> None:
         ({"output": "."}, "is a directory"),
     ],
 )
-def test_what_cannot_be_asked_leaves_no_file(
+def test_wrong_options_leave_no_file(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, options: dict[str, str], sentence: str
 ) -> None:
     monkeypatch.chdir(lab.root)

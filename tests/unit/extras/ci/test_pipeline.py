@@ -75,7 +75,7 @@ def test_nothing_is_left_of_the_template_and_no_line_is_broken(kind: str, runner
 
 
 @pytest.mark.parametrize(("kind", "runner"), EVERY)
-def test_both_say_the_same_about_delivery(kind: str, runner: Runner) -> None:
+def test_both_deliver_with_the_same_commands(kind: str, runner: Runner) -> None:
     text = commands(jobs(kind, runner)["deliver"])
     for name in ("deliver.sh", "logs.sh"):
         for line in Path(pipeline.__file__).with_name(name).read_text().splitlines():
@@ -83,7 +83,7 @@ def test_both_say_the_same_about_delivery(kind: str, runner: Runner) -> None:
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
-def test_a_gitlab_job_stands_where_the_runner_puts_it(runner: Runner) -> None:
+def test_a_gitlab_job_fits_its_runner(runner: Runner) -> None:
     found = made("gitlab", runner)
     shared = found[".threezone"]
     assert ("image" in shared) == (runner != "shell")
@@ -93,7 +93,7 @@ def test_a_gitlab_job_stands_where_the_runner_puts_it(runner: Runner) -> None:
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
-def test_a_github_job_stands_where_the_runner_puts_it(runner: Runner) -> None:
+def test_a_github_job_fits_its_runner(runner: Runner) -> None:
     document = made("github", runner)
     for job in document["jobs"].values():
         assert job["runs-on"] == ("ubuntu-24.04" if runner == "hosted" else "self-hosted")
@@ -113,7 +113,7 @@ def test_no_secret_and_no_expression_stands_in_a_command() -> None:
     assert all(re.match(r"[0-9a-f]{40} # v\d", pin) for pin in ACTIONS.values())
 
 
-def test_what_is_asked_for_comes_out() -> None:
+def test_the_settings_are_in_the_file() -> None:
     text = pipeline.text(
         "gitlab",
         Pipeline(
@@ -142,7 +142,7 @@ def test_what_is_asked_for_comes_out() -> None:
         {"setup": "one\n- two"},
     ],
 )
-def test_what_would_become_another_part_of_the_file_is_refused(broken: dict[str, str]) -> None:
+def test_values_that_would_change_the_files_structure_are_refused(broken: dict[str, str]) -> None:
     (name,) = broken
     with pytest.raises(UsageError, match=f"--{name}"):
         pipeline.text("gitlab", Pipeline("shell", **broken))
@@ -156,7 +156,7 @@ def test_an_unknown_runner_is_refused_with_the_known_ones() -> None:
 PATH = Path("/project/.gitlab-ci.yml")
 
 
-def test_a_file_that_is_as_it_should_be_needs_nothing() -> None:
+def test_an_equal_file_needs_no_step() -> None:
     text = file.signed("ci.gitlab", "a\n")
     assert file.plan(PATH, text, text) == ()
 
@@ -172,7 +172,7 @@ def test_a_new_file_and_one_of_ours_that_nobody_edited_are_written_unasked() -> 
     ("existing", "said"),
     [("stages: [mine]\n", "which threezone has not made"), (file.signed("x", "a\n") + "mine\n", "which was edited")],
 )
-def test_what_somebody_wrote_is_shown_as_a_difference_and_asked_about(existing: str, said: str) -> None:
+def test_an_edited_file_is_shown_as_a_diff_and_asks(existing: str, said: str) -> None:
     (action,) = file.plan(PATH, existing, file.signed("x", "b\n"))
     assert action.asks
     assert said in action.sentence

@@ -64,11 +64,11 @@ def seen(job: Job, **changes: Any) -> dict[str, Any]:
     return {item.path: {**item.manifest, **changes} for item in rights.objects(job)}
 
 
-def test_what_is_there_as_it_should_be_needs_nothing() -> None:
+def test_equal_objects_need_no_step() -> None:
     assert rights.plan(rights.objects(LOOKING), seen(LOOKING)) == ()
 
 
-def test_a_role_that_somebody_widened_is_put_right_and_a_missing_binding_is_made() -> None:
+def test_a_widened_role_is_changed_and_a_missing_binding_is_created() -> None:
     wanted, world = rights.objects(LOOKING), seen(LOOKING)
     role = next(item for item in wanted if item.kind == "Role" and item.manifest["metadata"].get("namespace") == "prod")
     binding = next(
@@ -84,7 +84,7 @@ def test_a_role_that_somebody_widened_is_put_right_and_a_missing_binding_is_made
     assert "why a pod does not start" in actions[0].sentence
 
 
-def test_somebody_else_s_namespace_serves_and_anything_else_of_theirs_is_left_alone() -> None:
+def test_a_foreign_namespace_is_used_and_other_foreign_objects_are_refused() -> None:
     wanted, world = rights.objects(LOOKING), seen(LOOKING)
     for item in wanted:
         if item.kind == "Namespace":
@@ -98,13 +98,13 @@ def test_somebody_else_s_namespace_serves_and_anything_else_of_theirs_is_left_al
     assert all("serviceaccounts" not in action.target for action in rights.plan_removal(wanted, world))
 
 
-def test_what_is_taken_away_is_ours_and_never_the_namespace() -> None:
+def test_a_removal_has_our_objects_without_the_namespace() -> None:
     gone = rights.plan_removal(rights.objects(LOOKING), seen(LOOKING))
     assert len(gone) == len(rights.objects(LOOKING)) - 1
     assert "delete the ServiceAccount prod/gitlab-ci-serviceaccount" in gone[-1].sentence
 
 
 @pytest.mark.parametrize("job", [Job("kube-system"), Job("Prod"), Job(account="a/b"), Job(account="")])
-def test_names_that_cannot_be_are_refused(job: Job) -> None:
+def test_invalid_names_are_refused(job: Job) -> None:
     with pytest.raises(UsageError):
         rights.checked(job)

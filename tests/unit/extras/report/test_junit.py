@@ -79,7 +79,7 @@ def test_a_proof_that_failed_outside_of_its_phases_is_no_success() -> None:
     assert found.find("testcase/error") is not None
 
 
-def test_what_xml_cannot_hold_is_replaced() -> None:
+def test_characters_that_xml_cannot_hold_are_replaced() -> None:
     data = failed()
     data["phases"][1]["evidence"] = "\x1b[31mred\x00 \ud800 ]]> \ufffe end"
     failure = suite(data).find("testcase/failure")

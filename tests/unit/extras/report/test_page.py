@@ -48,13 +48,13 @@ class Seen(HTMLParser):
 
 
 @pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
-def test_every_figure_of_the_json_stands_on_the_page_and_no_other(sample: Callable[[], dict[str, Any]]) -> None:
+def test_the_page_has_exactly_the_figures_of_the_json(sample: Callable[[], dict[str, Any]]) -> None:
     seen = Seen(page(sample())).figures
     assert {name: value for name, (value, _) in seen.items()} == figures(sample())
     assert all(text == f"{value:.2f}" for value, text in seen.values())
 
 
-def test_the_bars_stand_where_the_figures_say() -> None:
+def test_the_bars_match_the_figures() -> None:
     seen = Seen(page(passed()))
     bars = [found for tag, found in seen.elements if tag == "rect"]
     end = passed()["seconds"]
@@ -89,14 +89,14 @@ def test_time_that_no_stage_accounts_for_is_shown_as_lost_where_the_phase_failed
     ]
 
 
-def test_a_failed_phase_is_told_with_its_reason_and_evidence() -> None:
+def test_a_failed_phase_has_its_reason_and_evidence() -> None:
     seen = Seen(page(failed()))
     assert "The proof failed in update." in seen.text
     assert WHY in seen.text
     assert EVIDENCE in seen.text
 
 
-def test_a_failure_of_unknown_length_is_marked_where_it_came() -> None:
+def test_a_failure_of_unknown_length_is_marked_at_its_begin() -> None:
     data = failed()
     data["phases"][1]["seconds"]["total"] = None
     seen = Seen(page(data))
@@ -107,13 +107,13 @@ def test_a_failure_of_unknown_length_is_marked_where_it_came() -> None:
     assert "update.total" not in seen.figures, "no total is made up"
 
 
-def test_what_a_passed_phase_was_to_see_is_shown() -> None:
+def test_the_evidence_of_a_passed_phase_is_shown() -> None:
     data = passed()
     data["phases"][3]["evidence"] = 'Deployment/web dry-run failed: spec.replicas: Invalid value: "<many>"'
     assert data["phases"][3]["evidence"] in Seen(page(data)).text
 
 
-def test_a_phase_that_the_data_do_not_have_was_not_run() -> None:
+def test_a_phase_without_data_was_not_run() -> None:
     seen = Seen(page(partial()))
     for tag in ("li", "tr"):
         states = [found["class"] for seen_tag, found in seen.elements if seen_tag == tag and "class" in found]
@@ -140,7 +140,7 @@ def test_a_proof_without_phases_says_so() -> None:
     assert "0 of 7 phases passed" in seen.text
 
 
-def test_only_flux_is_said_only_when_it_is_so() -> None:
+def test_only_flux_is_claimed_only_when_it_is_true() -> None:
     only = "Only Flux's managers own the declared fields:kustomize-controller"
     assert only in Seen(page(passed())).text
     assert (
@@ -174,7 +174,7 @@ def test_nothing_in_the_data_becomes_markup() -> None:
     text.encode()
 
 
-def test_the_page_asks_for_nothing_and_allows_nothing_but_its_own_style() -> None:
+def test_the_page_loads_nothing_and_allows_only_its_own_style() -> None:
     text = page(passed())
     seen = Seen(text)
     assert {tag for tag, _ in seen.elements}.isdisjoint({"script", "img", "iframe", "object", "embed", "form", "base"})
@@ -210,11 +210,11 @@ def test_links_within_the_page_lead_somewhere() -> None:
         ({"phases": [{"name": "create", "ok": True}] * 2}, "a phase is there twice"),
     ],
 )
-def test_what_is_no_proof_is_refused_with_its_place(change: dict[str, Any], place: str) -> None:
+def test_invalid_data_are_refused_with_the_field(change: dict[str, Any], place: str) -> None:
     with pytest.raises(UsageError, match="this is no report of a proof") as refused:
         page(passed() | change)
     assert place in refused.value.message
 
 
-def test_fields_that_a_newer_one_may_add_are_left_alone() -> None:
+def test_unknown_fields_are_ignored() -> None:
     assert page(passed() | {"added": {"later": 1}}) == page(passed())

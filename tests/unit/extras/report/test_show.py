@@ -17,7 +17,7 @@ def show(*options: str | Path, check: bool = True, **env: str) -> Completed:
     return run([sys.executable, "-m", "invoke", "report.show", *options], cwd=ROOT, env=env, timeout=60, check=check)
 
 
-def test_the_figures_are_told_and_both_files_written(tmp_path: Path) -> None:
+def test_the_figures_are_printed_and_both_files_written(tmp_path: Path) -> None:
     source, html, junit = (tmp_path / name for name in ("proof.json", "proof.html", "proof.xml"))
     source.write_text(json.dumps(failed()))
     told = show(source, "--html", html, "--junit", junit).stdout
@@ -61,7 +61,7 @@ def test_a_file_that_is_no_report_is_refused_in_one_sentence(tmp_path: Path, con
     assert not (tmp_path / "page.html").exists()
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_named(tmp_path: Path) -> None:
     source = tmp_path / "proof.json"
     source.write_text(json.dumps(passed()))
     done = show(source, "--junit", source / "proof.xml", check=False)

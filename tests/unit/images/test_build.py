@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import re
 import shutil
-import tarfile
 import time
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 
 from threezone.core import events
 from threezone.core.errors import ToolError, UsageError
-from threezone.images import build, debian_base, engine_images, load
+from threezone.images import build, debian_base, engine_images
 from threezone.images.build import Part, Work, work
 from threezone.images.engine_images import Image
 from threezone.toolchain import golang
@@ -21,7 +19,7 @@ from threezone.toolchain import golang
 ID = "sha256:" + "1" * 64
 
 
-def test_the_released_node_image_is_asked_for_by_digest() -> None:
+def test_the_released_node_image_has_a_digest() -> None:
     (reference,) = build.references("node", "release")
     assert re.fullmatch(r"docker\.io/kindest/node:v1\.35\.0@sha256:[0-9a-f]{64}", reference)
     assert build.references("node", "source") == ("threezone/node:v1.35.0",)
@@ -65,7 +63,7 @@ def test_the_balancer_has_the_name_that_kind_asks_the_engine_for(channel: build.
 
 @pytest.mark.usefixtures("recipes")
 @pytest.mark.parametrize(("recipe", "kept"), [("", True), ("other", False), ("ours", True)])
-def test_a_balancer_that_the_user_pulled_is_left_and_an_old_one_of_ours_is_not(
+def test_a_balancer_that_the_user_pulled_is_kept_and_an_old_one_of_ours_is_replaced(
     recipe: str, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = build.made_from("balancer", "source") if recipe == "ours" else recipe
@@ -74,7 +72,7 @@ def test_a_balancer_that_the_user_pulled_is_left_and_an_old_one_of_ours_is_not(
 
 
 @pytest.mark.usefixtures("recipes")
-def test_the_plan_of_another_kubernetes_builds_what_it_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plan_of_another_kubernetes_builds_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(golang, "built", lambda *_: None)
     monkeypatch.setattr(engine_images, "inspect", lambda _: {})
     todo = build.plan(["node:1.34", "balancer"], "source")
@@ -137,34 +135,7 @@ def test_recipes_use_only_what_the_classic_builder_knows() -> None:
         assert not re.search(r"--mount=|--chmod|--link|<<\w|^# *syntax=", text, re.MULTILINE), file
 
 
-@pytest.mark.parametrize(
-    ("reference", "full"),
-    [
-        ("threezone/hello:1", "docker.io/threezone/hello:1"),
-        ("ghcr.io/fluxcd/flux:v1", "ghcr.io/fluxcd/flux:v1"),
-        ("localhost:5000/a:1", "localhost:5000/a:1"),
-    ],
-)
-def test_names_as_containerd_has_them(reference: str, full: str) -> None:
-    assert engine_images.full(reference) == full
-
-
-@pytest.mark.parametrize(
-    ("store", "held"),
-    [
-        ({}, False),
-        ({"docker.io/threezone/hello:1": "sha256:manifest", ID: "sha256:manifest"}, True),
-        ({"docker.io/threezone/hello:1": ID}, True),
-        ({"docker.io/threezone/hello:1": "sha256:older", ID: "sha256:manifest"}, False),
-        ({"docker.io/threezone/hello:1": "sha256:manifest"}, False),
-        ({ID: "sha256:manifest"}, False),
-    ],
-)
-def test_a_node_has_an_image_when_its_name_stands_for_this_content(store: dict[str, str], held: bool) -> None:
-    assert load.has(store, Image("threezone/hello:1", ID, 1)) is held
-
-
-def test_work_tells_every_part_with_what_is_left_and_runs_beside() -> None:
+def test_work_announces_every_part_with_an_estimate() -> None:
     done: list[str] = []
     told: list[str] = []
 
@@ -196,18 +167,10 @@ def test_a_failure_beside_ends_the_work_before_the_last_parts() -> None:
     assert done == []
 
 
-def test_a_full_disk_is_told_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**9))
     with pytest.raises(ToolError, match=r"16 GB of free disk are needed to build, and .* has 1\.0 GB"):
         build._require_space(Work(programs=(Part("compile", 600, lambda: None),)))
     with pytest.raises(ToolError, match="2 GB"):
         build._require_space(Work())
-
-
-def test_files_reach_a_container_as_one_archive_of_roots() -> None:
-    files = {"/kind/patches/etcd.json": "{}", "etc/containerd/certs.d/a/hosts.toml": "ü"}
-    with tarfile.open(fileobj=io.BytesIO(engine_images.packed(files))) as tar:
-        assert tar.getnames() == ["kind/patches/etcd.json", "etc/containerd/certs.d/a/hosts.toml"]
-        assert {(member.uid, member.mode) for member in tar} == {(0, 0o644)}
-        assert [found.read().decode() for member in tar if (found := tar.extractfile(member))] == ["{}", "ü"]
