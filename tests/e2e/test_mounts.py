@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tests.e2e.project import Project, free_port
 
-from threezone.cluster import containerd_mirrors as wiring
+from threezone.cluster import local_registry
 from threezone.core import process
 from threezone.delivery import git_server
 from threezone.images import build
@@ -38,7 +38,14 @@ def ids() -> list[str]:
 
 def knows(project: Project) -> bool:
     """Whether tools are told that this cluster has the registry."""
-    argv = ["get", "configmaps", "-n", wiring.NAMESPACE, "--field-selector", f"metadata.name={wiring.CONFIG_MAP}"]
+    argv = [
+        "get",
+        "configmaps",
+        "-n",
+        local_registry.NAMESPACE,
+        "--field-selector",
+        f"metadata.name={local_registry.CONFIG_MAP}",
+    ]
     return bool(project.json(*argv, context=f"kind-{NAME}")["items"])
 
 
@@ -86,7 +93,7 @@ def test_nothing_is_written_through_a_mount_and_the_cluster_is_whole(mounted: Pr
     assert git_server.storage_node(chosen) == NODES[0], "the worker's place for it is the user's"
     assert list(store.iterdir()) == []
 
-    texts = wiring.hosts(instances(REGISTRY, PORT))
+    texts = local_registry.hosts_files(instances(REGISTRY, PORT))
     added = {**OWN, **{path.removeprefix(f"{CERTS[1:]}/"): text for path, text in texts.items()}}
     for path, text in added.items():
         mounted.write(f"local/certs.d/{path}", text)  # as the notes say

@@ -1,24 +1,44 @@
-"""The local registry and the clusters that know it: start, stop, and what a new cluster is told."""
+"""The local registry in clusters: containerd on each node and the documented ConfigMap point to it.
+
+Both are written through the nodes' containers, so no route to the API server is needed, and can be written again. A
+file on a path that the user has mounted from the host is the user's: it is read, and its wanted content is shown.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
+from threezone.clients import kind, kubectl
 from threezone.clients.docker import networks
+from threezone.clients.docker.containers import execute, read
 from threezone.clients.kind import Node
-from threezone.cluster import containerd_mirrors as wiring
+from threezone.cluster import containers
+from threezone.cluster.containers import Mount
 from threezone.cluster.lab import Lab
-from threezone.core.events import optional
+from threezone.core.errors import ClusterError, CommandFailed
+from threezone.core.events import note, optional
 from threezone.core.plan import Step
 from threezone.images import build, engine_images, registry
 from threezone.images.registry import DEFAULT_NETWORK, Instance, LiveInstance
 from threezone.zones.locate import kind_network
 
+CERTS = "etc/containerd/certs.d"  # containerd's default (plugins/cri/images), which kind does not change
+CONFIG_MAP = "local-registry-hosting"
+NAMESPACE = "kube-public"
+HELP = "https://kind.sigs.k8s.io/docs/user/local-registry/"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGER = "threezone"
+KUBECTL = (*kubectl.ON_NODE, "--namespace", NAMESPACE)
+
 
 @dataclass(frozen=True)
 class RegistryPlan:
-    """What is to be done, for which instances, from which image, on which network, and the nodes that are told."""
+    """The steps, and for which instances, image, network and nodes they are."""
 
     steps: tuple[Step, ...]
     wanted: tuple[Instance, ...]
@@ -28,60 +48,171 @@ class RegistryPlan:
 
 
 def network() -> str:
-    """The nodes' network; before there is one, the engine's default (the first cluster moves the registry over)."""
+    """The nodes' network; before it exists, the engine's default (the first cluster moves the registry over)."""
     wanted = kind_network()
     return wanted if wanted in networks.names() else DEFAULT_NETWORK
 
 
-def wanted(lab: Lab) -> tuple[Instance, ...]:
-    """The instances that the settings ask for."""
-    chosen = lab.settings.registry
-    return registry.instances(chosen.name, chosen.port, chosen.mirrors)
-
-
 def plan(lab: Lab) -> RegistryPlan:
-    """What makes the registry run as the settings say. A running one keeps the image that it has."""
-    asked = wanted(lab)
-    seen = registry.observe(asked[0].name)
-    now = seen.get(asked[0].name)
-    if now is not None and now.running:
-        image = now.image
-    else:
+    """The plan to run the registry as the settings say. A running one keeps its image."""
+    settings = lab.settings.registry
+    wanted = registry.instances(settings.name, settings.port, settings.mirrors)
+    running = registry.observe(settings.name)
+    current = running.get(settings.name)
+    image = current.image if current is not None and current.running else ""
+    if not image:
         (image,) = build.references(build.REGISTRY, lab.channel)
-    there = network()
-    actions = registry.plan(asked, seen, image, there)
-    return RegistryPlan(actions, asked, image, there, tuple(wiring.reachable()))
+    on = network()
+    return RegistryPlan(registry.plan(wanted, running, image, on), wanted, image, on, tuple(running_nodes()))
 
 
 def start(lab: Lab, chosen: RegistryPlan) -> tuple[str, ...]:
-    """Carry it out, and tell every cluster of ours that runs. Returns those that know the registry."""
+    """Apply the plan, and configure every running cluster of ours. Returns the clusters that know the registry."""
     if chosen.steps and not engine_images.inspect([chosen.image]):
         build.ensure(build.REGISTRY, lab.channel)
     registry.apply(chosen.steps, chosen.wanted, chosen.image, chosen.network)
-    return wiring.wire(chosen.nodes, chosen.wanted)
+    return configure(chosen.nodes, chosen.wanted)
 
 
 def tell(lab: Lab) -> None:
-    """Make the registry known to the session's cluster, if there is one that runs; a failure is only a warning."""
+    """Configure the lab's cluster for a registry that runs; a failure is only a warning."""
     name = lab.settings.registry.name
     with optional(f"the cluster {lab.name} does not know the local registry (./run invoke registry.start)"):
-        seen = registry.observe(name)
-        if name not in seen or not seen[name].running:
+        running = registry.observe(name)
+        if name not in running or not running[name].running:
             return
-        instances, image, there = known(name, seen), seen[name].image, network()
-        registry.apply(registry.plan(instances, seen, image, there), instances, image, there)
-        wiring.wire(wiring.reachable(lab.name), instances)
-
-
-def known(name: str, seen: dict[str, LiveInstance]) -> tuple[Instance, ...]:
-    """The instances as whoever started them wanted them: the settings differ between projects. Pure."""
-    mirrors = [each.upstream for _, each in sorted(seen.items()) if each.upstream]
-    return registry.instances(name, seen[name].port, mirrors)
+        instances, image, on = _instances(name, running), running[name].image, network()
+        registry.apply(registry.plan(instances, running, image, on), instances, image, on)
+        configure(running_nodes(lab.name), instances)
 
 
 def stop(name: str, *, delete: bool) -> Sequence[str]:
-    """Stop the registry, and have the clusters that run forget it. Returns the names of what was removed."""
-    seen = registry.observe(name)
-    if name in seen:
-        wiring.unwire(wiring.reachable(), known(name, seen))
+    """Stop the registry, and remove it from the running clusters. Returns the names of what was removed."""
+    running = registry.observe(name)
+    if name in running:
+        unconfigure(running_nodes(), _instances(name, running))
     return registry.stop(name, delete=delete)
+
+
+def _instances(name: str, running: dict[str, LiveInstance]) -> tuple[Instance, ...]:
+    """The instances as they were started, perhaps by another project with other settings. Pure."""
+    mirrors = [instance.upstream for _, instance in sorted(running.items()) if instance.upstream]
+    return registry.instances(name, running[name].port, mirrors)
+
+
+def hosts_files(instances: Sequence[Instance]) -> dict[str, str]:
+    """The hosts.toml files by which containerd finds these instances, by their paths on a node. Pure."""
+    files = {}
+    for instance in instances:
+        host = f'[host."http://{instance.address}"]\n'
+        if instance.upstream:  # containerd goes to the registry itself when the mirror does not answer
+            text = f'server = "{registry.url(instance.upstream)}"\n\n{host}  capabilities = ["pull", "resolve"]\n'
+            files[f"{CERTS}/{instance.upstream}/hosts.toml"] = text
+        else:
+            for name in (registry.address(instance.port), instance.address):
+                files[f"{CERTS}/{name}/hosts.toml"] = f'server = "http://{instance.address}"\n\n{host}'
+    return files
+
+
+def config_map(instance: Instance) -> dict[str, Any]:
+    """The ConfigMap by which tools find a local registry (KEP-1755). Pure."""
+    hosting = {
+        "host": registry.address(instance.port),
+        "hostFromContainerRuntime": instance.address,
+        "hostFromClusterNetwork": instance.address,
+        "help": HELP,
+    }
+    text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in hosting.items())
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": CONFIG_MAP, "namespace": NAMESPACE, "labels": {MANAGED_BY: MANAGER}},
+        "data": {"localRegistryHosting.v1": text},
+    }
+
+
+def running_nodes(cluster: str | None = None) -> list[Node]:
+    """The running Kubernetes nodes of one cluster of ours, or of all."""
+    return [node for node in kind.nodes(cluster) if node.ours and node.state == "running" and node.in_kubernetes]
+
+
+def configure(nodes: Sequence[Node], instances: Sequence[Instance]) -> tuple[str, ...]:
+    """Point these nodes and their clusters to the instances. Returns the clusters that know the registry.
+
+    A cluster with a node whose files the user has to write gets no ConfigMap: it would not be true.
+    """
+    files = hosts_files(instances)
+    registry_files = set(hosts_files(instances[:1]))
+    mounts = _mounts(nodes)
+    with ThreadPoolExecutor(8) as pool:
+        missing = dict(zip(nodes, pool.map(lambda node: _put(node, files, mounts[node.container]), nodes), strict=True))
+    hints = {mount.on_host(f"/{path}"): files[path] for paths in missing.values() for path, mount in paths.items()}
+    for path, text in sorted(hints.items()):
+        note(f"{path} is in a directory of yours that is mounted into nodes, and is not written; let it say:\n{text}")
+    unaware = {node.cluster for node, paths in missing.items() if registry_files & paths.keys()}
+    for node in _control_planes(nodes):
+        if node.cluster not in unaware:
+            _apply_config_map(node, config_map(instances[0]))
+    return tuple(sorted({node.cluster for node in nodes} - unaware))
+
+
+def unconfigure(nodes: Sequence[Node], instances: Sequence[Instance]) -> None:
+    """Remove the files on the nodes that are not the user's, and the ConfigMap if it is ours."""
+    mounts = _mounts(nodes)
+    directories = sorted({f"/{path.rpartition('/')[0]}" for path in hosts_files(instances)})
+    for node in nodes:
+        own = [path for path in directories if not any(mount.overlaps(path) for mount in mounts[node.container])]
+        if own:
+            execute(node.container, "rm", "-rf", *own, check=False)
+    selector = ("--selector", f"{MANAGED_BY}={MANAGER}", "--field-selector", f"metadata.name={CONFIG_MAP}")
+    argv = (*KUBECTL, "delete", "configmap", "--ignore-not-found", *selector)
+    for node in _control_planes(nodes):
+        # A cluster that does not answer keeps the ConfigMap, and gets the next one with the next start.
+        execute(node.container, *argv, timeout=60, check=False)
+
+
+def _control_planes(nodes: Sequence[Node]) -> list[Node]:
+    """One control plane of each cluster."""
+    return list({node.cluster: node for node in nodes if node.role == "control-plane"}.values())
+
+
+def _mounts(nodes: Sequence[Node]) -> dict[str, tuple[Mount, ...]]:
+    """The user's mounts of each node, by the container's id; none for a node that was removed in the meantime."""
+    mounts = {container.node.container: container.mounts for container in containers.inspect(nodes)}
+    return {node.container: mounts.get(node.container, ()) for node in nodes}
+
+
+def _put(node: Node, files: Mapping[str, str], mounts: Sequence[Mount]) -> dict[str, Mount]:
+    """Write the files into a node, but not through a mount. Returns the mounted ones that need the user's edit."""
+    mounted = {path: mount for path in files for mount in mounts if mount.overlaps(f"/{path}")}
+    try:
+        if own := {path: text for path, text in files.items() if path not in mounted}:
+            engine_images.put_texts(node.container, own)
+    except CommandFailed as error:
+        raise ClusterError(f"the node {node.name} takes no files", evidence=error.tail) from None
+    return {path: mount for path, mount in mounted.items() if not _has_host(node, f"/{path}", files[path])}
+
+
+def _has_host(node: Node, path: str, wanted: str) -> bool:
+    """Whether the user's file has the same host as ours would; the rest of it is the user's choice."""
+    (host,) = tomllib.loads(wanted)["host"]
+    try:
+        hosts = tomllib.loads((read(node.container, path) or b"").decode()).get("host")
+    except ValueError:  # not TOML, or not text
+        return False
+    return isinstance(hosts, dict) and host in hosts
+
+
+def _apply_config_map(node: Node, wanted: Mapping[str, Any]) -> None:
+    """Apply the ConfigMap, unless there is one of somebody else."""
+    get = ["get", "configmap", CONFIG_MAP, "--ignore-not-found", "--output=json"]
+    try:
+        output = execute(node.container, *KUBECTL, *get, timeout=60).stdout
+        present = json.loads(output) if output.strip() else None
+        if present is not None and present["metadata"].get("labels", {}).get(MANAGED_BY) != MANAGER:
+            note(f"the ConfigMap {NAMESPACE}/{CONFIG_MAP} of the cluster {node.cluster} is not ours; it is left alone")
+        elif present is None or present.get("data") != wanted["data"]:
+            apply = ["apply", "--server-side", f"--field-manager={MANAGER}", "--filename=-"]
+            execute(node.container, *KUBECTL, *apply, stdin=json.dumps(wanted), timeout=60)
+    except CommandFailed as error:
+        note(f"the cluster {node.cluster} does not answer and is not told of the registry: {error.tail[-200:]}")

@@ -1,4 +1,4 @@
-"""Images into the nodes, those that a user names and those that the lab needs, and out of the engine."""
+"""Images into the nodes: those that a user names and those that the lab needs. And which images nobody needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from threezone.core.plan import Step
 from threezone.images import build, debian_base, engine_images, load, preload, prune
 from threezone.images.engine_images import Image
 
-STORE = "/var/lib/containerd"  # in a node: where containerd keeps images, unless it is told otherwise
+STORE = "/var/lib/containerd"  # containerd's image store in a node, by default
 PULLED = (
     "push the image to a registry of that cluster and name it with --image, "
     "or set threezone.gitops.url in invoke.yaml to a repository that the cluster reaches"
@@ -24,35 +24,32 @@ PULLED = (
 
 
 def chosen(lab: Lab, names: Sequence[str]) -> list[Image]:
-    """The images that are meant: the lab's own by their short names, got if need be; any of the engine's by theirs.
+    """The images of these names: the lab's own by their short names, built if need be; any of the engine's by theirs.
 
-    Raises UsageError for what the engine does not have.
+    Raises UsageError for an image that the engine does not have.
     """
     short = [name for name in names if name in build.NAMES or build.is_node(name) or name == build.BALANCER]
-    if no := [name for name in short if name not in build.NAMES[1:]]:
-        raise UsageError(f"{no[0]} is what nodes are made from; it is not loaded into them", fix="leave it out")
-    made = build.ensure_all(short, lab.channel) if short else {}
-    images = [
-        image for name, group in made.items() for image in (*group, *((lasting(group[0]),) if name == "hello" else ()))
-    ]
-    given = {name: _tagged(name) for name in names if name not in short}
-    found = engine_images.inspect(list(given.values()))
-    for name, reference in given.items():
-        if reference not in found:
-            raise UsageError(
-                f"the engine has no image {name}", fix=f"docker pull {name}, or build it, or name an archive: ./app.tar"
-            )
-    return [*images, *found.values()]
+    if unusable := [name for name in short if name not in build.NAMES[1:]]:
+        raise UsageError(f"{unusable[0]} is what nodes are made from; it is not loaded into them", fix="leave it out")
+    images: list[Image] = []
+    for name, group in build.ensure_all(short, lab.channel).items() if short else ():
+        images += (*group, lasting(group[0])) if name == "hello" else group
+    references = {name: _with_tag(name) for name in names if name not in short}
+    present = engine_images.inspect(list(references.values()))
+    if missing := [name for name, reference in references.items() if reference not in present]:
+        fix = f"docker pull {missing[0]}, or build it, or name an archive: ./app.tar"
+        raise UsageError(f"the engine has no image {missing[0]}", fix=fix)
+    return [*images, *present.values()]
 
 
 def lasting(hello: Image) -> Image:
-    """The sample app under the name that commits have for it: built images are named by their content."""
+    """The sample app under the name that commits use for it: built images are named by their content."""
     tag(hello.reference, build.APP)
     return replace(hello, reference=build.APP)
 
 
-def _tagged(name: str) -> str:
-    """A name as the engine shows it, with its tag. Raises UsageError for a digest, which no node keeps as a name."""
+def _with_tag(name: str) -> str:
+    """A name as the engine shows it, with its tag. Raises UsageError for a digest, which nodes keep as no name."""
     if "@" in name:
         raise UsageError(
             f"{name}: an image that is named by its digest loses that name in an archive",
@@ -61,62 +58,55 @@ def _tagged(name: str) -> str:
     return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
+def _kind_cluster(lab: Lab, fix: str, evidence: str = "") -> str:
+    """The lab's kind cluster. Raises UsageError when its nodes are not on the engine here."""
+    if lab.kind_cluster:
+        return lab.kind_cluster
+    message = f"the nodes of {lab.called} are no nodes of kind's on the engine here: they get no image from it"
+    raise UsageError(message, evidence=evidence, fix=fix)
+
+
 def into_nodes(lab: Lab, names: Sequence[str], archives: Sequence[Path]) -> tuple[Image, ...]:
-    """Load them into every node of the session's cluster that lacks any. Returns what was loaded."""
-    cluster = lab.kind_cluster
-    if not cluster:
-        raise UsageError(
-            f"the nodes of {lab.called} are no nodes of kind's on the engine here: they get no image from it",
-            fix="push the image to a registry that the cluster pulls from",
-        )
+    """Load images into every node of the lab's cluster that lacks any. Returns the loaded images."""
+    cluster = _kind_cluster(lab, "push the image to a registry that the cluster pulls from")
     nodes = [node for node in kind.nodes(cluster) if node.in_kubernetes]
     if not nodes:
         raise ClusterError(f"there is no cluster named {cluster}", fix=f"./run invoke cluster.create --name {cluster}")
-    if still := [node.name for node in nodes if node.state != "running"]:
-        raise ClusterError(f"the node {still[0]} does not run", fix=f"./run invoke up --name {cluster}")
-    images = chosen(lab, names)
-    names_of = [node.name for node in nodes]
-    return load.load(lab.tools["kind"], cluster, names_of, images, archives, mounted=_mounted(nodes))
+    if stopped := [node.name for node in nodes if node.state != "running"]:
+        raise ClusterError(f"the node {stopped[0]} does not run", fix=f"./run invoke up --name {cluster}")
+    return _load(lab, nodes, chosen(lab, names), archives)
 
 
 def load_missing(
     lab: Lab, wanted: Sequence[Image], fix: str = PULLED, *, present: frozenset[str] = frozenset()
 ) -> None:
-    """Put images into every node that lacks them; `present` are those that every node is known to have.
+    """Load images into every node that lacks them; `present` are those that every node is known to have.
 
-    Raises UsageError where the nodes are not the engine's here.
+    Raises UsageError when the cluster's nodes are not on the engine here.
     """
-    cluster = lab.kind_cluster
-    if not cluster:
-        names = ", ".join(image.reference for image in wanted)
-        raise UsageError(
-            f"the nodes of {lab.context} are no nodes of kind's on the engine here: they get no image from it",
-            evidence=f"needed there: {names}",
-            fix=fix,
-        )
+    cluster = _kind_cluster(lab, fix, f"needed there: {', '.join(image.reference for image in wanted)}")
     if missing := [image for image in wanted if image.reference.partition("@")[0] not in present]:
-        nodes = [n for n in kind.nodes(cluster) if n.in_kubernetes]
-        load.load(lab.tools["kind"], cluster, [n.name for n in nodes], missing, mounted=_mounted(nodes))
+        _load(lab, [node for node in kind.nodes(cluster) if node.in_kubernetes], missing)
 
 
-def _mounted(nodes: Sequence[Node]) -> dict[str, str]:
-    """The user's directories in which some of the nodes keep their images, by node."""
-    mounts = containers.mounts(nodes, STORE)
-    return {node.name: mounts[node.container].source for node in nodes if node.container in mounts}
+def _load(lab: Lab, nodes: Sequence[Node], images: Sequence[Image], archives: Sequence[Path] = ()) -> tuple[Image, ...]:
+    mounts = containers.mounts(nodes, STORE)  # the user's directories in which nodes keep their images
+    mounted = {node.name: mounts[node.container].source for node in nodes if node.container in mounts}
+    names = [node.name for node in nodes]
+    return load.load(lab.tools["kind"], lab.kind_cluster, names, images, archives, mounted=mounted)
 
 
 def plan_prune(lab: Lab, *, everything: bool) -> tuple[Step, ...]:
-    """What nobody needs: our images that are neither the lab's nor a cluster's, and what killed runs left."""
+    """The removal of our images that neither the lab nor a cluster uses, and of what killed runs left."""
     clusters = {node.cluster for node in kind.nodes()}
     stale = prune.stale(prune.observe(), _current(lab), prune.used(), clusters, everything=everything)
     return prune.plan(stale, prune.leftovers(everything=everything))
 
 
 def _current(lab: Lab) -> set[str]:
-    """The names of what the lab here uses now."""
-    present = build.observe(lab.images, lab.channel)
+    """The names of the images that the lab uses now."""
     names = {reference for name in lab.images for reference in build.references(name, lab.channel)}
-    combination, _ = preload.observe(lab.images, lab.channel, present)
+    combination, _ = preload.observe(lab.images, lab.channel, build.observe(lab.images, lab.channel))
     if combination is not None:
         names.add(combination.reference)
     if lab.channel == "source":

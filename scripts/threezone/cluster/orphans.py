@@ -1,7 +1,7 @@
-"""What is on the engine and on this machine because of a cluster, and is no node of it: found by our label alone.
+"""What a cluster left on the engine and this machine besides its nodes, found by our label alone.
 
 A create that was killed leaves a derived image, or the container that it is made from; kind's private files; half a
-load. The network `kind` is kind's: it makes it, and uses it for every cluster of anybody, so it is left.
+load. The network `kind` is kind's, which uses it for all clusters, so it is kept.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from threezone.images import engine_images, prune
 
 
 @dataclass(frozen=True)
-class Left:
-    """The leavings of one cluster: containers that are no nodes (id, name), and image references."""
+class Orphans:
+    """The orphans of one cluster: containers that are not nodes (id, name), and image references."""
 
     cluster: str
     containers: tuple[tuple[str, str], ...] = ()
@@ -27,40 +27,32 @@ class Left:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What it is, for a person."""
+        """Their names, for a person."""
         return (*(f"container {name}" for _, name in self.containers), *(f"image {name}" for name in self.images))
 
 
-def observe(cluster: str) -> Left:
-    """What is left of a cluster beside its nodes. Two engine calls. Raises EngineError.
+def observe(cluster: str) -> Orphans:
+    """The orphans of a cluster. Two engine calls. Raises EngineError.
 
-    Whoever builds on an image of ours inherits its label, and so does a container: what counts is a container that
-    never ran, as the one that an image is derived from, and an image that is ours by its name too.
+    A user's image that is built on ours, and its containers, have our label too: so only a container counts that never
+    ran (an image is derived from one), and an image that also has our name.
     """
     label = f"label={labels.OWNER}={cluster}"
     listed = containers.ls(label, "status=created", fields=("ID", "Names", containers.label(labels.KIND_CLUSTER)))
-    return Left(
-        cluster,
-        tuple((container, name) for container, name, of in listed if not of),
-        tuple(images.names(kind.NODE_IMAGE, label)),
-    )
+    never_ran = tuple((container, name) for container, name, of in listed if not of)
+    return Orphans(cluster, never_ran, tuple(images.names(kind.NODE_IMAGE, label)))
 
 
 def owners() -> tuple[str, ...]:
-    """The names of all clusters of which something of ours is here: nodes, or an image that was made for them."""
-    nodes = {node.cluster for node in kind.nodes() if node.ours}
-    made = {image.owner for image in prune.observe() if image.repository == kind.NODE_IMAGE}
-    return tuple(sorted(filter(names.is_cluster, nodes | made)))
+    """The names of all clusters of ours that have nodes, or an image that was made for them."""
+    clusters = {node.cluster for node in kind.nodes() if node.ours}
+    clusters |= {image.owner for image in prune.observe() if image.repository == kind.NODE_IMAGE}
+    return tuple(sorted(filter(names.is_cluster, clusters)))
 
 
-def remove(left: Left) -> None:
-    """Remove the leavings of a cluster whose nodes are gone. What somebody still uses, the engine keeps."""
-    containers.remove(*(container for container, _ in left.containers))
-    images.remove(*left.images)
-    forget(left.cluster)
-
-
-def forget(cluster: str) -> None:
-    """Remove the files that killed runs left of this cluster on this machine."""
-    kind.forget(cluster)
-    engine_images.sweep(f"load-{cluster}")
+def remove(orphans: Orphans) -> None:
+    """Remove the orphans of a cluster whose nodes are gone. The engine keeps what somebody still uses."""
+    containers.remove(*(container for container, _ in orphans.containers))
+    images.remove(*orphans.images)
+    kind.forget(orphans.cluster)
+    engine_images.sweep(f"load-{orphans.cluster}")

@@ -1,9 +1,9 @@
 """cluster.stop: the nodes end quickly and in order, and nothing that etcd has acknowledged is lost.
 
-`docker stop` alone asks systemd in the node to halt, and that asks every container of every pod to end, all at once:
+`docker stop` alone asks systemd in the node to halt, and that asks all containers of all pods to end at once:
 kube-apiserver then waits a minute for an etcd that is gone, and CoreDNS five seconds for clients that are gone too
-(`lameduck` in kubeadm's Corefile). Neither of them keeps anything, so they are ended without being asked, everything
-else is asked and waited for, and only then the node is told to halt.
+(`lameduck` in kubeadm's Corefile). Neither keeps any state, so they are killed; everything else is asked to end and
+waited for, and only then the node is told to halt.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from contextlib import suppress
 from threezone.clients import kind
 from threezone.clients.docker import containers
 from threezone.clients.kind import BALANCER, Node
-from threezone.cluster.lifecycle import Observed
+from threezone.cluster.lifecycle import Observed, foreign
 from threezone.core.errors import ClusterError, CommandFailed, UsageError
 from threezone.core.events import Progress, step
 from threezone.core.plan import Step, StepKind
 
-GRACE = 5  # seconds for the pods of a node, asked all at once
+GRACE = 5  # seconds for all pods of a node together
 LONGEST_GRACE = 300
-HALT = 10  # seconds for systemd when no pod is left, as docker stop has it by default
-ENDED = ("exited", "created", "dead")  # a container's states in which nothing of it runs
-# Nobody shall still need what is ended: pods first lose the workers, then the control planes, clients the balancer.
+HALT = 10  # seconds for systemd after the pods, the default of docker stop
+ENDED = ("exited", "created", "dead")  # the states in which no process of a container runs
+# A node ends before those that it needs: workers, then control planes, then the balancer.
 ORDER = ("worker", "control-plane", BALANCER)
 
-# In the node. The kubelet first, or it starts again what ends. What is there after the seconds is ended and named.
+# Runs in the node. Stops the kubelet first, which would restart containers; kills and names what is left in the end.
 _END = r"""
 set -u
 systemctl stop kubelet
@@ -70,52 +70,43 @@ done
 """
 
 
-def plan(seen: Observed) -> tuple[Step, ...]:
-    """What stops the cluster; nothing when it is stopped. Raises ClusterError for one that is gone, or not ours."""
-    if seen.state == "absent":
-        raise ClusterError(f"there is no cluster named {seen.name}", fix="./run invoke cluster.list")
-    if seen.state == "foreign":
-        raise ClusterError(
-            f"the cluster {seen.name} was not made by threezone; it is left alone",
-            evidence="\n".join(f"container {node.name} from {node.image}" for node in seen.nodes),
-            fix=f"docker stop {' '.join(node.name for node in seen.nodes)}",
-        )
-    running = [node.name for node in in_order(seen.nodes) if node.state not in ENDED]
+def plan(observed: Observed) -> tuple[Step, ...]:
+    """The step that stops the cluster; none when it is stopped. Raises ClusterError if it is absent or not ours."""
+    name = observed.name
+    if observed.state == "absent":
+        raise ClusterError(f"there is no cluster named {name}", fix="./run invoke cluster.list")
+    if observed.state == "foreign":
+        raise foreign(observed, f"docker stop {' '.join(node.name for node in observed.nodes)}")
+    running = [node.name for node in in_order(observed.nodes) if node.state not in ENDED]
     if not running:
         return ()
-    return (
-        Step(StepKind.STOP_NODES, f"stop the nodes of the cluster {seen.name}", f"docker stop {' '.join(running)}"),
-    )
+    return (Step(StepKind.STOP_NODES, f"stop the nodes of the cluster {name}", f"docker stop {' '.join(running)}"),)
 
 
 def in_order(nodes: Sequence[Node]) -> list[Node]:
-    """Nodes in the order in which they are stopped. Pure."""
+    """The order in which to stop nodes. Pure."""
     return sorted(nodes, key=lambda node: (ORDER.index(node.role) if node.role in ORDER else 0, node.name))
 
 
-def stop(seen: Observed, *, grace: int = GRACE) -> tuple[str, ...]:
-    """Stop the nodes, with at most `grace` seconds for their pods. Returns a line for what was ended by force.
+def stop(observed: Observed, *, grace: int = GRACE) -> tuple[str, ...]:
+    """Stop the nodes, with at most `grace` seconds for their pods. Returns a line for each container that was killed.
 
-    Raises ClusterError when a node runs on.
+    Raises ClusterError when a node still runs.
     """
     if not 1 <= grace <= LONGEST_GRACE:
         raise UsageError(f"--grace {grace}: expected seconds from 1 to {LONGEST_GRACE}")
-    with step(f"stop the nodes of {seen.name}") as running:
-        forced: list[str] = []
+    with step(f"stop the nodes of {observed.name}") as running:
+        killed: list[str] = []
         for role in ORDER:
-            group = [node for node in seen.nodes if node.role == role and node.state not in ENDED]
-            if group:
-                with ThreadPoolExecutor(len(group)) as pool:
-                    for lines in pool.map(lambda node: _stop(node, grace, running), group):
-                        forced += lines
-        left = [node for node in kind.nodes(seen.name) if node.state == "running"]
-        if left:
-            raise ClusterError(
-                f"{', '.join(node.name for node in left)} did not stop",
-                fix=f"docker kill {' '.join(node.name for node in left)}",
-            )
-        running.result = ", ".join(forced)
-    return tuple(forced)
+            group = [node for node in observed.nodes if node.role == role and node.state not in ENDED]
+            with ThreadPoolExecutor(max(1, len(group))) as pool:
+                for lines in pool.map(lambda node: _stop(node, grace, running), group):
+                    killed += lines
+        names = [node.name for node in kind.nodes(observed.name) if node.state == "running"]
+        if names:
+            raise ClusterError(f"{', '.join(names)} did not stop", fix=f"docker kill {' '.join(names)}")
+        running.result = ", ".join(killed)
+    return tuple(killed)
 
 
 def _stop(node: Node, grace: int, running: Progress) -> list[str]:
@@ -127,9 +118,9 @@ def _stop(node: Node, grace: int, running: Progress) -> list[str]:
         running.say(f"end the pods of {node.name}")
         script = ("sh", "-s", str(grace))
         try:
-            # A node whose containerd hangs does not keep us: it is told to halt all the same.
-            ended = containers.execute(node.container, *script, stdin=_END, timeout=grace + 15, check=False)
-            lines = [f"{node.name}: ended by force: {line.strip()}" for line in ended.stdout.splitlines() if line]
+            # A node whose containerd hangs is told to halt all the same.
+            done = containers.execute(node.container, *script, stdin=_END, timeout=grace + 15, check=False)
+            lines = [f"{node.name}: ended by force: {line.strip()}" for line in done.stdout.splitlines() if line]
         except CommandFailed as overdue:
             lines = [f"{node.name}: its pods were not ended in order: {overdue.message}"]
     running.say(f"halt {node.name}")

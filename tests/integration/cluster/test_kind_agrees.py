@@ -26,6 +26,7 @@ STRICTER = {
     "label-reserved",
     "label-value",
     "listen-address",
+    "mount-over-kind",
     "mount-relative",
     "mount-twice",
     "mount-without-host",

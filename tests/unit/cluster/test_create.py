@@ -9,9 +9,7 @@ import pytest
 
 from threezone.clients import kind
 from threezone.clients.kind import Node
-from threezone.cluster import containerd_mirrors as wiring
-from threezone.cluster import containers, create, kubeadm, lifecycle
-from threezone.cluster import local_registry as room
+from threezone.cluster import containers, create, kubeadm, lifecycle, local_registry, preflight
 from threezone.cluster.containers import Mount
 from threezone.cluster.drift import detect
 from threezone.cluster.lab import Lab
@@ -49,24 +47,24 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
 def marked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The nodes that were marked. The cluster is Ready, and a registry runs."""
     found: list[str] = []
-    monkeypatch.setattr(lifecycle, "wait_ready", lambda *_, **__: {lifecycle.NODES: {}})
+    monkeypatch.setattr(create, "wait_for", lambda *_, **__: {lifecycle.NODES: {}})
     monkeypatch.setattr(kind, "nodes", lambda _=None: (NODE,))
     monkeypatch.setattr(create, "mark_node", lambda node, _: found.append(node.name))
     monkeypatch.setattr(detect, "mark", lambda _: "record")
     monkeypatch.setattr(detect, "annotate", lambda *_: None)
     monkeypatch.setattr(registry, "observe", lambda _: RUNS)
     monkeypatch.setattr(registry, "apply", lambda *_: None)
-    monkeypatch.setattr(wiring, "wire", lambda *_: ())
-    monkeypatch.setattr(room, "network", lambda: "kind")
+    monkeypatch.setattr(local_registry, "configure", lambda *_: ())
+    monkeypatch.setattr(local_registry, "network", lambda: "kind")
     return found
 
 
 Failure = tuple[object, str, Exception]
 FAILURES: list[Failure] = [
-    (wiring, "wire", ClusterError("the node lab-control-plane takes no files")),
+    (local_registry, "configure", ClusterError("the node lab-control-plane takes no files")),
     (registry, "apply", ToolError("the registry does not listen")),
     (registry, "observe", CommandFailed(["docker", "ps"], None, "", seconds=30)),
-    (room, "network", EngineError("the engine does not answer")),
+    (local_registry, "network", EngineError("the engine does not answer")),
     (detect, "annotate", ThreezoneError("the API server is away")),
 ]
 
@@ -92,7 +90,7 @@ def test_what_is_optional_fails_with_a_warning_in_a_cluster_that_is_marked(
 def test_a_kill_while_the_registry_is_made_known_leaves_a_whole_cluster(
     lab: Lab, marked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wiring, "wire", failing(KeyboardInterrupt()))
+    monkeypatch.setattr(local_registry, "configure", failing(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         create.ready(lab, new=True)
     assert marked == ["lab-control-plane"]
@@ -105,10 +103,25 @@ def test_a_mount_over_the_nodes_store_hides_the_images_that_are_inside(
 ) -> None:
     inside = frozenset({"threezone/git-server:1"})
     mounts = {"id-1": Mount("/home/me/cache", "/var/lib/containerd")} if mounted else {}
-    monkeypatch.setattr(lifecycle, "preflight", lambda *_: None)
-    monkeypatch.setattr(lifecycle, "create", lambda *_, **__: "kubeconfig")
-    monkeypatch.setattr(create, "examined", lambda _: (Image("node:1", "id", 1), inside))
+    monkeypatch.setattr(preflight, "check", lambda *_: None)
+    monkeypatch.setattr(create, "run_kind", lambda *_, **__: "kubeconfig")
+    monkeypatch.setattr(create, "checked_node_image", lambda _: (Image("node:1", "id", 1), inside))
     monkeypatch.setattr(create, "cluster_image", lambda *_: "node:1-lab")
     monkeypatch.setattr(containers, "mounts", lambda *_: mounts)
     monkeypatch.setattr(kubeadm, "check_made", failing(EngineError("the engine does not answer")))
     assert create.create(lab) == create.Created("kubeconfig", frozenset() if mounted else inside)
+
+
+# As systemd 252 wrote it into a node's console when the host had given out its 128 instances.
+EXHAUSTED = "Failed to create control group inotify object: Too many open files\nFailed to allocate manager object.\n"
+
+
+def test_a_host_without_inotify_instances_is_named_with_its_cure() -> None:
+    cause, fix = create.diagnosed(EXHAUSTED)
+    assert "inotify" in cause
+    assert "sysctl fs.inotify.max_user_instances=512" in fix
+
+
+def test_other_files_that_are_too_many_are_not_blamed_on_inotify() -> None:
+    assert create.diagnosed("accept: Too many open files\n") == ("", "")
+    assert create.diagnosed("") == ("", "")

@@ -6,7 +6,7 @@ from threezone.cluster.containers import Container
 from threezone.cluster.inspect import (
     Certificate,
     Inspected,
-    NodeSeen,
+    InspectedNode,
     StaticPod,
     page,
     published,
@@ -56,7 +56,7 @@ def test_ports_are_those_that_a_container_was_made_with() -> None:
 
 
 def test_the_page_tells_days_balancer_and_configuration() -> None:
-    node = NodeSeen(
+    node = InspectedNode(
         name="lab-control-plane",
         role="control-plane",
         state="exited",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
-from threezone.cluster import containerd_mirrors as wiring
-from threezone.cluster import local_registry as room
+from threezone.cluster import local_registry
 from threezone.cluster.lab import Lab
 from threezone.core.settings import Settings
 from threezone.images import registry
@@ -23,9 +24,9 @@ SESSION = Lab(Path("/project"), Settings(), "lab", requested_channel="source")
 def told(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Instance]]:
     """What the nodes are told, and nothing else happens."""
     found: list[Sequence[Instance]] = []
-    monkeypatch.setattr(wiring, "reachable", lambda _: ())
-    monkeypatch.setattr(wiring, "wire", lambda _, instances: found.append(instances))
-    monkeypatch.setattr(room, "network", lambda: "kind")
+    monkeypatch.setattr(local_registry, "running_nodes", lambda _: ())
+    monkeypatch.setattr(local_registry, "configure", lambda _, instances: found.append(instances))
+    monkeypatch.setattr(local_registry, "network", lambda: "kind")
     return found
 
 
@@ -34,7 +35,7 @@ def test_nothing_is_told_where_none_runs(
     told: list[Sequence[Instance]], seen: dict[str, LiveInstance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "observe", lambda _: seen)
-    room.tell(SESSION)
+    local_registry.tell(SESSION)
     assert told == []
 
 
@@ -49,7 +50,7 @@ def test_a_cluster_is_told_of_what_runs_and_not_of_what_its_settings_would_have(
         for each in running
     }
     monkeypatch.setattr(registry, "observe", lambda _: seen)
-    room.tell(SESSION)
+    local_registry.tell(SESSION)
     assert told == [running]
 
 
@@ -61,6 +62,36 @@ def test_one_that_was_there_before_the_first_cluster_moves_to_its_network(
     moved: list[str] = []
     monkeypatch.setattr(registry, "observe", lambda _: {NAME: before})
     monkeypatch.setattr(registry, "apply", lambda actions, *_: moved.extend(action.target for action in actions))
-    room.tell(SESSION)
+    local_registry.tell(SESSION)
     assert moved == [NAME]
     assert told == [(only,)]
+
+
+def test_an_image_has_the_same_name_on_the_host_and_in_a_pod() -> None:
+    files = local_registry.hosts_files(registry.instances("threezone-registry", 5001))
+    assert sorted(files) == [
+        "etc/containerd/certs.d/localhost:5001/hosts.toml",
+        "etc/containerd/certs.d/threezone-registry:5001/hosts.toml",
+    ]
+    for text in files.values():
+        read = tomllib.loads(text)
+        assert read["server"] == "http://threezone-registry:5001"
+        assert list(read["host"]) == ["http://threezone-registry:5001"]
+
+
+def test_a_mirror_is_asked_first_and_its_registry_after_it() -> None:
+    files = local_registry.hosts_files(registry.instances("threezone-registry", 5001, ["docker.io"]))
+    read = tomllib.loads(files["etc/containerd/certs.d/docker.io/hosts.toml"])
+    assert read["server"] == "https://registry-1.docker.io"
+    assert read["host"] == {"http://threezone-registry-docker-io:5001": {"capabilities": ["pull", "resolve"]}}
+
+
+def test_tools_find_it_by_the_documented_config_map() -> None:
+    made = local_registry.config_map(registry.instances("threezone-registry", 5001)[0])
+    assert (made["metadata"]["namespace"], made["metadata"]["name"]) == ("kube-public", "local-registry-hosting")
+    assert yaml.safe_load(made["data"]["localRegistryHosting.v1"]) == {
+        "host": "localhost:5001",
+        "hostFromContainerRuntime": "threezone-registry:5001",
+        "hostFromClusterNetwork": "threezone-registry:5001",
+        "help": "https://kind.sigs.k8s.io/docs/user/local-registry/",
+    }

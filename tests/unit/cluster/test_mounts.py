@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from threezone.clients.kind import Node
-from threezone.cluster import containerd_mirrors as wiring
-from threezone.cluster import containers, marks
+from threezone.cluster import containers, local_registry, marks
 from threezone.cluster.containers import Container, Mount
 from threezone.core import events, process
 from threezone.core.errors import EngineError
@@ -114,10 +113,10 @@ def test_a_mount_above_at_or_below_a_path_overlaps_it(target: str, overlaps: boo
 
 def test_without_a_mount_every_file_is_written_and_removed(monkeypatch: pytest.MonkeyPatch, notes: list[str]) -> None:
     fake = engine(monkeypatch, {})
-    assert wiring.wire([NODE], REGISTRY) == ("lab",)
+    assert local_registry.configure([NODE], REGISTRY) == ("lab",)
     assert fake.written == {("id-1", path) for path in OURS}
     assert fake.announced == {"id-1"}
-    wiring.unwire([NODE], REGISTRY)
+    local_registry.unconfigure([NODE], REGISTRY)
     assert fake.removed == {("id-1", path.removesuffix("/hosts.toml")) for path in OURS}
     assert notes == []
 
@@ -128,23 +127,23 @@ def test_nothing_is_written_or_removed_through_a_mount(
     monkeypatch: pytest.MonkeyPatch, notes: list[str], target: str, writable: bool
 ) -> None:
     fake = engine(monkeypatch, {"id-1": [bind(target, writable=writable)]})
-    assert wiring.wire([NODE, OTHER], REGISTRY) == ("two",)
+    assert local_registry.configure([NODE, OTHER], REGISTRY) == ("two",)
     assert fake.written == {("id-2", path) for path in OURS}, "the other cluster has no such mount"
     assert fake.announced == {"id-2"}
     below = f"/home/me/files{CERTS.removeprefix(target)}"
     hint = next(note for note in notes if f"{below}/localhost:5001/hosts.toml" in note)
     assert 'server = "http://threezone-registry:5001"' in hint
-    wiring.unwire([NODE], REGISTRY)
+    local_registry.unconfigure([NODE], REGISTRY)
     assert fake.removed == set()
 
 
 def test_one_mounted_file_leaves_the_others_to_us(monkeypatch: pytest.MonkeyPatch, notes: list[str]) -> None:
     mounted = f"{CERTS}/docker.io/hosts.toml"
     fake = engine(monkeypatch, {"id-1": [bind(mounted, source="/home/me/hub.toml")]})
-    assert wiring.wire([NODE], REGISTRY) == ("lab",), "a mirror is no condition for the registry"
+    assert local_registry.configure([NODE], REGISTRY) == ("lab",), "a mirror is no condition for the registry"
     assert fake.written == {("id-1", path) for path in OURS - {mounted}}
     assert [note.split()[0] for note in notes] == ["/home/me/hub.toml"]
-    wiring.unwire([NODE], REGISTRY)
+    local_registry.unconfigure([NODE], REGISTRY)
     assert ("id-1", f"{CERTS}/docker.io") not in fake.removed
     assert ("id-1", f"{CERTS}/localhost:5001") in fake.removed
 
@@ -152,12 +151,12 @@ def test_one_mounted_file_leaves_the_others_to_us(monkeypatch: pytest.MonkeyPatc
 def test_a_file_of_the_users_that_leads_to_the_registry_is_enough(
     monkeypatch: pytest.MonkeyPatch, notes: list[str]
 ) -> None:
-    own = {f"/{path}": f"# mine\n{text}" for path, text in wiring.hosts(REGISTRY).items()}
+    own = {f"/{path}": f"# mine\n{text}" for path, text in local_registry.hosts_files(REGISTRY).items()}
     fake = engine(monkeypatch, {"id-1": [bind(CERTS)]}, **own)
-    assert wiring.wire([NODE], REGISTRY) == ("lab",)
+    assert local_registry.configure([NODE], REGISTRY) == ("lab",)
     assert (fake.written, fake.announced, notes) == (set(), {"id-1"}, [])
     fake.files[f"{CERTS}/localhost:5001/hosts.toml"] = "server = no TOML"
-    assert wiring.wire([NODE], REGISTRY) == ()
+    assert local_registry.configure([NODE], REGISTRY) == ()
 
 
 def test_the_mounts_of_nodes_are_told_by_container(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,8 @@ import pytest
 
 from threezone.clients.kind import Node
 from threezone.clients.kubernetes.api import Json
-from threezone.cluster.lifecycle import NODES, Observed, State, _mounts_exist, nodes_missing, plan
+from threezone.cluster import preflight
+from threezone.cluster.lifecycle import NODES, Observed, State, nodes_missing, plan
 from threezone.cluster.spec.declared import Overlay, parse
 from threezone.core.errors import ClusterError, UsageError
 from threezone.core.plan import StepKind
@@ -93,10 +94,10 @@ def test_a_mount_that_is_not_there_is_told_with_its_line(tmp_path: Path) -> None
     text = f"nodes:\n- extraMounts:\n  - containerPath: /data\n    hostPath: {tmp_path}/da ta\n"
     declared = parse(f"kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n{text}", Path("kind.yaml"))
     with pytest.raises(UsageError, match=r"kind\.yaml:6: there is no .*/da ta here to mount at /data") as caught:
-        _mounts_exist(declared)
+        preflight.mounts(declared)
     assert caught.value.fix.startswith(f"mkdir -p '{tmp_path}/da ta'")
     (tmp_path / "da ta").mkdir()
-    _mounts_exist(declared)
+    preflight.mounts(declared)
 
 
 def test_a_wrong_version_is_not_waited_for() -> None:

@@ -58,17 +58,17 @@ def test_what_has_ended_or_goes_is_not_waited_for() -> None:
     gone["metadata"]["deletionTimestamp"] = AFTER
     jobs = [pod("done", ready="False", phase="Succeeded"), pod("failed", ready="False", phase="Failed")]
     seen = judge(world(*jobs, gone), STARTED)
-    assert (seen.waiting, seen.held, seen.stuck) == ((), (), ())
+    assert (seen.waiting, seen.back_off, seen.stuck) == ((), (), ())
 
 
 def test_a_pod_that_is_held_back_is_nudged_once() -> None:
     held = pod(ready="False", reason="CrashLoopBackOff", restarted=2)
     before = judge(world(held), STARTED)
-    assert (before.waiting, [key_of(one) for one in before.held]) == ((), ["n/web"])
-    nudged = {key_of(one): restarts(one) for one in before.held}
-    assert judge(world(held), STARTED, nudged).held, "the kubelet is not there yet"
+    assert (before.waiting, [key_of(one) for one in before.back_off]) == ((), ["n/web"])
+    nudged = {key_of(one): restarts(one) for one in before.back_off}
+    assert judge(world(held), STARTED, nudged).back_off, "the kubelet is not there yet"
     again = judge(world(pod(ready="False", reason="CrashLoopBackOff", restarted=3)), STARTED, nudged)
-    assert (again.waiting, again.held) == ((), ())
+    assert (again.waiting, again.back_off) == ((), ())
     assert again.stuck == ("pod n/web (container main: CrashLoopBackOff)",)
 
 
@@ -80,7 +80,7 @@ def test_a_crash_since_the_start_holds_a_pod_back_and_one_from_before_does_not()
         made["status"]["containerStatuses"][0]["state"] = {"terminated": {"finishedAt": at, "exitCode": code}}
         return made
 
-    assert [key_of(one) for one in judge(world(ended(AFTER)), STARTED).held] == ["n/web"]
+    assert [key_of(one) for one in judge(world(ended(AFTER)), STARTED).back_off] == ["n/web"]
     about = "pod n/web (container main ended with exit code 255)"
     assert judge(world(ended(BEFORE, 255)), STARTED).waiting == (about,), "it is about to be started"
     assert judge(world(ended(AFTER, 0)), STARTED).waiting == ("pod n/web",)

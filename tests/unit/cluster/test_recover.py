@@ -13,7 +13,7 @@ from threezone.clients.kind import Node
 from threezone.cluster import create, lifecycle, orphans, recover, start
 from threezone.cluster.lab import Lab
 from threezone.cluster.lifecycle import Observed, State
-from threezone.cluster.orphans import Left
+from threezone.cluster.orphans import Orphans
 from threezone.core.errors import ClusterError
 from threezone.core.plan import StepKind
 from threezone.core.settings import Settings
@@ -91,9 +91,9 @@ def test_a_cluster_that_runs_and_is_not_whole(seen: Seen) -> None:
     assert not seen.nodes_ready
 
 
-def deletable(monkeypatch: pytest.MonkeyPatch, nodes: dict[str, tuple[Node, ...]], left: Left | None = None) -> None:
+def deletable(monkeypatch: pytest.MonkeyPatch, nodes: dict[str, tuple[Node, ...]], left: Orphans | None = None) -> None:
     monkeypatch.setattr(kind, "nodes", lambda name=None: nodes.get(name or "", ()))
-    monkeypatch.setattr(orphans, "observe", lambda name: left or Left(name))
+    monkeypatch.setattr(orphans, "observe", lambda name: left or Orphans(name))
     monkeypatch.setattr(down, "current", lambda _lab: None)
 
 
@@ -115,7 +115,7 @@ def test_several_clusters_are_looked_at_before_the_first_is_deleted(lab: Lab, mo
 def test_what_an_interrupted_create_left_can_be_deleted_without_a_node(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deletable(monkeypatch, {}, Left("lab", (("id-2", "quirky_name"),), ("threezone/node:v1-lab",)))
+    deletable(monkeypatch, {}, Orphans("lab", (("id-2", "quirky_name"),), ("threezone/node:v1-lab",)))
     ((_, (action,)),) = down.several([lab])
     assert (action.kind, action.asks) == (StepKind.REMOVE_ORPHANS, True)
     assert "container quirky_name, image threezone/node:v1-lab" in action.sentence

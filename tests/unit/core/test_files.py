@@ -204,7 +204,7 @@ def test_no_cluster_is_made_whose_entry_could_not_be_written(
     path = tmp_path / "config"
     monkeypatch.setenv("KUBECONFIG", str(path))
     with standing(kind, path), pytest.raises(UsageError, match=str(path)):
-        create.examined(None)  # type: ignore[arg-type]
+        create.checked_node_image(None)  # type: ignore[arg-type]
     assert asked == []
 
 

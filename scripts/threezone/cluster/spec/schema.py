@@ -1,4 +1,4 @@
-"""Every field of kind's cluster file, with what may stand in it: one table that all checks read. Pure data.
+"""Every field of kind's cluster file with its type: one table that all checks use. Pure data.
 
 The names and types are kind's v1alpha4 (kind, pkg/apis/config/v1alpha4/types.go).
 """
@@ -12,7 +12,7 @@ from typing import Any, Literal
 API_VERSION = "kind.x-k8s.io/v1alpha4"
 CONTROL_PLANE, WORKER = "control-plane", "worker"
 # The documents of the kubeadm configuration that kind writes (pkg/cluster/internal/kubeadm/config.go), and their
-# versions: a patch of another kind matches nothing, and kind drops it without a word.
+# versions: kind drops a patch of another kind without a word.
 PATCHED = {
     "ClusterConfiguration": "kubeadm.k8s.io/v1beta3",
     "InitConfiguration": "kubeadm.k8s.io/v1beta3",
@@ -24,7 +24,7 @@ PATCHED = {
 
 @dataclass(frozen=True)
 class Scalar:
-    """One value. `choices` are all that kind knows, `any_case` when it takes them in any case."""
+    """One value. `choices` are all that kind accepts, in any case if `any_case`."""
 
     of: Literal["text", "number", "flag"] = "text"
     choices: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Scalar:
 
     @property
     def expected(self) -> str:
-        """What an error says was expected."""
+        """The expected value, for an error message."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
         return {"text": "text", "number": "a number", "flag": "true or false"}[self.of]
@@ -94,11 +94,11 @@ CLUSTER: dict[str, Any] = {
 }
 
 
-def homes(name: str, table: Any = None, above: str = "") -> Iterator[str]:
-    """Where in the table a field of this name stands, as one writes the place: `nodes[].labels`."""
-    for key, value in (CLUSTER if table is None else table).items():
+def parents(name: str, table: dict[str, Any] = CLUSTER, above: str = "") -> Iterator[str]:
+    """The places in the table with a field of this name, as a user writes them: `nodes[].labels`."""
+    for key, value in table.items():
         if key == name:
             yield above or "the top level"
-        inner = value[0] if isinstance(value, list) else value
+        inner, suffix = (value[0], "[]") if isinstance(value, list) else (value, "")
         if isinstance(inner, dict):
-            yield from homes(name, inner, f"{above}.{key}".lstrip(".") + ("[]" if isinstance(value, list) else ""))
+            yield from parents(name, inner, f"{above}.{key}{suffix}".lstrip("."))

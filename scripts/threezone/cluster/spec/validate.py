@@ -1,6 +1,6 @@
-"""What the values of a cluster file must be beyond their types: what kind, the engine and the kubelet would refuse.
+"""The rules for values of a cluster file beyond their types: what kind, the engine or the kubelet would refuse.
 
-kind's own rules: pkg/internal/apis/config/validate.go. What only fails later is said here too, while it has a line.
+kind's own rules: pkg/internal/apis/config/validate.go. What would fail only later is refused here too, with its line.
 """
 
 from __future__ import annotations
@@ -8,18 +8,17 @@ from __future__ import annotations
 import ipaddress
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations
-from typing import Any, NoReturn
+from typing import Any
 
 from threezone.cluster.spec import patches
-from threezone.cluster.spec.decode import Draft, Spot, shown
+from threezone.cluster.spec.decode import Draft, Keys, Spot, shown
 from threezone.cluster.spec.schema import API_VERSION, CONTROL_PLANE
 from threezone.core import names
 from threezone.core.errors import UsageError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Keys = tuple[str | int, ...]
 
 MAX_PORT = 65535
 GATE = re.compile(r"[A-Za-z][A-Za-z0-9]*")
@@ -31,18 +30,12 @@ _DEFAULT_SUBNETS = {  # kind, pkg/apis/config/v1alpha4/default.go
 }
 _LABEL_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _LABEL_PREFIX = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
-# What a kubelet may say of itself (k8s.io/kubelet, pkg/apis/well_known_labels.go); it ends with other ones.
-_KUBELET_PREFIXES = ("kubelet.kubernetes.io", "node.kubernetes.io")
-_KUBELET_LABELS = frozenset(
-    f"{prefix}kubernetes.io/{name}"
-    for prefix, names in {
-        "": ("hostname", "os", "arch"),
-        "beta.": ("os", "arch", "instance-type"),
-        "node.": ("instance-type",),
-        "topology.": ("zone", "region"),
-        "failure-domain.beta.": ("zone", "region"),
-    }.items()
-    for name in names
+# The labels that a kubelet may give itself (k8s.io/kubelet, pkg/apis/well_known_labels.go); it exits with others.
+_KUBELET_PREFIX = re.compile(r"(.*\.)?(kubelet|node)\.kubernetes\.io")
+_RESERVED_PREFIX = re.compile(r"(.*\.)?(kubernetes|k8s)\.io")
+_KUBELET_LABEL = re.compile(
+    r"kubernetes\.io/(hostname|os|arch)|beta\.kubernetes\.io/(os|arch|instance-type)"
+    r"|node\.kubernetes\.io/instance-type|(topology|failure-domain\.beta)\.kubernetes\.io/(zone|region)"
 )
 
 
@@ -54,83 +47,77 @@ def is_everywhere(address: str) -> bool:
         return False
 
 
-def family(content: dict[str, Any]) -> str:
+def family(content: Mapping[str, Any]) -> str:
     """The cluster's IP family: ipv4, ipv6 or dual."""
     return str((content.get("networking") or {}).get("ipFamily") or "ipv4")
 
 
-def loopback(content: dict[str, Any]) -> str:
+def loopback(content: Mapping[str, Any]) -> str:
     """The loopback address of the cluster's family, as kind chooses it for the API (v1alpha4/default.go)."""
     return "::1" if family(content) == "ipv6" else "127.0.0.1"
 
 
-def subnets(networking: dict[str, Any], ip_family: str) -> dict[str, str]:
+def subnets(networking: Mapping[str, Any], ip_family: str) -> dict[str, str]:
     """The subnets of pods and services, as declared or as kind chooses them."""
     keys = ("podSubnet", "serviceSubnet")
     return {key: networking.get(key) or own for key, own in zip(keys, _DEFAULT_SUBNETS[ip_family], strict=True)}
 
 
 def check(draft: Draft) -> None:
-    """Hold a whole cluster's values against the rules. Raises UsageError for the first that is broken."""
+    """Check the values of a whole cluster. Raises UsageError for the first that breaks a rule."""
     content, spots = draft.content, draft.spots
     for key, wanted in (("kind", "Cluster"), ("apiVersion", API_VERSION)):
-        if (found := content.get(key)) != wanted:
-            seen = f"found {found!r}" if found else f"found no {key}"
-            raise UsageError(f"{spots.at(key)}: expected kind: Cluster and apiVersion: {API_VERSION}, {seen}")
+        if (value := content.get(key)) != wanted:
+            found = f"found {value!r}" if value else f"found no {key}"
+            raise UsageError(f"{spots.at(key)}: expected kind: Cluster and apiVersion: {API_VERSION}, {found}")
+    nodes = content.get("nodes") or []
     if name := content.get("name"):
-        _name(name, spots, [str(node.get("role", CONTROL_PLANE)) for node in content.get("nodes") or [{}]])
+        if not names.is_cluster(name):
+            spots.fail(("name",), f"expected {names.RULE}, at most 50, found {name[:80]!r}")
+        if problem := names.too_long(name, [str(node.get("role", CONTROL_PLANE)) for node in nodes or [{}]]):
+            spots.fail(("name",), problem)
     _networking(content.get("networking") or {}, spots, family(content))
     for key in content.get("featureGates") or {}:
         if not GATE.fullmatch(key):
-            _fail(spots, ("featureGates", key), f"expected a feature gate's name such as AllAlpha, found {key!r}")
-    _nodes(content.get("nodes") or [], spots)
+            spots.fail(("featureGates", key), f"expected a feature gate's name such as AllAlpha, found {key!r}")
+    _nodes(nodes, spots)
     _published(content, spots)
     patches.check(draft)
 
 
-def _name(name: str, spots: Spot, roles: list[str]) -> None:
-    if not names.is_cluster(name):
-        _fail(spots, ("name",), f"expected {names.RULE}, at most 50, found {name[:80]!r}")
-    if problem := names.too_long(name, roles):
-        _fail(spots, ("name",), problem)
-
-
-def _fail(spots: Spot, keys: Keys, problem: str) -> NoReturn:
-    raise UsageError(f"{spots.at(*keys)}: {shown(*keys)}: {problem}")
-
-
 def _networking(networking: dict[str, Any], spots: Spot, ip_family: str) -> None:
-    port = networking.get("apiServerPort") or 0
-    if not -1 <= port <= MAX_PORT:
-        at: Keys = ("networking", "apiServerPort")
-        _fail(spots, at, f"expected a port from 1 to 65535 (0: kind chooses, -1: the engine chooses), found {port}")
+    _port(spots, ("networking", "apiServerPort"), networking.get("apiServerPort") or 0)
     if address := networking.get("apiServerAddress"):
-        at = ("networking", "apiServerAddress")
-        _address(spots, at, address)
+        keys = ("networking", "apiServerAddress")
+        _address(spots, keys, address)
         if is_everywhere(address):
             raise UsageError(
-                f"{spots.at(*at)}: networking.apiServerAddress {address} would open the API server to the network",
+                f"{spots.at(*keys)}: networking.apiServerAddress {address} would open the API server to the network",
                 fix="leave it out; for containers without the socket: threezone.cluster.api: gateway in invoke.yaml",
             )
-    parsed = []
-    for key, subnet in subnets(networking, ip_family).items():
-        parsed.append(_subnets(spots, ("networking", key), subnet, ip_family))
-    for pod in parsed[0]:
-        for service in parsed[1]:
+    pods, services = (
+        _subnets(spots, ("networking", key), subnet, ip_family)
+        for key, subnet in subnets(networking, ip_family).items()
+    )
+    for pod in pods:
+        for service in services:
             if pod.version == service.version and pod.overlaps(service):
                 key = "podSubnet" if networking.get("podSubnet") else "serviceSubnet"
-                _fail(
-                    spots,
-                    ("networking", key),
-                    f"expected subnets apart, but pods' {pod} and services' {service} overlap",
-                )
+                problem = f"expected subnets apart, but pods' {pod} and services' {service} overlap"
+                spots.fail(("networking", key), problem)
+
+
+def _port(spots: Spot, keys: Keys, port: int) -> None:
+    if not -1 <= port <= MAX_PORT:
+        rule = "a port from 1 to 65535 (0: kind chooses, -1: the engine chooses)"
+        spots.fail(keys, f"expected {rule}, found {port}")
 
 
 def _address(spots: Spot, keys: Keys, address: str) -> None:
     try:
         ipaddress.ip_address(address)
     except ValueError:
-        _fail(spots, keys, f"expected an IP address, found {address!r}")
+        spots.fail(keys, f"expected an IP address, found {address!r}")
 
 
 def _subnets(spots: Spot, keys: Keys, text: str, ip_family: str) -> list[Network]:
@@ -141,101 +128,96 @@ def _subnets(spots: Spot, keys: Keys, text: str, ip_family: str) -> list[Network
                 raise ValueError(part)  # noqa: TRY301  a netmask, a bare address: Python takes them, Go does not
             networks.append(ipaddress.ip_network(part, strict=False))
         except ValueError:
-            _fail(spots, keys, f"expected a subnet such as 10.244.0.0/16, found {part!r}")
+            spots.fail(keys, f"expected a subnet such as 10.244.0.0/16, found {part!r}")
     versions = [network.version for network in networks]
+    rule = f"for ipFamily {ip_family}"
     if ip_family == "dual":
-        if len(versions) > 2 or len(set(versions)) < len(versions):  # noqa: PLR2004  one of each family
-            _fail(spots, keys, f"expected one subnet, or one of each family, for ipFamily dual, found {text!r}")
+        if len(versions) > len(set(versions)):
+            spots.fail(keys, f"expected one subnet, or one of each family, {rule}, found {text!r}")
     elif len(versions) > 1:
-        _fail(
-            spots, keys, f"expected one subnet for ipFamily {ip_family}, found {len(versions)}; two need ipFamily: dual"
-        )
+        spots.fail(keys, f"expected one subnet {rule}, found {len(versions)}; two need ipFamily: dual")
     elif f"ipv{versions[0]}" != ip_family:
-        wanted = ip_family.replace("ipv", "IPv")
-        _fail(spots, keys, f"expected an {wanted} subnet for ipFamily {ip_family}, found {text!r}")
+        spots.fail(keys, f"expected an {ip_family.replace('ipv', 'IPv')} subnet {rule}, found {text!r}")
     return networks
 
 
 def _nodes(nodes: list[dict[str, Any]], spots: Spot) -> None:
     if nodes and not any(node.get("role", CONTROL_PLANE) == CONTROL_PLANE for node in nodes):
-        _fail(spots, ("nodes",), f"expected at least one node of role {CONTROL_PLANE}, found only workers")
+        spots.fail(("nodes",), f"expected at least one node of role {CONTROL_PLANE}, found only workers")
     for index, node in enumerate(nodes):
         for key, value in (node.get("labels") or {}).items():
             _label(spots, ("nodes", index, "labels", key), key, value)
         targets: dict[str, Keys] = {}
         for number, mount in enumerate(node.get("extraMounts") or []):
-            at = ("nodes", index, "extraMounts", number)
-            _mount(spots, at, mount)
-            if (path := mount["containerPath"].rstrip("/")) in targets:
-                first = spots.at(*targets[path])
-                _fail(spots, (*at, "containerPath"), f"{path} is mounted already ({first}); expected each path once")
-            targets[path] = (*at, "containerPath")
+            keys = ("nodes", index, "extraMounts", number)
+            _mount(spots, keys, mount)
+            target, target_keys = mount["containerPath"].rstrip("/"), (*keys, "containerPath")
+            if target in targets:
+                first = spots.at(*targets[target])
+                spots.fail(target_keys, f"{target} is mounted already ({first}); expected each path once")
+            targets[target] = target_keys
 
 
 def _label(spots: Spot, keys: Keys, key: str, value: str) -> None:
     prefix, slash, name = key.rpartition("/")
     if not _LABEL_NAME.fullmatch(name) or (slash and not _LABEL_PREFIX.fullmatch(prefix)):
-        _fail(spots, keys, f"expected a label's key such as tier or example.com/tier, found {key!r}")
+        spots.fail(keys, f"expected a label's key such as tier or example.com/tier, found {key!r}")
     if value and not _LABEL_NAME.fullmatch(value):
-        _fail(spots, keys, f"expected a label's value (letters, digits, - _ . inside, at most 63), found {value!r}")
-    reserved = any(prefix == domain or prefix.endswith(f".{domain}") for domain in ("kubernetes.io", "k8s.io"))
-    own = any(prefix == domain or prefix.endswith(f".{domain}") for domain in _KUBELET_PREFIXES)
-    if reserved and not own and key not in _KUBELET_LABELS:
-        _fail(
-            spots,
+        spots.fail(keys, f"expected a label's value (letters, digits, - _ . inside, at most 63), found {value!r}")
+    allowed = _KUBELET_PREFIX.fullmatch(prefix) or _KUBELET_LABEL.fullmatch(key)
+    if _RESERVED_PREFIX.fullmatch(prefix) and not allowed:
+        spots.fail(
             keys,
             "no kubelet gives itself this label, and ends; expected one outside kubernetes.io and k8s.io, or below "
             f"node.kubernetes.io (set it afterwards: kubectl label node NAME {key}={value})",
         )
 
 
-def _mount(spots: Spot, at: Keys, mount: dict[str, Any]) -> None:
+def _mount(spots: Spot, keys: Keys, mount: dict[str, Any]) -> None:
     for key in ("hostPath", "containerPath"):
         if not (path := mount.get(key)):
-            _fail(spots, at, f"expected a {key}, found none")
+            spots.fail(keys, f"expected a {key}, found none")
         if ":" in path:
-            _fail(spots, (*at, key), f"expected a path without a colon, which the engine cannot take, found {path!r}")
-    path = mount["containerPath"]
+            spots.fail((*keys, key), f"expected a path without a colon, which the engine cannot take, found {path!r}")
+    keys, path = (*keys, "containerPath"), mount["containerPath"]
     if not path.startswith("/") or not path.strip("/"):
-        _fail(spots, (*at, "containerPath"), f"expected an absolute path below / in the node, found {path!r}")
+        spots.fail(keys, f"expected an absolute path below / in the node, found {path!r}")
     if re.fullmatch(r"/kind(/threezone-.*)?", posixpath.normpath(f"/{path.lstrip('/')}")):
-        _fail(spots, (*at, "containerPath"), f"expected another path than {path}: kind and we keep files there")
+        spots.fail(keys, f"expected another path than {path}: kind and we keep files there")
 
 
-def ports(content: dict[str, Any]) -> Iterator[tuple[Keys, str, int, str]]:
-    """What is published on fixed ports: keys, address, port, protocol; the API server's last. "" is kind's default."""
+def mappings(content: Mapping[str, Any]) -> Iterator[tuple[Keys, dict[str, Any]]]:
+    """The extraPortMappings of all nodes, with their keys."""
     for index, node in enumerate(content.get("nodes") or []):
         for number, port in enumerate(node.get("extraPortMappings") or []):
-            if (fixed := port.get("hostPort") or 0) > 0:
-                at = ("nodes", index, "extraPortMappings", number)
-                yield at, port.get("listenAddress") or "", fixed, port.get("protocol") or "TCP"
+            yield ("nodes", index, "extraPortMappings", number), port
+
+
+def ports(content: Mapping[str, Any]) -> Iterator[tuple[Keys, str, int, str]]:
+    """The fixed published ports: keys, address, port, protocol; the API server's last. "" is kind's default address."""
+    for keys, port in mappings(content):
+        if (fixed := port.get("hostPort") or 0) > 0:
+            yield keys, port.get("listenAddress") or "", fixed, port.get("protocol") or "TCP"
     networking = content.get("networking") or {}
     if (fixed := networking.get("apiServerPort") or 0) > 0:
         yield ("networking", "apiServerPort"), networking.get("apiServerAddress") or loopback(content), fixed, "TCP"
 
 
 def _published(content: dict[str, Any], spots: Spot) -> None:
-    for index, node in enumerate(content.get("nodes") or []):
-        for number, port in enumerate(node.get("extraPortMappings") or []):
-            at = ("nodes", index, "extraPortMappings", number)
-            if not 1 <= (inner := port.get("containerPort") or 0) <= MAX_PORT:
-                _fail(spots, (*at, "containerPort"), f"expected a port from 1 to 65535, found {inner or 'none'}")
-            if not -1 <= (outer := port.get("hostPort") or 0) <= MAX_PORT:
-                _fail(
-                    spots,
-                    (*at, "hostPort"),
-                    f"expected a port from 1 to 65535 (0: kind chooses, -1: the engine chooses), found {outer}",
-                )
-            if address := port.get("listenAddress"):
-                _address(spots, (*at, "listenAddress"), address)
+    for keys, port in mappings(content):
+        if not 1 <= (inner := port.get("containerPort") or 0) <= MAX_PORT:
+            spots.fail((*keys, "containerPort"), f"expected a port from 1 to 65535, found {inner or 'none'}")
+        _port(spots, (*keys, "hostPort"), port.get("hostPort") or 0)
+        if address := port.get("listenAddress"):
+            _address(spots, (*keys, "listenAddress"), address)
     for one, other in combinations(ports(content), 2):
-        if one[2:] == other[2:] and _meet(one[1] or "0.0.0.0", other[1] or "0.0.0.0"):  # noqa: S104  kind's default
+        if one[2:] == other[2:] and _conflict(one[1] or "0.0.0.0", other[1] or "0.0.0.0"):  # noqa: S104  kind's default
             later, first = (one, other) if other[0][0] == "networking" else (other, one)
-            keys: Keys = (*later[0], "hostPort")
-            taken = f"{shown(*first[0])}, {spots.at(*first[0], 'hostPort')}"
-            _fail(spots, keys, f"port {later[2]}/{later[3]} is taken already by {taken}; expected each port once")
+            owner = f"{shown(*first[0])}, {spots.at(*first[0], 'hostPort')}"
+            problem = f"port {later[2]}/{later[3]} is taken already by {owner}; expected each port once"
+            spots.fail((*later[0], "hostPort"), problem)
 
 
-def _meet(one: str, other: str) -> bool:
+def _conflict(one: str, other: str) -> bool:
     """Whether two addresses cannot both have the same port. For Go, :: is 0.0.0.0 (kind does the same)."""
     return is_everywhere(one) or is_everywhere(other) or ipaddress.ip_address(one) == ipaddress.ip_address(other)

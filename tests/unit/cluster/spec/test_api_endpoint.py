@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from threezone.clients.kind import Node
-from threezone.cluster import inotify, lifecycle, ports
+from threezone.cluster import preflight
 from threezone.cluster.lifecycle import Observed, plan
 from threezone.cluster.spec.api_endpoint import elsewhere, for_engine, on_gateway
 from threezone.cluster.spec.declared import parse, published, with_overlays
@@ -154,8 +154,8 @@ def test_a_port_is_taken_while_somebody_listens() -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        assert ports.is_taken("127.0.0.1", port)
-    assert not ports.is_taken("127.0.0.1", port)
+        assert preflight.is_taken("127.0.0.1", port)
+    assert not preflight.is_taken("127.0.0.1", port)
 
 
 @pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
@@ -167,20 +167,20 @@ def test_the_process_that_holds_a_port_is_named(
         listener.bind((address, 0))
         listener.listen()
         port = listener.getsockname()[1]
-        assert ports.holder(port).startswith(f"process {os.getpid()} (")
-    assert str(os.getpid()) not in ports.holder(port)
+        assert preflight.holder(port).startswith(f"process {os.getpid()} (")
+    assert str(os.getpid()) not in preflight.holder(port)
 
 
 def test_an_address_of_another_machine_is_not_taken_for_a_taken_port() -> None:
-    assert not ports.is_taken("192.0.2.1", 6443)  # RFC 5737: nobody's
+    assert not preflight.is_taken("192.0.2.1", 6443)  # RFC 5737: nobody's
 
 
 @pytest.mark.parametrize("listed", ["127.0.0.1:6443->6443/tcp", "127.0.0.1:6442-6444->6442-6444/tcp"])
 def test_a_port_of_the_nodes_that_are_replaced_is_not_taken(listed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "is_taken", lambda *_: True)
-    monkeypatch.setattr(ports, "holder", lambda _: "somebody")
-    monkeypatch.setattr(inotify, "left", lambda: None)
+    monkeypatch.setattr(preflight, "is_taken", lambda *_: True)
+    monkeypatch.setattr(preflight, "holder", lambda _: "somebody")
+    monkeypatch.setattr(preflight, "free_inotify", lambda: None)
     engine = Engine("ok", "unix:///var/run/docker.sock")
-    lifecycle.preflight(DECLARED, (), engine, [node(listed)])
+    preflight.check(DECLARED, (), engine, [node(listed)])
     with pytest.raises(UsageError, match="port 6443 on"):
-        lifecycle.preflight(DECLARED, (), engine, [node("127.0.0.1:6444->6443/tcp")])
+        preflight.check(DECLARED, (), engine, [node("127.0.0.1:6444->6443/tcp")])

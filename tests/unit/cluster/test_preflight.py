@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from threezone.cluster import inotify, lifecycle
+from threezone.cluster import preflight
 from threezone.cluster.spec.declared import Declared, parse
 from threezone.core.errors import EngineError
 from threezone.engine.find import Engine
@@ -34,30 +34,30 @@ def proc(tmp_path: Path) -> Path:
 
 
 def test_what_root_holds_is_taken_from_the_limit(proc: Path) -> None:
-    left = inotify.left(proc, proc / "limit")
+    left = preflight.free_inotify(proc, proc / "limit")
     assert left == (126 if os.geteuid() == 0 else 128), "what others hold does not count"
 
 
 def test_where_there_is_no_such_limit_nothing_is_claimed(tmp_path: Path) -> None:
-    assert inotify.left(tmp_path, tmp_path / "limit") is None
+    assert preflight.free_inotify(tmp_path, tmp_path / "limit") is None
 
 
 @pytest.mark.parametrize(("room", "refused"), [(10, True), (67, True), (200, False), (None, False)])
 def test_too_little_room_is_told_before_kind_fails(
     room: int | None, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inotify, "left", lambda: room)
+    monkeypatch.setattr(preflight, "free_inotify", lambda: room)
     three = declared("control-plane", "control-plane", "control-plane", "worker")
     if not refused:
-        lifecycle.preflight(three, (), ENGINE)
+        preflight.check(three, (), ENGINE)
         return
     with pytest.raises(
         EngineError, match=rf"needs about 80 inotify instances, and this machine has {room} left"
     ) as caught:
-        lifecycle.preflight(three, (), ENGINE)
+        preflight.check(three, (), ENGINE)
     assert "sysctl fs.inotify.max_user_instances=512" in caught.value.fix
 
 
 def test_what_another_machine_has_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inotify, "left", lambda: 0)
-    lifecycle.preflight(declared("control-plane"), (), Engine("ok", "ssh://somewhere", cgroup="2"))
+    monkeypatch.setattr(preflight, "free_inotify", lambda: 0)
+    preflight.check(declared("control-plane"), (), Engine("ok", "ssh://somewhere", cgroup="2"))
