@@ -1,4 +1,4 @@
-"""The lab that a task works on: frozen data about which one it is, and its clients, each made when first needed.
+"""The lab that a task works on: frozen data that names it, and its clients, each created on first use.
 
 Every function below the tasks gets it; none sets anything on it. Dependencies are loaded lazily.
 """
@@ -13,7 +13,7 @@ from typing import Literal
 
 from threezone.clients.kubernetes.api import Access, Api
 from threezone.cluster.spec import boot_tuning
-from threezone.cluster.spec import declared as declared_room
+from threezone.cluster.spec import declared as spec
 from threezone.cluster.spec.declared import Declared, Overlay
 from threezone.cluster.spec.overlay import Options
 from threezone.core import names, paths, versions
@@ -27,18 +27,18 @@ from threezone.zones import certificate
 from threezone.zones.kubeconfig_entry import UserEntry
 from threezone.zones.kubeconfig_entry import find as entry_of
 
-MADE: tuple[Literal["release", "source"], ...] = ("release", "source")
-# Where the node image, and in the cluster Flux's images, are pulled from; without credentials they answer 401.
+CHANNELS: tuple[Literal["release", "source"], ...] = ("release", "source")
+# The registries of the node image, and in the cluster of Flux's images; without credentials they answer 401.
 REGISTRIES = ("https://registry-1.docker.io/v2/", "https://ghcr.io/v2/")
-GENTLE_SECONDS = 300.0  # for what has no time of its own in the settings
+GENTLE_SECONDS = 300.0  # for waits without a setting of their own
 
 
 @dataclass(frozen=True, eq=False)
 class Lab:
-    """Which lab: the project's root, its settings, the cluster's name; or a context of a cluster that is not ours.
+    """The project's root, its settings, the cluster's name; or the context of a cluster that is not ours.
 
     `requested_channel` is the option or the setting, `flags` are the options that change the declared cluster.
-    `name_is_chosen` is false where the file that --config names is of another cluster, and nobody said which is meant.
+    `name_is_chosen` is false where the file of --config names another cluster, and nobody said which is meant.
     """
 
     root: Path
@@ -61,7 +61,7 @@ class Lab:
 
     @property
     def key(self) -> str:
-        """What names this cluster in our state (`paths.cluster_dir`)."""
+        """The cluster's name in our state (`paths.cluster_dir`)."""
         return f"{paths.FOREIGN}{self.foreign}" if self.foreign else self.name
 
     @property
@@ -78,17 +78,15 @@ class Lab:
 
     @functools.cached_property
     def channel(self) -> Literal["release", "source"]:
-        """Where images come from: by hand, or the channel whose images the engine has already, or by reachability."""
+        """The requested channel, or the one whose images the engine has already, or the reachable one."""
         if self.requested_channel != "auto":
             return self.requested_channel
         from threezone.images import build
-        from threezone.toolchain import channel as reach
+        from threezone.toolchain import channel
 
-        names = build.names_for(self.asked_kubernetes)
-        for made in MADE:
-            if build.has_all(names, made):
-                return made
-        return reach.resolve_channel("auto", [*reach.releases(self.root), *REGISTRIES])
+        images = build.names_for(self.asked_kubernetes)
+        present = next((each for each in CHANNELS if build.has_all(images, each)), None)
+        return present or channel.resolve_channel("auto", [*channel.releases(self.root), *REGISTRIES])
 
     @functools.cached_property
     def tools(self) -> dict[str, Path]:
@@ -96,13 +94,13 @@ class Lab:
         from threezone.toolchain import install
 
         with step("find kind, kubectl and flux") as running:
-            found = install.ensure(("kind", "kubectl", "flux"), self.requested_channel, root=self.root)
-            running.result = ", ".join(f"{tool.name} {tool.version}" for tool in found.values())
-        return {name: tool.path for name, tool in found.items()}
+            tools = install.ensure(("kind", "kubectl", "flux"), self.requested_channel, root=self.root)
+            running.result = ", ".join(f"{tool.name} {tool.version}" for tool in tools.values())
+        return {name: tool.path for name, tool in tools.items()}
 
     @functools.cached_property
     def declared(self) -> Declared:
-        """The declared cluster: the file, and what the settings and then the flags lay upon it."""
+        """The declared cluster: the file, changed by the settings and then by the flags."""
         chosen = self.settings.cluster
         settings = Options(
             source="invoke.yaml: threezone.cluster.{}",
@@ -112,13 +110,12 @@ class Lab:
             mounts=chosen.mounts,
             base=self.root,
         )
-        options = [settings, self.flags] if self.flags else [settings]
-        return declared_room.declare(self.cluster_file, options, self.root)
+        return spec.declare(self.cluster_file, [settings, self.flags] if self.flags else [settings], self.root)
 
     @property
     def asked_kubernetes(self) -> str:
-        """The version that --kubernetes or the settings ask for, else the one that the file's images name, else ""."""
-        if self.foreign:  # there is nothing that we would create, and so perhaps no file
+        """The version that --kubernetes or the settings ask for, else the one in the file's images, else ""."""
+        if self.foreign:  # we would not create it, so there may be no file
             return ""
         return self.settings.cluster.kubernetes or self.declared.kubernetes
 
@@ -131,22 +128,22 @@ class Lab:
 
     @functools.cached_property
     def images(self) -> tuple[str, ...]:
-        """The lab's images, as `images.build` names them; with a balancer where several control planes are declared."""
+        """The names of the lab's images, with a balancer for several control planes."""
         from threezone.images import build
 
-        names = build.names_for(self.asked_kubernetes)
-        return (*names, build.BALANCER) if self.declared.control_planes > 1 else names
+        images = build.names_for(self.asked_kubernetes)
+        return (*images, build.BALANCER) if self.declared.control_planes > 1 else images
 
     @functools.cached_property
     def overlays(self) -> tuple[Overlay, ...]:
-        """What is added to the declared file: what this engine needs, what is quicker, and what the settings say."""
+        """The additions to the declared file: what this engine needs, a quicker boot, and the settings."""
         minor = versions.parse(self.kubernetes).minor
-        needed = declared_room.overlays(cgroup=self.engine.cgroup, kubernetes_minor=minor)
+        needed = spec.overlays(cgroup=self.engine.cgroup, kubernetes_minor=minor)
         return (*needed, boot_tuning.overlay(self.declared, minor), *self.published)
 
     @functools.cached_property
     def published(self) -> tuple[Overlay, ...]:
-        """What publishes the API on the bridge's gateway, where the settings say so."""
+        """The overlay that publishes the API on the bridge's gateway, if the settings say so."""
         if self.settings.cluster.api == "loopback":
             return ()
         from threezone.cluster.spec import api_endpoint
@@ -155,7 +152,7 @@ class Lab:
 
         kind = engine_kind(self.engine)
         if sys.platform != "linux" and self.engine.local:
-            kind = "desktop"  # whatever it calls itself: a Linux engine on another system is in a virtual machine
+            kind = "desktop"  # a local Linux engine on another system is in a virtual machine, by any name
         return (api_endpoint.for_engine(kind, self.declared, gateway),)
 
     @property
@@ -165,52 +162,47 @@ class Lab:
 
     @functools.cached_property
     def kind_cluster(self) -> str:
-        """The kind cluster whose nodes the engine here has, and can be given images; "" when it has none of them.
+        """The kind cluster whose nodes are on the engine here, and can get images from it; "" if there is none.
 
-        A foreign context is one of kind's when it is named so and has the CA that kind has for that cluster.
+        A foreign context is one of kind's if it has kind's name and the CA that kind has for that cluster.
         """
         if not self.foreign:
             return self.name
         from threezone.zones import kind_cluster
 
-        if not (name := names.in_context(self.foreign)):
-            return ""
-        known = kind_cluster.observe(name)
-        entry = entry_of(self.foreign)
-        return name if entry and known.kubeconfig and same_authority(entry, known.kubeconfig) else ""
+        name, entry = names.in_context(self.foreign), entry_of(self.foreign)
+        kubeconfig = kind_cluster.observe(name).kubeconfig if name and entry else ""
+        return name if entry and kubeconfig and same_authority(entry, kubeconfig) else ""
 
 
 @functools.lru_cache(maxsize=8)
 def _api(context: str, foreign: str, fingerprint: tuple[object, ...]) -> Api:
     """One connection for each state of the kubeconfig files: a context that is written anew gets a new one."""
-    del fingerprint  # it is the cache's key
-    entry = entry_of(context)
-    if entry is None:
-        raise ClusterError(
-            f"there is no kubeconfig entry {context}",
-            fix="kubectl config get-contexts" if foreign else "./run invoke kubeconfig.connect",
-        )
-    return api_of(entry)
+    del fingerprint  # the cache's key
+    if entry := entry_of(context):
+        return api_of(entry)
+    fix = "kubectl config get-contexts" if foreign else "./run invoke kubeconfig.connect"
+    raise ClusterError(f"there is no kubeconfig entry {context}", fix=fix)
 
 
 def api_of(entry: UserEntry) -> Api:
-    """The API server that a kubeconfig entry leads to, with the entry's own credentials."""
+    """The API server of a kubeconfig entry, with the entry's own credentials."""
     alone = document.entry(document.Document(entry.kubeconfig), entry.context)
     if alone is None or "proxy-url" in alone.cluster:
         return Api.by_kubeconfig(entry.kubeconfig, entry.context)
     known = trust(alone)
-    if known.unusable:  # by looking alone: a credential plugin, say
+    if known.unusable:  # without a program, such as a credential plugin
         return Api.by_kubeconfig(entry.kubeconfig, entry.context)
     return Api.by_access(Access(entry.server, known.context, entry.tls_server_name, known.headers))
 
 
 def same_authority(entry: UserEntry, kubeconfig: str) -> bool:
-    """Whether a kubeconfig's text trusts the entry's CA for the entry's context: then it is the same cluster."""
-    fresh = document.entry(document.parse(kubeconfig.encode(), "kind's kubeconfig"), entry.context)
-    if fresh is None:
+    """Whether a kubeconfig's text has the entry's CA for the entry's context: then it is the same cluster."""
+    other = document.entry(document.parse(kubeconfig.encode(), "kind's kubeconfig"), entry.context)
+    if other is None:
         return False
     ours, theirs = (
-        certificate.fingerprint(material(each, "certificate-authority", Path(), entry.context))
-        for each in (entry.entry.cluster, fresh.cluster)
+        certificate.fingerprint(material(cluster, "certificate-authority", Path(), entry.context))
+        for cluster in (entry.entry.cluster, other.cluster)
     )
     return ours is not None and ours == theirs

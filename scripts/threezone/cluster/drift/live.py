@@ -51,7 +51,6 @@ class LiveNode:
     name: str
     role: str
     state: str
-    image: str = ""
     ports: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
@@ -113,7 +112,6 @@ def live_node(container: Container, files: Files | None, labels: Mapping[str, st
         name=container.node.name,
         role=container.node.role,
         state=data["State"]["Status"],
-        image=data["Config"]["Image"],
         ports=tuple(sorted(_ports(data))),
         mounts=tuple(sorted(mount(bind) for bind in data["HostConfig"].get("Binds") or ())),
         networks=tuple(sorted((data.get("NetworkSettings") or {}).get("Networks") or {})),

@@ -1,7 +1,7 @@
-"""Where the API server is published: on 127.0.0.1, or by choice on the bridge's gateway. Pure.
+"""The address where the API server is published: 127.0.0.1, or by choice the bridge's gateway. Pure.
 
-On a native Linux engine a container that goes through `host-gateway` finds nothing of what is published on 127.0.0.1.
-The gateway of the engine's default bridge is an address of the engine's machine that every container reaches.
+On a native Linux engine a container that uses `host-gateway` does not reach what is published on 127.0.0.1. The gateway
+of the engine's default bridge is an address of the engine's machine that every container reaches.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from threezone.zones.locate import EngineKind
 SETTING = "threezone.cluster.api"
 _BACK = f"set {SETTING}: loopback in invoke.yaml"
 
-# Docker's filters say who else can come in: from 28.0 on they drop what a neighbour sends to ports of 127.0.0.1 and to
+# Docker's filters decide who else gets in: from 28.0 on they drop what a neighbour sends to ports of 127.0.0.1 and to
 # containers' own addresses (moby#49325). The bridge's own address is neither (moby#52224 would add it).
 _OPENS = (
     "this opens the port to every container of the engine, and to neighbours on its network segment who route to the "
     "bridge through its machine; credentials are needed as before"
 )
-# A team shares one invoke.yaml: where a virtual machine does by itself what the setting is for, nothing is refused.
+# A team shares one invoke.yaml: a virtual machine has the effect of the setting anyway, so it is not refused there.
 DESKTOP = Overlay(
     f"the API stays on 127.0.0.1 though {SETTING} is gateway: this engine is in a virtual machine, whose bridge is no "
     "address of this machine, and its containers reach 127.0.0.1 of it by the name host.docker.internal anyway"
@@ -31,9 +31,9 @@ DESKTOP = Overlay(
 
 
 def for_engine(kind: EngineKind, declared: Declared, gateway: Callable[[], str]) -> Overlay:
-    """What the setting comes to on an engine of this kind; `gateway` asks the engine for its bridge's.
+    """The effect of the setting on an engine of this kind; `gateway` asks the engine for its bridge's.
 
-    Raises EngineError where nothing can be published there, UsageError when the file says otherwise.
+    Raises EngineError where nothing can be published there, UsageError when the file declares another address.
     """
     if kind == "desktop":
         return DESKTOP
@@ -47,10 +47,10 @@ def for_engine(kind: EngineKind, declared: Declared, gateway: Callable[[], str])
 
 
 def on_gateway(declared: Declared, gateway: str, *, remote: bool = False) -> Overlay:
-    """What publishes the API on `gateway`, with the sentence on what that opens.
+    """The overlay that publishes the API on `gateway`, with a sentence on what that opens.
 
-    Without an engine the gateway is "": what comes back then is for the plan's words alone.
-    `remote`: the engine is on another machine, and so is the address. Raises UsageError when the file says otherwise.
+    Without an engine the gateway is "", and the overlay is only for the plan's text.
+    `remote`: the engine is on another machine. Raises UsageError when the file declares another address.
     """
     own = declared.own_address
     if own and gateway and own != gateway:
@@ -62,24 +62,24 @@ def on_gateway(declared: Declared, gateway: str, *, remote: bool = False) -> Ove
     if is_everywhere(gateway):
         raise EngineError(f"the engine names {gateway} as its bridge's gateway: this is every address", fix=_BACK)
     where = f"on {gateway}, the gateway of the engine's bridge" if gateway else "on the gateway of the engine's bridge"
-    far = " It is an address of the engine's machine: from here the way is a tunnel." if remote else ""
+    tunnel = " It is an address of the engine's machine: from here the route is a tunnel." if remote else ""
     return Overlay(
-        f"the API is published {where}, and not on 127.0.0.1 ({SETTING} is gateway): {_OPENS}.{far}",
+        f"the API is published {where}, and not on 127.0.0.1 ({SETTING} is gateway): {_OPENS}.{tunnel}",
         api_address=gateway or "the gateway",
     )
 
 
 def elsewhere(nodes: Sequence[Node], wanted: str) -> str:
-    """The sentence for a running cluster whose API is published on another address than `wanted`; "" when it is not.
+    """A sentence for a running cluster that publishes its API on another address than `wanted`; "" otherwise.
 
-    kind cannot move a published port (kind#2720), for the engine cannot.
+    Neither kind nor the engine can move a published port (kind#2720).
     """
-    # With several control planes the balancer is what is published; they have a random port of 127.0.0.1 beside it.
+    # With several control planes the balancer publishes the API; they have a random port of 127.0.0.1 beside it.
     balancers = [node for node in nodes if node.role == BALANCER]
-    found = [place.address for node in balancers or nodes for place in node.api]
-    if not found or wanted in found:
+    addresses = [published.address for node in balancers or nodes for published in node.api]
+    if not addresses or wanted in addresses:
         return ""
     return (
-        f"the API is published on {found[0]}, not on {wanted} as it is declared now; a published port cannot be moved, "
-        "so that takes a new cluster: ./run invoke up --recreate"
+        f"the API is published on {addresses[0]}, not on {wanted} as it is declared now; a published port cannot be "
+        "moved, so that needs a new cluster: ./run invoke up --recreate"
     )

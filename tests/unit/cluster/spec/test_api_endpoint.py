@@ -56,7 +56,7 @@ def test_before_the_engine_runs_the_plan_tells_it_without_the_address() -> None:
 
 
 def test_a_remote_engine_is_told_that_the_address_is_not_of_this_machine() -> None:
-    assert "from here the way is a tunnel" in on_gateway(DECLARED, GATEWAY, remote=True).sentence
+    assert "from here the route is a tunnel" in on_gateway(DECLARED, GATEWAY, remote=True).sentence
     assert "tunnel" not in on_gateway(DECLARED, GATEWAY).sentence
 
 
@@ -103,7 +103,7 @@ def test_in_a_virtual_machine_the_api_stays_on_loopback_and_that_is_said() -> No
 def test_other_engines_publish_there(kind: EngineKind) -> None:
     overlay = for_engine(kind, DECLARED, lambda: GATEWAY)
     assert overlay.api_address == GATEWAY
-    assert ("the way is a tunnel" in overlay.sentence) == (kind == "remote")
+    assert ("the route is a tunnel" in overlay.sentence) == (kind == "remote")
 
 
 @pytest.mark.parametrize(
