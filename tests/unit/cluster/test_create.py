@@ -71,7 +71,7 @@ FAILURES: list[Failure] = [
 
 @pytest.mark.parametrize("through", ["cluster.create", "up"])
 @pytest.mark.parametrize("failure", FAILURES, ids=[name for _, name, _ in FAILURES])
-def test_what_is_optional_fails_with_a_warning_in_a_cluster_that_is_marked(
+def test_an_optional_step_fails_with_a_warning_in_a_marked_cluster(
     lab: Lab, marked: list[str], monkeypatch: pytest.MonkeyPatch, failure: Failure, through: str
 ) -> None:
     where, name, error = failure
@@ -87,7 +87,7 @@ def test_what_is_optional_fails_with_a_warning_in_a_cluster_that_is_marked(
     assert [note for note in notes if note.startswith("warning: ") and str(error) in note]
 
 
-def test_a_kill_while_the_registry_is_made_known_leaves_a_whole_cluster(
+def test_a_kill_while_the_registry_is_configured_leaves_a_marked_cluster(
     lab: Lab, marked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_registry, "configure", failing(KeyboardInterrupt()))
@@ -116,12 +116,12 @@ def test_a_mount_over_the_nodes_store_hides_the_images_that_are_inside(
 EXHAUSTED = "Failed to create control group inotify object: Too many open files\nFailed to allocate manager object.\n"
 
 
-def test_a_host_without_inotify_instances_is_named_with_its_cure() -> None:
+def test_a_console_without_inotify_instances_is_diagnosed_with_a_fix() -> None:
     cause, fix = create.diagnosed(EXHAUSTED)
     assert "inotify" in cause
     assert "sysctl fs.inotify.max_user_instances=512" in fix
 
 
-def test_other_files_that_are_too_many_are_not_blamed_on_inotify() -> None:
+def test_other_open_files_are_not_blamed_on_inotify() -> None:
     assert create.diagnosed("accept: Too many open files\n") == ("", "")
     assert create.diagnosed("") == ("", "")

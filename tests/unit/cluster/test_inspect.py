@@ -44,7 +44,7 @@ def test_a_static_pod_is_read_from_its_manifest() -> None:
     assert static_pod("etcd", "") is None
 
 
-def test_a_certificate_tells_its_names_and_its_last_day() -> None:
+def test_read_certificate_returns_names_and_expiry() -> None:
     seen = read_certificate((PKI / "expired/server.crt").read_bytes())
     assert seen == Certificate(("localhost", "kind-control-plane", "127.0.0.1"), "2021-01-01 00:00:00 UTC")
     assert read_certificate(b"no certificate") == Certificate((), "")

@@ -108,7 +108,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, *answers: str, declared: Declared = D
         (f"@threezone 4\n{GATE}", "kind.yaml:5: featureGates.Nonsense: Kubernetes v1.35.0 refuses it: failed to merge"),
     ],
 )
-def test_what_is_refused_is_told_with_its_line(monkeypatch: pytest.MonkeyPatch, answer: str, sentence: str) -> None:
+def test_a_refused_field_is_reported_with_its_line(monkeypatch: pytest.MonkeyPatch, answer: str, sentence: str) -> None:
     with pytest.raises(UsageError) as caught:
         asked(monkeypatch, answer)
     assert caught.value.message.startswith(sentence)
@@ -127,7 +127,7 @@ def test_a_subnet_that_kubeadm_refuses_is_told_with_its_line(monkeypatch: pytest
         asked(monkeypatch, f"@threezone 4\n{SUBNET}", declared=MERGED)
 
 
-def test_what_a_patch_lacks_alone_may_be_in_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_field_that_one_patch_lacks_may_be_in_another(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = "@threezone 2\nerror: apiServer: Invalid value: something is needed beside it\n"
     assert len(asked(monkeypatch, alone, declared=MERGED)) == 2
     together = list(kubeadm.candidates(MERGED, "v1.35.0"))[4].documents
@@ -135,11 +135,11 @@ def test_what_a_patch_lacks_alone_may_be_in_another(monkeypatch: pytest.MonkeyPa
     assert together[0]["networking"] == {"podSubnet": "10.244.0.0/25", "serviceSubnet": "10.96.0.0/16"}
 
 
-def test_a_kubelet_that_ends_only_by_what_we_gave_it_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kubelet_that_ends_only_by_our_stop_value_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(asked(monkeypatch, f"@threezone 4\n{STOPPED}")) == 2
 
 
-def test_a_kubeadm_that_cannot_be_asked_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_kubeadm_without_validate_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     every = (f"@threezone {number}\nerror: {kubeadm._DECODED}\n" for number in range(5))
     assert len(asked(monkeypatch, *every)) == 2
 
@@ -204,23 +204,23 @@ FAILED_6902 = (
 )
 
 
-def test_a_json_patch_that_does_not_apply_is_told_with_its_operation() -> None:
+def test_a_json_patch_that_does_not_apply_is_reported_with_its_line() -> None:
     words, place = kubeadm.blamed(FAILED_6902, "", DECLARED)
     assert words.startswith("failed to apply JSON 6902 patch: replace operation does not apply")
     assert place == "kind.yaml:32: /apiServer/timeoutForControlPlain"
 
 
-def test_what_a_kubelet_says_of_a_gate_is_told_with_its_line() -> None:
+def test_a_kubelets_error_on_a_gate_is_reported_with_its_line() -> None:
     words, place = kubeadm.blamed("ERROR: failed to init node with kubeadm", GATE, DECLARED)
     assert "unrecognized feature gate: Nonsense" in words
     assert place == "kind.yaml:5: Nonsense"
 
 
-def test_a_failure_that_has_nothing_to_do_with_what_is_declared_blames_nothing() -> None:
+def test_an_unrelated_failure_blames_no_declared_field() -> None:
     assert kubeadm.blamed("ERROR: failed to create cluster: docker run failed", "", DECLARED) == ("", "")
 
 
-def test_a_json_patch_with_a_field_that_kubeadm_does_not_know_is_told_afterwards(
+def test_an_unknown_field_of_a_json_patch_is_reported_after_the_create(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = WARNED.replace("apiServer.extraArgz", "apiServer.timeoutForControlPlain")

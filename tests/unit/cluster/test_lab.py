@@ -86,7 +86,7 @@ def test_the_kubernetes_of_the_settings_decides_the_node() -> None:
     assert needed(made) == (), "Kubernetes before 1.35 takes cgroup v1 as it is"
 
 
-def test_what_only_several_control_planes_need_is_supplied_for_them_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_balancers_image_is_supplied_only_for_several_control_planes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "find", lambda *_, **__: object())
     monkeypatch.setattr(build, "observe", lambda names, _: {name: () for name in names if name != "balancer"})
     monkeypatch.setattr(preload, "observe", lambda *_: (None, True))
@@ -96,7 +96,7 @@ def test_what_only_several_control_planes_need_is_supplied_for_them_only(monkeyp
     assert action.command == "./run invoke image.build balancer"
 
 
-def test_a_channel_without_that_kubernetes_is_not_the_one_that_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_channel_without_the_wanted_kubernetes_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     def observe(names: Sequence[str], channel: build.Channel) -> dict[str, tuple[()]]:
         for name in names:
             build.references(name, channel)
@@ -146,7 +146,7 @@ def test_the_declared_cluster_is_the_file_then_the_settings_then_the_flags(proje
     ]
 
 
-def test_a_file_that_is_named_on_the_command_line_starts_from_where_one_stands(project: Path) -> None:
+def test_a_relative_config_path_starts_from_the_working_directory(project: Path) -> None:
     at = tasks.open_lab(**declaring(config="two.yaml", mount=["data:/more:ro"]))
     assert at.declared.path == project / "other" / "two.yaml"
     assert at.declared.nodes[0]["extraMounts"][1]["hostPath"] == str(project / "other" / "data")
@@ -156,7 +156,7 @@ def test_a_file_that_is_named_on_the_command_line_starts_from_where_one_stands(p
 
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("version", ["latest", "2.0", "1.35.0.1", "1.35\n"])
-def test_what_is_no_version_is_refused(version: str) -> None:
+def test_an_invalid_kubernetes_version_is_refused(version: str) -> None:
     with pytest.raises(UsageError, match="expected a version such as"):
         tasks.open_lab(**declaring(kubernetes=version))
 

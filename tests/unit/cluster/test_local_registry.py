@@ -31,7 +31,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Instance]]:
 
 
 @pytest.mark.parametrize("seen", [{}, {NAME: LiveInstance(NAME, "exited", IMAGE, "", 5001)}])
-def test_nothing_is_told_where_none_runs(
+def test_nothing_is_configured_without_a_running_registry(
     told: list[Sequence[Instance]], seen: dict[str, LiveInstance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "observe", lambda _: seen)
@@ -39,7 +39,7 @@ def test_nothing_is_told_where_none_runs(
     assert told == []
 
 
-def test_a_cluster_is_told_of_what_runs_and_not_of_what_its_settings_would_have(
+def test_a_cluster_is_configured_for_the_running_registry_whatever_its_settings(
     told: list[Sequence[Instance]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = registry.instances(NAME, 6001, ["ghcr.io"])  # started from another project
@@ -54,7 +54,7 @@ def test_a_cluster_is_told_of_what_runs_and_not_of_what_its_settings_would_have(
     assert told == [running]
 
 
-def test_one_that_was_there_before_the_first_cluster_moves_to_its_network(
+def test_a_registry_from_before_the_first_cluster_moves_to_its_network(
     told: list[Sequence[Instance]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (only,) = registry.instances(NAME, 5001)
@@ -79,7 +79,7 @@ def test_an_image_has_the_same_name_on_the_host_and_in_a_pod() -> None:
         assert list(read["host"]) == ["http://threezone-registry:5001"]
 
 
-def test_a_mirror_is_asked_first_and_its_registry_after_it() -> None:
+def test_a_mirror_precedes_its_registry() -> None:
     files = local_registry.hosts_files(registry.instances("threezone-registry", 5001, ["docker.io"]))
     read = tomllib.loads(files["etc/containerd/certs.d/docker.io/hosts.toml"])
     assert read["server"] == "https://registry-1.docker.io"

@@ -90,7 +90,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, mounts: dict[str, list[dict[str, Any
     return made
 
 
-def test_what_kind_mounts_by_itself_is_not_the_users() -> None:
+def test_kinds_own_mounts_are_not_the_users() -> None:
     shown = Container(NODE, {"Mounts": [*KINDS, bind("/etc/containerd/certs.d"), bind("/etc", source="/srv")]})
     assert shown.mounts == (Mount("/srv", "/etc"), Mount("/home/me/files", "/etc/containerd/certs.d"))
 
@@ -137,7 +137,7 @@ def test_nothing_is_written_or_removed_through_a_mount(
     assert fake.removed == set()
 
 
-def test_one_mounted_file_leaves_the_others_to_us(monkeypatch: pytest.MonkeyPatch, notes: list[str]) -> None:
+def test_files_outside_the_mount_are_still_written(monkeypatch: pytest.MonkeyPatch, notes: list[str]) -> None:
     mounted = f"{CERTS}/docker.io/hosts.toml"
     fake = engine(monkeypatch, {"id-1": [bind(mounted, source="/home/me/hub.toml")]})
     assert local_registry.configure([NODE], REGISTRY) == ("lab",), "a mirror is no condition for the registry"
@@ -148,7 +148,7 @@ def test_one_mounted_file_leaves_the_others_to_us(monkeypatch: pytest.MonkeyPatc
     assert ("id-1", f"{CERTS}/localhost:5001") in fake.removed
 
 
-def test_a_file_of_the_users_that_leads_to_the_registry_is_enough(
+def test_the_users_own_hosts_file_with_the_same_host_is_accepted(
     monkeypatch: pytest.MonkeyPatch, notes: list[str]
 ) -> None:
     own = {f"/{path}": f"# mine\n{text}" for path, text in local_registry.hosts_files(REGISTRY).items()}
@@ -159,7 +159,7 @@ def test_a_file_of_the_users_that_leads_to_the_registry_is_enough(
     assert local_registry.configure([NODE], REGISTRY) == ()
 
 
-def test_the_mounts_of_nodes_are_told_by_container(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mounts_are_keyed_by_container(monkeypatch: pytest.MonkeyPatch) -> None:
     engine(monkeypatch, {"id-1": [bind("/var/lib/containerd", source=str(Path("/cache")))]})
     assert containers.mounts([NODE, OTHER], "/var/lib/containerd") == {"id-1": Mount("/cache", "/var/lib/containerd")}
     assert containers.mounts([NODE, OTHER], "/var/lib/threezone/git") == {}, "kind's own volume holds it"
@@ -176,7 +176,7 @@ def test_the_mounts_of_nodes_are_told_by_container(monkeypatch: pytest.MonkeyPat
         ("Error response from daemon: error creating temporary mount: no space left on device", None),
     ],
 )
-def test_only_a_mark_that_is_absent_means_an_interrupted_create(
+def test_only_an_absent_mark_means_an_interrupted_create(
     monkeypatch: pytest.MonkeyPatch, words: str, marked: bool | None
 ) -> None:
     monkeypatch.setattr(process, "run", lambda *_, **__: Completed((), 1 if words else 0, "", words, 0.0))

@@ -35,7 +35,7 @@ def names(lab: Lab, *asked: str) -> list[str]:
     return [image.reference for image in room.chosen(lab, asked)]
 
 
-def test_the_labs_own_are_named_shortly_and_the_app_comes_under_its_lasting_name(lab: Lab) -> None:
+def test_lab_images_have_short_names_and_the_app_gets_its_lasting_name(lab: Lab) -> None:
     assert names(lab, "flux", "hello") == ["lab/flux:1", "lab/hello:1", "threezone/hello:lab"]
 
 
@@ -53,7 +53,7 @@ def test_any_image_of_the_engine_is_named_as_there_with_or_without_its_tag(lab: 
         ("team/app@sha256:0", "loses that name in an archive"),
     ],
 )
-def test_what_cannot_be_loaded_is_refused_with_what_can(lab: Lab, asked: str, sentence: str) -> None:
+def test_images_that_cannot_be_loaded_are_refused_with_a_fix(lab: Lab, asked: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence) as caught:
         names(lab, "team/app:1", asked)
     assert caught.value.fix
@@ -73,7 +73,7 @@ def store(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return images
 
 
-def test_no_image_is_written_into_a_directory_of_the_users(lab: Lab, store: dict[str, str]) -> None:
+def test_no_image_is_loaded_through_a_users_mount(lab: Lab, store: dict[str, str]) -> None:
     image = Image("team/app:1", "sha256:1", 1)
     with pytest.raises(UsageError, match="lab-control-plane keeps its images in /home/me/cache") as caught:
         room.load_missing(lab, (image,))

@@ -24,6 +24,6 @@ def row(name: str, role: str, owner: str = "") -> str:
         ([row("lab-control-plane", "control-plane"), row("lab-lb", kind.BALANCER)], "sha256:1\n", False),
     ],
 )
-def test_whose_a_cluster_is(monkeypatch: pytest.MonkeyPatch, rows: list[str], derived: str, ours: bool) -> None:
+def test_the_owner_of_a_cluster(monkeypatch: pytest.MonkeyPatch, rows: list[str], derived: str, ours: bool) -> None:
     fake_docker(monkeypatch, lambda argv: derived if argv[0] == "image" else "\n".join(rows))
     assert {node.ours for node in kind.nodes("lab")} == {ours}

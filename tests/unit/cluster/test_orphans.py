@@ -38,7 +38,7 @@ def image(owner: str, name: str) -> dict[str, Any]:
 MADE = [image("gone", "threezone/node:v1-gone"), image("lab", "threezone/node:v1-lab"), image("x", "my/node:1")]
 
 
-def test_a_container_with_our_label_that_is_no_node_is_left_over(engine: Engine) -> None:
+def test_a_container_with_our_label_that_is_not_a_node_is_an_orphan(engine: Engine) -> None:
     engine(
         {
             "ps": "id-1\tlab-control-plane\tlab\nid-2\tquirky_name\t\n",
@@ -59,6 +59,6 @@ def test_nothing_is_removed_where_nothing_is_left(engine: Engine) -> None:
     assert not any("rm" in argv for argv in ran)
 
 
-def test_all_clusters_are_those_with_nodes_and_those_that_left_an_image(engine: Engine) -> None:
+def test_owners_are_clusters_with_nodes_or_a_derived_image(engine: Engine) -> None:
     engine({"image ls": "x\ny\nz\n", "image inspect": json.dumps(MADE)})
     assert orphans.owners() == ("gone", "lab")

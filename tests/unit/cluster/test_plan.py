@@ -32,7 +32,7 @@ def test_the_plan_of_each_state(state: State, keys: list[StepKind]) -> None:
     assert [action.kind for action in plan(seen, DECLARED, [OVERLAY], "image")] == keys
 
 
-def test_a_foreign_cluster_is_refused_with_the_way_out() -> None:
+def test_a_foreign_cluster_is_refused_with_a_fix() -> None:
     with pytest.raises(ClusterError, match="was not made by threezone") as caught:
         plan(Observed("lab", "foreign", (node(ours=False),)), DECLARED, [], "image")
     assert "kind delete cluster --name lab" in caught.value.fix
@@ -78,7 +78,7 @@ def unready(message: str, version: str = "v1.35.0") -> Json:
     return node
 
 
-def test_a_pod_network_that_is_declared_off_is_not_waited_for() -> None:
+def test_a_disabled_pod_network_is_not_waited_for() -> None:
     def judge(node: Json, *, pod_network: bool) -> list[str]:
         return nodes_missing({NODES: {"a": node}}, 1, "v1.35.0", pod_network=pod_network)
 
@@ -90,7 +90,7 @@ def test_a_pod_network_that_is_declared_off_is_not_waited_for() -> None:
         judge(unready(LACKING, "v1.34.1"), pod_network=False)
 
 
-def test_a_mount_that_is_not_there_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_missing_mount_is_refused_with_its_line(tmp_path: Path) -> None:
     text = f"nodes:\n- extraMounts:\n  - containerPath: /data\n    hostPath: {tmp_path}/da ta\n"
     declared = parse(f"kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n{text}", Path("kind.yaml"))
     with pytest.raises(UsageError, match=r"kind\.yaml:6: there is no .*/da ta here to mount at /data") as caught:

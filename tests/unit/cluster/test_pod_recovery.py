@@ -36,16 +36,16 @@ def world(*pods: Json, of: Json | None = None) -> World:
     return {NODES: {"/plane": of or node()}, ALL_PODS: {key_of(one): one for one in pods}}
 
 
-def test_what_runs_since_the_start_and_is_ready_is_back() -> None:
+def test_a_ready_pod_from_after_the_start_is_back() -> None:
     assert judge(world(pod()), STARTED).waiting == ()
 
 
-def test_what_the_server_knows_from_before_the_restart_is_not_believed() -> None:
+def test_status_from_before_the_restart_is_ignored() -> None:
     assert judge(world(pod(began=BEFORE)), STARTED).waiting == ("pod n/web to be started again",)
     assert judge(world(of=node(BEFORE)), STARTED).waiting == ("node plane to report",)
 
 
-def test_a_time_without_its_fraction_is_not_from_before() -> None:
+def test_a_time_without_fraction_counts_as_after_the_start() -> None:
     assert is_fresh(pod(began="2026-11-21T12:00:00Z"), START)
 
 
@@ -53,7 +53,7 @@ def test_a_pod_that_is_not_ready_is_waited_for() -> None:
     assert judge(world(pod(ready="False")), STARTED).waiting == ("pod n/web",)
 
 
-def test_what_has_ended_or_goes_is_not_waited_for() -> None:
+def test_ended_and_deleted_pods_are_not_waited_for() -> None:
     gone = pod("gone", ready="False")
     gone["metadata"]["deletionTimestamp"] = AFTER
     jobs = [pod("done", ready="False", phase="Succeeded"), pod("failed", ready="False", phase="Failed")]
@@ -61,7 +61,7 @@ def test_what_has_ended_or_goes_is_not_waited_for() -> None:
     assert (seen.waiting, seen.back_off, seen.stuck) == ((), (), ())
 
 
-def test_a_pod_that_is_held_back_is_nudged_once() -> None:
+def test_a_pod_in_back_off_is_retried_once() -> None:
     held = pod(ready="False", reason="CrashLoopBackOff", restarted=2)
     before = judge(world(held), STARTED)
     assert (before.waiting, [key_of(one) for one in before.back_off]) == ((), ["n/web"])
@@ -72,7 +72,7 @@ def test_a_pod_that_is_held_back_is_nudged_once() -> None:
     assert again.stuck == ("pod n/web (container main: CrashLoopBackOff)",)
 
 
-def test_a_crash_since_the_start_holds_a_pod_back_and_one_from_before_does_not() -> None:
+def test_only_a_crash_after_the_start_puts_a_pod_into_back_off() -> None:
     """For most of the back-off the kubelet shows the container as ended, and only then says CrashLoopBackOff."""
 
     def ended(at: str, code: int = 1) -> Json:
@@ -86,7 +86,7 @@ def test_a_crash_since_the_start_holds_a_pod_back_and_one_from_before_does_not()
     assert judge(world(ended(AFTER, 0)), STARTED).waiting == ("pod n/web",)
 
 
-def test_what_no_restart_mends_is_told_and_not_waited_for() -> None:
+def test_pods_that_no_restart_repairs_are_stuck() -> None:
     image = pod("image", ready="False", reason="ImagePullBackOff")
     nowhere = pod("nowhere", ready="False")
     nowhere["spec"] = {}
@@ -102,7 +102,7 @@ def test_what_no_restart_mends_is_told_and_not_waited_for() -> None:
     )
 
 
-def test_of_a_restart_only_what_was_there_before_can_be_missing() -> None:
+def test_only_pods_from_before_the_restart_can_be_missing() -> None:
     new = pod("new", ready="False")
     new["metadata"]["creationTimestamp"] = AFTER
     assert not_back(world(new), STARTED) == []

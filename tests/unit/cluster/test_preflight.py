@@ -33,17 +33,17 @@ def proc(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_root_holds_is_taken_from_the_limit(proc: Path) -> None:
+def test_roots_instances_are_subtracted_from_the_limit(proc: Path) -> None:
     left = preflight.free_inotify(proc, proc / "limit")
     assert left == (126 if os.geteuid() == 0 else 128), "what others hold does not count"
 
 
-def test_where_there_is_no_such_limit_nothing_is_claimed(tmp_path: Path) -> None:
+def test_free_inotify_is_unknown_without_a_limit(tmp_path: Path) -> None:
     assert preflight.free_inotify(tmp_path, tmp_path / "limit") is None
 
 
 @pytest.mark.parametrize(("room", "refused"), [(10, True), (67, True), (200, False), (None, False)])
-def test_too_little_room_is_told_before_kind_fails(
+def test_too_few_inotify_instances_are_refused(
     room: int | None, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preflight, "free_inotify", lambda: room)
@@ -58,6 +58,6 @@ def test_too_little_room_is_told_before_kind_fails(
     assert "sysctl fs.inotify.max_user_instances=512" in caught.value.fix
 
 
-def test_what_another_machine_has_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remote_engine_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "free_inotify", lambda: 0)
     preflight.check(declared("control-plane"), (), Engine("ok", "ssh://somewhere", cgroup="2"))

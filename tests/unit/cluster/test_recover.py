@@ -61,7 +61,7 @@ def observed(monkeypatch: pytest.MonkeyPatch, state: State, **of_node: Any) -> N
         ("foreign", "not made by threezone"),
     ],
 )
-def test_what_cannot_be_started_is_refused_before_anything_is_done(
+def test_absent_and_foreign_clusters_are_not_started(
     lab: Lab, done: list[str], monkeypatch: pytest.MonkeyPatch, state: State, words: str
 ) -> None:
     observed(monkeypatch, state)
@@ -70,14 +70,14 @@ def test_what_cannot_be_started_is_refused_before_anything_is_done(
     assert done == []
 
 
-def test_a_cluster_that_is_well_is_left_alone(lab: Lab, done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_healthy_cluster_is_not_restarted(lab: Lab, done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     observed(monkeypatch, "running")
     assert recover.bring_back(lab, lambda: True) is None
     assert done == []
 
 
 @pytest.mark.parametrize(("state", "whole"), [("stopped", True), ("running", False)])
-def test_what_is_stopped_or_not_back_is_brought_back(
+def test_stopped_and_unhealthy_clusters_are_brought_back(
     lab: Lab, done: list[str], monkeypatch: pytest.MonkeyPatch, state: State, whole: bool
 ) -> None:
     observed(monkeypatch, state)
@@ -86,7 +86,7 @@ def test_what_is_stopped_or_not_back_is_brought_back(
 
 
 @pytest.mark.parametrize("seen", [replace(WELL, nodes=()), replace(WELL, not_back=("pod n/web to be started again",))])
-def test_a_cluster_that_runs_and_is_not_whole(seen: Seen) -> None:
+def test_nodes_are_not_ready_while_one_is_missing_or_a_pod_is_stale(seen: Seen) -> None:
     assert WELL.nodes_ready
     assert not seen.nodes_ready
 

@@ -35,7 +35,7 @@ def test_without_known_addresses_control_planes_come_first_and_the_balancer_last
     assert order({}, []) == ["plane", "plane2", "worker", "balancer"]
 
 
-def test_an_address_that_somebody_else_has_now_keeps_nobody_from_being_started() -> None:
+def test_a_node_whose_old_address_is_taken_is_started_too() -> None:
     assert sorted(order({"plane": "172.18.0.2"}, ["172.18.0.9"])) == sorted(one.name for one in NODES)
 
 
@@ -89,7 +89,7 @@ def test_every_other_lease_is_left_alone(kept: Json) -> None:
     assert stale([kept], HERE, START) == []
 
 
-def test_a_port_that_is_taken_meanwhile_is_named() -> None:
+def test_a_port_that_was_taken_in_the_meantime_is_named() -> None:
     words = (
         "Error response from daemon: driver failed programming external connectivity on endpoint lab-control-plane: "
         "Error starting userland proxy: listen tcp4 127.0.0.1:0: bind: address already in use"

@@ -31,12 +31,12 @@ def test_a_paused_node_is_not_stopped() -> None:
 
 
 @pytest.mark.parametrize(("state", "words"), [("absent", "there is no cluster"), ("foreign", "not made by threezone")])
-def test_what_is_not_ours_to_stop_is_refused(state: State, words: str) -> None:
+def test_absent_and_foreign_clusters_are_not_stopped(state: State, words: str) -> None:
     with pytest.raises(ClusterError, match=words):
         plan(Observed("lab", state, () if state == "absent" else (node("plane"),)))
 
 
 @pytest.mark.parametrize("grace", [0, -1, 301])
-def test_a_grace_that_makes_no_sense_is_refused_before_anything_is_done(grace: int) -> None:
+def test_an_invalid_grace_is_refused_before_any_change(grace: int) -> None:
     with pytest.raises(UsageError, match="--grace"):
         stop(Observed("lab", "running", (node("plane"),)), grace=grace)

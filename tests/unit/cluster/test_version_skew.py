@@ -7,13 +7,13 @@ from threezone.cluster.version_skew import MADE_BY, Versions, sentences
 WELL = Versions("v1.35.0", "1.35.0", {"a": "v1.35.0", "b": "v1.35.0"}, "0.31.0", "v2.7.3", (1, 32))
 
 
-def test_what_belongs_together_needs_no_sentence() -> None:
+def test_matching_versions_have_no_sentence() -> None:
     assert sentences(WELL) == ()
     assert sentences(Versions("v1.36.3", "1.35.0", {"a": "v1.36.3"}, "0.31.0", "v2.7.3", (1, 32))) == ()
     assert sentences(Versions("v1.34.3", "1.35.0", {"a": "v1.34.3"}, "0.31.0")) == ()
 
 
-def test_without_an_answer_from_the_server_nothing_is_claimed() -> None:
+def test_labels_are_unknown_without_an_answer_of_the_server() -> None:
     assert sentences(Versions("", "1.20.0", {"a": "v1.99.0"})) == ()
 
 

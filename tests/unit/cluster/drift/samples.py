@@ -63,7 +63,6 @@ def made(config: dict[str, Any], *, recorded: bool = True, api: bool = True) -> 
                 name,
                 node["role"],
                 "running",
-                node.get("image", "threezone/node:v1.35.0-lab"),
                 tuple(sorted(ports)),
                 ("/lib/modules:/lib/modules:ro", *mounts),
                 ("kind",),
@@ -73,7 +72,7 @@ def made(config: dict[str, Any], *, recorded: bool = True, api: bool = True) -> 
             )
         )
     if balanced:
-        nodes.append(LiveNode(f"lab-{BALANCER}", BALANCER, "running", "haproxy", (door,), networks=("kind",)))
+        nodes.append(LiveNode(f"lab-{BALANCER}", BALANCER, "running", (door,), networks=("kind",)))
     return LiveCluster("lab", tuple(nodes))
 
 

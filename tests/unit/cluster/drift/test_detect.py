@@ -65,7 +65,7 @@ def keys(actions: Sequence[Step]) -> list[StepKind]:
     return [action.kind for action in actions]
 
 
-def test_the_cheap_look_tells_whether_anything_can_differ() -> None:
+def test_the_digest_and_labels_show_whether_anything_can_differ() -> None:
     assert detect.is_as_declared(session(CONFIG), *facts(seen(CONFIG)))
     assert not detect.is_as_declared(session(OTHER), *facts(seen(CONFIG)))
     assert not detect.is_as_declared(session(CONFIG), "", seen(CONFIG).labels), "an older cluster"
@@ -87,14 +87,14 @@ def test_a_healthy_cluster_as_declared_costs_no_comparison(monkeypatch: pytest.M
     assert up._stands(session(OTHER), replace(seen(CONFIG), nodes=())) is None, "first it has to be well"
 
 
-def test_what_can_be_changed_in_place_is_the_plan() -> None:
+def test_changes_in_place_are_planned() -> None:
     (action,) = up.changes(session(FRONT), stands(FRONT), recreate=False)
     assert (action.kind, action.asks) == (StepKind.LABEL_NODES, False)
     assert action.command == "kubectl label node lab-control-plane --overwrite tier=front"
     assert up.changes(session(CONFIG), stands(CONFIG), recreate=True) == (), "nothing needs a new cluster"
 
 
-def test_a_killed_creation_that_is_well_all_the_same_gets_its_mark() -> None:
+def test_a_running_cluster_without_a_mark_gets_one() -> None:
     (node,) = made(CONFIG).nodes
     assert node.files is not None
     unmarked = LiveCluster("lab", (replace(node, files=replace(node.files, marked=False, last_applied=None)),))
@@ -137,7 +137,7 @@ def test_a_recreate_lists_the_losses_then_asks_then_makes_it_anew(monkeypatch: p
     ]
 
 
-def test_what_cannot_be_seen_is_not_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_recreated_when_the_losses_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     def silent(_: Lab) -> Losses:
         raise ClusterError("what would be lost cannot be seen")
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_seen_is_not_thrown_away(monkeypatch: pytest.MonkeyPatch)
         up.changes(session(OTHER), stands(OTHER), recreate=True)
 
 
-def test_a_rescue_that_waits_is_put_back_into_a_lab_that_is_well() -> None:
+def test_a_waiting_backup_is_restored_into_a_healthy_lab() -> None:
     well = replace(seen(CONFIG), git_serves=True)
     found = keys(lab_plan.up(session(CONFIG), well, (), ["lab", "team"]))
     assert [key for key in found if key is not StepKind.INSTALL_FLUX][:4] == [
@@ -158,7 +158,7 @@ def test_a_rescue_that_waits_is_put_back_into_a_lab_that_is_well() -> None:
     assert StepKind.RESTORE_GIT not in keys(lab_plan.up(session(CONFIG), well, ()))
 
 
-def test_the_record_follows_the_labels_and_nothing_else() -> None:
+def test_with_labels_changes_only_the_labels() -> None:
     old = {"nodes": [{"role": "control-plane", "labels": {"a": "b"}, "image": "x"}, {"role": "worker"}], "name": "lab"}
     new = {"nodes": [{"labels": {"c": "d"}, "image": "y"}, {"role": "worker", "labels": {"e": "f"}}]}
     assert _with_labels(old, new) == {

@@ -58,7 +58,7 @@ def changed(config: dict[str, Any], *path: Any, to: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("config", [SIMPLE, RICH, HA, {"kind": "Cluster"}], ids=["simple", "rich", "ha", "defaults"])
-def test_what_kind_made_is_the_same_in_every_field(config: dict[str, Any]) -> None:
+def test_a_new_cluster_has_no_drift(config: dict[str, Any]) -> None:
     assert off(compare(config, KUBERNETES, made(config))) == {}
 
 
@@ -77,7 +77,7 @@ def test_what_kind_made_is_the_same_in_every_field(config: dict[str, Any]) -> No
         (changed(RICH, "nodes", 1, "extraMounts", 0, "propagation", to="None"), RICH),
     ],
 )
-def test_a_default_that_is_spelled_out_is_no_difference(spelled: dict[str, Any], plain: dict[str, Any]) -> None:
+def test_an_explicit_default_is_not_drift(spelled: dict[str, Any], plain: dict[str, Any]) -> None:
     assert off(compare(spelled, KUBERNETES, made(plain))) == {}
 
 
@@ -118,7 +118,7 @@ def test_a_default_that_is_spelled_out_is_no_difference(spelled: dict[str, Any],
         (["nodes"], [*RICH["nodes"], {"role": "worker"}], {"nodes", "nodes[3]"}),
     ],
 )  # fmt: skip
-def test_what_takes_a_new_cluster(path: list[Any], to: Any, expected: set[str]) -> None:
+def test_fields_that_need_a_new_cluster(path: list[Any], to: Any, expected: set[str]) -> None:
     rows = compare(changed(RICH, *path, to=to), KUBERNETES, made(RICH))
     assert off(rows) == dict.fromkeys(expected, "new cluster")
     assert all(the(rows, field).why for field in expected)
@@ -141,7 +141,7 @@ def test_another_version_takes_a_new_cluster_and_mixed_nodes_are_named() -> None
     assert the(compare(RICH, KUBERNETES, mixed), "kubernetes").running == "v1.35.0 and v1.34.4"
 
 
-def test_a_port_of_the_engines_choice_is_whatever_it_chose() -> None:
+def test_a_random_port_matches_any_live_port() -> None:
     config = changed(RICH, "nodes", 0, "extraPortMappings", 0, "hostPort", to=0)
     config["networking"]["apiServerPort"] = 0
     rows = compare(config, KUBERNETES, made(config))
@@ -157,7 +157,7 @@ def test_several_control_planes_are_published_by_their_balancer() -> None:
     assert the(moved, "networking.apiServerPort").running == "6443"
 
 
-def test_a_family_is_told_by_its_subnets() -> None:
+def test_the_ip_family_follows_from_the_subnets() -> None:
     rows = compare(changed(SIMPLE, "networking", "ipFamily", to="dual"), KUBERNETES, made(SIMPLE))
     assert off(rows) == dict.fromkeys(
         ["networking.ipFamily", "networking.podSubnet", "networking.serviceSubnet"], "new cluster"
@@ -165,7 +165,7 @@ def test_a_family_is_told_by_its_subnets() -> None:
     assert the(compare(SIMPLE, KUBERNETES, made(IPV6)), "networking.ipFamily").running == "ipv6"
 
 
-def test_labels_are_changed_in_place_and_what_was_declared_before_is_taken_away() -> None:
+def test_labels_change_in_place_and_formerly_declared_ones_are_removed() -> None:
     wanted = changed(RICH, "nodes", 0, "labels", to={"rack": "1", "spare": "yes"})
     running = made(RICH)
     assert off(compare(wanted, KUBERNETES, running)) == {"nodes[0].labels": "in place"}
@@ -174,7 +174,7 @@ def test_labels_are_changed_in_place_and_what_was_declared_before_is_taken_away(
     assert change.command == "kubectl label node lab-control-plane --overwrite rack=1 spare=yes tier-"
 
 
-def test_a_label_that_somebody_else_set_or_changed_stays() -> None:
+def test_labels_of_other_owners_are_kept() -> None:
     bare = changed(RICH, "nodes", 0, "labels", to={})
     first, *others = made(RICH).nodes
     by_hand = LiveCluster("lab", (replace(first, labels={"tier": "back", "mine": "x"}), *others))
@@ -188,7 +188,7 @@ def test_without_the_api_server_labels_are_unknown() -> None:
     assert label_changes(RICH, silent) == ()
 
 
-def test_what_was_written_down_does_not_count_against_what_is_seen() -> None:
+def test_live_state_overrules_last_applied() -> None:
     running = made(RICH)
     rows = []
     for node in running.nodes:
@@ -204,7 +204,7 @@ def test_what_was_written_down_does_not_count_against_what_is_seen() -> None:
     assert the(rows_off, "kubeadmConfigPatches").running == "not in force"
 
 
-def test_a_cluster_of_an_older_threezone_is_compared_as_far_as_it_can_be_seen() -> None:
+def test_a_cluster_without_a_last_applied_configuration_is_compared_by_its_files() -> None:
     old = made(RICH, recorded=False)
     assert off(compare(RICH, KUBERNETES, old)) == dict.fromkeys(
         ["networking.disableDefaultCNI", "kubeadmConfigPatchesJSON6902", "containerdConfigPatchesJSON6902"], "unknown"
@@ -216,7 +216,7 @@ def test_a_cluster_of_an_older_threezone_is_compared_as_far_as_it_can_be_seen() 
     assert (row.verdict, row.why) == ("unknown", NOT_RECORDED)
 
 
-def test_a_patch_may_change_what_the_file_says_elsewhere() -> None:
+def test_a_patch_may_override_a_field_of_the_file() -> None:
     """kind writes the declared mode, then the patch: that is no difference. Another declared mode is hidden by it."""
     patch = "kind: KubeProxyConfiguration\nmode: ipvs\n"
     gates = "kind: KubeletConfiguration\nfeatureGates: {Other: true}\n"
@@ -225,7 +225,7 @@ def test_a_patch_may_change_what_the_file_says_elsewhere() -> None:
     assert off(compare({**config, "featureGates": {}}, KUBERNETES, made(config))) == {"featureGates": "new cluster"}
 
 
-def test_patches_by_path_are_compared_by_what_was_written_down() -> None:
+def test_json_patches_are_compared_with_last_applied() -> None:
     patch = {"group": "kubelet.config.k8s.io", "version": "v1beta1", "kind": "KubeletConfiguration",
              "patch": "[{op: add, path: /maxPods, value: 20}]"}  # fmt: skip
     config = {**RICH, "kubeadmConfigPatchesJSON6902": [patch]}
@@ -237,7 +237,7 @@ def test_patches_by_path_are_compared_by_what_was_written_down() -> None:
     assert off(compare(config, KUBERNETES, made(config, recorded=False)))["featureGates"] == "unknown"
 
 
-def test_a_rootless_engines_own_gate_is_no_difference() -> None:
+def test_the_feature_gate_of_a_rootless_engine_is_not_drift() -> None:
     running = made({**SIMPLE, "featureGates": {"KubeletInUserNamespace": True}})
     record = made(SIMPLE).nodes[0].files
     assert record is not None
@@ -247,7 +247,7 @@ def test_a_rootless_engines_own_gate_is_no_difference() -> None:
     assert off(compare(SIMPLE, KUBERNETES, rootless)) == {}
 
 
-def test_a_stopped_cluster_shows_its_containers_alone() -> None:
+def test_a_stopped_cluster_is_compared_by_its_containers() -> None:
     running = made(RICH, api=False)
     stopped = LiveCluster("lab", tuple(replace(node, state="exited", files=None) for node in running.nodes))
     found = off(compare(changed(RICH, "networking", "apiServerPort", to=6444), KUBERNETES, stopped))

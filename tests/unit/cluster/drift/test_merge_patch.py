@@ -55,11 +55,11 @@ def test_containerds_patches_are_toml() -> None:
         ),
     ],
 )
-def test_what_says_the_same_is_kept_alike(one: Any, other: Any) -> None:
+def test_equal_patches_have_equal_digests(one: Any, other: Any) -> None:
     assert digest_of(one) == digest_of(other)
 
 
-def test_what_is_kept_names_what_it_is_about() -> None:
+def test_a_digest_names_what_the_patch_is_about() -> None:
     assert digest_of("kind: A\n---\nkind: B\n")["about"] == "A, B"
     assert digest_of({"kind": "A", "patch": "[]"})["about"] == "A (6902)"
     assert digest_of("[plugins.x]\n")["about"] == "plugins"

@@ -61,7 +61,7 @@ def test_a_remote_engine_is_told_that_the_address_is_not_of_this_machine() -> No
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.7"])
-def test_a_file_that_says_otherwise_is_refused_with_both_places(address: str) -> None:
+def test_a_conflicting_address_in_the_file_is_refused(address: str) -> None:
     with pytest.raises(UsageError) as caught:
         on_gateway(parse(declaring(address), FILE), GATEWAY)
     for words in (str(FILE), address, "threezone.cluster.api", "invoke.yaml", GATEWAY):
@@ -69,7 +69,7 @@ def test_a_file_that_says_otherwise_is_refused_with_both_places(address: str) ->
     assert f"remove apiServerAddress from {FILE}" in caught.value.fix
 
 
-def test_a_file_that_says_the_same_is_fine() -> None:
+def test_the_same_address_in_the_file_is_accepted() -> None:
     assert on_gateway(parse(declaring(GATEWAY), FILE), GATEWAY).api_address == GATEWAY
 
 
@@ -121,7 +121,7 @@ def test_the_bridges_address_is_what_the_engine_says(config: list[dict[str, str]
     assert bridge_address(config) == address
 
 
-def test_a_cluster_that_is_published_elsewhere_is_told_with_the_way_to_a_new_one() -> None:
+def test_a_notice_names_the_published_address_and_the_fix() -> None:
     told = elsewhere([node("127.0.0.1:6443->6443/tcp")], GATEWAY)
     assert "published on 127.0.0.1, not on 172.17.0.1" in told
     assert elsewhere([node("127.0.0.1:6442-6444->6442-6444/tcp")], GATEWAY) == told
@@ -140,7 +140,7 @@ def test_a_cluster_that_is_published_elsewhere_is_told_with_the_way_to_a_new_one
         ([node("127.0.0.1:33445->6443/tcp"), node("172.17.0.1:6443->6443/tcp", "external-load-balancer")], GATEWAY),
     ],
 )
-def test_a_cluster_that_is_where_it_shall_be_is_not_mentioned(nodes: list[Node], wanted: str) -> None:
+def test_no_notice_when_the_api_is_published_as_declared(nodes: list[Node], wanted: str) -> None:
     assert elsewhere(nodes, wanted) == ""
 
 

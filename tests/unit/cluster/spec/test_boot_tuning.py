@@ -39,7 +39,7 @@ def test_ecdsa_is_asked_for_by_a_gate_that_kubeadm_knows(minor: int, gate: bool)
     assert ("featureGates" in patches(ONE, minor)["ClusterConfiguration"]) is gate
 
 
-def test_every_way_into_a_cluster_reads_the_probes_that_the_image_has() -> None:
+def test_init_and_join_read_the_patches_of_the_image() -> None:
     found = patches(ONE, 35)
     for kind in ("InitConfiguration", "JoinConfiguration"):
         assert found[kind]["patches"]["directory"] == boot_tuning.PATCHES

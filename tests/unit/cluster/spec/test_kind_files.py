@@ -17,7 +17,7 @@ def files(folder: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("file", files("broken"), ids=lambda file: file.stem)
-def test_a_broken_file_gets_its_one_sentence(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_file_is_refused_with_one_sentence(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(file.parent)
     with pytest.raises(UsageError) as caught:
         declared.read(Path(file.name))
@@ -60,6 +60,6 @@ def test_a_number_is_read_in_every_spelling_that_kind_takes(text: str, number: i
 
 
 @pytest.mark.parametrize("text", ["'5'", "!!str 5", "1.5", ".inf", "1:30", "port", "[5]"])
-def test_what_is_no_number_is_none(text: str) -> None:
+def test_other_values_are_not_numbers(text: str) -> None:
     with pytest.raises(UsageError, match=r"kind\.yaml:4: networking\.apiServerPort: expected a number, found "):
         test_a_number_is_read_in_every_spelling_that_kind_takes(text, 0)

@@ -88,7 +88,7 @@ def test_any_single_value_can_be_set_by_its_field(text: str, keys: tuple[Any, ..
     assert seen == value
 
 
-def test_what_was_there_is_told() -> None:
+def test_the_former_value_is_shown() -> None:
     text = HEAD + "networking:\n  apiServerPort: 6443\n"
     assert laid(text, sets=("networking.apiServerPort=7443",)).said == (
         "networking.apiServerPort: 7443 instead of 6443 (--set networking.apiServerPort=7443)",
@@ -233,7 +233,7 @@ def test_the_plan_has_a_line_for_everything_and_the_hosts_needs_last() -> None:
         ([""], ""),
     ],
 )
-def test_the_version_in_the_nodes_images_is_what_the_file_asks_for(images: list[str], version: str) -> None:
+def test_the_kubernetes_version_comes_from_the_nodes_images(images: list[str], version: str) -> None:
     text = HEAD + "nodes:\n" + "".join(f"- image: {image}\n" for image in images)
     seen = parse(text, FILE)
     assert seen.kubernetes == version
