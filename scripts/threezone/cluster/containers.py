@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from threezone.clients.docker import containers
@@ -96,9 +96,8 @@ def started(nodes: Sequence[Node]) -> dict[str, datetime]:
 
 def moment(text: str) -> datetime | None:
     """A time as Docker and Kubernetes write it (RFC 3339, up to nanoseconds, UTC); None for "" and for Go's zero."""
-    seconds, _, fraction = text.removesuffix("Z").partition(".")
     try:
-        time = datetime.strptime(f"{seconds}.{fraction[:6] or '0'}", "%Y-%m-%dT%H:%M:%S.%f").replace(tzinfo=UTC)
+        time = datetime.fromisoformat(text)
     except ValueError:
         return None
     return time if time.year > 1 else None
