@@ -1,4 +1,4 @@
-"""When a cluster counts as made: no optional step decides that."""
+"""When a cluster is marked as complete, whatever an optional step does; and why a create failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What kubeadm and the kubelet say of what is declared, and the line that they mean. Their words are recorded."""
+"""Errors of kubeadm and the kubelet, recorded from real ones, and the lines of the file that they blame."""
 
 from __future__ import annotations
 

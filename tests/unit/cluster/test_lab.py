@@ -30,7 +30,7 @@ NATIVE = Engine("ok", LOCAL, version="28.0.0", system="Debian GNU/Linux 12 (book
 DECLARED = parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n", Path("kind.yaml"))
 
 
-def session(api: Published, engine: Engine, declared: Declared = DECLARED) -> Lab:
+def lab_of(api: Published, engine: Engine, declared: Declared = DECLARED) -> Lab:
     made = Lab(Path("/project"), Settings(cluster=Cluster(api=api)), "lab", requested_channel="release")
     made.__dict__.update(engine=engine, declared=declared)
     return made
@@ -42,7 +42,7 @@ def needed(of: Lab) -> tuple[Overlay, ...]:
 
 
 def test_on_loopback_nothing_is_needed_and_nothing_is_asked() -> None:
-    made = session("loopback", NATIVE)
+    made = lab_of("loopback", NATIVE)
     assert (needed(made), made.published) == ((), ())
     assert len(made.overlays) == 1, "what is quicker"
 
@@ -50,23 +50,23 @@ def test_on_loopback_nothing_is_needed_and_nothing_is_asked() -> None:
 def test_the_gateway_of_a_rootless_engine_is_refused() -> None:
     engine = Engine("ok", LOCAL, version="28.0.0", system="Debian GNU/Linux 12 (bookworm)", rootless=True)
     with pytest.raises(EngineError, match=r"threezone\.cluster\.api is gateway, but"):
-        _ = session("gateway", engine).overlays
+        _ = lab_of("gateway", engine).overlays
 
 
 def test_an_engine_in_a_virtual_machine_keeps_the_api_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     desktop = Engine("ok", LOCAL, version="28.0.0", system="Docker Desktop")
-    assert session("gateway", desktop).published == (api_endpoint.DESKTOP,)
+    assert lab_of("gateway", desktop).published == (api_endpoint.DESKTOP,)
     monkeypatch.setattr("sys.platform", "darwin")
-    assert session("gateway", NATIVE).published == (api_endpoint.DESKTOP,), "a Linux engine on another system is in one"
+    assert lab_of("gateway", NATIVE).published == (api_endpoint.DESKTOP,), "a Linux engine on another system is in one"
 
 
 @pytest.mark.parametrize(("ports", "told"), [("127.0.0.1:6443->6443/tcp", False), ("10.0.0.1:6443->6443/tcp", True)])
 def test_a_cluster_of_ours_that_is_published_elsewhere_gets_a_notice(ports: str, told: bool) -> None:
     ours = Node("0", "lab-control-plane", "lab", "control-plane", "running", "image", ours=True, ports=ports)
     theirs = Node("0", "lab-control-plane", "lab", "control-plane", "running", "image", ours=False, ports=ports)
-    assert bool(up.notice(session("loopback", NATIVE), [ours])) is told
-    assert up.notice(session("loopback", NATIVE), [theirs]) == ""
-    assert up.notice(session("loopback", NATIVE), []) == ""
+    assert bool(up.notice(lab_of("loopback", NATIVE), [ours])) is told
+    assert up.notice(lab_of("loopback", NATIVE), [theirs]) == ""
+    assert up.notice(lab_of("loopback", NATIVE), []) == ""
 
 
 THREE = parse(
@@ -75,8 +75,8 @@ THREE = parse(
 
 
 def test_the_balancer_is_an_image_of_several_control_planes_only() -> None:
-    assert session("loopback", NATIVE).images == ("node", "flux", "git-server", "hello")
-    assert session("loopback", NATIVE, THREE).images == ("node", "flux", "git-server", "hello", "balancer")
+    assert lab_of("loopback", NATIVE).images == ("node", "flux", "git-server", "hello")
+    assert lab_of("loopback", NATIVE, THREE).images == ("node", "flux", "git-server", "hello", "balancer")
 
 
 def test_the_kubernetes_of_the_settings_decides_the_node() -> None:
@@ -90,8 +90,8 @@ def test_the_balancers_image_is_supplied_only_for_several_control_planes(monkeyp
     monkeypatch.setattr(install, "find", lambda *_, **__: object())
     monkeypatch.setattr(build, "observe", lambda names, _: {name: () for name in names if name != "balancer"})
     monkeypatch.setattr(preload, "observe", lambda *_: (None, True))
-    assert create.supplies(session("loopback", NATIVE)) == ()
-    (action,) = create.supplies(session("loopback", NATIVE, THREE))
+    assert create.supplies(lab_of("loopback", NATIVE)) == ()
+    (action,) = create.supplies(lab_of("loopback", NATIVE, THREE))
     assert action.sentence.startswith("get the images balancer (")
     assert action.command == "./run invoke image.build balancer"
 

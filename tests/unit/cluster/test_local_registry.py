@@ -1,4 +1,4 @@
-"""What a cluster is told of a registry that runs, and that one costs nothing where there is none."""
+"""The local registry in clusters: which clusters are configured, and with which files."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from threezone.images.registry import Instance, LiveInstance
 
 NAME = "threezone-registry"
 IMAGE = "docker.io/library/registry:3.1.2"
-SESSION = Lab(Path("/project"), Settings(), "lab", requested_channel="source")
+LAB = Lab(Path("/project"), Settings(), "lab", requested_channel="source")
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Instance]]:
-    """What the nodes are told, and nothing else happens."""
+def configured(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Instance]]:
+    """What the nodes are configured, and nothing else happens."""
     found: list[Sequence[Instance]] = []
     monkeypatch.setattr(local_registry, "running_nodes", lambda _: ())
     monkeypatch.setattr(local_registry, "configure", lambda _, instances: found.append(instances))
@@ -32,15 +32,15 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Instance]]:
 
 @pytest.mark.parametrize("seen", [{}, {NAME: LiveInstance(NAME, "exited", IMAGE, "", 5001)}])
 def test_nothing_is_configured_without_a_running_registry(
-    told: list[Sequence[Instance]], seen: dict[str, LiveInstance], monkeypatch: pytest.MonkeyPatch
+    configured: list[Sequence[Instance]], seen: dict[str, LiveInstance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "observe", lambda _: seen)
-    local_registry.tell(SESSION)
-    assert told == []
+    local_registry.tell(LAB)
+    assert configured == []
 
 
 def test_a_cluster_is_configured_for_the_running_registry_whatever_its_settings(
-    told: list[Sequence[Instance]], monkeypatch: pytest.MonkeyPatch
+    configured: list[Sequence[Instance]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = registry.instances(NAME, 6001, ["ghcr.io"])  # started from another project
     seen = {
@@ -50,21 +50,21 @@ def test_a_cluster_is_configured_for_the_running_registry_whatever_its_settings(
         for each in running
     }
     monkeypatch.setattr(registry, "observe", lambda _: seen)
-    local_registry.tell(SESSION)
-    assert told == [running]
+    local_registry.tell(LAB)
+    assert configured == [running]
 
 
 def test_a_registry_from_before_the_first_cluster_moves_to_its_network(
-    told: list[Sequence[Instance]], monkeypatch: pytest.MonkeyPatch
+    configured: list[Sequence[Instance]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (only,) = registry.instances(NAME, 5001)
     before = LiveInstance(NAME, "running", IMAGE, registry.recipe(only, IMAGE, "bridge"), 5001)
     moved: list[str] = []
     monkeypatch.setattr(registry, "observe", lambda _: {NAME: before})
     monkeypatch.setattr(registry, "apply", lambda actions, *_: moved.extend(action.target for action in actions))
-    local_registry.tell(SESSION)
+    local_registry.tell(LAB)
     assert moved == [NAME]
-    assert told == [(only,)]
+    assert configured == [(only,)]
 
 
 def test_an_image_has_the_same_name_on_the_host_and_in_a_pod() -> None:

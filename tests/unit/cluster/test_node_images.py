@@ -1,4 +1,4 @@
-"""Images as a user names them: the lab's own, the engine's, and what cannot be meant."""
+"""The names of images that a user may load: the lab's own, the engine's, and refused ones."""
 
 from __future__ import annotations
 

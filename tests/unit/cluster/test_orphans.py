@@ -1,4 +1,4 @@
-"""What is left of a cluster is found by our label; what others use or made is left alone."""
+"""Orphans of a cluster are found by our label; what others use or made is kept."""
 
 import json
 from collections.abc import Callable

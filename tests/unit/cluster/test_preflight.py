@@ -1,4 +1,4 @@
-"""The inotify instances that are left: from a /proc of our own."""
+"""The checks before a create: inotify instances, from a /proc of our own, and mounts."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from threezone.cluster import preflight
 from threezone.cluster.spec.declared import Declared, parse
-from threezone.core.errors import EngineError
+from threezone.core.errors import EngineError, UsageError
 from threezone.engine.find import Engine
 
 ENGINE = Engine("ok", "unix:///var/run/docker.sock", version="28.0.0", system="Debian GNU/Linux 12", cgroup="2")
@@ -61,3 +61,13 @@ def test_too_few_inotify_instances_are_refused(
 def test_a_remote_engine_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "free_inotify", lambda: 0)
     preflight.check(declared("control-plane"), (), Engine("ok", "ssh://somewhere", cgroup="2"))
+
+
+def test_a_missing_mount_is_refused_with_its_line(tmp_path: Path) -> None:
+    text = f"nodes:\n- extraMounts:\n  - containerPath: /data\n    hostPath: {tmp_path}/da ta\n"
+    declared = parse(f"kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n{text}", Path("kind.yaml"))
+    with pytest.raises(UsageError, match=r"kind\.yaml:6: there is no .*/da ta here to mount at /data") as caught:
+        preflight.mounts(declared)
+    assert caught.value.fix.startswith(f"mkdir -p '{tmp_path}/da ta'")
+    (tmp_path / "da ta").mkdir()
+    preflight.mounts(declared)

@@ -1,4 +1,4 @@
-"""What cluster.start does by the state in which it finds the cluster; several deletions as one question."""
+"""cluster.start in each state of the cluster, and the deletion of several clusters."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Versions that meet in a cluster, and the sentence for each pair that is too far apart."""
+"""Versions in a cluster, and the sentence for each pair that is too far apart."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A running cluster as data, for the tests of the comparison: what kind makes of a declaration, in few words."""
+"""Live clusters for the tests of drift: the nodes and files that kind makes from a declaration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lab's cluster against its declaration: the cheap look, the plan, the notice, the report."""
+"""Drift of a lab's cluster: the digest, the plan, the notice, the report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,7 +33,7 @@ NODE = Node("0", "lab-control-plane", "lab", "control-plane", "running", "image"
             ports="127.0.0.1:6443->6443/tcp")  # fmt: skip
 
 
-def session(content: dict[str, Any]) -> Lab:
+def lab_of(content: dict[str, Any]) -> Lab:
     at = Lab(Path("/project"), Settings(), "lab", requested_channel="release")
     at.__dict__.update(
         engine=Engine("ok", "unix:///run/docker.sock", version="28.0.0", cgroup="2"),
@@ -43,7 +43,7 @@ def session(content: dict[str, Any]) -> Lab:
     return at
 
 
-def stands(content: dict[str, Any], running: LiveCluster | None = None) -> Drift:
+def drift_of(content: dict[str, Any], running: LiveCluster | None = None) -> Drift:
     running = running or made(CONFIG)
     return Drift(compare(content, KUBERNETES, running), label_changes(content, running), running)
 
@@ -53,7 +53,7 @@ def seen(content: dict[str, Any], **labels: str) -> Seen:
         (NODE,),
         nodes=(NodeState("lab-control-plane", KUBERNETES, ready=True),),
         labels={"lab-control-plane": labels},
-        made_from=detect.digest(session(content)),
+        made_from=detect.digest(lab_of(content)),
     )
 
 
@@ -66,12 +66,12 @@ def keys(actions: Sequence[Step]) -> list[StepKind]:
 
 
 def test_the_digest_and_labels_show_whether_anything_can_differ() -> None:
-    assert detect.is_as_declared(session(CONFIG), *facts(seen(CONFIG)))
-    assert not detect.is_as_declared(session(OTHER), *facts(seen(CONFIG)))
-    assert not detect.is_as_declared(session(CONFIG), "", seen(CONFIG).labels), "an older cluster"
-    assert detect.is_as_declared(session(FRONT), *facts(seen(FRONT, tier="front")))
-    assert not detect.is_as_declared(session(FRONT), *facts(seen(FRONT, tier="back"))), "somebody changed it by hand"
-    newer = session(CONFIG)
+    assert detect.is_as_declared(lab_of(CONFIG), *facts(seen(CONFIG)))
+    assert not detect.is_as_declared(lab_of(OTHER), *facts(seen(CONFIG)))
+    assert not detect.is_as_declared(lab_of(CONFIG), "", seen(CONFIG).labels), "an older cluster"
+    assert detect.is_as_declared(lab_of(FRONT), *facts(seen(FRONT, tier="front")))
+    assert not detect.is_as_declared(lab_of(FRONT), *facts(seen(FRONT, tier="back"))), "somebody changed it by hand"
+    newer = lab_of(CONFIG)
     newer.__dict__["kubernetes"] = "v1.36.0"
     assert not detect.is_as_declared(newer, *facts(seen(CONFIG)))
 
@@ -81,39 +81,39 @@ def test_a_healthy_cluster_as_declared_costs_no_comparison(monkeypatch: pytest.M
         raise AssertionError("compared field by field")
 
     monkeypatch.setattr(detect, "drift_of", never)
-    assert up._stands(session(CONFIG), seen(CONFIG)) is None
+    assert up._stands(lab_of(CONFIG), seen(CONFIG)) is None
     with pytest.raises(AssertionError, match="field by field"):
-        up._stands(session(OTHER), seen(CONFIG))
-    assert up._stands(session(OTHER), replace(seen(CONFIG), nodes=())) is None, "first it has to be well"
+        up._stands(lab_of(OTHER), seen(CONFIG))
+    assert up._stands(lab_of(OTHER), replace(seen(CONFIG), nodes=())) is None, "first it has to be well"
 
 
 def test_changes_in_place_are_planned() -> None:
-    (action,) = up.changes(session(FRONT), stands(FRONT), recreate=False)
+    (action,) = up.changes(lab_of(FRONT), drift_of(FRONT), recreate=False)
     assert (action.kind, action.asks) == (StepKind.LABEL_NODES, False)
     assert action.command == "kubectl label node lab-control-plane --overwrite tier=front"
-    assert up.changes(session(CONFIG), stands(CONFIG), recreate=True) == (), "nothing needs a new cluster"
+    assert up.changes(lab_of(CONFIG), drift_of(CONFIG), recreate=True) == (), "nothing needs a new cluster"
 
 
 def test_a_running_cluster_without_a_mark_gets_one() -> None:
     (node,) = made(CONFIG).nodes
     assert node.files is not None
     unmarked = LiveCluster("lab", (replace(node, files=replace(node.files, marked=False, last_applied=None)),))
-    assert keys(up.changes(session(CONFIG), stands(CONFIG, unmarked), recreate=False)) == [StepKind.WAIT_FOR_NODES]
+    assert keys(up.changes(lab_of(CONFIG), drift_of(CONFIG, unmarked), recreate=False)) == [StepKind.WAIT_FOR_NODES]
 
 
 def test_without_recreate_a_new_cluster_is_a_notice_and_no_action() -> None:
-    found = stands(OTHER)
-    assert up.changes(session(OTHER), found, recreate=False) == ()
+    found = drift_of(OTHER)
+    assert up.changes(lab_of(OTHER), found, recreate=False) == ()
     assert "networking.apiServerPort is 6443, declared is 6444 (a published port cannot be moved" in found.notice
     assert "up --recreate" in found.notice
-    assert stands(CONFIG).notice == ""
+    assert drift_of(CONFIG).notice == ""
 
 
 def test_a_recreate_lists_the_losses_then_asks_then_makes_it_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     lost = Losses(volumes=("default/data (1Gi)",), repositories=("lab",))
     monkeypatch.setattr(data_loss, "look", lambda _: lost)
     monkeypatch.setattr(create, "supplies", lambda _: ())
-    actions = up.changes(session(OTHER), stands(OTHER), recreate=True)
+    actions = up.changes(lab_of(OTHER), drift_of(OTHER), recreate=True)
     assert keys(actions) == [
         StepKind.BACK_UP_GIT,
         StepKind.NOTE,
@@ -124,7 +124,7 @@ def test_a_recreate_lists_the_losses_then_asks_then_makes_it_anew(monkeypatch: p
     assert [action.kind for action in actions if action.asks] == [StepKind.NOTE, StepKind.RECREATE_CLUSTER]
     assert "networking.apiServerPort" in actions[2].sentence
     assert actions[2].command == "kind delete cluster --name lab"
-    whole = keys(lab_plan.up(session(OTHER), seen(CONFIG), actions))
+    whole = keys(lab_plan.up(lab_of(OTHER), seen(CONFIG), actions))
     assert whole[5:] == [
         StepKind.CONNECT,
         StepKind.INSTALL_FLUX,
@@ -143,19 +143,19 @@ def test_nothing_is_recreated_when_the_losses_are_unknown(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(data_loss, "look", silent)
     with pytest.raises(ClusterError, match="cannot be seen"):
-        up.changes(session(OTHER), stands(OTHER), recreate=True)
+        up.changes(lab_of(OTHER), drift_of(OTHER), recreate=True)
 
 
 def test_a_waiting_backup_is_restored_into_a_healthy_lab() -> None:
     well = replace(seen(CONFIG), git_serves=True)
-    found = keys(lab_plan.up(session(CONFIG), well, (), ["lab", "team"]))
+    found = keys(lab_plan.up(lab_of(CONFIG), well, (), ["lab", "team"]))
     assert [key for key in found if key is not StepKind.INSTALL_FLUX][:4] == [
         StepKind.SERVE_GIT,
         StepKind.WAIT_FOR_GIT,
         StepKind.RESTORE_GIT,
         StepKind.DELIVER,
     ]
-    assert StepKind.RESTORE_GIT not in keys(lab_plan.up(session(CONFIG), well, ()))
+    assert StepKind.RESTORE_GIT not in keys(lab_plan.up(lab_of(CONFIG), well, ()))
 
 
 def test_with_labels_changes_only_the_labels() -> None:
@@ -174,7 +174,7 @@ def test_with_labels_changes_only_the_labels() -> None:
 
 
 def report(content: dict[str, Any], running: LiveCluster | None = None, **more: Any) -> drift_report.Report:
-    found = stands(content, running)
+    found = drift_of(content, running)
     return drift_report.made("lab", found, found.actions, **more)
 
 

@@ -1,4 +1,4 @@
-"""Declared against running: every field that can be declared, changed, and what that takes."""
+"""Each field that can be declared: unchanged, changed, and what a change needs."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a node's container and its own files say."""
+"""A live node from its container and its own files."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Patches: whether a document holds them, as RFC 7386 has it, and what is kept of them."""
+"""Patches applied as in RFC 7386, and their digests."""
 
 from typing import Any
 

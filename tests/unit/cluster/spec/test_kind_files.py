@@ -1,4 +1,4 @@
-"""Broken cluster files, each with the one sentence that it gets, and valid ones, which must all pass."""
+"""Broken cluster files, each with its error, and valid ones, which must all pass."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What settings and flags lay upon kind's file, and where the plan says that it comes from."""
+"""The changes of settings and flags to kind's file, and their places in the plan."""
 
 from __future__ import annotations
 

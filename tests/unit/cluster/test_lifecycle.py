@@ -4,10 +4,9 @@ import pytest
 
 from threezone.clients.kind import Node
 from threezone.clients.kubernetes.api import Json
-from threezone.cluster import preflight
 from threezone.cluster.lifecycle import NODES, Observed, State, nodes_missing, plan
 from threezone.cluster.spec.declared import Overlay, parse
-from threezone.core.errors import ClusterError, UsageError
+from threezone.core.errors import ClusterError
 from threezone.core.plan import StepKind
 
 DECLARED = parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n", Path("kind.yaml"))
@@ -88,16 +87,6 @@ def test_a_disabled_pod_network_is_not_waited_for() -> None:
     assert judge(unready(both), pod_network=False) == [f"node a to be Ready ({both})"]
     with pytest.raises(ClusterError, match="not v1"):
         judge(unready(LACKING, "v1.34.1"), pod_network=False)
-
-
-def test_a_missing_mount_is_refused_with_its_line(tmp_path: Path) -> None:
-    text = f"nodes:\n- extraMounts:\n  - containerPath: /data\n    hostPath: {tmp_path}/da ta\n"
-    declared = parse(f"kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n{text}", Path("kind.yaml"))
-    with pytest.raises(UsageError, match=r"kind\.yaml:6: there is no .*/da ta here to mount at /data") as caught:
-        preflight.mounts(declared)
-    assert caught.value.fix.startswith(f"mkdir -p '{tmp_path}/da ta'")
-    (tmp_path / "da ta").mkdir()
-    preflight.mounts(declared)
 
 
 def test_a_wrong_version_is_not_waited_for() -> None:

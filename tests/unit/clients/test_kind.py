@@ -1,4 +1,4 @@
-"""Whose a cluster is, from the labels that `docker ps` shows."""
+"""The owner of a cluster, from the labels that `docker ps` shows."""
 
 import pytest
 from tests.fakes import fake_docker
