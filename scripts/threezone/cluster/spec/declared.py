@@ -1,6 +1,6 @@
 """The declared cluster: kind's own file, with the changes of settings and flags, and what this host needs.
 
-Everything here is pure, except `declare` and `read`.
+Everything here is pure, except `declare`.
 """
 
 from __future__ import annotations
@@ -97,13 +97,11 @@ class Declared:
         return versions.pop() if len(versions) == 1 else ""
 
 
-def read(path: Path) -> Declared:
-    """Read and validate kind's file at `path`. Raises UsageError with file, line, field and what was expected."""
-    return declare(path)
-
-
 def declare(path: Path, options: Sequence[Options] = (), root: Path | None = None) -> Declared:
-    """Read kind's file and apply the overlay in the settings of the project `root`, then `options` in order."""
+    """Read kind's file and apply the overlay in the settings of the project `root`, then `options` in order.
+
+    Raises UsageError with file, line, field and what was expected.
+    """
     text = read_text(path, fix="name another one under threezone.cluster.config in invoke.yaml, or with --config")
     over = None
     if root is not None and (settings := root / "invoke.yaml").is_file():

@@ -19,7 +19,7 @@ nodes:
 
 
 def test_the_shipped_file_is_valid_and_publishes_a_fixed_port_on_loopback() -> None:
-    shipped = declared.read(Path(__file__).parents[4] / FILE)
+    shipped = declared.declare(Path(__file__).parents[4] / FILE)
     assert (shipped.api_address, shipped.api_port) == ("127.0.0.1", 6443)
     assert shipped.control_planes == 1
 
@@ -54,7 +54,7 @@ def test_a_broken_file_gets_one_sentence_with_its_place(text: str, sentence: str
 
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(UsageError, match=r"nowhere\.yaml cannot be read"):
-        declared.read(Path("nowhere.yaml"))
+        declared.declare(Path("nowhere.yaml"))
 
 
 def test_cgroup_v1_needs_an_overlay_from_kubernetes_1_35_on() -> None:

@@ -20,7 +20,7 @@ def files(folder: str) -> list[Path]:
 def test_a_broken_file_is_refused_with_one_sentence(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(file.parent)
     with pytest.raises(UsageError) as caught:
-        declared.read(Path(file.name))
+        declared.declare(Path(file.name))
     assert caught.value.message == f"{file.name}:{BROKEN[file.name]}"
 
 
@@ -31,14 +31,14 @@ def test_every_broken_file_has_its_sentence_and_every_sentence_its_file() -> Non
 
 @pytest.mark.parametrize("file", files("valid"), ids=lambda file: file.stem)
 def test_a_valid_file_passes_and_its_content_is_kept(file: Path) -> None:
-    seen = declared.read(file)
+    seen = declared.declare(file)
     given = yaml.safe_load(declared.with_overlays(seen, "lab", []))
     assert given == {**seen.content, "name": "lab"}
     assert declared.parse(yaml.safe_dump(given), file).content == given, "what kind is given is valid itself"
 
 
 def test_values_become_what_kinds_decoder_makes_of_them() -> None:
-    content = declared.read(KIND / "valid" / "everything.yaml").content
+    content = declared.declare(KIND / "valid" / "everything.yaml").content
     assert content["featureGates"] == {"FeatureGateName": True, "CSIMigration": False}
     assert content["runtimeConfig"] == {"api/alpha": "false", "batch/v2alpha1": "false"}
     assert content["networking"]["apiServerPort"] == 6443
