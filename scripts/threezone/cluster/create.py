@@ -53,16 +53,6 @@ def supplies(lab: Lab) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def get_images(lab: Lab) -> None:
-    """Get all images in parallel, and the node image that contains the others."""
-    preload.ensure(lab.images, lab.channel)
-
-
-def delete(lab: Lab) -> None:
-    """Remove the cluster's nodes."""
-    lifecycle.delete(lab.name, lab.tools["kind"])
-
-
 @dataclass(frozen=True)
 class Created:
     """A cluster that kind has just made: the kubeconfig that it wrote (with keys), and the images in every node."""
@@ -166,7 +156,7 @@ def recreate(lab: Lab) -> None:
     for node in nodes:
         if node.role == "control-plane" and node.state == "running":
             unmark(node)
-    delete(lab)
+    lifecycle.delete(lab)
 
 
 def ready(lab: Lab, *, new: bool) -> bool:

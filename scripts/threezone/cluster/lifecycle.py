@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from threezone.clients import kind as kind_cli
+from threezone.clients import kind
 from threezone.clients.docker import volumes as docker_volumes
 from threezone.clients.kind import Node
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import World, condition
 from threezone.cluster import containers
+from threezone.cluster.lab import Lab
 from threezone.cluster.marks import is_marked
 from threezone.cluster.spec.declared import Declared, Overlay, as_typed, published
 from threezone.core import names
@@ -38,7 +38,7 @@ class Observed:
 
 def observe(name: str) -> Observed:
     """The state of the cluster `name`. One engine call, and one more per control plane when it is ours."""
-    nodes = kind_cli.nodes(name)
+    nodes = kind.nodes(name)
     if not nodes:
         return Observed(name, "absent")
     if not nodes[0].ours:
@@ -90,13 +90,14 @@ def plan(observed: Observed, declared: Declared, added: Sequence[Overlay], image
     return (*steps, Step(StepKind.CREATE_CLUSTER, sentence, command))
 
 
-def delete(name: str, kind: Path) -> None:
+def delete(lab: Lab) -> None:
     """Delete the cluster's containers and volumes. The caller has made sure that it is ours."""
+    name = lab.name
     with step(f"delete the cluster {name}"):
-        volumes = [volume for each in containers.inspect(kind_cli.nodes(name)) for volume in each.volumes]
-        kind_cli.delete(kind, name)
+        volumes = [volume for each in containers.inspect(kind.nodes(name)) for volume in each.volumes]
+        kind.delete(lab.tools["kind"], name)
         end = time.monotonic() + REMOVAL_SECONDS
-        while (nodes := kind_cli.nodes(name)) and time.monotonic() < end:
+        while (nodes := kind.nodes(name)) and time.monotonic() < end:
             time.sleep(0.2)  # somebody else removes it too: the engine lists it until then, and announces no end
         if nodes:
             raise ClusterError(

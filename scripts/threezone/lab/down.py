@@ -106,7 +106,7 @@ def apply(lab: Lab, actions: Sequence[Step]) -> None:
 def _remove(lab: Lab, *, ours: bool) -> None:
     """Remove what `up` made: the cluster, its leavings, the kubeconfig entry, our network attachment, our state."""
     if ours:
-        lifecycle.delete(lab.name, lab.tools["kind"])
+        lifecycle.delete(lab)
     with step(f"remove the context {lab.context}") as running:
         running.result = "" if zone.disconnect(lab.name) else "there was none"
     orphans.remove(orphans.observe(lab.name))

@@ -10,7 +10,7 @@ from itertools import takewhile
 
 from threezone.clients.kubernetes import pods
 from threezone.clients.kubernetes.watch import World, condition, wait_for
-from threezone.cluster import create, local_registry, recover
+from threezone.cluster import create, lifecycle, local_registry, recover
 from threezone.cluster.create import Created
 from threezone.cluster.drift import detect
 from threezone.cluster.lab import GENTLE_SECONDS, Lab
@@ -20,6 +20,7 @@ from threezone.core.events import note, step
 from threezone.core.plan import Step, StepKind, has
 from threezone.delivery import git_backup, git_server, push, serve
 from threezone.flux import install, installation
+from threezone.images import preload
 from threezone.lab.observe import ALL_DEPLOYMENTS
 
 ENGINE = frozenset((StepKind.INSTALL_ENGINE, StepKind.WRAP_RUNTIME, StepKind.START_ENGINE, StepKind.RELOAD_ENGINE))
@@ -114,9 +115,9 @@ def _step(lab: Lab, each: Step, results: Results, *, retain: bool) -> None:  # n
         case StepKind.GET_TOOLS:
             _ = lab.tools
         case StepKind.GET_IMAGES:
-            create.get_images(lab)
+            preload.ensure(lab.images, lab.channel)
         case StepKind.DELETE_CLUSTER:
-            create.delete(lab)
+            lifecycle.delete(lab)
         case StepKind.LABEL_NODES:
             detect.relabel(lab)
         case StepKind.BACK_UP_GIT:

@@ -212,7 +212,7 @@ READS: dict[str, Callable[[Path], object]] = {
     "kubeconfig": lambda path: store.read({"KUBECONFIG": str(path)}),
     "key": lambda path: credentials.material({"client-key": str(path)}, "client-key", Path(), "lab"),
     "report": report.load,
-    "cluster file": declared.read,
+    "cluster file": declared.declare,
 }
 
 
