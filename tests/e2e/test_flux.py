@@ -80,7 +80,7 @@ def test_the_manifests_can_be_exported_without_a_cluster_to_commit_them(lab: Pro
 @pytest.mark.parametrize(
     ("argv", "code", "words"),
     [
-        (("flux.install", "--flux-version", "1.0.0"), 2, "Flux 1.0.0 is not to be had"),
+        (("flux.install", "--flux-version", "1.0.0"), 2, "Flux 1.0.0 is not available"),
         (("flux.install", "--components", "no-controller"), 2, "no component no-controller"),
         (("flux.reconcile", "--object", "kustomization/nothing"), 2, "there is no Kustomization flux-system/nothing"),
         (("flux.reconcile", "--object", "deployment/lab"), 2, "Flux serves no kind 'deployment'"),
@@ -380,7 +380,7 @@ def test_uninstall_with_controllers_that_are_down_hangs_on_no_finalizer(bare: Pr
     began = time.monotonic()
     done = bare.invoke("flux.uninstall", "--keep-namespace")
     assert time.monotonic() - began < 60
-    assert "remove the finalizer of Kustomization flux-system/lab: kustomize-controller does not serve" in done.stderr
+    assert "removed the finalizer of Kustomization flux-system/lab: kustomize-controller does not serve" in done.stderr
     assert traces(bare) == ["Namespace flux-system"]
     assert uid(bare) == app
 

@@ -119,7 +119,7 @@ def test_flux_reads_from_an_ssh_host_with_the_secret_and_says_so_when_it_is_wron
     outside.says("second")
     refused = outside.push(check=False)
     assert refused.exit_code == 6
-    assert "Flux is not let into ssh://" in refused.stderr
+    assert "refuses Flux's credentials" in refused.stderr
     assert "unable to authenticate" in refused.stderr
     assert outside.delivered() == "first"
 

@@ -107,17 +107,17 @@ def troubles(source: Json, root: Json, world: World, stamp: str = "") -> list[Tr
     }
     meta = source["metadata"]
     sources[_source_kind(root), meta["namespace"], meta["name"]] = source
-    found: list[Trouble] = []
+    unready: list[Trouble] = []
     for entry, item in listed:
         if item is None:
-            found += [Trouble(str(entry), "it does not exist")] if entry.kind != "Job" else []
+            unready += [Trouble(str(entry), "it does not exist")] if entry.kind != "Job" else []
         elif plural := FLUX.get((entry.group, entry.kind)):
             path = f"/apis/{entry.group}/{entry.version}/namespaces/{entry.namespace}/{plural}/{entry.name}"
             lag = _lag(entry, item, source, sources, world.get(CHARTS, {}))
-            found += _of_flux(item, str(entry), path, lag, stamp)
+            unready += _of_flux(item, str(entry), path, lag, stamp)
         else:
-            found += _of_workload(entry, item)
-    return sorted(found, key=lambda trouble: not trouble.final)
+            unready += _of_workload(entry, item)
+    return sorted(unready, key=lambda trouble: not trouble.final)
 
 
 def of_root(source: Json, root: Json) -> list[Trouble]:

@@ -85,10 +85,14 @@ def read(deployments: Sequence[Json]) -> Flux:
     return Flux(manifests.version(deployments), tuple(sorted(components, key=lambda component: component.name)))
 
 
+def is_part(item: Json) -> bool:
+    """Whether an object carries the label of Flux's own installation."""
+    return bool((item["metadata"].get("labels") or {}).get(PART) == "flux")
+
+
 def missing(world: World, expected: Sequence[str]) -> list[str]:
     """What a ready Flux lacks: every expected component is rolled out, and no pod cannot start. Pure."""
-    of_flux = (pod for pod in world[PODS].values() if pod["metadata"].get("labels", {}).get(PART) == "flux")
-    lines = pods.missing(of_flux)
+    lines = pods.missing(filter(is_part, world[PODS].values()))
     lines.extend(f"deployment {name}" for name in read(list(world[DEPLOYMENTS].values())).unserved(expected))
     return lines
 

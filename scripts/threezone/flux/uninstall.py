@@ -17,7 +17,7 @@ from threezone.core.events import note, step
 from threezone.core.plan import Plan, Step, StepKind
 from threezone.flux import installation as flux_installation
 from threezone.flux import objects as flux_objects
-from threezone.flux.components import LABELLED, NAMESPACE, PART, Flux
+from threezone.flux.components import LABELLED, NAMESPACE, Flux, is_part
 from threezone.flux.installation import Installation
 from threezone.flux.manifests import COLLECTIONS
 from threezone.flux.objects import Entry, FluxObject, delete, inventory, wait_gone
@@ -69,7 +69,7 @@ def observe(api: Api) -> Everything:
     namespace = api.get(core)
     if namespace is None:
         return flux
-    tenants = _names([item for item in _list(api, f"{core}/pods") if not _of_flux(item)])
+    tenants = _names([item for item in _list(api, f"{core}/pods") if not is_part(item)])
     kept = _names([item for plural in ("secrets", "configmaps") for item in _list(api, f"{core}/{plural}")])
     return replace(flux, namespace=namespace, tenants=tenants, kept=kept)
 
@@ -81,10 +81,6 @@ def _list(api: Api, path: str, selector: str = "") -> list[Json]:
 
 def _names(items: Sequence[Json]) -> tuple[str, ...]:
     return tuple(str(item["metadata"]["name"]) for item in items if item["metadata"]["name"] not in EVERYWHERE)
-
-
-def _of_flux(item: Json) -> bool:
-    return bool((item["metadata"].get("labels") or {}).get(PART) == "flux")
 
 
 def plan(flux: Everything, *, prune: bool, keep_namespace: bool) -> Plan:
@@ -125,7 +121,7 @@ def _namespace_stays(flux: Everything) -> str:
     """Why Flux's namespace must not be deleted; "" when it may be."""
     if flux.tenants:
         return f"pods of others run in it: {', '.join(flux.tenants)}"
-    return "" if _of_flux(flux.namespace or {"metadata": {}}) else "it was not made with Flux"
+    return "" if is_part(flux.namespace or {"metadata": {}}) else "it was not made with Flux"
 
 
 def _delete_objects_step(flux: Everything, *, prune: bool, absent: Sequence[str]) -> Step:
@@ -155,8 +151,8 @@ def _delete_components_step(flux: Everything) -> Step:
 
 def unserved(installation: Installation | None, objects: Sequence[FluxObject]) -> tuple[str, ...]:
     """The controllers of these objects that do not serve. Pure."""
-    held = [one for one in objects if one.item["metadata"].get("finalizers")]
-    return (installation or Flux("", ())).unserved(one.kind.controller for one in held)
+    finalized = [one for one in objects if one.item["metadata"].get("finalizers")]
+    return (installation or Flux("", ())).unserved(one.kind.controller for one in finalized)
 
 
 def declared_by_us(item: Json) -> bool:

@@ -155,7 +155,6 @@ def _not_back(api: Api, containers: Sequence[Node]) -> tuple[str, ...]:
 
 def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None) -> dict[str, object]:
     """The facts in what the API server listed. Pure."""
-    of_flux = [d for d in deployments if d["metadata"].get("labels", {}).get("app.kubernetes.io/part-of") == "flux"]
     waiting = tuple(
         f"{d['metadata']['namespace']}/{d['metadata']['name']}"
         for d in deployments
@@ -167,7 +166,7 @@ def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None)
         "nodes": tuple(
             NodeState(n["metadata"]["name"], kubelet(n), condition(n, "Ready").get("status") == "True") for n in nodes
         ),
-        "flux": flux.read(of_flux),
+        "flux": flux.read(list(filter(flux.is_part, deployments))),
         "git_serves": git in names and git not in waiting,
         "delivery": delivered,
         "waiting": waiting,

@@ -89,7 +89,7 @@ def push(c: Context, name: str = "", force: bool = False, yes: bool = False, con
 def wait(  # noqa: PLR0917  every option of a task is a parameter
     c: Context, revision: str, kustomization: str = "", timeout: int = 0, name: str = "", context: str = ""
 ) -> None:
-    """Wait until Flux has applied exactly that revision; why it cannot be is told as soon as it is known. Exit 6."""
+    """Wait until exactly that revision is applied and all that it brings is ready, or tell why it cannot be. Exit 6."""
     from threezone.delivery import wait as delivery_wait
 
     say(f"applied {delivery_wait.wait(open_lab(name, context=context), revision, kustomization, float(timeout))}")

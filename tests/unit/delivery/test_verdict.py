@@ -152,6 +152,7 @@ RELEASES = "/apis/helm.toolkit.fluxcd.io/v2/helmreleases"
 GIT = "/apis/source.toolkit.fluxcd.io/v1/gitrepositories"
 JOBS = "/apis/batch/v1/namespaces/shop/jobs"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
+DAEMONSETS = "/apis/apps/v1/namespaces/shop/daemonsets"
 WELL = flux("lab", entries=(CHILD,))
 
 
@@ -207,6 +208,10 @@ CASES: dict[str, tuple[World, str]] = {
         child(entries=(WEB,)) | {DEPLOYMENTS: {"shop/web": workload("web", "Available", "False", "no replicas")}},
         "Deployment shop/web: no replicas",
     ),
+    "a child's DaemonSet that its controller has not taken up": (
+        child(entries=("shop_log_apps_DaemonSet",)) | {DAEMONSETS: {"shop/log": {"metadata": {"generation": 1}}}},
+        "DaemonSet shop/log: its latest change",
+    ),
     "a child's release that failed": (
         child(entries=(RELEASE,)) | {RELEASES: {"shop/page": release("False", "UpgradeFailed")}},
         "HelmRelease shop/page: UpgradeFailed",
@@ -246,6 +251,12 @@ def test_the_tree_below_the_kustomization(world: World, words: str) -> None:
     seen = verdict.read(source(NEW), WELL, world)
     assert seen.ready is not bool(words), seen.message
     assert words in seen.message or not words
+
+
+def test_a_child_of_the_roots_oci_repository_is_compared_with_it() -> None:
+    spec = {"sourceRef": {"kind": "OCIRepository", "name": "lab"}}
+    root, behind = flux("lab", entries=(CHILD,), spec=spec), child(applied=OLD, spec=spec)
+    assert [trouble.what for trouble in tree.troubles(source(NEW), root, behind)] == ["Kustomization flux-system/apps"]
 
 
 def test_suspended_objects_are_named() -> None:
@@ -371,24 +382,25 @@ def test_a_verdict_at_hand_is_waited_for(monkeypatch: pytest.MonkeyPatch, outcom
     assert (hasty.ready, hasty.busy) == (False, True)
 
 
-def waiting(monkeypatch: pytest.MonkeyPatch, root: Json, world: World) -> tuple[Server, list[Any]]:
-    """Let `wait_for_tree` judge that world once; what it found missing."""
-    api, judged = server(root, world), list[Any]()
+def waiting(monkeypatch: pytest.MonkeyPatch, root: Json, world: World) -> tuple[Server, list[list[str]]]:
+    """The server after `wait_delivered`, and what each wait found missing when it judged that world once."""
+    api, judged = server(root, world), list[list[str]]()
     whole = {SOURCES: {"flux-system/lab": source(NEW)}, KUSTOMIZATIONS: {"flux-system/lab": root}, **world}
 
-    def once(_api: object, _paths: object, judge: Any, **_: object) -> None:
+    def once(_api: object, _paths: object, judge: Any, **_: object) -> World:
         judged.append(judge(whole))
+        return whole
 
     monkeypatch.setattr(wait, "wait_for", once)
-    wait.wait_for_tree(api, Target("lab"), 1)  # type: ignore[arg-type]
+    assert wait.wait_delivered(api, Target("lab"), NEW, "", 1) == NEW  # type: ignore[arg-type]
     return api, judged
 
 
 def test_a_delivery_waits_for_the_whole_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     api, judged = waiting(monkeypatch, WELL, child(applied=OLD))
-    assert judged == [["Kustomization flux-system/apps: it is at main@sha1:aaaaaaa, not at main@sha1:bbbbbbb"]]
+    assert judged == [[], ["Kustomization flux-system/apps: it is at main@sha1:aaaaaaa, not at main@sha1:bbbbbbb"]]
     assert api.merged == ["/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/apps"]
-    assert waiting(monkeypatch, WELL, child())[1] == [], "nothing is waited for"
+    assert waiting(monkeypatch, WELL, child())[1] == [[]], "nothing more is waited for"
 
 
 def test_a_failed_job_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,4 +412,4 @@ def test_a_failed_job_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_failure_from_before_the_request_may_have_healed(monkeypatch: pytest.MonkeyPatch) -> None:
     _, judged = waiting(monkeypatch, WELL, child(ready="False", reason="HealthCheckFailed"))
-    assert "HealthCheckFailed" in judged[0][0]
+    assert "HealthCheckFailed" in judged[1][0]

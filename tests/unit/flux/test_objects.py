@@ -279,3 +279,32 @@ def test_what_is_still_there_is_told_with_what_holds_it() -> None:
         "kustomizations a/lab to be gone (held by finalizers.fluxcd.io)",
         "namespaces gone to be gone (held by kubernetes)",
     ]
+
+
+class Server:
+    """An API server with one object, which notes the patches."""
+
+    def __init__(self, *finalizers: str) -> None:
+        self.finalizers, self.merged = finalizers, list[Json]()
+
+    def get(self, _path: str) -> Json | None:
+        return {"metadata": {"finalizers": list(self.finalizers)}} if self.finalizers else None
+
+    def merge(self, _path: str, change: Json) -> None:
+        self.merged.append(change)
+
+
+@pytest.mark.parametrize(
+    ("finalizers", "kept"),
+    [
+        (("finalizers.fluxcd.io",), [None]),
+        (("finalizers.fluxcd.io", "example.org/backup"), [["example.org/backup"]]),
+        (("example.org/backup",), []),
+        ((), []),
+    ],
+    ids=["Flux's alone", "others stay", "none of Flux", "the object is missing"],
+)
+def test_only_the_finalizers_of_flux_are_removed(finalizers: tuple[str, ...], kept: list[Any]) -> None:
+    api: Any = Server(*finalizers)
+    assert objects.release(api, "/path") is bool(kept)
+    assert [change["metadata"]["finalizers"] for change in api.merged] == kept

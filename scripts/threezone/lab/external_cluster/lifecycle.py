@@ -11,7 +11,7 @@ from threezone.core.events import step
 from threezone.core.plan import Plan, Step, StepKind
 from threezone.delivery import serve, sync
 from threezone.extras.addons import proxy, token
-from threezone.flux import installation, uninstall
+from threezone.flux import installation, objects, uninstall
 from threezone.lab import plan as lab_plan
 from threezone.lab.external_cluster import adopt, record
 from threezone.lab.observe import Seen
@@ -67,12 +67,9 @@ def plan_down(lab: Lab) -> tuple[Step, ...]:
 
 def _of_others(lab: Lab) -> tuple[str, ...]:
     """Flux's objects that are not the lab's."""
-    at = sync.target_of(lab)
-    ours = {(at.namespace, at.name)}
-    objects = uninstall.observe(lab.api).objects
-    return tuple(
-        each.what for each in objects if (each.namespace, each.name) not in ours and not uninstall.derived(each)
-    )
+    target = sync.target_of(lab)
+    others = (one for one in objects.observe(lab.api) if (one.namespace, one.name) != (target.namespace, target.name))
+    return tuple(one.what for one in others if not uninstall.derived(one))
 
 
 def apply_down(lab: Lab, actions: Sequence[Step]) -> tuple[str, ...]:
