@@ -326,7 +326,7 @@ def server(root: Json, world: World) -> Server:
     return Server({f"{SOURCES}/lab": source(NEW), f"{KUSTOMIZATIONS}/lab": root, **lists})
 
 
-def test_a_plain_lab_costs_no_request_more() -> None:
+def test_a_lab_without_children_costs_no_extra_request() -> None:
     api: Any = server(flux("lab", entries=(WEB,)), {})
     seen = verdict.observe(api, Target("lab"), [workload("web", "Available", "True")])
     assert seen is not None
@@ -359,7 +359,9 @@ def test_what_a_login_may_not_list_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(("outcome", "well"), [("succeeded", True), ("HealthCheckFailed", False), ("", False)])
-def test_a_verdict_at_hand_is_waited_for(monkeypatch: pytest.MonkeyPatch, outcome: str, well: bool) -> None:
+def test_observe_waits_for_a_verdict_that_is_about_to_come(
+    monkeypatch: pytest.MonkeyPatch, outcome: str, well: bool
+) -> None:
     model = played([BEGUN])
     run = model.run(outcome or "succeeded")
     list(islice(run, FETCHING))

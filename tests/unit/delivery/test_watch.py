@@ -20,13 +20,11 @@ SHA = "0123456789" * 4
         (UsageError("the commit does not contain the path"), False, False),
     ],
 )
-def test_a_commit_is_tried_again_when_nothing_is_wrong_with_it(
-    failure: ThreezoneError, pushed: bool, again: bool
-) -> None:
+def test_a_commit_is_tried_again_after_failures_that_pass(failure: ThreezoneError, pushed: bool, again: bool) -> None:
     assert _passing(failure, pushed=pushed) is again
 
 
-def test_a_line_tells_the_times_or_the_failure_with_its_fix() -> None:
+def test_a_line_has_the_times_or_the_failure_with_its_fix() -> None:
     assert Attempt(SHA, 0.42, 3.14).line == "0123456 applied in 3.1 s (push 0.4 s)"
     failure = DeliveryError("Flux could not apply it", evidence="kustomize build failed\n\n", fix="correct it")
     assert Attempt(SHA, 0.4, 3.1, failure).line.splitlines() == [

@@ -41,7 +41,7 @@ def failing(facts: Facts) -> list[str]:
     return [f"{check.name}: {check.found}" for check in checks(facts) if not check.ok]
 
 
-def test_all_is_well_and_everything_that_was_looked_at_is_told() -> None:
+def test_a_healthy_flux_passes_every_check() -> None:
     assert failing(WELL) == []
     assert [check.name for check in checks(WELL)] == [
         "kubernetes",
@@ -92,7 +92,7 @@ def test_each_check_can_fail_alone_with_its_reason(facts: Facts, reason: str) ->
     assert caught.value.fix
 
 
-def test_a_controller_that_is_not_rolled_out_is_told_with_its_pods_words() -> None:
+def test_a_controller_that_is_not_rolled_out_fails_with_the_message_of_its_pod() -> None:
     waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
     pod: Json = {
         "metadata": {"name": "p", "labels": {"app": "source-controller"}},
@@ -107,7 +107,7 @@ def test_a_controller_that_is_not_rolled_out_is_told_with_its_pods_words() -> No
     ]
 
 
-def test_what_is_suspended_or_not_needed_is_no_failure() -> None:
+def test_a_suspended_source_and_a_missing_cli_are_no_failures() -> None:
     assert failing(replace(WELL, states=(source(False, suspended=True),))) == []
     assert failing(replace(WELL, tool="")) == []
 
@@ -117,7 +117,7 @@ def test_definitions_without_controllers_are_not_an_installation() -> None:
     assert "installed: only the resource definitions of Flux v2.7.3 exist" in failing(replace(WELL, installation=left))
 
 
-def test_a_flux_whose_needs_are_not_known_is_told_so_and_not_failed() -> None:
+def test_an_unknown_version_of_flux_passes_with_a_remark() -> None:
     newer = replace(WELL, installation=replace(FLUX, version="v2.99.0"), tool="2.99.0")
     assert failing(newer) == []
     assert "does not know" in checks(newer)[0].found

@@ -44,7 +44,7 @@ def world(found: Json, *pods: Json) -> World:
     }
 
 
-def test_the_pods_behind_what_was_delivered_are_followed_and_nothing_else() -> None:
+def test_only_workloads_and_their_pods_are_watched() -> None:
     config = Entry("ConfigMap", "", "v1", "other", "page")
     assert health.collections([WEB, config]) == sorted([DEPLOYMENTS, REPLICASETS, PODS])
 
@@ -67,7 +67,7 @@ def test_a_pod_that_can_never_start_holds_its_deployment_back() -> None:
     ],
     ids=["of the last revision", "may heal", "of somebody else", "on its way out", "change not yet seen"],
 )
-def test_what_is_not_the_present_revisions_fault_is_not_held_against_it(seen: World) -> None:
+def test_pods_of_other_revisions_or_owners_do_not_count(seen: World) -> None:
     assert health.stuck(seen, [WEB]) is None
 
 
@@ -78,7 +78,7 @@ def test_a_deployment_past_its_progress_deadline_is_stuck() -> None:
     assert stuck.words == "timed out"
 
 
-def test_a_stateful_sets_pods_count_by_the_revision_they_are_of() -> None:
+def test_only_pods_of_the_newest_stateful_set_revision_count() -> None:
     item = Entry("StatefulSet", "apps", "v1", "shop", "web")
     found = deployment(updateRevision="web-new")
     old = pod("web-0", "web", "ImagePullBackOff", labels={"controller-revision-hash": "web-old"})
@@ -103,7 +103,7 @@ def rolled(**counts: object) -> Json:
 CONFIG = Entry("ConfigMap", "", "v1", "shop", "page")
 
 
-def test_what_is_rolled_out_runs_and_what_has_no_state_is_no_obstacle() -> None:
+def test_a_rolled_out_workload_and_objects_without_state_are_healthy() -> None:
     assert health.runs(world(rolled()), [WEB, CONFIG])
     assert health.runs(world(rolled()), [])
 
@@ -118,7 +118,7 @@ def test_what_is_rolled_out_runs_and_what_has_no_state_is_no_obstacle() -> None:
     ],
     ids=["an old pod is left", "not all are new", "not all serve", "the controller has not seen it"],
 )
-def test_what_is_not_rolled_out_does_not_run_yet(found: Json) -> None:
+def test_an_incomplete_rollout_is_not_healthy(found: Json) -> None:
     assert not health.runs(world(found), [WEB, CONFIG])
 
 
@@ -132,7 +132,7 @@ def test_what_is_not_rolled_out_does_not_run_yet(found: Json) -> None:
     ],
     ids=str,
 )
-def test_what_only_flux_can_judge_is_left_to_it(item: Entry) -> None:
+def test_kinds_that_only_flux_can_judge_are_never_healthy_here(item: Entry) -> None:
     assert not health.runs(world(rolled()), [WEB, item])
 
 

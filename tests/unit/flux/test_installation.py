@@ -57,7 +57,7 @@ def installation(
         "kubectl apply", "Helm", "the operator", "a tool that updates", "nobody says",
     ],
 )  # fmt: skip
-def test_who_installed_flux_is_told_by_labels_and_field_managers(item: Json, who: str) -> None:
+def test_labels_and_field_managers_name_the_installer(item: Json, who: str) -> None:
     assert installer(item) == who
 
 
@@ -85,7 +85,7 @@ def test_each_namespace_with_a_flux_is_one_installation() -> None:
     ]
 
 
-def test_nothing_there_is_installed_without_a_question() -> None:
+def test_a_first_installation_asks_nothing() -> None:
     actions = plan(None, "flux-system", "v2.7.3", SOURCE_COMPONENTS, ()).steps
     assert [(action.kind, action.asks) for action in actions] == [
         (StepKind.INSTALL_FLUX, False),
@@ -95,11 +95,11 @@ def test_nothing_there_is_installed_without_a_question() -> None:
     assert actions[0].command.endswith("--components=source-controller,kustomize-controller,helm-controller")
 
 
-def test_what_would_change_nothing_is_no_plan() -> None:
+def test_no_change_is_an_empty_plan() -> None:
     assert plan(installation(), "flux-system", "v2.7.3", SOURCE_COMPONENTS, ()) == Plan()
 
 
-def test_what_is_applied_but_does_not_serve_yet_is_only_waited_for() -> None:
+def test_a_controller_that_does_not_serve_yet_is_only_waited_for() -> None:
     seen = installation(source_controller=True, kustomize_controller=False)
     assert [a.kind for a in plan(seen, "flux-system", "v2.7.3", ("source-controller",), ()).steps] == [
         StepKind.WAIT_FOR_FLUX
@@ -127,7 +127,7 @@ def test_what_is_applied_but_does_not_serve_yet_is_only_waited_for() -> None:
     ],
     ids=["older", "newer", "changed by hand", "fewer components", "Helm's", "our leftovers", "leftovers of others"],
 )
-def test_what_is_there_decides_what_is_said_and_asked(seen: Installation, sentence: str, asks: bool) -> None:
+def test_the_existing_flux_decides_the_sentence_and_the_question(seen: Installation, sentence: str, asks: bool) -> None:
     action = plan(seen, "flux-system", "v2.7.3", SOURCE_COMPONENTS, CHANGED).steps[0]
     assert (action.kind, action.sentence, action.asks) == (StepKind.INSTALL_FLUX, sentence, asks)
 
@@ -143,7 +143,7 @@ def test_no_second_flux_is_installed_beside_one_elsewhere() -> None:
         plan(installation(namespace="infra"), "flux-system", "v2.7.3", SOURCE_COMPONENTS, CHANGED)
 
 
-def test_a_component_that_the_channel_has_not_stays_as_it_is_and_is_named() -> None:
+def test_a_component_outside_the_channel_stays_as_it_is_and_is_named() -> None:
     seen = installation("v2.6.4", source_controller=True, notification_controller=True)
     assert (
         "notification-controller stays at v2.6.4"
@@ -151,7 +151,7 @@ def test_a_component_that_the_channel_has_not_stays_as_it_is_and_is_named() -> N
     )
 
 
-def test_without_a_wish_the_channels_components_are_installed_and_later_those_that_run() -> None:
+def test_the_default_is_the_channels_components_and_later_those_that_run() -> None:
     assert choose((), "release", None) == RELEASE_COMPONENTS
     assert choose((), "source", None) == SOURCE_COMPONENTS
     two = installation(source_controller=True, kustomize_controller=True)
@@ -168,7 +168,7 @@ def test_components_are_added_to_those_that_run_and_never_taken_away() -> None:
     assert choose(("source-controller",), "release", two) == ("source-controller", "kustomize-controller")
 
 
-def test_a_component_that_the_channel_has_not_is_refused_with_those_it_has() -> None:
+def test_a_component_outside_the_channel_is_refused_with_the_available_ones() -> None:
     with pytest.raises(UsageError, match="source channel has no component notification-controller") as caught:
         choose(("notification-controller",), "source", None)
     assert caught.value.fix == "choose from source-controller, kustomize-controller, helm-controller"
@@ -283,7 +283,7 @@ def test_kustomize_controller_leaves_a_failing_revision_for_a_newer_one() -> Non
     ]
 
 
-def test_a_flux_that_does_not_know_the_switch_is_left_as_it_is() -> None:
+def test_an_older_flux_gets_no_feature_gate() -> None:
     old = CONTROLLER.format(name=KUSTOMIZE, version="v2.6.4")
     assert manifests.impatient(old) == old
 
@@ -297,7 +297,7 @@ PROBE = """\
 """
 
 
-def test_each_controller_is_asked_every_second_whether_it_serves() -> None:
+def test_readiness_is_probed_every_second() -> None:
     manifest = CONTROLLER.format(name="source-controller", version="v2.7.3") + PROBE
     (made,) = manifests.parse(manifests.impatient(manifest))
     (container,) = made["spec"]["template"]["spec"]["containers"]
@@ -305,7 +305,7 @@ def test_each_controller_is_asked_every_second_whether_it_serves() -> None:
     assert container["resources"] == {}
 
 
-def test_a_period_of_flux_s_own_is_left_to_it() -> None:
+def test_a_probe_period_in_the_manifest_is_kept() -> None:
     own = CONTROLLER.format(name="source-controller", version="v2.7.3") + PROBE.replace(
         "          httpGet:", "          periodSeconds: 5\n          httpGet:"
     )

@@ -51,7 +51,7 @@ def keys(made: Plan) -> list[tuple[StepKind, bool]]:
 LAB = (found(GIT), found(KUSTOMIZATION, prune=True, applied=("hello_hello_apps_Deployment", "_hello__Namespace")))
 
 
-def test_what_we_installed_and_declared_goes_without_a_question_and_the_workloads_stay() -> None:
+def test_our_own_flux_goes_without_a_question_and_workloads_stay() -> None:
     made = plan(seen(*LAB), prune=False, keep_namespace=False)
     assert keys(made) == [
         (StepKind.SUSPEND_OBJECTS, False),
@@ -85,13 +85,13 @@ def test_objects_that_others_declared_are_asked_about_and_those_that_flux_made_a
     )
 
 
-def test_a_flux_of_others_is_asked_about_by_its_installer() -> None:
+def test_removing_a_flux_of_others_asks_with_its_installer() -> None:
     made = plan(seen(installer="Helm"), prune=False, keep_namespace=True)
     assert keys(made) == [(StepKind.DELETE_COMPONENTS, True)]
     assert "installed by Helm" in made.steps[0].sentence
 
 
-def test_what_is_suspended_already_is_not_suspended_again() -> None:
+def test_suspended_objects_are_not_suspended_again() -> None:
     made = plan(seen(found(KUSTOMIZATION, prune=True, suspend=True)), prune=False, keep_namespace=True)
     assert keys(made) == [(StepKind.DELETE_OBJECTS, False), (StepKind.DELETE_COMPONENTS, False)]
 
@@ -122,7 +122,7 @@ def test_a_namespace_that_was_not_made_with_flux_stays() -> None:
     assert made.notices == ("the namespace flux-system stays: it was not made with Flux",)
 
 
-def test_nothing_there_is_no_plan() -> None:
+def test_without_flux_the_plan_is_empty() -> None:
     assert plan(Everything(None), prune=False, keep_namespace=False) == Plan(())
     somebodys: Json = {"metadata": {"name": "flux-system"}}
     assert plan(Everything(None, namespace=somebodys), prune=False, keep_namespace=False) == Plan(())
@@ -142,5 +142,5 @@ def test_nothing_there_is_no_plan() -> None:
         (found(GIT), False),
     ],
 )
-def test_what_goes_with_an_object_is_what_its_controller_takes_away(one: FluxObject, expected: bool) -> None:
+def test_pruning_follows_the_rules_of_the_controllers(one: FluxObject, expected: bool) -> None:
     assert prunes(one) is expected
