@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
@@ -64,9 +65,9 @@ def wait(lab: Lab, revision: str, kustomization: str = "", seconds: float = 0.0)
 def wait_delivered(api: Api, target: Target, revision: str, stamp: str, seconds: float) -> str:
     """Watch until Flux has applied exactly `revision`, and all that it brings is at its revision, ready and healthy.
 
-    Returns the revision as Flux spells it. Raises DeliveryError as soon as that cannot happen, or after `seconds`,
-    which each of the two may take.
+    Returns the revision as Flux spells it. Raises DeliveryError as soon as that cannot happen, or after `seconds`.
     """
+    began = time.monotonic()
     with step(f"wait until {short(revision)} is applied"):
         world = _watch(
             api,
@@ -74,10 +75,10 @@ def wait_delivered(api: Api, target: Target, revision: str, stamp: str, seconds:
             lambda world: missing(world, target, revision, stamp),
             lambda world: followed(world, target),
             seconds=seconds,
-            failure=f"{short(revision)} was not applied",
+            overdue=f"{short(revision)} was not applied within {seconds:.0f} s",
         )
     root = target.find(world)[1] or {}
-    wait_for_tree(api, target, seconds)
+    wait_for_tree(api, target, max(5.0, began + seconds - time.monotonic()))  # time for one look at least
     return objects.applied(root) if matches(objects.applied(root), revision) else attempted(root)
 
 
@@ -104,12 +105,12 @@ def wait_for_tree(api: Api, target: Target, seconds: float) -> None:
             lambda world: _missing_of_tree(world, target, forbidden, stamp),
             lambda world: _followed_of_tree(world, target),
             seconds=seconds,
-            failure="not all that was delivered became ready",
+            overdue="not all that was delivered became ready in time",
         )
 
 
-def _watch(api: Api, target: Target, judge: Judge, more: Paths, *, seconds: float, failure: str) -> World:
-    """Watch until `judge` finds nothing missing; `failure` is the message of an error after `seconds`."""
+def _watch(api: Api, target: Target, judge: Judge, more: Paths, *, seconds: float, overdue: str) -> World:
+    """Watch until `judge` finds nothing missing; `overdue` is the message of the error after `seconds`."""
     try:
         return wait_for(
             api,
@@ -123,9 +124,7 @@ def _watch(api: Api, target: Target, judge: Judge, more: Paths, *, seconds: floa
     except Unhealthy as unhealthy:
         raise with_event(api, unhealthy) from None
     except Overdue as late:
-        raise DeliveryError(
-            f"{failure} within {seconds:.0f} s", evidence=late.evidence, fix="./run invoke flux.status"
-        ) from None
+        raise DeliveryError(overdue, evidence=late.evidence, fix="./run invoke flux.status") from None
 
 
 def missing(world: World, target: Target, revision: str, stamp: str = "") -> list[str]:

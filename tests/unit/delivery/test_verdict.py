@@ -415,3 +415,16 @@ def test_a_failed_job_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_failure_from_before_the_request_may_have_healed(monkeypatch: pytest.MonkeyPatch) -> None:
     _, judged = waiting(monkeypatch, WELL, child(ready="False", reason="HealthCheckFailed"))
     assert "HealthCheckFailed" in judged[1][0]
+
+
+def test_a_tree_that_is_not_ready_in_time_ends_with_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    api: Any = server(WELL, child(applied=OLD))
+
+    def late(*_: object, **__: object) -> World:
+        raise Overdue("not ready within 1 s", evidence="Kustomization flux-system/apps")
+
+    monkeypatch.setattr(wait, "wait_for", late)
+    with pytest.raises(DeliveryError) as caught:
+        wait.wait_for_tree(api, Target("lab"), 1)
+    assert "in time" in caught.value.message
+    assert caught.value.evidence == "Kustomization flux-system/apps"
