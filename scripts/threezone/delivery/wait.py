@@ -91,6 +91,8 @@ def wait_for_tree(api: Api, target: Target, seconds: float) -> None:
     if not source or not root:
         return
     world, forbidden = tree.gather(api, root, {})
+    if forbidden:
+        note(f"this login may not list {', '.join(sorted(forbidden))}: objects there are not waited for")
     troubles = tree.troubles(source, root, world)
     if not troubles:
         return
@@ -103,7 +105,7 @@ def wait_for_tree(api: Api, target: Target, seconds: float) -> None:
             api,
             target,
             lambda world: _missing_of_tree(world, target, forbidden, stamp),
-            lambda world: _followed_of_tree(world, target),
+            lambda world: set(_followed_of_tree(world, target)) - forbidden,
             seconds=seconds,
             overdue="not all that was delivered became ready in time",
         )

@@ -343,16 +343,21 @@ def test_each_level_of_the_tree_is_listed_once() -> None:
     assert sorted(api.asked[2:]) == sorted([CHILDREN, RELEASES, tree.CHARTS, JOBS])
 
 
-def test_what_a_login_may_not_list_is_left_out() -> None:
-    api: Any = server(WELL, {})
+def refusing(api: Server, forbidden: str) -> Any:
+    """The server's `get`, where one path may not be listed."""
     get = api.get
 
-    def refusing(path: str) -> Any:
-        if path == CHILDREN:
+    def refused(path: str) -> Any:
+        if path == forbidden:
             raise Forbidden("no", dict.fromkeys(("user", "verb", "resource", "group", "namespace"), ""))
         return get(path)
 
-    api.get = refusing
+    return refused
+
+
+def test_what_a_login_may_not_list_is_left_out() -> None:
+    api: Any = server(WELL, {})
+    api.get = refusing(api, CHILDREN)
     seen = verdict.observe(api, Target("lab"), [])
     assert seen is not None
     assert seen.ready
@@ -428,3 +433,13 @@ def test_a_tree_that_is_not_ready_in_time_ends_with_what_is_missing(monkeypatch:
         wait.wait_for_tree(api, Target("lab"), 1)
     assert "in time" in caught.value.message
     assert caught.value.evidence == "Kustomization flux-system/apps"
+
+
+def test_what_a_login_may_not_list_is_named_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    api: Any = server(WELL, {})
+    api.get = refusing(api, CHILDREN)
+    monkeypatch.setattr(wait, "wait_for", lambda *_, **__: pytest.fail("nothing is left to wait for"))
+    monkeypatch.setattr(wait, "note", notes.append)
+    wait.wait_for_tree(api, Target("lab"), 1)
+    assert [CHILDREN in line for line in notes] == [True]
