@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import Any
 
-from threezone.clients.kubernetes.api import Api, Json, Refused
+from threezone.clients.kubernetes.api import MANAGER, Api, Json, Refused
 from threezone.clients.kubernetes.watch import World, condition, wait_for
 
 KUSTOMIZE, HELM, SOURCE = "kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io", "source.toolkit.fluxcd.io"
@@ -153,6 +154,12 @@ def observe(api: Api, served: Sequence[Kind] | None = None) -> tuple[FluxObject,
         for kind in (discover(api) if served is None else served)
         for item in (api.get(kind.path) or {}).get("items") or []
     )
+
+
+def declared_by_us(metadata: Mapping[str, Any]) -> bool:
+    """Whether threezone applied an object: the field manager says so. What we only changed is somebody else's."""
+    managers = metadata.get("managedFields") or ()
+    return any(entry.get("manager") == MANAGER and entry.get("operation") == "Apply" for entry in managers)
 
 
 def is_suspended(item: Json) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from threezone.clients.kubernetes.api import MANAGER, Api, Json
+from threezone.clients.kubernetes.api import Api, Json
 from threezone.clients.kubernetes.watch import NAMESPACES, condition
 from threezone.core.errors import ClusterError, DeliveryError
 from threezone.core.events import note, step
@@ -131,7 +131,7 @@ def _delete_objects_step(flux: Everything, *, prune: bool, absent: Sequence[str]
         words.append(f"and with them everything that they applied: {shown or 'nothing'}, and the Helm releases")
     if absent:
         words.append(f"remove their finalizers ourselves where {', '.join(absent)} does not serve")
-    others = any(not (declared_by_us(one.item) or derived(one)) for one in flux.objects)
+    others = any(not (flux_objects.declared_by_us(one.item["metadata"]) or derived(one)) for one in flux.objects)
     return Step(StepKind.DELETE_OBJECTS, "; ".join(words), asks=prune or others)
 
 
@@ -153,12 +153,6 @@ def unserved(installation: Installation | None, objects: Sequence[FluxObject]) -
     """The controllers of these objects that do not serve. Pure."""
     finalized = [one for one in objects if one.item["metadata"].get("finalizers")]
     return (installation or Flux("", ())).unserved(one.kind.controller for one in finalized)
-
-
-def declared_by_us(item: Json) -> bool:
-    """Whether threezone declared an object. Pure."""
-    entries = item["metadata"].get("managedFields") or []
-    return any(entry.get("manager") == MANAGER and entry.get("operation") == "Apply" for entry in entries)
 
 
 def derived(target: FluxObject) -> bool:

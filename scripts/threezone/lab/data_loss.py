@@ -14,7 +14,7 @@ from threezone.clients import kind
 from threezone.clients.docker.containers import execute
 from threezone.clients.git.checkout import Checkout
 from threezone.clients.git.own import Own
-from threezone.clients.kubernetes.api import MANAGER, Api, Json
+from threezone.clients.kubernetes.api import Api, Json
 from threezone.cluster.lab import Lab
 from threezone.cluster.marks import IMAGES
 from threezone.core.errors import ClusterError, ThreezoneError
@@ -185,14 +185,8 @@ def _comes_back(metadata: Mapping[str, Any]) -> bool:
         or namespace == git_server.NAMESPACE
         or (namespace == components.NAMESPACE and labels.get(components.PART) == "flux")
         or f"{namespace}/{metadata['name']}" in SYSTEM
-        or _is_ours(metadata)
+        or flux_objects.declared_by_us(metadata)
     )
-
-
-def _is_ours(metadata: Mapping[str, Any]) -> bool:
-    """Whether we applied it: the field manager says so. What we only changed is somebody else's."""
-    managers = metadata.get("managedFields") or ()
-    return any(each.get("manager") == MANAGER and each.get("operation") == "Apply" for each in managers)
 
 
 def _images(cluster: str) -> tuple[str, ...]:
