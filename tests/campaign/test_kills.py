@@ -31,7 +31,7 @@ CREATE = [
 STOP = ["… stop the nodes", "end the pods of", "halt "]
 START = ["… start the nodes", "… prove a route", "… wait until every pod"]
 DELETE = ["… delete the cluster", "… remove the context"]
-RECREATE = ["… keep what the Git server holds", "… delete the cluster", "… create the cluster", "… put back what"]
+RECREATE = ["… back up the Git", "… delete the cluster", "… create the cluster", "… restore the Git"]
 SIGNS = pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
 INSTALL = ["… install Flux"]
 DELIVER = ["… serve Git", "… wait for the Git server", "… push", "… wait until main@sha1"]

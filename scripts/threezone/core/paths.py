@@ -18,8 +18,8 @@ from threezone.core import names
 
 FOREIGN = "context:"  # before a context; no cluster name has a colon
 PASSWORD = "git-password"  # noqa: S105  the file's name
-RESCUED = "rescued"
-RESCUE_LIST = "rescue.json"
+GIT_BACKUPS = "rescued"
+BACKUP_LIST = "rescue.json"
 LOCKS = ("watch-next.lock", "watch-now.lock")
 
 
@@ -101,16 +101,16 @@ def _migrate(key: str, old: Path, directory: Path) -> None:
         for lock in LOCKS:
             (old / lock).unlink(missing_ok=True)
         remove_empty(old)
-    kept = state_dir() / RESCUED / directory.name
-    for rescue in kept.glob("[0-9]*"):
-        if _is_rescue_of(key, rescue):
-            _move(rescue, directory / RESCUED / rescue.name)
+    kept = state_dir() / GIT_BACKUPS / directory.name
+    for backup in kept.glob("[0-9]*"):
+        if _is_backup_of(key, backup):
+            _move(backup, directory / GIT_BACKUPS / backup.name)
             remove_empty(kept)
 
 
-def _is_rescue_of(cluster: str, directory: Path) -> bool:
+def _is_backup_of(cluster: str, directory: Path) -> bool:
     try:
-        return bool(json.loads((directory / RESCUE_LIST).read_text(encoding="utf-8"))["cluster"] == cluster)
+        return bool(json.loads((directory / BACKUP_LIST).read_text(encoding="utf-8"))["cluster"] == cluster)
     except (OSError, ValueError, TypeError, KeyError):
         return False
 

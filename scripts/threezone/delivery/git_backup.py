@@ -23,7 +23,7 @@ from threezone.core.errors import DeliveryError
 from threezone.core.events import note, step
 from threezone.delivery import git_server
 
-LIST = paths.RESCUE_LIST
+LIST = paths.BACKUP_LIST
 UNFINISHED = ".taking"
 TRIES = 5  # how often to fetch again because somebody pushed meanwhile
 ON_SERVER = "refs/threezone-there/"  # the new Git server's refs, in the backup's repository
@@ -40,7 +40,7 @@ class Backup:
 
 def directory(key: str) -> Path:
     """The directory of a lab's backups, beside its other state; `down` keeps them."""
-    return paths.cluster_dir(key) / paths.RESCUED
+    return paths.cluster_dir(key) / paths.GIT_BACKUPS
 
 
 def pending(key: str) -> tuple[Backup, ...]:

@@ -69,7 +69,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Losses:
-    """What would be lost with the cluster, and the Git server's `repositories`, which are rescued."""
+    """What would be lost with the cluster, and the Git server's `repositories`, which are backed up."""
 
     volumes: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
@@ -93,8 +93,8 @@ class Losses:
         return tuple(Step(StepKind.NOTE, sentence, asks=True) for sentence in found)
 
     @property
-    def rescued(self) -> tuple[Step, ...]:
-        """What is kept and put back, as a line of a plan."""
+    def backup(self) -> tuple[Step, ...]:
+        """The step that backs up the Git server's repositories."""
         if not self.repositories:
             return ()
         only = f"; only there: {_some([branch.sentence for branch in self.commits])}" if self.commits else ""
@@ -136,7 +136,7 @@ def look(lab: Lab) -> Losses:
 
 
 def volumes(claims: Iterable[Json], own: str) -> tuple[str, ...]:
-    """The volume claims with their sizes, without `own`, whose content is rescued. Pure."""
+    """The volume claims with their sizes, without `own`, whose content is backed up. Pure."""
     found = []
     for claim in claims:
         name = f"{claim['metadata']['namespace']}/{claim['metadata']['name']}"

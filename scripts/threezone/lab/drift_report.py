@@ -80,7 +80,7 @@ def made(
 ) -> Report:
     """The report on a cluster that is there. Pure.
 
-    `lost` goes with it where it takes a new one, or `unseen` says why that is not known; `kept` is an earlier rescue.
+    `lost` goes with it where it takes a new one, or `unseen` says why that is not known; `kept` is an earlier backup.
     """
     blocking, unknown = stands.blocking, [row for row in stands.rows if row.verdict == "unknown"]
     recorded = stands.live.last_applied is not None
@@ -88,7 +88,7 @@ def made(
     if actions:
         words.append("in place, by ./run invoke up:\n" + describe(actions))
     if blocking:
-        cost = [*lost.rescued, *lost.actions]
+        cost = [*lost.backup, *lost.actions]
         price = unseen or (describe(cost) if cost else "+ nothing would be lost")
         words.append(f"a new cluster, by ./run invoke up --recreate, which asks first:\n{price}")
     if unknown:

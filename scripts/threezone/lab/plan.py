@@ -19,13 +19,13 @@ def is_delivered(lab: Lab, seen: Seen) -> bool:
     return bool(seen.delivery and seen.delivery.ready and seen.delivery.applied == revision(lab, seen))
 
 
-def up(lab: Lab, seen: Seen, cluster: tuple[Step, ...], rescued: Sequence[str] = ()) -> tuple[Step, ...]:
+def up(lab: Lab, seen: Seen, cluster: tuple[Step, ...], backed_up: Sequence[str] = ()) -> tuple[Step, ...]:
     """What brings the lab up, given the cluster's own plan. Empty when everything is as it should be.
 
-    `rescued` are the repositories that are kept for the Git server, from a cluster before this one.
+    `backed_up` are the repositories of an earlier cluster that are restored into the Git server.
     """
     actions = list(cluster)
-    rescuing = bool(rescued) or has(cluster, StepKind.BACK_UP_GIT)
+    restoring = bool(backed_up) or has(cluster, StepKind.BACK_UP_GIT)
     fresh = has(cluster, StepKind.CREATE_CLUSTER)
     if fresh or not seen.nodes_ready:
         actions.append(Step(StepKind.CONNECT, f"prove a route to the API server and write the context {lab.context}"))
@@ -40,14 +40,14 @@ def up(lab: Lab, seen: Seen, cluster: tuple[Step, ...], rescued: Sequence[str] =
     # What is applied while the nodes are not Ready yet starts the moment they are; first what takes longest to start.
     if flux := fresh or not seen.flux.ready:
         actions.append(Step(StepKind.INSTALL_FLUX, "install Flux", "flux install"))
-    if git := fresh or rescuing or not seen.git_serves:
+    if git := fresh or restoring or not seen.git_serves:
         actions.append(Step(StepKind.SERVE_GIT, "serve Git in the cluster"))
     if fresh or not seen.nodes_ready:
         actions.append(Step(StepKind.WAIT_FOR_NODES, "wait until every node is Ready"))
     if git or flux:  # Flux may go on starting while the commit is pushed
         actions.append(Step(StepKind.WAIT_FOR_GIT, "wait until the Git server serves"))
-    if rescuing:  # before Flux is sent there: the branch that it follows has to be what it was
-        named = f" ({', '.join(rescued)})" if rescued else ""
+    if restoring:  # before Flux is sent there: the branch that it follows has to be what it was
+        named = f" ({', '.join(backed_up)})" if backed_up else ""
         actions.append(Step(StepKind.RESTORE_GIT, f"put back what the Git server held{named}"))
     if git or not is_delivered(lab, seen):
         short = seen.head.sha[:7] if seen.head else "the commit"

@@ -132,7 +132,7 @@ def changes(lab: Lab, stands: Drift, *, recreate: bool) -> tuple[Step, ...]:
     fields = ", ".join(row.field for row in stands.blocking)
     return (
         *create.supplies(lab),
-        *lost.rescued,
+        *lost.backup,
         *lost.actions,
         Step(
             StepKind.RECREATE_CLUSTER,

@@ -44,8 +44,8 @@ def put(path: Path, text: str = "x") -> Path:
     return path
 
 
-def rescued(cluster: str, stamp: str = "20250101-000000-000", owner: str | None = None) -> Path:
-    """A rescue as older releases kept it."""
+def backup(cluster: str, stamp: str = "20250101-000000-000", owner: str | None = None) -> Path:
+    """A backup as older releases kept it."""
     listed = json.dumps({"cluster": owner or cluster, "repositories": {"lab": {}}})
     return put(paths.state_dir() / "rescued" / cluster / stamp / "rescue.json", listed).parent
 
@@ -120,7 +120,7 @@ def test_a_deletion_removes_that_cluster_and_nothing_else(name: str) -> None:
     assert not paths.cluster_dir(name).is_dir() or name == "git-password"
 
 
-def test_a_rescue_outlives_its_cluster() -> None:
+def test_a_backup_outlives_its_cluster() -> None:
     held = put(git_backup.directory("lab") / "20250101-000000-000" / "rescue.json", '{"repositories": {"lab": {}}}')
     git_server.write_private(git_server.password_file("lab"), "secret")
     kind.forget("lab")
@@ -135,8 +135,8 @@ def test_the_state_of_older_releases_is_moved(name: str) -> None:
     put(paths.state_dir() / name / "git-password", f"of {name}")
     put(paths.state_dir() / name / "watch-now.lock", "")
     put(paths.state_dir() / "logs" / "lab-1.tar.gz")
-    rescued(name)
-    rescued("other")
+    backup(name)
+    backup("other")
     for _ in range(2):
         assert git_server.password_file(name).read_text() == f"of {name}"
         assert git_backup.repositories(name) == ("lab",)
@@ -149,7 +149,7 @@ def test_the_state_of_older_releases_is_moved(name: str) -> None:
 
 def test_a_move_that_was_cut_off_is_completed() -> None:
     put(paths.state_dir() / "lab" / "git-password", "secret")
-    first, second = rescued("lab"), rescued("lab", "20250102-000000-000")
+    first, second = backup("lab"), backup("lab", "20250102-000000-000")
     there = paths.make(paths.state_dir() / "clusters" / "lab" / "rescued")
     first.rename(there / first.name)
     assert len(git_backup.pending("lab")) == 2
@@ -166,7 +166,7 @@ def test_what_is_there_already_is_not_replaced() -> None:
 
 
 def test_what_is_not_this_clusters_stays() -> None:
-    rescued("lab", owner="other")
+    backup("lab", owner="other")
     link = paths.state_dir() / "lab" / "git-password"
     link.parent.mkdir()
     link.symlink_to(put(paths.state_dir().parent / "mine", "mine"))

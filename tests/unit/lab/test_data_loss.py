@@ -41,7 +41,7 @@ def test_only_what_nobody_brings_back_is_counted() -> None:
     assert found == (("Deployment", 2), ("Kustomization", 2), ("Pod", 1))
 
 
-def test_volumes_have_their_sizes_and_ours_is_left_out_when_it_is_rescued() -> None:
+def test_volumes_have_their_sizes_and_ours_is_left_out_when_it_is_backed_up() -> None:
     def claim(name: str, asked: str, has: str = "") -> dict[str, Any]:
         status = {"capacity": {"storage": has}} if has else {}
         return {**item(name), "spec": {"resources": {"requests": {"storage": asked}}}, "status": status}
@@ -80,12 +80,12 @@ def test_the_losses_are_a_plan_that_asks() -> None:
         "lose 1 image that the node image does not have: mine:1",
         "lose what Flux does not deliver: 2 Deployments, 1 Pod",
     ]
-    (rescued,) = lost.rescued
-    assert not rescued.asks, "nothing is lost by it"
+    (backup,) = lost.backup
+    assert not backup.asks, "nothing is lost by it"
     assert "lab, second; only there: second main: 1 commit, lab tags/v1: commits that cannot be counted" in (
-        rescued.sentence
+        backup.sentence
     )
-    assert Losses().actions == Losses().rescued == ()
+    assert Losses().actions == Losses().backup == ()
 
 
 def test_what_is_put_back_never_overwrites() -> None:
