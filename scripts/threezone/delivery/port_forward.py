@@ -1,9 +1,9 @@
-"""Carry TCP connections from a loopback port to the Git server, by a `kubectl port-forward` that begins anew.
+"""Forward a loopback port to the Git server, by a `kubectl port-forward` that is started again when it breaks.
 
-kubectl's forward leads to one pod, and notices the end of that pod (or of its node) only when the next connection
-fails, and then it ends. So the way is tried with a request before each connection is passed on, and opened again until
-it is; the client waits for that and sees no failure. `forward.py` starts this file as a daemon. Standard library only,
-and started by its path: it may outlive the environment.
+kubectl forwards to one pod. It notices the end of that pod (or its node) only when the next connection fails, and then
+it ends. So a request to the Git server goes before each connection, and kubectl is started again until one succeeds;
+the client waits for that and sees no failure. `git_forward.py` starts this file as a daemon. Standard library only, and
+started by its path: it may outlive the environment.
 """
 
 from __future__ import annotations
@@ -15,126 +15,114 @@ import re
 import signal
 import sys
 
-PATIENCE = 120.0  # seconds that a client waits for a way; a node that was restarted needs half a minute
-AGAIN = 0.5
+PATIENCE = 120.0  # seconds that a client waits; a restarted node needs half a minute
+RETRY = 0.5
 ANSWER = 5.0  # seconds for one answer of the Git server
 SIZE = 65536
 
 
-class Carrier:
-    """One kubectl at a time, and the connections that go through it."""
+class PortForward:
+    """One kubectl at a time, and the connections through it."""
 
-    def __init__(self, kubectl: list[str]) -> None:
-        self._argv = kubectl
+    def __init__(self, command: list[str]) -> None:
+        self._command = command
         self._kubectl: asyncio.subprocess.Process | None = None
         self._port = 0
         self._lock = asyncio.Lock()
-        self._last = ""
-        self._hearing: asyncio.Task[None] | None = None
+        self._printed = ""
+        self._output: asyncio.Task[None] | None = None
 
-    async def carry(self, near: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client to its end."""
         try:
-            port = await asyncio.wait_for(self._way(), PATIENCE)
-            far, into = await asyncio.open_connection("127.0.0.1", port)
+            port = await asyncio.wait_for(self._working_port(), PATIENCE)
+            pod_reader, pod_writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:  # a TimeoutError is one
-            out.close()
+            writer.close()
             return
-        try:
-            await asyncio.gather(_copy(near, into), _copy(far, out))
-        except OSError:
-            pass  # one side is gone: so are both
-        finally:
-            into.close()
-            out.close()
+        with contextlib.suppress(OSError):  # one side is gone: so are both
+            await asyncio.gather(_copy(reader, pod_writer), _copy(pod_reader, writer))
+        pod_writer.close()
+        writer.close()
 
-    async def _way(self) -> int:
-        """The port of a forward through which the Git server has just answered."""
+    async def _working_port(self) -> int:
+        """The port of a kubectl through which the Git server has just answered."""
         async with self._lock:
-            while not await self._open():  # noqa: ASYNC110  the far end announces nothing
-                await asyncio.sleep(AGAIN)
-            return self._port
-
-    async def _open(self) -> bool:
-        if self._kubectl is None or self._kubectl.returncode is not None:
-            await self._start()
-        if self._port and await _answers(self._port):
-            return True
-        await self._end()
-        return False
+            while True:
+                if self._kubectl is None or self._kubectl.returncode is not None:
+                    await self._start()
+                if self._port and await _is_healthy(self._port):
+                    return self._port
+                await self._stop()
+                await asyncio.sleep(RETRY)
 
     async def _start(self) -> None:
         self._port = 0
         self._kubectl = await asyncio.create_subprocess_exec(
-            *self._argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT, preexec_fn=_die_with_us if sys.platform == "linux" else None,
+            *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT, preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )  # fmt: skip
         lines = self._kubectl.stdout
-        assert lines is not None  # noqa: S101  it was asked for
+        assert lines is not None  # noqa: S101  it is a pipe
         with contextlib.suppress(asyncio.TimeoutError):
             first = (await asyncio.wait_for(lines.readline(), PATIENCE / 2)).decode(errors="replace")
-            found = re.match(r"Forwarding from 127\.0\.0\.1:(\d+)", first)
-            self._port = int(found.group(1)) if found else 0
-            if not found:
-                self._say(first)
-        self._hearing = asyncio.create_task(self._hear(lines))
+            if match := re.match(r"Forwarding from 127\.0\.0\.1:(\d+)", first):
+                self._port = int(match[1])
+            self._print(first)
+        self._output = asyncio.create_task(self._print_all(lines))
 
-    async def _hear(self, lines: asyncio.StreamReader) -> None:
-        async for line in lines:
-            self._say(line.decode(errors="replace"))
-
-    async def _end(self) -> None:
+    async def _stop(self) -> None:
         if self._kubectl is not None and self._kubectl.returncode is None:
             self._kubectl.kill()
             await self._kubectl.wait()
-        if self._hearing is not None:
-            await self._hearing
+        if self._output is not None:
+            await self._output
 
-    def _say(self, text: str) -> None:
-        """Print what is new: one line for many failures alike, nothing for each connection."""
+    async def _print_all(self, lines: asyncio.StreamReader) -> None:
+        async for line in lines:
+            self._print(line.decode(errors="replace"))
+
+    def _print(self, text: str) -> None:
+        """Print what is new: one line for many equal failures, nothing for each connection."""
         text = text.strip()
-        if text and text != self._last and not text.startswith(("Handling connection", "Forwarding from")):
-            self._last = text
+        if text and text != self._printed and not text.startswith(("Handling connection", "Forwarding from")):
+            self._printed = text
             sys.stderr.write(f"{text}\n")
 
 
-async def _answers(port: int) -> bool:
-    """Whether the Git server says that it is well, through this port."""
+async def _is_healthy(port: int) -> bool:
+    """Whether the Git server answers its health check through this port."""
     try:
-        return await asyncio.wait_for(_ask(port), ANSWER)
+        async with asyncio.timeout(ANSWER):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+                return b" 200 " in await reader.readline()
+            finally:
+                writer.close()
     except OSError:
         return False
 
 
-async def _ask(port: int) -> bool:
-    near, out = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        out.write(b"GET /healthz HTTP/1.0\r\n\r\n")
-        return b" 200 " in await near.readline()
-    finally:
-        out.close()
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(SIZE):
+        writer.write(data)
+        await writer.drain()
+    writer.write_eof()
 
 
-async def _copy(near: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
-    while data := await near.read(SIZE):
-        out.write(data)
-        await out.drain()
-    out.write_eof()
+_libc = ctypes.CDLL(None)
 
 
-_c = ctypes.CDLL(None)
+def _die_with_parent() -> None:
+    _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, prctl(2)
 
 
-def _die_with_us() -> None:
-    _c.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, prctl(2)
-
-
-async def main(port: int, kubectl: list[str]) -> None:
+async def main(port: int, command: list[str]) -> None:
     """Serve `127.0.0.1:port` until SIGTERM."""
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    carrier = Carrier(kubectl)
-    await asyncio.start_server(carrier.carry, "127.0.0.1", port)
+    await asyncio.start_server(PortForward(command).serve, "127.0.0.1", port)
     await ended.wait()
 
 

@@ -1,7 +1,7 @@
 """A source that is not the lab's Git server: any HTTPS or SSH URL, with credentials in a Secret of the cluster.
 
-The user's own git pushes there with the user's own credentials; what Flux reads with comes from a file or the
-environment, and goes nowhere but into the Secret.
+The user's own git pushes there with the user's own credentials. Flux's credentials come from a file or the environment,
+and go nowhere but into the Secret.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SSH_PORT = 22
 
 
 def check(url: str) -> str:
-    """The URL as it is, when both Flux and git can use it. Raises UsageError; a password in it is not repeated."""
+    """Return the URL if both Flux and git can use it. Raises UsageError; a password in it is not repeated."""
     parts = urlsplit(url)
     if parts.password is not None:
         raise UsageError(
@@ -33,36 +33,36 @@ def check(url: str) -> str:
         )
     if parts.scheme not in ("https", "ssh") or not parts.hostname or not parts.path.strip("/"):
         raise UsageError(
-            f"threezone.gitops.url: {url!r} is no https:// or ssh:// URL of a repository",
-            fix="spell git@host:path as ssh://git@host/path",
+            f"threezone.gitops.url: {url!r} is not the https:// or ssh:// URL of a repository",
+            fix="write git@host:path as ssh://git@host/path",
         )
     return url
 
 
 def credentials(url: str, file: Path | None, known_hosts: Path, env: Mapping[str, str]) -> dict[str, str] | None:
-    """What Flux needs to read `url`, by the Secret's keys (Flux's GitRepository API, `secretRef`); None without any.
+    """Return what Flux needs to read `url`, by the Secret's keys (Flux's GitRepository API, `secretRef`), if anything.
 
-    HTTPS: username and password from the environment, else from `file` with lines as git's own credential helpers
-    have them (`username=…`, `password=…`). SSH: `file` is the private key, and the host's keys are those that
-    `known_hosts` has: host keys are always checked. Raises UsageError.
+    HTTPS: username and password from the environment, else from `file` with lines as git's credential helpers write
+    them (`username=…`, `password=…`). SSH: `file` is the private key, and `known_hosts` has the host's keys: host keys
+    are always checked. Raises UsageError.
     """
     if urlsplit(url).scheme == "ssh":
         return _ssh(url, file, known_hosts)
     if env.get(PASSWORD):
-        found = {"username": env.get(USERNAME, ""), "password": env[PASSWORD]}
+        data = {"username": env.get(USERNAME, ""), "password": env[PASSWORD]}
     elif file is not None:
         lines = (line.partition("=") for line in _read(file).splitlines())
-        found = {key: value for key, _, value in lines if key in ("username", "password")}
+        data = {key: value for key, _, value in lines if key in ("username", "password")}
     else:
         return None
-    process.keep_secret(found.get("password", ""))
-    if not (found.get("username") and found.get("password")):
+    process.keep_secret(data.get("password", ""))
+    if not (data.get("username") and data.get("password")):
         raise UsageError(
             f"the credentials for {urlsplit(url).hostname} lack a user name or a password",
             fix=f"export {USERNAME} and {PASSWORD} (with a token any name will do), or write username=… and "
             "password=… into the file that threezone.gitops.credentials names",
         )
-    return found
+    return data
 
 
 def _ssh(url: str, file: Path | None, known_hosts: Path) -> dict[str, str]:
@@ -70,26 +70,26 @@ def _ssh(url: str, file: Path | None, known_hosts: Path) -> dict[str, str]:
         raise UsageError(
             "Flux needs a private key to read an ssh:// URL", fix="name its file: threezone.gitops.credentials"
         )
-    text = _read(file)
-    process.keep_secret(text)
+    key = _read(file)
+    process.keep_secret(key)
     public = process.run(["ssh-keygen", "-y", "-P", "", "-f", file], timeout=30, check=False)
     if public.exit_code != 0:
         raise UsageError(
-            f"{file} is no private key without a passphrase",
+            f"{file} is not a private key without a passphrase",
             evidence=public.stderr.strip(),
             fix="ssh-keygen -t ed25519 -N '' -f FILE, and give its public half to the Git host as a deploy key",
         )
     parts = urlsplit(url)
     port = parts.port or SSH_PORT
     name = f"[{parts.hostname}]:{port}" if port != SSH_PORT else str(parts.hostname)
-    seen = process.run(["ssh-keygen", "-F", name, "-f", known_hosts], timeout=30, check=False)
-    keys = [line for line in seen.stdout.splitlines() if line and not line.startswith("#")]
+    listed = process.run(["ssh-keygen", "-F", name, "-f", known_hosts], timeout=30, check=False).stdout
+    keys = [line for line in listed.splitlines() if line and not line.startswith("#")]
     if not keys:
         raise UsageError(
-            f"{known_hosts} has no key of {name}: Flux would not know whom it talks to",
+            f"{known_hosts} has no key of {name}: Flux could not verify the host",
             fix=f"ssh-keyscan -p {port} {parts.hostname} >> {known_hosts}, after comparing its fingerprint",
         )
-    return {"identity": text, "identity.pub": public.stdout, "known_hosts": "\n".join(keys) + "\n"}
+    return {"identity": key, "identity.pub": public.stdout, "known_hosts": "\n".join(keys) + "\n"}
 
 
 def _read(file: Path) -> str:
@@ -99,15 +99,12 @@ def _read(file: Path) -> str:
 
 
 def secret(name: str, namespace: str, data: Mapping[str, str]) -> Json:
-    """The Secret's object. Pure."""
+    """Return the Secret with Flux's credentials. Pure."""
+    labels = {"app.kubernetes.io/part-of": "threezone"}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "labels": {"app.kubernetes.io/part-of": "threezone"},
-        },
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
         "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
     }
 
@@ -121,12 +118,11 @@ def push(root: Path, commit: Commit, url: str, branch: str, *, force: bool = Fal
             running.result = "already there"
             return
         answer = checkout.push(url, f"{commit.sha}:{ref}", force=force)
-        if answer.ok:
-            return
         if answer.refused:
             raise Rejected(
                 f"{url} does not take {commit.sha[:7]} on {branch}",
                 evidence=answer.words,
                 fix=f"git pull --rebase {url} {branch}",
             )
-        raise DeliveryError(f"the push to {url} failed", evidence=answer.words, fix=f"git push {url} {branch}")
+        if not answer.ok:
+            raise DeliveryError(f"the push to {url} failed", evidence=answer.words, fix=f"git push {url} {branch}")

@@ -1,4 +1,4 @@
-"""The user's Git repository: which commit is to be delivered, and pushing it to the lab's Git server."""
+"""The user's Git repository: the commit to deliver, and pushing it to the lab's Git server."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from threezone.core.events import note, step
 
 
 class Rejected(DeliveryError):
-    """The Git server's branch has commits that the pushed one does not follow from: git pushes only what does."""
+    """The branch has commits that are not in the history of the pushed one."""
 
 
 @dataclass(frozen=True)
 class Commit:
-    """The committed state of a project: HEAD's full SHA, and the delivered path as that commit spells it.
+    """A commit's full SHA, and the delivered path in it.
 
-    The two paths differ where the project is a directory inside its repository.
+    That differs from the project's own path where the project is a directory inside its repository.
     """
 
     sha: str
@@ -27,18 +27,18 @@ class Commit:
 
 
 def head(root: Path, path: str, name: str = "HEAD") -> Commit:
-    """The commit `name` of the repository at `root`. Raises UsageError when there is none, or `path` is not in it."""
+    """Return the commit `name` of the repository at `root`. Raises UsageError for none, or one without `path`."""
     checkout = Checkout(root)
     if commit := checkout.commit_with(path, name):
         sha, prefix = commit
         return Commit(sha, f"{prefix}{path}")
     answer = checkout.revision(name)
     if not answer.ok:
-        outside = "not a git repository" in answer.words
+        init = "git init, " if "not a git repository" in answer.words else ""
         raise UsageError(
             f"{root} has no commit to deliver",
             evidence=answer.words,
-            fix=f"{'git init, ' if outside else ''}git add, git commit: Flux delivers commits",
+            fix=f"{init}git add, git commit: Flux delivers commits",
         )
     raise UsageError(
         f"the commit {answer.text[:7]} does not contain {path}",
@@ -47,7 +47,7 @@ def head(root: Path, path: str, name: str = "HEAD") -> Commit:
 
 
 def resolve(root: Path, name: str) -> str:
-    """The SHA of the commit that `name` (HEAD, a branch, a tag) is in the repository at `root`. Raises UsageError."""
+    """Return the SHA of the commit `name` (HEAD, a branch, a tag) in the repository at `root`. Raises UsageError."""
     answer = Checkout(root).revision(name)
     if not answer.ok:
         raise UsageError(
@@ -59,28 +59,28 @@ def resolve(root: Path, name: str) -> str:
 
 
 def uncommitted(root: Path, path: str) -> list[str]:
-    """Files beside the delivered ones (below the first directory of `path`) that differ from the commit."""
+    """The files below the first directory of `path` that differ from the commit."""
     return Checkout(root).changed(Path(path).parts[0] if Path(path).parts else ".")
 
 
 def push(
     root: Path, commit: Commit, url: str, branch: str, *, path: str, user: str, password: str, force: bool = False
 ) -> None:
-    """Push `commit` to `branch` at `url`; what differs from it beside `path` is told."""
+    """Push `commit` to `branch` at `url`, and note the files near `path` that are not committed."""
     with step(f"push {commit.sha[:7]} to the lab's Git server") as running:
         for file in uncommitted(root, path)[:5]:
             note(f"not delivered, because not committed: {file}")
-        refspec = f"{commit.sha}:refs/heads/{branch}"
         with carrier(root, commit.sha) as own:
+            refspec = f"{commit.sha}:refs/heads/{branch}"
             answer = own.push(url, [refspec], user=user, password=password, force=force)
         if answer.ok:
             running.result = "already there" if answer.up_to_date else ""
             return
         if answer.rejected:
             raise Rejected(
-                f"the lab's branch {branch} has commits that {commit.sha[:7]} does not follow from",
+                f"the lab's branch {branch} has commits that are not in the history of {commit.sha[:7]}",
                 evidence=answer.words,
-                fix="./run invoke gitops.push --force replaces what the lab holds by your commit",
+                fix="./run invoke gitops.push --force replaces the lab's commits by yours",
             )
         raise DeliveryError(
             "the push to the lab's Git server failed",

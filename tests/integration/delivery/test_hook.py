@@ -180,7 +180,7 @@ def test_an_own_hooks_path_is_respected_and_a_hook_of_the_commits_not_replaced(p
     (project.parent / "shared").mkdir()
     (project.parent / "shared" / "post-commit").write_text("#!/bin/sh\n")
     git(project.parent, "add", "shared")
-    with pytest.raises(UsageError, match="belongs to the repository's commits"):
+    with pytest.raises(UsageError, match="is tracked by the repository"):
         install(project)
     assert (project.parent / "shared" / "post-commit").read_text() == "#!/bin/sh\n"
 

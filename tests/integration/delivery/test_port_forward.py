@@ -1,4 +1,4 @@
-"""The forward that begins anew, with a program that behaves as kubectl's port-forward does."""
+"""The port-forward that starts kubectl again, with a program that behaves as kubectl's port-forward does."""
 
 import http.client
 import http.server
@@ -61,7 +61,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def pod(where: Path) -> Iterator[None]:
-    """A Git server, as far as the carrier can tell."""
+    """A Git server, as far as the port-forward can tell."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         where.write_text(str(server.server_port))
@@ -80,14 +80,14 @@ def ask(port: int, method: str = "GET", body: bytes | None = None) -> bytes:
 
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
-    """The carrier as a daemon, on a free port, with the stand-in for kubectl."""
+    """The port-forward as a daemon, on a free port, with the stand-in for kubectl."""
     program = tmp_path / "kubectl.py"
     program.write_text(KUBECTL)
     chosen = free_port()
     argv: list[str | Path] = [sys.executable, "-I", port_forward.__file__, str(chosen), sys.executable, program]
-    daemon.start("carrier", [*argv, tmp_path / "pod"], ready=lambda: _listens(chosen), timeout=20)
+    daemon.start("git", [*argv, tmp_path / "pod"], ready=lambda: _listens(chosen), timeout=20)
     yield chosen
-    daemon.stop("carrier")
+    daemon.stop("git")
 
 
 def _listens(port: int) -> bool:
@@ -118,5 +118,5 @@ def test_a_client_waits_for_a_server_that_is_away_and_the_log_tells_it_once(port
     with pod(tmp_path / "pod"):
         waiting.join(20)
         assert answers == [b"3"]
-    assert daemon.tail("carrier").count("NotFound") == 1
-    assert "Handling" not in daemon.tail("carrier")
+    assert daemon.tail("git").count("NotFound") == 1
+    assert "Handling" not in daemon.tail("git")

@@ -23,7 +23,7 @@ def test_https_and_ssh_urls_are_taken_as_they_are(url: str) -> None:
     "url", ["git@git.example.invalid:app.git", "http://a.invalid/b", "file:///a", "https:///a", "x"]
 )
 def test_another_url_is_refused(url: str) -> None:
-    with pytest.raises(UsageError, match=r"is no https:// or ssh:// URL"):
+    with pytest.raises(UsageError, match=r"is not the https:// or ssh:// URL"):
         remote.check(url)
 
 
@@ -93,7 +93,7 @@ def test_an_unknown_host_is_never_trusted(tmp_path: Path, key: Path) -> None:
 def test_a_key_with_a_passphrase_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "locked"
     process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "passphrase", "-f", file], timeout=30)
-    with pytest.raises(UsageError, match="no private key without a passphrase"):
+    with pytest.raises(UsageError, match="not a private key without a passphrase"):
         remote.credentials(SSH, file, tmp_path, {})
     with pytest.raises(UsageError, match="needs a private key"):
         remote.credentials(SSH, None, tmp_path, {})
