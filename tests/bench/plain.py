@@ -27,7 +27,7 @@ def commands(lab: Lab, scratch: Path) -> list[Sequence[str]]:
     config, serving = scratch / "plain-kind.yaml", scratch / "plain-git.json"
     config.write_text(json.dumps(detect.configuration(lab)))
     node_name = f"{name}-control-plane"
-    wanted = [found for _, found in git_server.objects(git.reference, ["lab"], PASSWORD, node_name)]
+    wanted = [found for _, found in git_server.manifests(git.reference, ["lab"], PASSWORD, node_name)]
     serving.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted}))
     image = cluster_image(node.reference, name)
     controllers = ",".join(image.reference.rpartition("/")[2].partition(":")[0] for image in made["flux"])

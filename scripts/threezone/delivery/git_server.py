@@ -9,19 +9,19 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from http import HTTPStatus
 from pathlib import Path
 from string import Template
 
 from threezone.clients import kubectl
 from threezone.clients.kubernetes import kube_proxy, pods
-from threezone.clients.kubernetes.api import Api, Json, Refused
+from threezone.clients.kubernetes.api import Api, Json
 from threezone.clients.kubernetes.watch import NAMESPACES, World, namespace_usable, wait_for
 from threezone.cluster.lab import Lab
 from threezone.core import paths, process
 from threezone.core.errors import UsageError
 from threezone.core.events import note, step
 from threezone.core.files import PRIVATE, write_atomic
+from threezone.flux import objects
 
 MANIFESTS = Path(__file__).with_name("git_server.yaml")
 NAMESPACE = "threezone"
@@ -95,28 +95,28 @@ def repository_name(name: str) -> str:
     return name
 
 
-def deployment(api: Api) -> Json | None:
+def find_deployment(api: Api) -> Json | None:
     """The Git server's Deployment."""
     return api.get(f"{DEPLOYMENTS}/{NAME}")
 
 
-def repositories(found: Json | None) -> tuple[str, ...]:
+def repositories(deployment: Json | None) -> tuple[str, ...]:
     """The repositories that a Deployment serves, without `.git`; none without a Deployment."""
-    return tuple(found["spec"]["template"]["spec"]["containers"][0].get("args") or ()) if found else ()
+    return tuple(deployment["spec"]["template"]["spec"]["containers"][0].get("args") or ()) if deployment else ()
 
 
 def served(api: Api) -> tuple[str, ...]:
     """The repositories of the cluster's Git server; none where there is none of ours."""
-    return repositories(deployment(api)) if is_installed(api) else ()
+    return repositories(find_deployment(api)) if is_installed(api) else ()
 
 
-def storage_node(found: Json | None) -> str:
+def storage_node(deployment: Json | None) -> str:
     """The node that stores the repositories of a Deployment; "" where a claim does."""
-    pod = found["spec"]["template"]["spec"] if found else {}
+    pod = deployment["spec"]["template"]["spec"] if deployment else {}
     return str((pod.get("nodeSelector") or {}).get(HOST, ""))
 
 
-def objects(image: str, repositories: Sequence[str], secret: str, node: str = "") -> list[tuple[str, Json]]:
+def manifests(image: str, repositories: Sequence[str], secret: str, node: str = "") -> list[tuple[str, Json]]:
     """Return the server's objects with their API paths, in order of creation.
 
     The repositories are stored in STORE on `node`, which must exist; without a node they are stored in a claim, whose
@@ -147,12 +147,12 @@ def make_namespace(api: Api) -> None:
 def apply(api: Api, *, image: str, names: Sequence[str], secret: str, node: str = "") -> tuple[str, ...]:
     """Apply the server's objects, with `names` beside the repositories that are already served. Returns all of them.
 
-    For a new repository the pod restarts. `node` is that of `objects`; an existing server must keep its own.
+    For a new repository the pod restarts. `node` is that of `manifests`; an existing server must keep its own.
     """
     with step("serve Git in the cluster"):
         namespace_usable(api, NAMESPACE)
-        served = tuple(dict.fromkeys((*repositories(deployment(api)), *names)))
-        for path, wanted in objects(image, served, secret, node):
+        served = tuple(dict.fromkeys((*repositories(find_deployment(api)), *names)))
+        for path, wanted in manifests(image, served, secret, node):
             api.apply(path, wanted)
     return served
 
@@ -165,12 +165,8 @@ def is_installed(api: Api) -> bool:
 
 def delete(api: Api, seconds: float) -> None:
     """Delete the Git server's namespace with everything in it, and wait until it is gone."""
-    try:
-        api.send("DELETE", f"{NAMESPACES}/{NAMESPACE}")
-    except Refused as refused:
-        if refused.status != HTTPStatus.NOT_FOUND:
-            raise
-    namespace_usable(api, NAMESPACE, seconds=seconds)
+    objects.delete(api, f"{NAMESPACES}/{NAMESPACE}")
+    objects.wait_gone(api, {NAMESPACES: [f"/{NAMESPACE}"]}, seconds, f"the namespace {NAMESPACE}")
 
 
 def wait_ready(api: Api, seconds: float) -> None:
@@ -182,9 +178,9 @@ def wait_ready(api: Api, seconds: float) -> None:
 
 def _missing(world: World) -> list[str]:
     lines = pods.missing(world[f"{CORE}/pods"].values())
-    found = world[DEPLOYMENTS].get(f"{NAMESPACE}/{NAME}") or {"metadata": {}}
-    status = found.get("status") or {}
-    current = status.get("observedGeneration", 0) >= found["metadata"].get("generation", 1)
+    deployment = world[DEPLOYMENTS].get(f"{NAMESPACE}/{NAME}") or {"metadata": {}}
+    status = deployment.get("status") or {}
+    current = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
     if not (current and status.get("availableReplicas", 0) >= 1 and status.get("updatedReplicas", 0) >= 1):
         lines.append("the Git server")
     if not any(

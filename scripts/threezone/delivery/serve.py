@@ -58,7 +58,7 @@ def choose_node(nodes: Sequence[Node], mounted: Container[str] = ()) -> str:
 
 def prepare_storage(lab: Lab) -> str:
     """Return the node that stores the repositories, with a directory for a new server; "" for a claim."""
-    if deployment := git_server.deployment(lab.api):
+    if deployment := git_server.find_deployment(lab.api):
         return git_server.storage_node(deployment)
     nodes = () if lab.foreign else kind.nodes(lab.name)
     mounts = containers.mounts(nodes, git_server.STORE)
@@ -99,7 +99,7 @@ def delete(lab: Lab) -> None:
 
     The repositories are renamed first: if this is interrupted, a later Git server does not find them.
     """
-    name = git_server.storage_node(git_server.deployment(lab.api))
+    name = git_server.storage_node(git_server.find_deployment(lab.api))
     nodes = [node for node in kind.nodes(lab.kind_cluster) if node.name == name] if lab.kind_cluster else []
     mounts = containers.mounts(nodes, git_server.STORE)
     for mount in mounts.values():

@@ -21,7 +21,7 @@ from threezone.clients.git.own import Own
 from threezone.core import process
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.delivery import remote, repository
-from threezone.delivery.proof.worktree import WHO, Worktree
+from threezone.delivery.proof.repository import AUTHOR, Worktree
 from threezone.lab import data_loss
 
 USER, PASSWORD = "lab", "a-password-of-the-lab"
@@ -249,8 +249,7 @@ def everything_works(world: World, tmp_path: Path) -> None:
     """Each operation that we have, with the facts that must hold after it."""
     a_push_works(world)
     proof = Worktree(tmp_path / "proof", "proof", "proof/1")
-    proof.root.mkdir()
-    proof.begin()
+    proof.init()
     proof.commit({"a.yaml": "a: 1\n"}, "one")
     proof.commit({"a.yaml": "a: 2\n"}, "two")
     proof.revert()
@@ -478,5 +477,5 @@ def test_an_author_of_the_environment_does_not_sign_our_commits(
         monkeypatch.setenv(name, "someone")
     own = Own(tmp_path / "own")
     own.init(bare=False, branch="b")
-    own.commit("one", *WHO)
-    assert git(own.root, "log", "--format=%an %ae %cn %ce") == " ".join((*WHO, *WHO))
+    own.commit("one", *AUTHOR)
+    assert git(own.root, "log", "--format=%an %ae %cn %ce") == " ".join((*AUTHOR, *AUTHOR))

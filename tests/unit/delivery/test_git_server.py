@@ -9,7 +9,7 @@ from threezone.delivery import git_server
 
 
 def test_the_password_is_in_the_secret_and_nowhere_else() -> None:
-    objects = git_server.objects("threezone/git-server:1", ["lab"], "s3cret-Password")
+    objects = git_server.manifests("threezone/git-server:1", ["lab"], "s3cret-Password")
     holders = [path for path, wanted in objects if "s3cret-Password" in str(wanted)]
     encoded = base64.b64encode(b"s3cret-Password").decode()
     assert holders == []
@@ -19,7 +19,7 @@ def test_the_password_is_in_the_secret_and_nowhere_else() -> None:
 
 
 def test_each_object_goes_to_its_own_path() -> None:
-    for path, wanted in git_server.objects("image", ["lab"], "x"):
+    for path, wanted in git_server.manifests("image", ["lab"], "x"):
         assert path.endswith("/" + wanted["metadata"]["name"])
 
 
@@ -36,7 +36,7 @@ def test_a_secret_file_is_for_its_owner_only_and_written_once(tmp_path: Path) ->
 
 
 def test_what_is_served_is_what_the_deployment_was_told() -> None:
-    deployment = dict(git_server.objects("image", ["lab", "team-a"], "x"))[
+    deployment = dict(git_server.manifests("image", ["lab", "team-a"], "x"))[
         f"{git_server.DEPLOYMENTS}/{git_server.NAME}"
     ]
     assert git_server.repositories(deployment) == ("lab", "team-a")
@@ -49,8 +49,8 @@ def test_repositories_are_kept_on_a_node_or_in_a_claim() -> None:
         return dict(spec["volumes"][0])
 
     on_node, claimed = (
-        git_server.objects("image", ["lab"], "x", "lab-worker"),
-        git_server.objects("image", ["lab"], "x"),
+        git_server.manifests("image", ["lab"], "x", "lab-worker"),
+        git_server.manifests("image", ["lab"], "x"),
     )
     assert volume(on_node) == {"name": "repositories", "hostPath": {"path": git_server.STORE, "type": "Directory"}}
     assert volume(claimed) == {"name": "repositories", "persistentVolumeClaim": {"claimName": "git"}}

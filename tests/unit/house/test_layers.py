@@ -53,7 +53,7 @@ MAY_WRITE = {
     "threezone.images.engine_images",
     "threezone.core.files",
     "threezone.clients.kind",
-    "threezone.delivery.proof.worktree",
+    "threezone.delivery.proof.repository",
     "threezone.images.archive",
     "threezone.images.debian_base",
     "threezone.images.node_image",

@@ -11,9 +11,7 @@ MODULE_LINES = 350
 FUNCTION_LINES = 70
 
 # What is longer, with its lines when this was written. Entries shrink and go; nothing is added here.
-LONG_MODULES = {
-    "delivery/proof/run.py": 392,
-}
+LONG_MODULES: dict[str, int] = {}
 LONG_FUNCTIONS: dict[str, int] = {}
 
 

@@ -1,175 +1,116 @@
-"""The proof on the lab: its Git server as the source, the sample app's image as the workload."""
+"""Prove that a commit alone delivers on the lab: its Git server is the source, the sample app the workload."""
 
 from __future__ import annotations
 
+import re
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import threezone
-from threezone.clients import kubectl
-from threezone.clients.git import command
-from threezone.clients.git.command import Answer
-from threezone.clients.git.own import Own
+from threezone.clients.kubernetes.api import Api
 from threezone.clients.kubernetes.watch import NAMESPACES
 from threezone.cluster.lab import Lab
-from threezone.core.errors import DeliveryError, UsageError
-from threezone.delivery import git_server
-from threezone.delivery.proof import phases as plan
-from threezone.delivery.proof import run
+from threezone.core.errors import DeliveryError, ThreezoneError, UsageError
+from threezone.core.events import note, step
+from threezone.delivery.proof import phases, sandbox
 from threezone.delivery.proof.manifests import PART, PART_LABEL, Names
-from threezone.delivery.proof.worktree import Worktree
+from threezone.delivery.proof.phases import Outcome
+from threezone.delivery.proof.repository import Remote, Worktree
+from threezone.delivery.proof.run import Proof
 from threezone.flux import components
 from threezone.images import build
 
-FINAL = ("[rejected]", "[remote rejected]", "Authentication failed", "403", "not found")  # no trying again heals it
 
+def prove(lab: Lab, requested: Sequence[str] = (), *, keep: bool = False, seconds: float = 0.0) -> Proved:
+    """Run the requested phases (none: all), each within `seconds` (0: as the settings say), and clean up.
 
-class LabRemote:
-    """The lab's repository on its Git server, through a forward that is opened when needed and again when it broke."""
-
-    def __init__(self, lab: Lab, opened: ExitStack, seconds: float) -> None:
-        self._lab = lab
-        self._opened = opened
-        self._seconds = seconds
-        self._repository = lab.settings.gitops.repository
-        self._password = git_server.password(lab.api, lab.key)
-        self._forward: kubectl.Forward | None = None
-
-    @property
-    def url(self) -> str:
-        """The repository's address inside the cluster."""
-        return git_server.url(self._repository)
-
-    @property
-    def shown(self) -> str:
-        """The repository, for people: through a forward it has another port each time."""
-        return self.url
-
-    def push(self, work: Worktree) -> None:
-        """Push the branch of `work`. Raises DeliveryError when the Git server does not serve or refuses it."""
-        self._send(work, f"HEAD:refs/heads/{work.branch}")
-
-    def drop(self, branch: str) -> None:
-        """Delete a branch; one that is not there is no error. Raises DeliveryError."""
-        if branch in self.branches():
-            with tempfile.TemporaryDirectory() as empty:
-                work = Worktree(Path(empty), branch, "")
-                work.begin()
-                self._send(work, f":refs/heads/{branch}")
-
-    def branches(self) -> list[str]:
-        """The branches there are. Raises DeliveryError when the Git server does not serve."""
-        with tempfile.TemporaryDirectory() as empty:
-            answer = self._try(lambda address: Own(Path(empty)).remote_refs(address, "--heads"))
-        return [name.removeprefix("refs/heads/") for name in command.refs(answer.text)]
-
-    def _send(self, work: Worktree, refspec: str) -> None:
-        self._try(lambda address: work.own.push(address, [refspec], user=git_server.USER, password=self._password))
-
-    def _try(self, ask: Callable[[str], Answer]) -> Answer:
-        """Ask git, given the repository's address, and again while the way there or the server is being restarted."""
-        deadline = time.monotonic() + self._seconds
-        again = False
-        while True:
-            answer = ask(self._address(deadline, again=again))
-            if answer.ok:
-                return answer
-            if time.monotonic() > deadline or any(word in answer.words for word in FINAL):
-                raise DeliveryError(
-                    "the lab's Git server does not do what it is asked",
-                    evidence=answer.words,
-                    fix="./run invoke gitops.serve",
-                )
-            again = True
-
-    def _address(self, deadline: float, *, again: bool) -> str:
-        """The repository's address here; `again` opens a forward anew that seems to work and does not."""
-        while self._forward is None or again or not self._forward.kubectl.alive:
-            self._opened.close()
-            self._forward = None
-            self._serving(deadline)
-            try:
-                self._forward = self._opened.enter_context(
-                    kubectl.forwarded(
-                        self._lab.tools["kubectl"], self._lab.context, git_server.NAMESPACE,
-                        f"service/{git_server.NAME}", 80,
-                    )
-                )  # fmt: skip
-            except DeliveryError:
-                if time.monotonic() > deadline:
-                    raise
-            else:
-                break
-        return f"http://{self._forward.address}/{self._repository}.git"
-
-    def _serving(self, deadline: float) -> None:
-        """Wait for the Git server; one that is not meant to run is told at once."""
-        api = self._lab.api.patient(lambda: deadline)
-        deployment = api.get(f"{git_server.DEPLOYMENTS}/{git_server.NAME}")
-        if deployment is None or not deployment["spec"].get("replicas", 1):
-            raise DeliveryError(
-                "the lab's Git server does not run: there is nowhere to push to",
-                evidence="it is not there"
-                if deployment is None
-                else f"deployment {git_server.NAMESPACE}/git: replicas 0",
-                fix="./run invoke gitops.serve",
-            )
-        if not (deployment.get("status") or {}).get("availableReplicas"):
-            git_server.wait_ready(api, max(0.0, deadline - time.monotonic()))
-
-
-@contextmanager
-def _remote(lab: Lab, seconds: float) -> Iterator[LabRemote]:
-    with ExitStack() as opened:
-        yield LabRemote(lab, opened, seconds)
-
-
-def prove(lab: Lab, asked: Sequence[str] = (), *, keep: bool = False, seconds: float = 0.0) -> Proved:
-    """Run the proof's phases (none asked for: all), each within `seconds` (0: as the settings say), and clean up.
-
-    A failed phase is not raised: it stands in what is returned. Raises UsageError for an unknown phase, DeliveryError
-    when there is no Flux or no Git server to begin with, and KeyboardInterrupt when all is cleaned up.
+    A failed phase is not raised: the result has it. Raises UsageError for an unknown phase, DeliveryError without Flux
+    or a Git server, and KeyboardInterrupt after the cleanup.
     """
-    wanted, seconds = plan.plan(asked), seconds or lab.settings.gitops.timeout
-    seen = components.observe(lab.api)
-    if not seen.components:
-        components.require(seen)
+    wanted, seconds = phases.plan(requested), seconds or lab.settings.gitops.timeout
+    flux = components.observe(lab.api)
+    if not flux.components:
+        components.require(flux)
     names, started = Names(secrets.token_hex(3)), datetime.now(UTC)
-    with _remote(lab, seconds) as remote, tempfile.TemporaryDirectory(prefix=f"{names.name}-") as base:
-        work = Worktree(Path(base), names.name, names.path)
-        proof = run.Proof(lab.api, remote, names, work, lab.context, build.APP, seconds)
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{names.name}-") as scratch,
+        closing(Remote(lab, Path(scratch, "remote"), seconds)) as remote,
+    ):
+        work = Worktree(Path(scratch, "work"), names.name, names.path)
+        proof = Proof(lab.api, remote, names, work, lab.context, build.APP, seconds)
         try:
             proof.run(wanted)
-            lasted = time.monotonic() - proof.began
-            run.sweep(lab.api, remote, names)
+            duration = time.monotonic() - proof.began
+            _sweep(lab.api, remote, names)
         finally:
-            (run.keep if keep else run.clean)(lab.api, remote, names)
+            if keep:
+                _keep(lab.api, names)
+            else:
+                _clean(lab.api, remote, names)
     server_version = str((lab.api.get("/version") or {}).get("gitVersion", ""))
-    versions = {"kubernetes": server_version, "flux": seen.version, "threezone": threezone.__version__}
-    return Proved(proof, started, lasted, lab.name, versions)
+    versions = {"kubernetes": server_version, "flux": flux.version, "threezone": threezone.__version__}
+    return Proved(proof, started, duration, lab.name, versions)
 
 
 def remove(lab: Lab, identity: str) -> None:
     """Remove a proof that was kept. Raises UsageError when there is none of that id."""
     names = Names(identity.removeprefix("proof-"))
-    if lab.api.get(f"{NAMESPACES}/{names.ground}") is None:
+    if lab.api.get(f"{NAMESPACES}/{names.sandbox}") is None:
         raise UsageError(f"there is no proof {names.id}", fix=f"kubectl get namespaces -l {PART_LABEL}={PART}")
-    with _remote(lab, lab.settings.gitops.timeout) as remote:
-        run.clean(lab.api, remote, names)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        closing(Remote(lab, Path(scratch), lab.settings.gitops.timeout)) as remote,
+    ):
+        _clean(lab.api, remote, names)
+
+
+def _keep(api: Api, names: Names) -> None:
+    """Leave everything as it is, and prevent a later proof from removing it."""
+    with step(f"keep {names.name}") as running:
+        api.merge(f"{NAMESPACES}/{names.sandbox}", {"metadata": {"labels": {sandbox.KEPT_LABEL: "true"}}})
+        running.result = f"./run invoke gitops.prove --remove {names.id} removes it"
+
+
+def _clean(api: Api, remote: Remote, names: Names) -> None:
+    """Remove a proof from the cluster, and its branch. A failure is reported, not raised."""
+    removals: list[Callable[[], None]] = [lambda: sandbox.remove(api, names), lambda: remote.delete(names.name)]
+    with step(f"clean up {names.name}"):
+        for removal in removals:
+            try:
+                removal()
+            except ThreezoneError as error:
+                note(f"left behind: {error.message} ({error.evidence}); the next gitops.prove tries again")
+
+
+def _sweep(api: Api, remote: Remote, names: Names) -> None:
+    """Remove what killed proofs left: in the cluster, and branches without a proof in the cluster.
+
+    A running proof creates its namespace before its branch, so the branches are listed first.
+    """
+    try:
+        branches = [branch for branch in remote.branches() if re.fullmatch("proof-[0-9a-f]{6}", branch)]
+        for dead in sandbox.leftovers(api, names):
+            note(f"{dead.name} was left by a run that was killed")
+            _clean(api, remote, dead)
+        for branch in branches:
+            if branch != names.name and not api.get(f"{NAMESPACES}/{branch}-flux"):
+                remote.delete(branch)
+    except ThreezoneError as error:
+        note(f"leftovers of killed proofs were not looked for: {error.message}")
 
 
 @dataclass(frozen=True)
 class Proved:
-    """A proof that was run, and when, for how long, on what."""
+    """A proof that was run, with its start, duration and versions."""
 
-    proof: run.Proof
+    proof: Proof
     started: datetime
     seconds: float
     cluster: str
@@ -193,15 +134,15 @@ class Proved:
             "phases": [self._phase(outcome) for outcome in proof.outcomes],
         }
 
-    def _phase(self, outcome: run.Outcome) -> dict[str, Any]:
-        committed = outcome.moments.committed
+    def _phase(self, outcome: Outcome) -> dict[str, Any]:
+        committed = outcome.moments.get("committed")
         return {
             "name": outcome.phase.name,
             "title": outcome.phase.title,
             "ok": outcome.ok,
             "revision": outcome.revision or None,
             "began": None if committed is None else round(committed - self.proof.began, 3),
-            "seconds": outcome.moments.seconds(),
+            "seconds": outcome.seconds(),
             "objects": outcome.objects,
             "commands": outcome.commands,
             "why": outcome.why or None,

@@ -7,17 +7,17 @@ import yaml
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import NAMESPACES, World
 from threezone.core.errors import DeliveryError, UsageError
-from threezone.delivery.proof import assertions, field_ownership, manifests, phases, sandbox
-from threezone.delivery.proof.assertions import Paths
-from threezone.delivery.proof.commands import commands
+from threezone.delivery.proof import field_ownership, manifests, phases, sandbox
+from threezone.delivery.proof.assertions import Assertions
 from threezone.delivery.proof.manifests import Names
-from threezone.delivery.proof.run import Moments
+from threezone.delivery.proof.phases import Outcome, commands
 from threezone.flux.components import DEPLOYMENTS
 from threezone.flux.objects import inventory
 
 ID = Names("1a2b3c")
-AT = Paths(ID)
-TARGET = sandbox.target(ID)
+ASSERT = Assertions(ID)
+TARGET = ASSERT.target
+COLLECTIONS = ASSERT.collections
 OLD = "proof-1a2b3c@sha1:" + "a" * 40
 NEW = "proof-1a2b3c@sha1:" + "b" * 40
 
@@ -79,7 +79,7 @@ def test_the_broken_commit_differs_in_one_value_and_the_last_one_keeps_one_objec
     bad = manifests.broken(good)
     assert {name for name in good if good[name] != bad[name]} == {"workload.yaml"}
     assert "containerPort: many" in bad["workload.yaml"]
-    assert set(objects(manifests.nothing(ID))) == {"ConfigMap proof-1a2b3c-flux/kept"}
+    assert set(objects(manifests.nothing(good))) == {"ConfigMap proof-1a2b3c-flux/kept"}
 
 
 def test_an_id_that_looks_like_a_number_stays_a_text_for_every_reader_of_yaml() -> None:
@@ -104,7 +104,7 @@ STATUS: tuple[str, str, Json] = ("k3s", "status", {"f:status": {"f:replicas": {}
 
 def test_flux_owns_what_is_declared_and_anybody_may_write_a_status() -> None:
     assert field_ownership.foreign([managed(FLUX, STATUS)]) == []
-    assert field_ownership.seen([managed(FLUX, STATUS)]) == ["k3s (status)", "kustomize-controller"]
+    assert field_ownership.managers([managed(FLUX, STATUS)]) == {"k3s (status)", "kustomize-controller"}
 
 
 def test_a_field_of_somebody_else_is_named_with_its_owner() -> None:
@@ -134,7 +134,7 @@ def kustomization(
     suspend: bool = False,
 ) -> Json:
     return {
-        "metadata": {"name": ID.name, "namespace": ID.ground, "generation": 1},
+        "metadata": {"name": ID.name, "namespace": ID.sandbox, "generation": 1},
         "spec": {"suspend": suspend, "prune": True},
         "status": {
             "observedGeneration": 1,
@@ -178,27 +178,27 @@ def seen(
     leads: tuple[str, ...] = ("p",), text: str = "text\n", of: Json | None = None,
 ) -> World:  # fmt: skip
     source = {
-        "metadata": {"name": ID.name, "namespace": ID.ground, "generation": 1},
+        "metadata": {"name": ID.name, "namespace": ID.sandbox, "generation": 1},
         "spec": {},
         "status": {"artifact": {"revision": fetched}},
     }
     page = {"metadata": {"name": "page-1", "namespace": ID.name}, "data": {"index.html": text}}
-    key = f"{ID.ground}/{ID.name}"
+    key = f"{ID.sandbox}/{ID.name}"
     return {
         TARGET.sources: {key: source},
         TARGET.kustomizations: {key: of or kustomization(revision)},
-        AT.deployments: {f"{ID.name}/web": found or deployment()},
-        AT.configmaps: {f"{ID.name}/page-1": page},
-        AT.pods: {f"{ID.name}/{each['metadata']['name']}": each for each in pods},
-        AT.endpoints: {"slice": leading_to(*leads)},
-        AT.services: {},
-        AT.beside: {},
+        COLLECTIONS["Deployment"]: {f"{ID.name}/web": found or deployment()},
+        COLLECTIONS["ConfigMap"]: {f"{ID.name}/page-1": page},
+        COLLECTIONS["Pod"]: {f"{ID.name}/{each['metadata']['name']}": each for each in pods},
+        COLLECTIONS["EndpointSlice"]: {"slice": leading_to(*leads)},
+        COLLECTIONS["Service"]: {},
+        COLLECTIONS["Sandbox"]: {},
         NAMESPACES: {},
     }
 
 
 def test_the_workload_of_the_revision_runs_and_nothing_else() -> None:
-    assert assertions.settled(seen(), AT, TARGET, NEW) == []
+    assert ASSERT.settled(seen(), NEW) == []
 
 
 @pytest.mark.parametrize(
@@ -210,19 +210,19 @@ def test_the_workload_of_the_revision_runs_and_nothing_else() -> None:
         (seen(found=deployment(generation=2)), "controller to see the change"),
         (seen(pods=(pod("p", "False"),)), "pod p to be ready"),
         (seen(pods=(pod("p"), pod("old", deletionTimestamp="now"))), "1 pods and no more (there are 2)"),
-        (seen(leads=()), "the service to lead to 1 pods"),
-        (seen(leads=("p", "old")), "the service to lead to 1 pods (it leads to 2)"),
+        (seen(leads=()), "the service to route to 1 pods"),
+        (seen(leads=("p", "old")), "the service to route to 1 pods (it routes to 2)"),
     ],
 )
 def test_what_is_not_yet_as_the_revision_says_is_missing(world: World, words: str) -> None:
-    assert words in " ".join(assertions.settled(world, AT, TARGET, NEW))
+    assert words in " ".join(ASSERT.settled(world, NEW))
 
 
 def test_a_drift_is_put_back_when_value_and_owner_are() -> None:
     hand = "somebody-by-hand"
-    assert assertions.put_back(seen(), AT, "text\n", hand) == []
+    assert ASSERT.drift_corrected(seen(), "text\n", hand) == []
     drifted = seen(found=deployment(wanted=2, owner=hand), text="by hand")
-    assert assertions.put_back(drifted, AT, "text\n", hand) == [
+    assert ASSERT.drift_corrected(drifted, "text\n", hand) == [
         "spec.replicas to be put back to 1 (it is 2)",
         "the text in the ConfigMap page-1 to be put back",
         "somebody-by-hand to own nothing of web any more",
@@ -231,48 +231,49 @@ def test_a_drift_is_put_back_when_value_and_owner_are() -> None:
 
 def test_a_broken_commit_is_reported_only_by_fluxs_word_on_it() -> None:
     failed = kustomization(OLD, attempted=NEW, ready="False", reason="ReconciliationFailed")
-    assert assertions.refused(seen(of=failed), AT, TARGET, NEW) == []
+    assert ASSERT.refused(seen(of=failed), NEW) == []
     before = kustomization(OLD, ready="False", reason="ReconciliationFailed")
-    assert assertions.refused(seen(of=before), AT, TARGET, NEW)
+    assert ASSERT.refused(seen(of=before), NEW)
     progressing = kustomization(OLD, attempted=NEW, ready="Unknown")
-    assert assertions.refused(seen(of=progressing), AT, TARGET, NEW)
+    assert ASSERT.refused(seen(of=progressing), NEW)
     with pytest.raises(DeliveryError, match="Flux applied proof-1a2b3c@sha1:bbbbbbb, although it cannot be valid"):
-        assertions.refused(seen(NEW), AT, TARGET, NEW)
+        ASSERT.refused(seen(NEW), NEW)
 
 
 def test_nothing_moves_when_a_suspended_flux_has_seen_a_request_and_left_the_revision_alone() -> None:
     asked = kustomization(OLD, handled="now", suspend=True)
-    assert assertions.still(seen(of=asked), TARGET, NEW, "now") == []
-    assert assertions.still(seen(of=asked), TARGET, NEW, "later"), "the request is not seen yet"
-    assert assertions.still(seen(of=asked, fetched=OLD), TARGET, NEW, "now"), "there was nothing to take up"
+    assert ASSERT.suspended(seen(of=asked), NEW, "now") == []
+    assert ASSERT.suspended(seen(of=asked), NEW, "later"), "the request is not seen yet"
+    assert ASSERT.suspended(seen(of=asked, fetched=OLD), NEW, "now"), "there was nothing to take up"
     moved = kustomization(OLD, attempted=NEW, handled="now", suspend=True)
     with pytest.raises(DeliveryError, match="took up proof-1a2b3c@sha1:bbbbbbb while it was suspended"):
-        assertions.still(seen(of=moved), TARGET, NEW, "now")
+        ASSERT.suspended(seen(of=moved), NEW, "now")
 
 
 def test_what_nobody_asked_to_go_is_not_pruned() -> None:
     items = inventory(kustomization(OLD))
-    assert assertions.unpruned(seen(), AT, items) == ["Deployment proof-1a2b3c/web"]
+    assert ASSERT.remaining(seen(), items, terminating=False) == ["Deployment proof-1a2b3c/web"]
     going = deployment()
     going["metadata"]["deletionTimestamp"] = "now"
-    assert assertions.unpruned(seen(found=going), AT, items) == []
+    assert ASSERT.remaining(seen(found=going), items, terminating=False) == []
+    assert ASSERT.remaining(seen(found=going), items, terminating=True) == ["Deployment proof-1a2b3c/web"]
 
 
 def test_a_namespace_is_gone_when_it_is_not_there_and_says_what_it_waits_for() -> None:
-    assert assertions.gone(seen(), AT) == []
+    assert ASSERT.namespace_gone(seen()) == []
     waiting = [{"type": "NamespaceContentRemaining", "status": "True", "message": "pods. has 1"}]
     world = seen() | {NAMESPACES: {f"/{ID.name}": {"status": {"conditions": waiting}}}}
-    assert assertions.gone(world, AT) == ["the namespace proof-1a2b3c to be gone (pods. has 1)"]
+    assert ASSERT.namespace_gone(world) == ["the namespace proof-1a2b3c to be gone (pods. has 1)"]
 
 
 @pytest.mark.parametrize(
     "judge",
     [
-        lambda world: assertions.refused(world, AT, TARGET, NEW),
-        lambda world: assertions.still(world, TARGET, NEW, "now"),
-        lambda world: assertions.settled(world, AT, TARGET, NEW),
+        lambda world: ASSERT.refused(world, NEW),
+        lambda world: ASSERT.suspended(world, NEW, "now"),
+        lambda world: ASSERT.settled(world, NEW),
     ],
-    ids=["refused", "still", "settled"],
+    ids=["refused", "suspended", "settled"],
 )
 def test_a_controller_at_zero_ends_every_wait(judge: Any) -> None:
     world = seen(OLD) | {DEPLOYMENTS: {"flux-system/kustomize-controller": {"spec": {"replicas": 0}}}}
@@ -319,9 +320,11 @@ def test_a_proof_is_dead_when_nobody_renews_it(namespace: Json, lease: Json | No
 
 
 def test_the_stages_add_up_to_the_total_and_what_was_not_reached_is_null() -> None:
-    whole = Moments(10.0, 10.5, 11.5, 12.0, 20.0).seconds()
+    moments = {"committed": 10.0, "pushed": 10.5, "fetched": 11.5, "applied": 12.0, "ended": 20.0}
+    whole = Outcome(phases.PHASES[0], moments=moments).seconds()
     assert whole == {"push": 0.5, "fetch": 1.0, "apply": 0.5, "settle": 8.0, "total": 10.0}
-    assert Moments(10.0, 10.5).seconds() == {"push": 0.5, "fetch": None, "apply": None, "settle": None, "total": None}
+    begun = Outcome(phases.PHASES[0], moments={"committed": 10.0, "pushed": 10.5}).seconds()
+    assert begun == {"push": 0.5, "fetch": None, "apply": None, "settle": None, "total": None}
 
 
 @pytest.mark.parametrize("phase", phases.NAMES)

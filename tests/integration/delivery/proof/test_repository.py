@@ -7,14 +7,13 @@ import pytest
 from threezone.core import process
 from threezone.core.errors import UsageError
 from threezone.delivery import repository
-from threezone.delivery.proof.worktree import Worktree
+from threezone.delivery.proof.repository import Worktree
 
 
 @pytest.fixture
 def work(tmp_path: Path) -> Worktree:
     made = Worktree(tmp_path / "work", "proof-1a2b3c", "proof/1a2b3c")
-    made.root.mkdir()
-    made.begin()
+    made.init()
     return made
 
 
@@ -49,8 +48,7 @@ def test_neither_the_users_settings_nor_a_hooks_environment_reach_it(
     monkeypatch.setenv("GIT_DIR", str(users / ".git"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(users / ".git" / "index"))
     work = Worktree(tmp_path / "work", "proof-1a2b3c", "proof/1a2b3c")
-    work.root.mkdir()
-    work.begin()
+    work.init()
     sha = work.commit({"a": "1"}, "one")
     monkeypatch.delenv("GIT_DIR")
     monkeypatch.delenv("GIT_INDEX_FILE")
