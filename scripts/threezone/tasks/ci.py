@@ -158,7 +158,7 @@ def kubeconfig(  # noqa: PLR0917  every option of a task is a parameter
     from threezone.extras.ci import rights
     from threezone.extras.ci.rights import Job
     from threezone.tasks.kubeconfig import given
-    from threezone.zones.export.run import Wanted
+    from threezone.zones.export.export import ExportOptions
 
     lab: Any = open_lab(name, context=context)
     by_hand, _ = given(server, "") or ("", "")
@@ -177,7 +177,7 @@ def kubeconfig(  # noqa: PLR0917  every option of a task is a parameter
         )
         return
     room.grant(lab, found, actions)
-    wanted = Wanted(lab.name, for_, output, hours=hours, server=by_hand, proof=proof)
+    wanted = ExportOptions(lab.name, for_, output, hours=hours, server=by_hand, proof=proof)
     made = room.write(lab, found.job, wanted)
     if json:
         emit(made.data())

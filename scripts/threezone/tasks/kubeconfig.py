@@ -208,12 +208,12 @@ def export(  # noqa: PLR0917  every option of a task is a parameter
     The file is minimal, for your eyes only (0600), and holds everything inline. Its path is the first line that is
     printed; the others say where it works and where not. Exit code 5: it would not work there; nothing is written.
     """
-    from threezone.zones.export.run import Wanted
-    from threezone.zones.export.run import export as write
+    from threezone.zones.export.export import ExportOptions
+    from threezone.zones.export.export import export as write
 
     cluster = chosen_cluster(name)
     by_hand, _ = given(server, "") or ("", "")
-    written = write(Wanted(cluster, for_, output, token, hours, role, by_hand, proof))
+    written = write(ExportOptions(cluster, for_, output, token, hours, role, by_hand, proof))
     say("\n".join([str(written.path), *written.sentences]), output)
 
 

@@ -1,4 +1,4 @@
-"""The kubeconfig that kind has for a cluster, also when the first control plane, which kind asks, does not run.
+"""kind's kubeconfig for a cluster, also when the first control plane, which kind asks, does not run.
 
 Every control plane has the same administrator's file, and the balancer publishes the API as long as it runs.
 """
@@ -18,17 +18,17 @@ ADMIN = "/etc/kubernetes/admin.conf"
 
 
 def kubeconfig(cluster: str, kind: str | Path | None = None) -> str:
-    """The kubeconfig that kind has for a cluster, as text with private keys: never log it."""
-    seen = kind_cli.kubeconfig(Path(kind or _kind()), cluster)
-    if seen.exit_code != 0 and (other := from_another_plane(kind_cli.nodes(cluster))):
-        return other
-    if seen.exit_code != 0:
-        raise ClusterError(
-            f"kind has no kubeconfig for the cluster {cluster}",
-            evidence=seen.stderr.strip(),
-            fix=f"./run invoke cluster.create --name {cluster}",
-        )
-    return seen.stdout
+    """Return kind's kubeconfig for a cluster, as text with private keys: never log it. Raises ClusterError."""
+    answer = kind_cli.kubeconfig(Path(kind or _kind()), cluster)
+    if answer.exit_code == 0:
+        return answer.stdout
+    if text := from_another_plane(kind_cli.nodes(cluster)):
+        return text
+    raise ClusterError(
+        f"kind has no kubeconfig for the cluster {cluster}",
+        evidence=answer.stderr.strip(),
+        fix=f"./run invoke cluster.create --name {cluster}",
+    )
 
 
 def _kind() -> Path:
@@ -41,7 +41,7 @@ def _kind() -> Path:
 
 
 def from_another_plane(nodes: Sequence[Node]) -> str:
-    """What kind would print, from another control plane that runs; "" when there is none, or no balancer.
+    """Return what kind would print, from another control plane that runs; "" without one, or without a balancer.
 
     The text holds keys: never log it.
     """
@@ -50,27 +50,27 @@ def from_another_plane(nodes: Sequence[Node]) -> str:
     server = endpoint(nodes)
     if len(planes) == 1 or not running or not server:
         return ""
-    seen = containers.execute(running[0].container, "cat", ADMIN, check=False)
-    return as_kind(seen.stdout, nodes[0].cluster, server) if seen.exit_code == 0 else ""
+    answer = containers.execute(running[0].container, "cat", ADMIN, check=False)
+    return as_kind(answer.stdout, nodes[0].cluster, server) if answer.exit_code == 0 else ""
 
 
 def endpoint(nodes: Sequence[Node]) -> str:
-    """The address of the API that the balancer publishes, as a URL; "" when it publishes none. Pure."""
+    """Return the URL of the API that the balancer publishes; "" when it publishes none. Pure."""
     return next((f"https://{node.published}" for node in nodes if node.role == BALANCER and node.published), "")
 
 
 def as_kind(admin: str, cluster: str, server: str) -> str:
-    """The administrator's file of kubeadm with kind's names in it (kind, KINDFromRawKubeadm). JSON is YAML. Pure."""
+    """Return kubeadm's admin.conf with kind's names (kind, KINDFromRawKubeadm), as JSON, which is YAML. Pure."""
     import yaml
 
     name = f"kind-{cluster}"
-    seen = yaml.safe_load(admin)
+    content = yaml.safe_load(admin)
     return json.dumps(
         {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": name, "cluster": {**seen["clusters"][0]["cluster"], "server": server}}],
-            "users": [{"name": name, "user": seen["users"][0]["user"]}],
+            "clusters": [{"name": name, "cluster": {**content["clusters"][0]["cluster"], "server": server}}],
+            "users": [{"name": name, "user": content["users"][0]["user"]}],
             "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
             "current-context": name,
         }

@@ -1,4 +1,4 @@
-"""What is asked of a certificate without a connection: fingerprint, last day, names. Python's ssl tells none."""
+"""Read a PEM certificate: fingerprint, end of validity, names. Python's ssl needs a connection for that."""
 
 from __future__ import annotations
 
@@ -25,10 +25,8 @@ def fingerprint(pem: bytes) -> str | None:
 def not_after(pem: bytes) -> datetime | None:
     """When the first certificate in PEM text ends (RFC 5280, 4.1.2.5); None without one, or for a broken one."""
     try:
-        (_, certificate), *_ = _elements(_first(pem) or b"")
-        (_, to_be_signed), *_ = _elements(certificate)
-        fields = list(_elements(to_be_signed))
-        # In front of the validity stand serialNumber, signature and issuer, and most often the version.
+        fields = _fields(pem)
+        # Before the validity come serialNumber, signature and issuer, and most often the version.
         (_, _), (tag, value), *_ = _elements(fields[4 if fields[0][0] == _VERSION else 3][1])
         text = value.decode("ascii")
         if tag == _UTC_TIME:
@@ -41,11 +39,9 @@ def not_after(pem: bytes) -> datetime | None:
 def names(pem: bytes) -> tuple[str, ...]:
     """The DNS names and addresses of the first certificate in PEM text (RFC 5280, 4.2.1.6); none in a broken one."""
     try:
-        (_, certificate), *_ = _elements(_first(pem) or b"")
-        (_, to_be_signed), *_ = _elements(certificate)
-        ((_, extensions),) = _elements(dict(_elements(to_be_signed))[_EXTENSIONS])
+        ((_, extensions),) = _elements(dict(_fields(pem))[_EXTENSIONS])
         for _, extension in _elements(extensions):
-            (_, kind), *_, (_, value) = _elements(extension)  # a "critical" may stand between them
+            (_, kind), *_, (_, value) = _elements(extension)  # a "critical" may be between them
             if kind == _ALT_NAMES:
                 ((_, listed),) = _elements(value)
                 return tuple(_name(tag, name) for tag, name in _elements(listed) if tag in (_DNS, _ADDRESS))
@@ -58,6 +54,13 @@ def _name(tag: int, value: bytes) -> str:
     return value.decode("ascii") if tag == _DNS else str(ipaddress.ip_address(value))
 
 
+def _fields(pem: bytes) -> list[tuple[int, bytes]]:
+    """Return the elements of the TBSCertificate. Raises ValueError, IndexError for broken data."""
+    (_, certificate), *_ = _elements(_first(pem) or b"")
+    (_, to_be_signed), *_ = _elements(certificate)
+    return list(_elements(to_be_signed))
+
+
 def _first(pem: bytes) -> bytes | None:
     try:
         text = pem.decode("ascii")
@@ -68,15 +71,12 @@ def _first(pem: bytes) -> bytes | None:
 
 def _elements(der: bytes) -> Iterator[tuple[int, bytes]]:
     """The elements that follow each other in DER: tag and content. Raises ValueError, IndexError for broken data."""
-    at = 0
-    while at < len(der):
-        tag, length = der[at], der[at + 1]
-        at += 2
+    while der:
+        tag, length, der = der[0], der[1], der[2:]
         if length & _LONG:
             size = length & ~_LONG
-            length = int.from_bytes(der[at : at + size], "big")
-            at += size
-        if at + length > len(der):
-            raise ValueError("cut off")
-        yield tag, der[at : at + length]
-        at += length
+            length, der = int.from_bytes(der[:size], "big"), der[size:]
+        if length > len(der):
+            raise ValueError("truncated")
+        yield tag, der[:length]
+        der = der[length:]

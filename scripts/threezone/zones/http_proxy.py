@@ -1,7 +1,7 @@
-"""Would kubectl send its calls to a server through a proxy? By the rules of Go's net/http, which kubectl follows.
+"""Tell whether kubectl would use an HTTP proxy for a server, by the rules of Go's net/http.
 
 Source: golang.org/x/net/http/httpproxy (`proxy.go`), which `http.ProxyFromEnvironment` uses. A proof (`prove.py`) never
-goes through a proxy: one that cannot reach the server is therefore the one thing that a proved route does not show.
+uses a proxy, so that it does not show whether a proxy reaches the server.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 
 def proxied(server: str, env: Mapping[str, str]) -> str:
-    """The sentence that kubectl would send the calls to `server` through a proxy of `env`, and what mends it; or "".
+    """Return a sentence that says which proxy of `env` kubectl would use for `server`, and how to avoid it; else "".
 
     The proxy's credentials are not shown. An entry's own `proxy-url` goes before the environment and is not read here.
     """

@@ -1,9 +1,8 @@
-"""A way to the API server that leads through the engine, where the port that kind published cannot be reached.
+"""A tunnel through the engine to the API server, where the port that kind published cannot be reached.
 
-kind publishes the API on 127.0.0.1 of the engine's machine. For an engine behind ssh:// OpenSSH's own forwarding
-carries a loopback port of ours to it; for any other engine every connection goes through a `docker exec` in the
-control plane's container. TLS goes from the client to the API server all the same: a tunnel sees no secret and
-changes no certificate, `localhost` is in kind's.
+kind publishes the API on 127.0.0.1 of the engine's machine. For an engine behind ssh://, OpenSSH forwards a loopback
+port of ours to it; for any other engine, every connection is a `docker exec` in the control plane's container. TLS
+still goes from the client to the API server: a tunnel sees no secret, and `localhost` is in kind's certificate.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ How = Literal["ssh", "exec"]
 NODE_PORT = 6443  # of the API server in the node, whatever port is published
 SECONDS = 30.0  # for a tunnel to carry its first byte: ssh's handshakes, or a start of docker exec
 _ANSWER = 10.0  # seconds for one answer through a new tunnel
-_STILL = 3.0  # the same for one that is there: a network that went away says nothing
+_ANSWER_OLD = 3.0  # the same for a running one
 _PATIENCE = 5.0  # seconds for the far end to answer after the near end listens: an API server may be just starting
-_AGAIN = 0.2
+_INTERVAL = 0.2  # seconds
 _ATTEMPTS = 3
 
 # Runs in the node: carry stdin and stdout to the API server. Perl is in every Debian and Ubuntu (perl-base is
@@ -73,40 +72,43 @@ class Tunnel:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a tunnel has to do; one that does the same for the same engine need not be made again."""
+class TunnelSpec:
+    """What a tunnel connects; one with the same spec is used again."""
 
     how: How
     engine: str
     target: str  # ssh: the address that kind published, seen from the engine's machine; exec: the node's container
 
     def facts(self, port: int) -> dict[str, str]:
-        """What the daemon's record keeps."""
+        """The spec in the daemon's record."""
         return {"how": self.how, "engine": self.engine, "target": self.target, "port": str(port)}
 
 
 def open_tunnel(cluster: str, engine: Engine, *, port: int) -> Tunnel:
-    """A tunnel to the API server of the kind cluster `cluster`, made if there is none that works.
+    """Return a tunnel to the API server of the kind cluster `cluster`; start one if none works.
 
-    It listens on 127.0.0.1:`port`, or on a free port when that one is taken, and goes on after we have ended; `close`
-    ends it. It has carried a byte both ways when this returns; the certificate is for the caller to verify.
+    It listens on 127.0.0.1:`port`, or on a free port when that one is taken, and outlives this process; `close` ends
+    it. It has carried a byte both ways when this returns. The caller verifies the certificate.
     Raises ClusterError when the cluster or its control plane does not run, EngineError, ToolError without ssh, and
     RouteError, with ssh's own words, when ssh does not let us through.
     """
     return ensure(cluster, plan(cluster, engine), port)
 
 
-def ensure(cluster: str, wanted: Wanted, port: int) -> Tunnel:
-    """The tunnel that `wanted` describes: the one that runs, if it is that one and works, else a new one."""
+def ensure(cluster: str, spec: TunnelSpec, port: int) -> Tunnel:
+    """Return the running tunnel if it has this spec and works, else a new one."""
     existing = daemon.find(_name(cluster))
     if existing is not None:
-        if existing.facts == wanted.facts(int(existing.facts["port"])) and carries(int(existing.facts["port"]), _STILL):
+        if existing.facts == spec.facts(int(existing.facts["port"])) and carries(
+            int(existing.facts["port"]), _ANSWER_OLD
+        ):
             return _tunnel(cluster, existing)
         daemon.stop(_name(cluster), pid=existing.pid)
-    program = process.find("ssh") if wanted.how == "ssh" else docker.program()
+    is_ssh = spec.how == "ssh"
+    program = process.find("ssh") if is_ssh else docker.program()
     if program is None:
         raise ToolError(
-            f"the program ssh is not on PATH; the engine {wanted.engine} is reached with it",
+            f"the program ssh is not on PATH; the engine {spec.engine} is reached with it",
             fix="apt-get install openssh-client",
         )
     for attempt in range(_ATTEMPTS):
@@ -114,28 +116,26 @@ def ensure(cluster: str, wanted: Wanted, port: int) -> Tunnel:
         try:
             made = daemon.start(
                 _name(cluster),
-                [program, *ssh_arguments(wanted, chosen)]
-                if wanted.how == "ssh"
-                else exec_argv(program, wanted, chosen),
-                env=_docker_environment() if wanted.how == "exec" else None,
-                facts=wanted.facts(chosen),
+                [program, *ssh_arguments(spec, chosen)] if is_ssh else exec_argv(program, spec, chosen),
+                env=None if is_ssh else _docker_environment(),
+                facts=spec.facts(chosen),
                 ready=_Ready(chosen),
                 timeout=SECONDS,
             )
         except (CommandFailed, ToolError) as error:
             if attempt + 1 < _ATTEMPTS and re.search("address already in use", error.evidence, re.IGNORECASE):
-                continue  # somebody took the port between our look and its use
-            raise explain(error.evidence or error.message, cluster, wanted) from None
+                continue  # another program took the port meanwhile
+            raise explain(error.evidence or error.message, cluster, spec) from None
         except _SilentError:
-            raise explain(daemon.tail(_name(cluster)), cluster, wanted) from None
+            raise explain(daemon.tail(_name(cluster)), cluster, spec) from None
         return _tunnel(cluster, made)
     raise AssertionError  # the last attempt returns or raises
 
 
 def find(cluster: str) -> Tunnel | None:
-    """The tunnel of the cluster, if one runs. Reads files only."""
-    found = daemon.find(_name(cluster))
-    return _tunnel(cluster, found) if found else None
+    """Return the cluster's tunnel, None when none runs. Reads files only."""
+    running = daemon.find(_name(cluster))
+    return _tunnel(cluster, running) if running else None
 
 
 def close(cluster: str) -> bool:
@@ -143,16 +143,16 @@ def close(cluster: str) -> bool:
     return daemon.stop(_name(cluster))
 
 
-def plan(cluster: str, engine: Engine) -> Wanted:
-    """Where a tunnel has to lead. Asks the engine. Raises ClusterError when there is nothing to lead to."""
+def plan(cluster: str, engine: Engine) -> TunnelSpec:
+    """Return the spec of a tunnel to this cluster. Asks the engine. Raises ClusterError when no node runs."""
     node = far_end(cluster, engine.endpoint, kind.nodes(cluster))
     if engine.endpoint.startswith("ssh://"):
-        return Wanted("ssh", engine.endpoint, _published(node))
-    return Wanted("exec", engine.endpoint, node.name)
+        return TunnelSpec("ssh", engine.endpoint, _published(node))
+    return TunnelSpec("exec", engine.endpoint, node.name)
 
 
 def far_end(cluster: str, endpoint: str, nodes: Iterable[Node]) -> Node:
-    """The node where the tunnel ends. Raises ClusterError when none of them runs.
+    """Return the node where the tunnel ends. Raises ClusterError when none of them runs.
 
     With several control planes it is the balancer that publishes the API; for `docker exec` any of them is as good.
     """
@@ -174,13 +174,13 @@ def far_end(cluster: str, endpoint: str, nodes: Iterable[Node]) -> Node:
     return running[0]
 
 
-def ssh_arguments(wanted: Wanted, port: int) -> list[str]:
-    """OpenSSH's arguments: forward our loopback port, run nothing, ask nothing, end when the forwarding cannot be.
+def ssh_arguments(spec: TunnelSpec, port: int) -> list[str]:
+    """Return OpenSSH's arguments: forward our loopback port, run nothing, ask nothing, exit when forwarding fails.
 
-    Host keys are checked as the user's own configuration says. The user's multiplexing is kept out: there the master
-    connection would hold the port, and ending our ssh would not free it.
+    Host keys are checked as the user's configuration says. Multiplexing is off: the master connection would keep the
+    port after our ssh has ended.
     """
-    parts = urlsplit(wanted.engine)
+    parts = urlsplit(spec.engine)
     options = {
         "BatchMode": "yes",
         "ExitOnForwardFailure": "yes",
@@ -198,78 +198,74 @@ def ssh_arguments(wanted: Wanted, port: int) -> list[str]:
         "-T",
         *(f"-o{name}={value}" for name, value in options.items()),
         "-L",
-        f"127.0.0.1:{port}:{wanted.target}",
+        f"127.0.0.1:{port}:{spec.target}",
         *(["-l", parts.username] if parts.username else []),
         *(["-p", str(parts.port)] if parts.port else []),
         "--",
-        _host(wanted.engine),
+        _host(spec.engine),
     ]
 
 
-def exec_argv(program: Path, wanted: Wanted, port: int) -> list[str | Path]:
-    """The forwarder with `docker exec` as its program."""
+def exec_argv(program: Path, spec: TunnelSpec, port: int) -> list[str | Path]:
+    """Return the command of the forwarder with `docker exec` as its program."""
     forwarder = Path(__file__).with_name("forwarder.py")
-    command = exec_command(wanted.target, "perl", "-e", _CARRY, interactive=True, program=program)
+    command = exec_command(spec.target, "perl", "-e", _CARRY, interactive=True, program=program)
     return [sys.executable, "-I", forwarder, str(port), *command]
 
 
-def explain(words: str, cluster: str, wanted: Wanted) -> ThreezoneError:
-    """The error for a tunnel that ended, or carried nothing, with these `words`."""
-    words = "\n".join(dict.fromkeys(words.splitlines()))  # ssh says the same for every attempt
-    lowered = words.lower()
-    parts = urlsplit(wanted.engine)
-    machine = _host(wanted.engine)
-    by_hand = " ".join(
-        ["ssh", *(["-p", str(parts.port)] if parts.port else []),
-         f"{parts.username}@{machine}" if parts.username else machine]
-    )  # fmt: skip
-    for needles, message, fix in (
-        (("identification has changed",), f"the host key of {machine} is another one than before",
-         f"if the machine was made anew: ssh-keygen -R {_known_as(machine, parts.port)}, then {by_hand} true"),
-        (("host key verification failed", "host key is known"), f"the host key of {machine} is not known here",
-         f"{by_hand} true, and compare the fingerprint before you accept it"),
-        (("permission denied",), f"{machine} does not accept our ssh key",
-         f"ssh-add -l shows the agent's keys; {by_hand.replace('ssh', 'ssh-copy-id', 1)} installs one"),
-        (("administratively prohibited",), f"the ssh server on {machine} refuses to forward connections",
-         f"AllowTcpForwarding local in /etc/ssh/sshd_config of {machine}, then restart its sshd"),
-        (("could not resolve hostname",), f"the name {machine} cannot be resolved here", "check DOCKER_HOST"),
-        (("open failed: connect failed",), f"nothing answers on {wanted.target} of {machine}",
-         f"./run invoke cluster.status --name {cluster}"),
-        (("ssh: connect to host",), f"{machine} does not answer ssh", f"{by_hand} true"),
-    ):  # fmt: skip
-        if wanted.how == "ssh" and any(needle in lowered for needle in needles):
-            return RouteError(message, evidence=words, fix=fix)
-    if wanted.how == "exec" and "no such container" in lowered:
-        return ClusterError(
-            f"there is no node {wanted.target} any more",
-            evidence=words,
-            fix=f"./run invoke cluster.status --name {cluster}",
-        )
-    if wanted.how == "exec" and re.search("is not running|is paused|is restarting", lowered):
-        return ClusterError(
-            f"the node {wanted.target} does not run", evidence=words, fix=f"docker start {wanted.target}"
-        )
-    if wanted.how == "exec" and f"connect to 127.0.0.1:{NODE_PORT}" in lowered:
-        return ClusterError(
-            f"the API server does not listen in the node {wanted.target}",
-            evidence=words,
-            fix=f"./run invoke cluster.logs --name {cluster}",
-        )
-    if wanted.how == "exec" and "docker daemon" in lowered:
+# What ssh (OpenSSH 9.2) or docker says when a tunnel fails, the error for the user, and what to do.
+_FAILURES: tuple[tuple[How, str, type[ThreezoneError], str, str], ...] = (
+    ("ssh", "identification has changed", RouteError, "the host key of {machine} is another one than before",
+     "if the machine was installed again: ssh-keygen -R {known_as}, then {ssh} true"),
+    ("ssh", "host key verification failed|host key is known", RouteError, "the host key of {machine} is not known here",
+     "{ssh} true, and compare the fingerprint before you accept it"),
+    ("ssh", "permission denied", RouteError, "{machine} does not accept our ssh key",
+     "ssh-add -l shows the agent's keys; {ssh_copy_id} installs one"),
+    ("ssh", "administratively prohibited", RouteError, "the ssh server on {machine} refuses to forward connections",
+     "AllowTcpForwarding local in /etc/ssh/sshd_config of {machine}, then restart its sshd"),
+    ("ssh", "could not resolve hostname", RouteError, "the name {machine} cannot be resolved here",
+     "check DOCKER_HOST"),
+    ("ssh", "open failed: connect failed", RouteError, "nothing answers on {target} of {machine}", "{status}"),
+    ("ssh", "ssh: connect to host", RouteError, "{machine} does not answer ssh", "{ssh} true"),
+    ("ssh", "", RouteError, "the tunnel to the cluster {cluster} does not carry anything", "{ssh} true"),
+    ("exec", "no such container", ClusterError, "there is no node {target} any more", "{status}"),
+    ("exec", "is not running|is paused|is restarting", ClusterError, "the node {target} does not run",
+     "docker start {target}"),
+    ("exec", f"connect to 127.0.0.1:{NODE_PORT}", ClusterError, "the API server does not listen in the node {target}",
+     "./run invoke cluster.logs --name {cluster}"),
+    ("exec", "", RouteError, "the tunnel to the cluster {cluster} does not carry anything", "{status}"),
+)  # fmt: skip
+
+
+def explain(words: str, cluster: str, spec: TunnelSpec) -> ThreezoneError:
+    """Return the error for a tunnel that ended, or carried nothing, with these `words` of ssh or docker."""
+    words = "\n".join(dict.fromkeys(words.splitlines()))  # ssh repeats itself for every attempt
+    if spec.how == "exec" and "docker daemon" in words.lower():
         return docker.explain(words)
-    return RouteError(
-        f"the tunnel to the cluster {cluster} does not carry anything",
-        evidence=words,
-        fix=f"{by_hand} true" if wanted.how == "ssh" else f"./run invoke cluster.status --name {cluster}",
+    parts = urlsplit(spec.engine)
+    machine = _host(spec.engine)
+    port = f"-p {parts.port} " if parts.port else ""
+    login = f"{port}{parts.username}@{machine}" if parts.username else f"{port}{machine}"
+    facts = {
+        "cluster": cluster,
+        "target": spec.target,
+        "machine": machine,
+        "known_as": f"'[{machine}]:{parts.port}'" if parts.port else machine,
+        "ssh": f"ssh {login}",
+        "ssh_copy_id": f"ssh-copy-id {login}",
+        "status": f"./run invoke cluster.status --name {cluster}",
+    }
+    error, message, fix = next(
+        failure for how, pattern, *failure in _FAILURES if how == spec.how and re.search(pattern, words.lower())
     )
+    return error(message.format_map(facts), evidence=words, fix=fix.format_map(facts))
 
 
 def carries(port: int, timeout: float) -> bool:
-    """Whether something at the far end of 127.0.0.1:`port` answers within `timeout` seconds; False when it does not.
+    """Whether something at the far end of 127.0.0.1:`port` answers within `timeout` seconds.
 
-    A line of plain HTTP is what a TLS server answers at once, and without a word of trust ("Client sent an HTTP request
-    to an HTTPS server"); the answer is not read. Only this shows that the far end is there: ssh accepts on our side
-    before it asks.
+    A TLS server answers plain HTTP at once ("Client sent an HTTP request to an HTTPS server"). An accepted connection
+    shows nothing: ssh accepts on our side before it connects on the other.
     """
     with suppress(OSError):
         return _answers(port, timeout)
@@ -277,18 +273,18 @@ def carries(port: int, timeout: float) -> bool:
 
 
 def _answers(port: int, timeout: float) -> bool:
-    """`carries`; raises OSError instead where the near end does not listen, or the connection breaks."""
+    """`carries`, but raises OSError when the near end does not listen, or the connection breaks."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         return connection.recv(1) != b""
 
 
 class _SilentError(Exception):
-    """The near end listens, the far end says nothing."""
+    """The near end listens, the far end does not answer."""
 
 
 class _Ready:
-    """Asked again and again whether a new tunnel on `port` carries; gives up when only its near end is there."""
+    """A check whether a new tunnel on `port` carries; it gives up when only the near end listens."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -300,12 +296,12 @@ class _Ready:
                 return True
         except ConnectionRefusedError:  # not yet
             return False
-        except OSError:  # reset, or no answer: as an end without a word
+        except OSError:  # reset, or no answer
             pass
         self._silent_since = self._silent_since or time.monotonic()
         if time.monotonic() - self._silent_since > _PATIENCE:
             raise _SilentError
-        time.sleep(_AGAIN)
+        time.sleep(_INTERVAL)
         return False
 
 
@@ -313,32 +309,27 @@ def _name(cluster: str) -> str:
     return f"tunnel-{cluster}"
 
 
-def _tunnel(cluster: str, found: daemon.Daemon) -> Tunnel:
-    how: How = "ssh" if found.facts["how"] == "ssh" else "exec"
-    return Tunnel(cluster, int(found.facts["port"]), how, found.pid)
+def _tunnel(cluster: str, running: daemon.Daemon) -> Tunnel:
+    how: How = "ssh" if running.facts["how"] == "ssh" else "exec"
+    return Tunnel(cluster, int(running.facts["port"]), how, running.pid)
 
 
 def _published(node: Node) -> str:
-    """The address on the engine's machine where the node's API port is published."""
+    """Return the address on the engine's machine where the node's API port is published."""
     if not node.published:
         raise ClusterError(f"{node.name} publishes no port for the API server", fix="docker ps")
     address, _, port = node.published.rpartition(":")
-    # What listens everywhere listens on loopback too.
-    seen_from_there = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}.get(address, address)  # noqa: S104 - not bound here
-    return f"{seen_from_there}:{port}"
+    loopback = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}  # noqa: S104 - not bound here
+    return f"{loopback.get(address, address)}:{port}"
 
 
 def _host(engine: str) -> str:
-    """The host of the engine's address as it is written there: the user's ssh configuration may name it so."""
-    found = re.fullmatch(r"(?:.*@)?(?:\[([^]]*)\]|([^:]*))(?::\d*)?", urlsplit(engine).netloc)
-    return (found[1] or found[2]) if found else engine
-
-
-def _known_as(machine: str, port: int | None) -> str:
-    return f"'[{machine}]:{port}'" if port else machine
+    """Return the host as it is spelled in the engine's address: the user's ssh configuration may have that name."""
+    match = re.fullmatch(r"(?:.*@)?(?:\[([^]]*)\]|([^:]*))(?::\d*)?", urlsplit(engine).netloc)
+    return (match[1] or match[2]) if match else engine
 
 
 def _docker_environment() -> dict[str, str]:
-    """What tells docker its engine. Not DOCKER_AUTH_CONFIG and its like: those are secrets that exec does not need."""
+    """Return the variables that name docker's engine. Not DOCKER_AUTH_CONFIG: a secret that exec does not need."""
     names = ("HOST", "CONTEXT", "CONFIG", "TLS", "TLS_VERIFY", "CERT_PATH", "API_VERSION")
     return {f"DOCKER_{name}": os.environ[f"DOCKER_{name}"] for name in names if f"DOCKER_{name}" in os.environ}

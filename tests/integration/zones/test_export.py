@@ -18,9 +18,9 @@ from threezone.toolchain.install import ensure
 from threezone.zones import kind_cluster
 from threezone.zones.export import path as place
 from threezone.zones.export import picker
-from threezone.zones.export.in_container_probe import witness
-from threezone.zones.export.offer import file
-from threezone.zones.export.run import Wanted, export
+from threezone.zones.export.content import file
+from threezone.zones.export.export import ExportOptions, export
+from threezone.zones.export.in_container_probe import probe
 from threezone.zones.kind_cluster import KindCluster
 from threezone.zones.locate import Zone
 from threezone.zones.routes import Route
@@ -78,7 +78,7 @@ def test_the_host_s_file_is_proved_private_and_minimal(
 ) -> None:
     server = f"https://127.0.0.1:{serve()}"
     known(server)
-    made = export(Wanted("kind", "host"))
+    made = export(ExportOptions("kind", "host"))
     assert made.path == place.default("kind", "host")
     assert stat.S_IMODE(made.path.stat().st_mode) == 0o600
     assert stat.S_IMODE(made.path.parent.stat().st_mode) == 0o700
@@ -99,7 +99,7 @@ def test_the_host_s_file_is_proved_private_and_minimal(
 def test_another_zone_s_file_is_proved_by_kubectl_over_there(known: Any, engine: Path, pki: Pki, serve: Serve) -> None:
     port = serve()
     known(f"https://127.0.0.1:{port}")
-    made = export(Wanted("kind", "ci", server=f"https://localhost:{port}"))
+    made = export(ExportOptions("kind", "ci", server=f"https://localhost:{port}"))
     assert "ci: https://localhost" in made.sentences[0]
     assert "kubectl in a container on the network bridge in " in made.sentences[0]
     assert made.sentences[0].endswith(": ok)")
@@ -116,12 +116,12 @@ def test_what_is_not_proved_is_not_written_and_the_trap_is_named(
     with pytest.raises(
         RouteError, match=f"kind publishes the API on 127.0.0.1:{closed} of the engine's host"
     ) as refused:
-        export(Wanted("kind", "ci"))
+        export(ExportOptions("kind", "ci"))
     assert "threezone.cluster.api: gateway" in refused.value.fix
     assert "--for network" in refused.value.fix
     assert "was refused - did you specify the right host or port?" in refused.value.evidence
     assert not place.default("kind", "ci").exists()
-    asked = export(Wanted("kind", "ci", proof=False))
+    asked = export(ExportOptions("kind", "ci", proof=False))
     assert "NOT PROVED" in asked.sentences[0]
     assert document.items(store.read({"KUBECONFIG": str(asked.path)}).document, "contexts").keys() == {CONTEXT}
     assert pki.data("client.key") not in str(refused.value) + refused.value.evidence
@@ -133,7 +133,7 @@ def test_a_file_made_for_any_zone_is_pointed_at_what_works(
 ) -> None:
     port = serve()
     known(f"https://127.0.0.1:{port}")
-    made = export(Wanted("kind", "any"))
+    made = export(ExportOptions("kind", "any"))
     assert [way.offer.target for way in made.ways] == ["host"]
     assert [way.offer.target for way in made.left_out] == ["network", "container"]
     assert any("container: left out, https://host.docker.internal" in line for line in made.sentences)
@@ -173,7 +173,7 @@ def test_a_picker_that_proves_nothing_changes_nothing(
     known: Any, engine: Path, kubectl: Path, other_pki: Pki, serve: Serve
 ) -> None:
     known(f"https://127.0.0.1:{serve()}")
-    made = export(Wanted("kind", "any"))
+    made = export(ExportOptions("kind", "any"))
     server = f"https://127.0.0.1:{serve(None, other_pki)}"  # verified, so another cluster does not do
     store.update(lambda held: document.with_route(held, f"{CONTEXT}@host", server), env={"KUBECONFIG": str(made.path)})
     before = made.path.read_bytes()
@@ -195,13 +195,13 @@ def test_only_a_file_for_any_zone_can_be_picked_from(tmp_path: Path, pki: Pki) -
         picker.pick(tmp_path / "config", HOST)
 
 
-def test_a_kubectl_that_is_refused_is_no_witness(engine: Path, pki: Pki, serve: Serve) -> None:
+def test_a_kubectl_that_is_refused_proves_nothing(engine: Path, pki: Pki, serve: Serve) -> None:
     found = document.entry(document.parse(pki.kubeconfig("https://x").encode()), CONTEXT)
     assert found is not None
     route = Route("", f"https://127.0.0.1:{serve(Behaviour(ready=401))}")
-    seen = witness(file("kind", found.cluster, found.user, route), "node:image", "kind", mapped=True)
-    assert not seen.ok
-    assert "Unauthorized" in seen.words or "logged in" in seen.words
+    answer = probe(file(CONTEXT, found.cluster, found.user, route), "node:image", "kind", mapped=True)
+    assert not answer.ok
+    assert "Unauthorized" in answer.words or "logged in" in answer.words
     assert "--add-host=host.docker.internal:host-gateway" in engine.read_text()
 
 
@@ -213,7 +213,7 @@ def test_a_cluster_that_is_gone_is_not_exported(monkeypatch: pytest.MonkeyPatch,
         kind_cluster, "observe", lambda _name: KindCluster("kind", ENGINE, HOST, error=gone, missing=gone)
     )
     with pytest.raises(ClusterError, match="is gone"):
-        export(Wanted("kind", "host"))
+        export(ExportOptions("kind", "host"))
     assert not place.default("kind", "host").exists()
 
 
@@ -225,9 +225,9 @@ def test_without_an_engine_the_own_entry_is_exported_when_asked_unproved(
     nowhere = KindCluster("kind", Engine("missing", ""), HOST, error=ClusterError("no engine"))
     monkeypatch.setattr(kind_cluster, "observe", lambda _name: nowhere)
     with pytest.raises(RouteError, match="is not proved; none was written") as refused:
-        export(Wanted("kind", "network"))
+        export(ExportOptions("kind", "network"))
     assert "--no-proof" in refused.value.fix
-    made = export(Wanted("kind", "network", proof=False))
+    made = export(ExportOptions("kind", "network", proof=False))
     found = document.entry(store.read({"KUBECONFIG": str(made.path)}).document, CONTEXT)
     assert found is not None
     assert found.server == "https://kind-control-plane:6443"
@@ -286,7 +286,7 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(tmp_path: Path, pki:
     path = tmp_path / "file.yaml"
     path.write_text(pki.kubeconfig("https://old"))
     path.chmod(0o644)
-    first = file("kind", {"certificate-authority-data": "Q0E="}, {"token": "one"}, Route("", "https://new"))
+    first = file(CONTEXT, {"certificate-authority-data": "Q0E="}, {"token": "one"}, Route("", "https://new"))
     place.write(place.guard(path, CONTEXT), first)
     assert "client-key-data" not in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -308,10 +308,10 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(tmp_path: Path, pki:
 
 @pytest.mark.parametrize(
     "wanted",
-    [Wanted("kind", "moon"), Wanted("kind", "any", server="https://x")],
+    [ExportOptions("kind", "moon"), ExportOptions("kind", "any", server="https://x")],
 )
 def test_what_cannot_be_asked_is_refused_before_anything_is_looked_at(
-    wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+    wanted: ExportOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kind_cluster, "observe", lambda _name: pytest.fail("it looked"))
     with pytest.raises(UsageError):

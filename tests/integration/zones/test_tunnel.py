@@ -19,10 +19,10 @@ from threezone.core.daemon import Daemon
 from threezone.core.errors import ClusterError, CommandFailed, RouteError, ToolError
 from threezone.core.loopback import free_port, is_free
 from threezone.zones import forwarder, tunnel
-from threezone.zones.tunnel import Wanted
+from threezone.zones.tunnel import TunnelSpec
 
 FORWARDER = Path(forwarder.__file__)
-PLAN = Wanted("exec", "tcp://engine:2375", "kind-control-plane")
+PLAN = TunnelSpec("exec", "tcp://engine:2375", "kind-control-plane")
 
 Start = Callable[..., Daemon]
 Talk = Callable[[socket.socket], None]
@@ -294,7 +294,7 @@ def test_a_tunnel_that_leads_elsewhere_or_carries_nothing_any_more_is_replaced(d
     docker("exec cat")
     port = free_port()
     made = tunnel.ensure("kind", PLAN, port)
-    elsewhere = tunnel.ensure("kind", Wanted("exec", "tcp://other:2375", PLAN.target), port)
+    elsewhere = tunnel.ensure("kind", TunnelSpec("exec", "tcp://other:2375", PLAN.target), port)
     assert elsewhere.pid != made.pid
     assert daemon._started(made.pid) == ""
 
@@ -340,4 +340,4 @@ def test_a_tunnel_that_carries_nothing_says_why(
 def test_without_ssh_the_engine_behind_ssh_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolError, match="the program ssh is not on PATH; the engine ssh://me@far is reached with it"):
-        tunnel.ensure("kind", Wanted("ssh", "ssh://me@far", "127.0.0.1:6443"), 6443)
+        tunnel.ensure("kind", TunnelSpec("ssh", "ssh://me@far", "127.0.0.1:6443"), 6443)

@@ -4,10 +4,10 @@ import pytest
 
 from threezone.clients.kind import Node
 from threezone.core.errors import ClusterError, RouteError, ThreezoneError
-from threezone.zones.tunnel import Wanted, explain, far_end, ssh_arguments
+from threezone.zones.tunnel import TunnelSpec, explain, far_end, ssh_arguments
 
-SSH = Wanted("ssh", "ssh://me@far:2222", "127.0.0.1:6443")
-EXEC = Wanted("exec", "tcp://far:2376", "kind-control-plane")
+SSH = TunnelSpec("ssh", "ssh://me@far:2222", "127.0.0.1:6443")
+EXEC = TunnelSpec("exec", "tcp://far:2376", "kind-control-plane")
 
 
 def node(name: str, role: str = "control-plane", state: str = "running") -> Node:
@@ -52,7 +52,7 @@ def test_a_cluster_that_is_not_there_or_does_not_run_is_said() -> None:
     ],
 )
 def test_ssh_goes_where_docker_host_says(endpoint: str, ends_with: list[str]) -> None:
-    arguments = ssh_arguments(Wanted("ssh", endpoint, "127.0.0.1:6443"), 16443)
+    arguments = ssh_arguments(TunnelSpec("ssh", endpoint, "127.0.0.1:6443"), 16443)
     forward = arguments.index("-L")
     assert arguments[forward : forward + 2] == ["-L", "127.0.0.1:16443:127.0.0.1:6443"]
     assert arguments[forward + 2 :] == ends_with

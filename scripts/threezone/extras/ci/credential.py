@@ -18,12 +18,11 @@ from threezone.extras.ci.rights import Job, Object
 from threezone.flux import components
 from threezone.kubeconfig import document
 from threezone.kubeconfig.credentials import trust
-from threezone.kubeconfig.document import Document
 from threezone.zones.diagnostics import no_route
+from threezone.zones.export import content as export_content
 from threezone.zones.export import path as export_path
 from threezone.zones.export import tokens
-from threezone.zones.export.offer import identity
-from threezone.zones.export.run import Wanted, export
+from threezone.zones.export.export import ExportOptions, export
 from threezone.zones.kubeconfig_entry import find as entry_of
 from threezone.zones.locate import locate
 from threezone.zones.prove import prove
@@ -94,7 +93,7 @@ def grant(lab: Lab, wanted: Rights, steps: Sequence[Step]) -> None:
             running.result = f"{len(steps)} objects"
 
 
-def write(lab: Lab, job: Job, wanted: Wanted) -> JobKubeconfig:
+def write(lab: Lab, job: Job, wanted: ExportOptions) -> JobKubeconfig:
     """Write the job's kubeconfig. Raises RouteError where no route is proved; then nothing is written."""
     tokens.lasting(wanted.hours)
     if lab.foreign:
@@ -103,7 +102,7 @@ def write(lab: Lab, job: Job, wanted: Wanted) -> JobKubeconfig:
     return JobKubeconfig(exported.path, exported.context, job.namespace, exported.sentences)
 
 
-def _write_external(lab: Lab, job: Job, wanted: Wanted) -> JobKubeconfig:
+def _write_external(lab: Lab, job: Job, wanted: ExportOptions) -> JobKubeconfig:
     """Write the file for a cluster that is not ours: with the address of the user's entry, or `wanted.server`."""
     context = lab.context
     entry = entry_of(context)
@@ -112,11 +111,11 @@ def _write_external(lab: Lab, job: Job, wanted: Wanted) -> JobKubeconfig:
     default = export_path.directory(lab.key) / "job.yaml"
     path = export_path.guard(Path(wanted.output) if wanted.output else default, context)
     token = tokens.issue(lab.api, job.namespace, job.account, wanted.hours)
-    cluster, user = identity(replace(entry.entry, user={"token": token.value}))
+    cluster, user = export_content.identity(replace(entry.entry, user={"token": token.value}))
     routes = [Route("your entry", entry.server, entry.tls_server_name)]
     if wanted.server:
         routes = [Route("given by hand", wanted.server, name) for name in ("", TLS_NAME)]
-    files = [(route, _kubeconfig(context, cluster, user, route, job.namespace)) for route in routes]
+    files = [(route, export_content.file(context, cluster, user, route, job.namespace)) for route in routes]
     (route, content), result = files[0], "NOT PROVED (as asked with --no-proof)"
     if wanted.proof:
         own = document.entry(content, context)
@@ -128,11 +127,3 @@ def _write_external(lab: Lab, job: Job, wanted: Wanted) -> JobKubeconfig:
     export_path.write(path, content)
     sentences = (f"{route.server} {result}", f"login: {tokens.sentence(token)}")
     return JobKubeconfig(path, context, job.namespace, sentences)
-
-
-def _kubeconfig(context: str, cluster: dict[str, Any], user: dict[str, Any], route: Route, namespace: str) -> Document:
-    tls_name = {"tls-server-name": route.tls_server_name} if route.tls_server_name else {}
-    content = document.put(Document(), "clusters", context, {**cluster, "server": route.server, **tls_name})
-    content = document.put(content, "users", context, user)
-    content = document.put(content, "contexts", context, {"cluster": context, "user": context, "namespace": namespace})
-    return document.with_current_context(content, context)

@@ -1,7 +1,7 @@
-"""A proof in another zone: kubectl in a throw-away container there, with the file that is about to be exported.
+"""Prove an export in another zone: kubectl in a throw-away container there, with the file that is to be exported.
 
-The container is made from the cluster's own node image, which holds kubectl in both channels: nothing is fetched.
-The file goes in on stdin: it is in no argument, in no layer and on no disk.
+The container is made from the cluster's own node image, which has kubectl: nothing is downloaded. The file goes in on
+stdin: it is in no argument, in no image and on no disk.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ REQUEST = 5
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What kubectl said in that zone: `words` are its own, without the file's content."""
+class Answer:
+    """The answer of kubectl: its last line, without the file's content."""
 
     ok: bool
     words: str
     seconds: float
 
 
-def witness(content: Document, image: str, network: str, *, mapped: bool = False) -> Seen:
+def probe(content: Document, image: str, network: str, *, mapped: bool = False) -> Answer:
     """Ask `/readyz` with this kubeconfig from a container on `network`; `mapped` gives it host.docker.internal.
 
     A container that cannot be started is an answer as well.
     """
-    name = f"threezone-witness-{secrets.token_hex(4)}"
+    name = f"threezone-probe-{secrets.token_hex(4)}"
     began = time.monotonic()
     try:
         done = containers.run(
@@ -53,6 +53,6 @@ def witness(content: Document, image: str, network: str, *, mapped: bool = False
         )
     except CommandFailed as overdue:
         containers.remove(name)
-        return Seen(ok=False, words=overdue.message, seconds=time.monotonic() - began)
-    said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    return Seen(done.exit_code == 0 and done.stdout.strip() == "ok", said[-1] if said else "", done.seconds)
+        return Answer(ok=False, words=overdue.message, seconds=time.monotonic() - began)
+    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    return Answer(done.exit_code == 0 and done.stdout.strip() == "ok", lines[-1] if lines else "", done.seconds)

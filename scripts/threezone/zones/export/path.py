@@ -13,7 +13,7 @@ from threezone.core import files, paths
 from threezone.core.errors import UsageError
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.document import Document
-from threezone.zones.export.offer import TARGETS
+from threezone.zones.export.targets import TARGETS
 
 _PRIVATE = 0o600
 

@@ -9,7 +9,8 @@ from threezone.core.errors import UsageError
 from threezone.kubeconfig import document
 from threezone.kubeconfig.document import Document, Entry
 from threezone.zones.export import picker, tokens
-from threezone.zones.export.offer import TARGETS, Site, any_file, file, identity, offer
+from threezone.zones.export.content import any_file, file, identity
+from threezone.zones.export.targets import TARGETS, Site, offer
 from threezone.zones.locate import EngineKind
 from threezone.zones.routes import Route
 
@@ -37,16 +38,19 @@ def test_a_container_s_file_is_the_documents_answer() -> None:
     assert [(route.server, route.tls_server_name) for route in made.routes] == [
         ("https://host.docker.internal:16443", "localhost")
     ]
-    assert (made.network, made.mapped, made.trap) == ("bridge", True, "")
+    assert (made.network, made.mapped, made.obstacle) == ("bridge", True, "")
 
 
 @pytest.mark.parametrize("target", ["container", "ci"])
 def test_on_a_linux_engine_the_loopback_port_is_named_as_the_trap(target: str) -> None:
     chosen = next(known for known in TARGETS if known == target)
-    assert "publishes the API on 127.0.0.1:6443" in offer(chosen, site()).trap
-    assert "threezone.cluster.api: gateway" in offer(chosen, site()).cure
-    assert "threezone.cluster.api" not in offer(chosen, site(engine="rootless")).cure, "there, it is refused"
-    assert (offer(chosen, site("https://172.17.0.1:6443")).trap, offer(chosen, site(engine="desktop")).cure) == ("", "")
+    assert "publishes the API on 127.0.0.1:6443" in offer(chosen, site()).obstacle
+    assert "threezone.cluster.api: gateway" in offer(chosen, site()).fix
+    assert "threezone.cluster.api" not in offer(chosen, site(engine="rootless")).fix, "there, it is refused"
+    assert (offer(chosen, site("https://172.17.0.1:6443")).obstacle, offer(chosen, site(engine="desktop")).fix) == (
+        "",
+        "",
+    )
 
 
 def test_a_job_s_file_needs_no_name_where_an_address_is_published() -> None:
@@ -74,7 +78,7 @@ def test_an_address_given_by_hand_is_offered_as_it_is_and_as_localhost() -> None
 
 
 def test_an_ipv6_loopback_is_the_same_trap() -> None:
-    assert "[::1]:6443" in offer("ci", site("https://[::1]:6443")).trap
+    assert "[::1]:6443" in offer("ci", site("https://[::1]:6443")).obstacle
 
 
 def entry(user: dict[str, object], cluster: dict[str, object] | None = None) -> Entry:
@@ -106,7 +110,7 @@ def test_without_a_ca_nothing_is_exported() -> None:
 
 
 def test_a_file_holds_one_context_and_nothing_more() -> None:
-    made = file("lab", CLUSTER, USER, Route("x", "https://host.docker.internal:6443", "localhost"))
+    made = file("kind-lab", CLUSTER, USER, Route("x", "https://host.docker.internal:6443", "localhost"))
     assert made.data == {
         "clusters": [
             {
@@ -126,7 +130,7 @@ def test_a_file_holds_one_context_and_nothing_more() -> None:
 
 def anywhere() -> Document:
     return any_file(
-        "lab",
+        "kind-lab",
         CLUSTER,
         USER,
         [("host", Route("", "https://127.0.0.1:6443")), ("network", Route("", "https://lab-control-plane:6443"))],
@@ -201,7 +205,7 @@ def test_no_account_is_made_for_what_cannot_be_given(role: str, hours: int) -> N
 def test_a_job_s_file_names_its_namespace_wherever_it_leads() -> None:
     route = Route("declared", "https://127.0.0.1:6443")
     for made in (
-        file("lab", CLUSTER, USER, route, "prod"),
-        any_file("lab", CLUSTER, USER, [("host", route), ("container", route)], "prod"),
+        file("kind-lab", CLUSTER, USER, route, "prod"),
+        any_file("kind-lab", CLUSTER, USER, [("host", route), ("container", route)], "prod"),
     ):
         assert {each["context"]["namespace"] for each in document.items(made, "contexts").values()} == {"prod"}
