@@ -1,21 +1,20 @@
-"""Why no way leads to the API server: a paragraph for each thing that went wrong, with the boundary where it happened.
+"""Explain why no route leads to the API server: a paragraph for each failure, with the boundary where it happened.
 
-Pure: from a verdict to words. The messages of kubectl (client-go, Go's net and crypto/tls) and of curl stand in them as
-those programs print them, so that a search for such a message finds the paragraph, and the paragraph the message.
+Pure. The paragraphs quote the messages of kubectl (client-go, Go's net and crypto/tls) and curl exactly, so that a
+search for such a message finds the paragraph.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import textwrap
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from threezone.core import labels
 from threezone.core.errors import RouteError
 from threezone.zones.locate import Zone
 from threezone.zones.proof import Proof, Stage, Verdict
+from threezone.zones.routes import host_of, is_loopback
 
 WIDTH = 100
 # In one paragraph; the list of routes, which stands before it, has everything.
@@ -27,56 +26,49 @@ _QUOTED = re.compile(r'"[^"]*"[.,:]?')
 
 _TEXTS = {
     "dns address": """
-        this is no https address, so nothing was tried. Without TLS there is no identity to verify: correct `server`
-        in the entry, or what was given by hand.""",
+        this is no https address, so nothing was tried. Without TLS there is no identity to verify: correct `server` in
+        the entry, or what was given by hand.""",
     "dns silent": """
         "dial tcp: lookup {host}: i/o timeout". The resolver of this {here} does not answer (zone 1 → 2). See
         /etc/resolv.conf; until it answers, an address instead of the name leads further.""",
     "dns desktop": """
-        "curl: (6) Could not resolve host: {host}", kubectl: "no such host". Only Docker Desktop knows that name, not
-        the resolver of this {here} (zone 1 → 2). The cluster may be healthy. {remedy}""",
+        {unresolved} Only Docker Desktop knows that name, not the resolver of this {here} (zone 1 → 2). The cluster may
+        be healthy. {remedy}""",
     "dns node": """
-        "curl: (6) Could not resolve host: {host}", kubectl: "no such host". A node's name is known on kind's network
-        only, and this {here} is not on it (past zone 2, straight into zone 3). In a container with the engine's socket
-        ./run invoke kubeconfig.connect joins it.""",
+        {unresolved} A node's name is known on kind's network only, and this {here} is not on it (past zone 2, straight
+        into zone 3). In a container with the engine's socket ./run invoke kubeconfig.connect joins it.""",
     "dns other": """
-        "curl: (6) Could not resolve host: {host}", kubectl: "no such host". The resolver of this {here} does not
-        know the name (zone 1 → 2): check its spelling, or give an address.""",
+        {unresolved} The resolver of this {here} does not know the name (zone 1 → 2): check its spelling, or give an
+        address.""",
     "tcp trap": """
-        "The connection to the server {at} was refused - did you specify the right host or port?" The localhost trap
-        (zone 1 → 2): in a container 127.0.0.1 is the container itself; kind publishes the port on its host's.
-        {remedy}""",
+        {refused} The localhost trap (zone 1 → 2): in a container 127.0.0.1 is the container itself; kind publishes the
+        port on its host's. {remedy}""",
     "tcp remote": """
-        "The connection to the server {at} was refused - did you specify the right host or port?" The engine runs on
-        {machine} and publishes the port there, not here (zone 1 → 2). A tunnel leads to it: ./run invoke
-        kubeconfig.connect opens one.""",
+        {refused} The engine runs on {machine} and publishes the port there, not here (zone 1 → 2). A tunnel leads to
+        it: ./run invoke kubeconfig.connect opens one.""",
     "tcp loopback": """
-        "The connection to the server {at} was refused - did you specify the right host or port?" On the host this is
-        the port that kind publishes, and nobody is behind it (zone 2 → 3): the cluster is stopped, gone, or has another
-        port. docker ps --all --filter label={label}""",
+        {refused} On the host this is the port that kind publishes, and nobody is behind it (zone 2 → 3): the cluster is
+        stopped, gone, or has another port. docker ps --all --filter label={label}""",
     "tcp published": """
-        "The connection to the server {at} was refused - did you specify the right host or port?" The engine's host was
-        found, but does not listen there (zone 1 → 2): a native Linux engine publishes on 127.0.0.1 only. Join kind's
-        network (kubeconfig.connect), or set threezone.cluster.api: gateway.""",
+        {refused} The engine's host was found, but does not listen there (zone 1 → 2): a native Linux engine publishes
+        on 127.0.0.1 only. Join kind's network (kubeconfig.connect), or set threezone.cluster.api: gateway.""",
     "tcp refused": """
-        "The connection to the server {at} was refused - did you specify the right host or port?" That machine answers,
-        but nobody listens on the port (zone 2 → 3): the cluster is stopped, has another port, or is published on that
-        machine's 127.0.0.1, where only a tunnel leads.""",
+        {refused} That machine answers, but nobody listens on the port (zone 2 → 3): the cluster is stopped, has another
+        port, or is published on that machine's 127.0.0.1, where only a tunnel leads.""",
     "tcp node": """
-        "The connection to the server {at} was refused - did you specify the right host or port?" The node is reached
-        past zone 2, but its API server does not listen (zone 3): it is starting, or it crashed.
-        ./run invoke cluster.status, or docker logs {host}""",
+        {refused} The node is reached past zone 2, but its API server does not listen (zone 3): it is starting, or it
+        crashed. ./run invoke cluster.status, or docker logs {host}""",
     "tcp silent": """
         "Unable to connect to the server: dial tcp {at}: i/o timeout". The packets vanish (zone 1 → 2): a firewall drops
         them, as ufw and firewalld do between containers and their host, or nobody has that address. Allow the port for
         the bridge, or take another way.""",
     "tcp unreachable": """
-        "Unable to connect to the server: dial tcp {at}: connect: {why}". No network of this {here} leads there
-        (zone 1 → 2): the address is an old one, or the networks are parted.""",
+        "Unable to connect to the server: dial tcp {at}: connect: {why}". No network of this {here} leads there (zone 1
+        → 2): the address is an old one, or the networks are parted.""",
     "tls authority": """
         "tls: failed to verify certificate: x509: certificate signed by unknown authority". A server answers, but not
-        with this cluster's CA (zone 2 → 3): the cluster was made anew, or another one has the port.
-        ./run invoke kubeconfig.connect takes the valid CA; never switch verification off.""",
+        with this cluster's CA (zone 2 → 3): the cluster was made anew, or another one has the port. ./run invoke
+        kubeconfig.connect takes the valid CA; never switch verification off.""",
     "tls name": """
         "x509: certificate is valid for kind-control-plane, kubernetes, localhost, …, not {name}". The cluster's own
         server answers; only the name is not in its certificate (zone 2 → 3). `tls-server-name: localhost` in the entry
@@ -89,15 +81,15 @@ _TEXTS = {
         engine's host (zone 2 → 3): see which container or program publishes it.""",
     "tls other": """
         "net/http: TLS handshake timeout" or "EOF". The port accepts, but no TLS comes (zone 2 → 3): a forwarder of the
-        engine listens and no API server is behind it, or a proxy is in between. Does the node run?
-        docker ps --all --filter label={label}""",
+        engine listens and no API server is behind it, or a proxy is in between. Does the node run? docker ps --all
+        --filter label={label}""",
     "answer unauthorized": """
         "error: You must be logged in to the server (Unauthorized)", HTTP 401. No boundary is left to cross: zone 3
-        answers, but does not know these credentials. The cluster was made anew, or the token ran out:
-        ./run invoke kubeconfig.connect takes those that are valid now.""",
+        answers, but does not know these credentials. The cluster was made anew, or the token ran out: ./run invoke
+        kubeconfig.connect takes those that are valid now.""",
     "answer forbidden": """
-        "Error from server (Forbidden)" ({why}). No boundary is left to cross: zone 3 answers, but to
-        "system:anonymous" or a user without rights. ./run invoke kubeconfig.connect writes kind's own credentials.""",
+        "Error from server (Forbidden)" ({why}). No boundary is left to cross: zone 3 answers, but to "system:anonymous"
+        or a user without rights. ./run invoke kubeconfig.connect writes kind's own credentials.""",
     "answer plugin": """
         {why}. No boundary is left to cross: zone 3 answers and is ready. Whether it knows the plugin's user, `kubectl
         auth whoami` tells.""",
@@ -117,10 +109,10 @@ _TEXTS = {
 
 
 def explain(verdict: Verdict, zone: Zone) -> str:
-    """A paragraph for each distinct failure in the verdict, in the order of the routes, parted by empty lines.
+    """Return a paragraph for each distinct failure, in the order of the routes.
 
-    It says what was tried, what happened, which boundary between the zones that is, and what to do. What was cancelled
-    or not tried is not explained. Lines have at most 100 columns, except where one word is longer.
+    It says what was tried, what happened, at which boundary between the zones, and what to do. Cancelled and untried
+    routes are not explained. Lines have at most 100 columns, except where one word is longer.
     """
     groups: dict[str, list[tuple[Proof, Stage]]] = {}
     for proof in verdict.proofs:
@@ -131,7 +123,7 @@ def explain(verdict: Verdict, zone: Zone) -> str:
 
 
 def no_route(name: str, zone: Zone, verdict: Verdict) -> RouteError:
-    """The error for a verdict without a proved route to the cluster `name`: every route, why not, and what to do."""
+    """Return the error when no route to the cluster `name` is proved: every route, why it failed, and what to do."""
     parts = (verdict.evidence, explain(verdict, zone), *zone.evidence)
     return RouteError(
         f"no verified way leads from this {zone.kind} to the API server of the cluster {name}",
@@ -152,20 +144,16 @@ def _fix(name: str, zone: Zone, verdict: Verdict) -> str:
 
 
 def _case(proof: Proof, stage: Stage, zone: Zone) -> str:
-    """The key of the text for this failure: the stage, then its cause or what kind of address it is."""
-    host = _host(proof)
-    match stage.name:
-        case "dns":
-            detail: str = _whose(host) if stage.cause == "unknown-name" else stage.cause
-        case "tcp":
-            detail = _refused(host, zone) if stage.cause == "refused" else stage.cause
-        case "tls":
-            detail = stage.cause
-        case _:
-            return found if (found := f"answer {stage.cause}") in _TEXTS else "answer other"
-    key = f"{stage.name} {detail}"
-    rest = {"dns": "dns other", "tcp": "tcp unreachable", "tls": "tls other"}
-    return key if key in _TEXTS else rest[stage.name]
+    """Return the key of the text for this failure: the stage, then its cause or the kind of address."""
+    host = host_of(proof.route.server)
+    detail: str = stage.cause
+    if stage.name == "dns" and stage.cause == "unknown-name":
+        detail = _whose(host)
+    elif stage.name == "tcp" and stage.cause == "refused":
+        detail = _refused(host, zone)
+    name = "answer" if stage.name in ("readyz", "auth") else stage.name
+    key = f"{name} {detail}"
+    return key if key in _TEXTS else {"tcp": "tcp unreachable"}.get(name, f"{name} other")
 
 
 def _whose(host: str) -> str:
@@ -177,43 +165,32 @@ def _whose(host: str) -> str:
 def _refused(host: str, zone: Zone) -> str:
     if _whose(host) == "node":
         return "node"
-    if not _is_loopback(host):
+    if not is_loopback(host):
         return "published" if zone.kind == "container" and zone.engine != "remote" else "refused"
     if zone.engine == "remote":
         return "remote"
     return "trap" if zone.kind == "container" else "loopback"
 
 
-def _host(proof: Proof) -> str:
-    try:
-        return urlsplit(proof.route.server).hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost"
-    return address.is_loopback or address.is_unspecified  # kind writes 0.0.0.0 when it publishes everywhere
-
-
 def _paragraph(case: str, group: Sequence[tuple[Proof, Stage]], zone: Zone) -> str:
     servers = list(dict.fromkeys(proof.route.server for proof, _ in group))
     tried = " and ".join(servers[:_SHOWN]) + (f" and {len(servers) - _SHOWN} more" if servers[_SHOWN:] else "")
     proof, stage = group[0]
-    said = _TEXTS[case].format(
-        host=_host(proof),
-        at=proof.route.server.partition("://")[2].partition("/")[0],
-        name=proof.route.tls_server_name or _host(proof),
+    host = host_of(proof.route.server)
+    at = proof.route.server.partition("://")[2].partition("/")[0]
+    words = _TEXTS[case].format(
+        host=host,
+        at=at,
+        refused=f'"The connection to the server {at} was refused - did you specify the right host or port?"',
+        unresolved=f'"curl: (6) Could not resolve host: {host}", kubectl: "no such host".',
+        name=proof.route.tls_server_name or host,
         why=textwrap.shorten(stage.why, _WHY, placeholder=" …"),
         here=_here(zone),
-        machine="another machine" if _is_loopback(zone.engine_host) else zone.engine_host or "another machine",
+        machine="another machine" if is_loopback(zone.engine_host) else zone.engine_host or "another machine",
         label=labels.KIND_CLUSTER,
         remedy=_remedy(zone),
     )
-    return _filled(f"{stage.name}: {tried}: {' '.join(said.split())}")
+    return _filled(f"{stage.name}: {tried}: {' '.join(words.split())}")
 
 
 def _filled(text: str) -> str:
@@ -233,7 +210,7 @@ def _export(zone: Zone) -> str:
 
 
 def _remedy(zone: Zone) -> str:
-    """What leads out of where we stand: joining where the engine knows us, else a file that was made for this place."""
+    """Return what to do: connect where the engine knows this container, else use a file exported for this place."""
     if zone.kind == "host" or zone.container_id:
         return "./run invoke kubeconfig.connect finds a way that works and proves it."
     agent = " or a GitLab agent" if zone.ci == "gitlab" else ""

@@ -1,17 +1,16 @@
-"""The three zones as a drawing with the facts in it. Pure: from what was found to text of at most 100 columns."""
+"""Draw the three zones with what is in them, in text of at most 100 columns. Pure."""
 
 from __future__ import annotations
 
-import ipaddress
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from threezone.clients.kind import Node
 from threezone.engine.find import Engine
 from threezone.zones.locate import Zone
+from threezone.zones.routes import host_of, is_loopback
 
 WIDTH = 100
 _INNER = (23, 28, 27)  # columns of text in each box; with frames and two connectors of five they fill the width
@@ -34,7 +33,7 @@ _SINGLE, _DOUBLE = "┌─┐│└┘", "╔═╗║╚╝"
 
 @dataclass(frozen=True)
 class Way:
-    """What the user's kubeconfig has for the cluster: where its entry leads, and in which file it is."""
+    """The user's kubeconfig entry for the cluster, and its file."""
 
     context: str
     server: str
@@ -49,7 +48,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Facts:
-    """The engine, the nodes of the cluster, the kubeconfig's entry. Why one of them is not known stands beside it."""
+    """The engine, the nodes of the cluster, the kubeconfig's entry. `…_why` says why one of them is not known."""
 
     cluster: str
     engine: Engine
@@ -73,9 +72,9 @@ class Facts:
 
 
 def draw(zone: Zone, facts: Facts) -> str:
-    """The drawing: a box for each zone, double where we stand, `┃` for a boundary that has to be crossed.
+    """Return the drawing: a box for each zone, double for ours, `┃` for a boundary that has to be crossed.
 
-    Below it stand these boundaries and where the kubeconfig's entry leads. What is missing says so in its place.
+    Below are these boundaries and where the kubeconfig's entry leads. Missing facts say so in their place.
     """
     one_machine = _is_engine_host(zone)
     boxes = (
@@ -112,13 +111,13 @@ def _stretched(box: list[str], height: int) -> list[str]:
 
 
 def _shared(zone: Zone, facts: Facts) -> str:
-    """The network that a container and the nodes are on, or "": there no boundary lies between them."""
+    """Return the network that a container shares with the nodes, or "". On it there is no boundary between them."""
     networks = {name for node in facts.nodes for name in node.networks}
     return next((name for name in zone.networks if name in networks), "") if zone.kind == "container" else ""
 
 
 def _joined(bottom: str, network: str) -> tuple[str, str]:
-    """The boxes' bottom line with a line below it from the first box to the third."""
+    """Return the boxes' bottom line, and a line below it from the first box to the third."""
     left, right = _INNER[0] // 2, WIDTH - _INNER[2] // 2
     under = f"{bottom[:left]}╤{bottom[left + 1 : right]}▲{bottom[right + 1 :]}"
     return under, " " * left + "└" + f" both are on the network {network} ".center(right - left - 1, "─") + "┘"
@@ -193,12 +192,11 @@ def _below(zone: Zone, facts: Facts) -> Iterator[str]:
 
 
 def _leads(zone: Zone, facts: Facts) -> str:
-    """Where the entry's address is, as seen from here. That it answers, only a probe can say."""
-    try:
-        host = urlsplit(facts.way.server if facts.way else "").hostname or ""
-    except ValueError:
+    """Return where the entry's address is, as seen from here. Only a probe shows whether it answers."""
+    host = host_of(facts.way.server if facts.way else "")
+    if not host:
         return "no address"
-    if _is_loopback(host):
+    if is_loopback(host):
         if zone.kind == "container":
             return "the container itself (the localhost trap), unless a tunnel listens there"
         if zone.engine == "remote":
@@ -207,10 +205,3 @@ def _leads(zone: Zone, facts: Facts) -> str:
     if host in {node.name for node in facts.nodes}:
         return "past zone 2 straight into zone 3"
     return "by way of zone 2"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -6,9 +6,6 @@ CA and login are in the user's own entry; only its address may be for another zo
 
 from __future__ import annotations
 
-import ipaddress
-from urllib.parse import urlsplit
-
 from threezone.core.errors import RouteError
 from threezone.kubeconfig.credentials import trust
 from threezone.zones.diagnostics import explain
@@ -17,7 +14,7 @@ from threezone.zones.locate import Zone
 from threezone.zones.probe import Probe
 from threezone.zones.proof import Verdict
 from threezone.zones.prove import prove
-from threezone.zones.routes import NODE_PORT, TLS_NAME, Route, address, unique
+from threezone.zones.routes import TLS_NAME, Route, address, host_of, is_loopback, port_of, unique
 
 # kubeadm puts this name into every API server's certificate (cmd/kubeadm/app/util/pkiutil, GetAPIServerAltNames);
 # those of minikube and Docker Desktop have it too.
@@ -31,32 +28,20 @@ def candidates(entry: UserEntry, zone: Zone) -> tuple[Route, ...]:
     Another machine's address (a managed cluster's) is the same from everywhere: it has no other route.
     """
     routes = [Route("existing entry", entry.server, entry.tls_server_name)]
-    try:
-        parts = urlsplit(entry.server)
-        host, port = parts.hostname or "", parts.port or NODE_PORT
-    except ValueError:
-        return tuple(routes)
-    is_loopback = host == "localhost" or _is_loopback(host)
-    if host not in MACHINE and not is_loopback:
+    host, port = host_of(entry.server), port_of(entry.server)
+    if host not in MACHINE and not is_loopback(host):
         return tuple(routes)
     hosts = ["127.0.0.1"]
     if zone.kind == "container":
         hosts = ["host.docker.internal", "kubernetes.docker.internal", zone.gateway, zone.gateway6]
     # The certificate keeps the name that the entry expects; a loopback address is no name for elsewhere.
-    name = entry.tls_server_name or (CERTIFIED_NAME if is_loopback else host)
+    name = entry.tls_server_name or (CERTIFIED_NAME if is_loopback(host) else host)
     routes += [
         Route(other, address(other, port), tls_name)
         for other in filter(None, (zone.engine_host, *hosts))
         for tls_name in (name, CERTIFIED_NAME, TLS_NAME)
     ]
     return unique(routes)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def probe(entry: UserEntry, zone: Zone, by_hand: tuple[str, str] | None = None) -> Probe:
@@ -74,7 +59,7 @@ def no_route(entry: UserEntry, probe: Probe) -> RouteError:
     in_container = probe.zone.kind == "container"
     where = "on the machine where it works" if in_container else "on a machine that reaches its cluster"
     fix = f"kubectl --context {entry.context} cluster-info, {where}"
-    if entry.server.partition("://")[2].partition(":")[0].partition("/")[0] in MACHINE:
+    if host_of(entry.server) in MACHINE:
         fix = (
             "start this container with --add-host=host.docker.internal:host-gateway, or check that Docker Desktop runs "
             "with Kubernetes switched on"

@@ -1,7 +1,7 @@
-"""Where am I: in the engine's own network (zone 2, the host) or in a container (zone 1)? From evidence that is printed.
+"""Find out where this process runs: on the engine's host (zone 2) or in a container (zone 1). The evidence is printed.
 
-On the host nothing is started: a few files under /proc decide. In a container the engine is asked whether one of the
-ids that the evidence names is a container of its own; only then may it be joined to a network.
+On the host a few files under /proc decide, and no program is started. In a container the engine is asked whether one
+of the ids in the evidence is a container of its own; only then may it be joined to a network.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def kind_network() -> str:
 
 @dataclass(frozen=True)
 class Zone:
-    """Where this process stands.
+    """Where this process runs.
 
-    `kind` is host when the engine's published ports are on our own 127.0.0.1. `container_id` is our own container's id,
-    confirmed by the engine that answers here, else "". `networks` are that container's; `joined` says that we put it on
-    kind's network. `gateway` and `gateway6` are our default routes', `engine_host` is the engine's machine when
-    DOCKER_HOST names one. What only the environment says (`ci`, `devcontainer`) decides nothing: it explains.
+    `kind` is host when the engine's published ports are on our own 127.0.0.1. `container_id` is our own container's id
+    when the engine here confirms it, else "". `networks` are that container's; `joined`: we put it on kind's network.
+    `gateway` and `gateway6` are those of our default routes, `engine_host` is the engine's machine when DOCKER_HOST
+    names one. `ci` and `devcontainer` come from the environment and are for messages only.
     """
 
     kind: Literal["host", "container"]
@@ -70,7 +70,7 @@ class Zone:
 
 
 def locate(engine: Engine | None = None, *, root: Path = Path("/")) -> Zone:
-    """Where this process stands; `engine`, where it is known already, adds its kind. Reads files below `root`."""
+    """Return where this process runs. `engine` is the observed engine, if any. Reads files below `root`."""
     marks = tuple(dict.fromkeys(_marks(root)))  # with cgroup v1 the same path stands there once per hierarchy
     here = _engine_here(root) or (_left_over(root) if marks else "")
     evidence = [text for text, _ in marks]
@@ -110,9 +110,13 @@ def locate(engine: Engine | None = None, *, root: Path = Path("/")) -> Zone:
     )
 
 
+def _endpoint(engine: Engine | None) -> str:
+    return engine.endpoint if engine else os.environ.get("DOCKER_HOST", "")
+
+
 def engine_kind(engine: Engine | None) -> EngineKind:
     """Which kind of engine this is, as far as it decides where published ports appear."""
-    endpoint = engine.endpoint if engine else os.environ.get("DOCKER_HOST", "")
+    endpoint = _endpoint(engine)
     if endpoint and not endpoint.startswith(("unix://", "npipe://")):
         return "remote"
     if engine is None or not engine.version:
@@ -123,8 +127,8 @@ def engine_kind(engine: Engine | None) -> EngineKind:
 
 
 def _engine_evidence(engine: Engine | None, ci: Ci) -> list[str]:
-    """What the engine says about itself, and what its address says about where it runs."""
-    endpoint = engine.endpoint if engine else os.environ.get("DOCKER_HOST", "")
+    """Return what the engine says about itself, and what its address says about where it runs."""
+    endpoint = _endpoint(engine)
     shown = _without_password(endpoint)
     found = []
     if engine is not None and engine.version:
@@ -143,7 +147,7 @@ def _without_password(endpoint: str) -> str:
 
 
 def _engine_host(engine: Engine | None) -> str:
-    endpoint = engine.endpoint if engine else os.environ.get("DOCKER_HOST", "")
+    endpoint = _endpoint(engine)
     return (urlsplit(endpoint).hostname or "") if endpoint.startswith(("tcp://", "ssh://", "http")) else ""
 
 
@@ -167,7 +171,7 @@ def _release(root: Path) -> str:
 
 
 def _kernel(root: Path) -> list[str]:
-    """What the system says about where containers run on it: in a virtual machine, or right here."""
+    """Return what the system says about where its containers run: in a virtual machine, or here."""
     if sys.platform in ("darwin", "win32"):
         name = "macOS" if sys.platform == "darwin" else "Windows"
         return [f"the system is {name}: its engine is a virtual machine, which publishes ports here"]
@@ -182,7 +186,7 @@ def _ci() -> Ci:
 
 
 def _marks(root: Path) -> Iterator[tuple[str, str]]:
-    """What containers show of themselves: a sentence, and the id where it names one."""
+    """Give the signs of a container: a sentence, and the id in it, or ""."""
     for name in (".dockerenv", "run/.containerenv"):
         if (root / name).exists():
             yield f"/{name} exists", ""
@@ -202,7 +206,7 @@ def _shortened(path: str) -> str:
 
 
 def _left_over(root: Path) -> str:
-    """The evidence that /.dockerenv only came along with an image: every engine mounts these files into a container."""
+    """Return the evidence that /.dockerenv is part of a copied image, or "": engines mount these files."""
     mounts = [line.split(" ") for line in _read(root / "proc/self/mountinfo").splitlines()]
     if not mounts or any(len(fields) > 4 and fields[4] in _MOUNTED_BY_ENGINES for fields in mounts):  # noqa: PLR2004
         return ""
@@ -210,7 +214,7 @@ def _left_over(root: Path) -> str:
 
 
 def _engine_here(root: Path) -> str:
-    """The evidence that the engine's network is ours: then its published ports are on our own 127.0.0.1."""
+    """Return the evidence that the engine's network is ours, or "": its published ports are on our own 127.0.0.1."""
     interfaces = {line.partition(":")[0].strip() for line in _read(root / "proc/net/dev").splitlines() if ":" in line}
     return "the engine's bridge docker0 is an interface of this network" if "docker0" in interfaces else ""
 
@@ -222,23 +226,20 @@ def _hostname_id() -> list[str]:
 
 
 def _confirm(ids: tuple[str, ...]) -> tuple[str, Mapping[str, tuple[str, ...]], str]:
-    """Our container as the engine knows it: id, networks with our aliases, and the sentence that says so."""
+    """Ask the engine for our container: its id, its networks with our aliases, and the evidence as a sentence."""
     if not ids:
         return "", {}, "nothing names this container's id"
     if docker_program() is None:
         return "", {}, "there is no docker client here to ask for this container"
     words = ""
     for candidate in ids:
-        seen = show(candidate, _INSPECT)
-        full, _, networks = seen.stdout.strip().partition(" ")
-        if seen.exit_code == 0 and full.startswith(candidate):
-            attached = {name: tuple((at or {}).get("Aliases") or ()) for name, at in json.loads(networks).items()}
-            return (
-                full,
-                attached,
-                f"the engine knows this container as {full[:12]} on {', '.join(attached) or 'no network'}",
-            )
-        words = seen.stderr.strip().splitlines()[-1] if seen.stderr.strip() else "no answer"
+        answer = show(candidate, _INSPECT)
+        full, _, networks = answer.stdout.strip().partition(" ")
+        if answer.exit_code == 0 and full.startswith(candidate):
+            attached = {name: tuple((own or {}).get("Aliases") or ()) for name, own in json.loads(networks).items()}
+            listed = ", ".join(attached) or "no network"
+            return full, attached, f"the engine knows this container as {full[:12]} on {listed}"
+        words = answer.stderr.strip().splitlines()[-1] if answer.stderr.strip() else "no answer"
     return "", {}, f"the engine does not know this container: {words}"
 
 

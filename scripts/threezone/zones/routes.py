@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -97,6 +98,23 @@ def port_of(server: str) -> int:
         return urlsplit(server).port or NODE_PORT
     except ValueError:
         return NODE_PORT
+
+
+def host_of(server: str) -> str:
+    """Return the host in the server's address, "" for nonsense."""
+    try:
+        return urlsplit(server).hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine itself. kind writes 0.0.0.0 when it publishes on all addresses."""
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return ip.is_loopback or ip.is_unspecified
 
 
 def address(host: str, port: int) -> str:

@@ -1,4 +1,4 @@
-"""Where an export goes: a file of its own, for its owner alone, and never where git would pick it up."""
+"""The file of an export: for its owner alone, and never where git would add it to a commit."""
 
 from __future__ import annotations
 
@@ -15,23 +15,21 @@ from threezone.kubeconfig import document, store
 from threezone.kubeconfig.document import Document
 from threezone.zones.export.targets import TARGETS
 
-_PRIVATE = 0o600
-
 
 def default(name: str, target: str, *, job: bool = False) -> Path:
-    """The file for an export of the cluster `name`, below the state directory; with `job` that of a job's account."""
+    """Return the file for an export of the cluster `name`, below the state directory; `job`: with a job's account."""
     return directory(name) / f"{target}{'-job' if job else ''}.yaml"
 
 
 def directory(key: str) -> Path:
-    """Where the exports of a cluster go that name no other place."""
+    """Return the directory of a cluster's exports, unless --output names another file."""
     return paths.cluster_dir(key) / "kubeconfig"
 
 
 def forget(name: str) -> None:
-    """Remove what was exported for the cluster `name` to the default place: its keys are dead when the cluster is."""
+    """Remove the exports of the cluster `name` from the default directory: their keys are void without it."""
     shutil.rmtree(directory(name), ignore_errors=True)
-    for target in (*TARGETS, "any"):  # older releases had all of them in one directory: users name them by their paths
+    for target in (*TARGETS, "any"):  # older releases had them all in one directory
         for job in ("", "-job"):
             _forget_old(paths.state_dir() / "kubeconfig" / f"{name}-{target}{job}.yaml", f"kind-{name}")
 
@@ -44,10 +42,10 @@ def _forget_old(file: Path, context: str) -> None:
 
 
 def guard(path: Path, context: str) -> Path:
-    """The absolute path, when an export may be written there.
+    """Return the absolute path if an export may be written there. Nothing is written.
 
-    Raises UsageError inside a git work tree that does not ignore it, and for a file that holds anything but an earlier
-    export of the same cluster. A pipe or device takes anything. Nothing is read from it, and nothing is written.
+    Raises UsageError inside a git work tree that does not ignore it, and for a file that is not an earlier export of
+    the same cluster. A pipe or device is not read.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they were named
     if os.pathsep in str(path):
@@ -66,16 +64,16 @@ def guard(path: Path, context: str) -> Path:
 
 
 def _others(path: Path, context: str) -> list[str]:
-    """The contexts in a kubeconfig that do not belong to an export of `context`."""
-    held = document.items(store.read({"KUBECONFIG": str(path)}).document, "contexts")
-    return [other for other in held if other != context and not other.startswith(f"{context}@")]
+    """Return the contexts in a kubeconfig that do not belong to an export of `context`."""
+    contexts = document.items(store.read({"KUBECONFIG": str(path)}).document, "contexts")
+    return [other for other in contexts if other != context and not other.startswith(f"{context}@")]
 
 
 def refuse_in_git(path: Path, otherwise: str) -> None:
-    """Raise UsageError for a file that git would pick up. `otherwise` says where it goes when none is named."""
-    for at in dict.fromkeys((path, Path(os.path.realpath(path)))):
-        root = next((above for above in at.parents if (above / ".git").exists()), None)
-        if root is not None and not _ignored(at, root):
+    """Raise UsageError for a file that git would add. `otherwise` says where the file goes without --output."""
+    for name in dict.fromkeys((path, Path(os.path.realpath(path)))):
+        root = next((parent for parent in name.parents if (parent / ".git").exists()), None)
+        if root is not None and not _ignored(name, root):
             raise UsageError(
                 f"{path} is in the git work tree {root} and not ignored there: a credential waiting to be committed",
                 fix=f"leave --output out ({otherwise}), or name it in {root / '.gitignore'}",
@@ -87,10 +85,10 @@ def _ignored(path: Path, root: Path) -> bool:
 
 
 def write(path: Path, content: Document) -> None:
-    """Make the file `content`, mode 0600, in one step; the store's lock and atomic write serve here too."""
+    """Replace the file with `content`, mode 0600, under the store's lock and atomically."""
     if files.is_stream(path):
         files.write_output(path, document.dump(content))
         return
     store.update(lambda _: content, env={"KUBECONFIG": str(path)})
-    if path.stat().st_mode & 0o777 != files.PRIVATE:  # an equal file that somebody opened up is not written again
+    if path.stat().st_mode & 0o777 != files.PRIVATE:  # the store does not write an equal file again
         path.chmod(files.PRIVATE)

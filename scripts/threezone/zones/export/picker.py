@@ -1,6 +1,6 @@
-"""The picker of a file for any zone: prove its contexts from where one stands, point `kind-NAME` at the first proved.
+"""Point `kind-NAME` of a file for any place at the route that works from here.
 
-In two shapes: `pick` for places with threezone, and a small POSIX shell script for places that have kubectl alone.
+`pick` is for places with threezone; a small POSIX shell script does the same where there is only kubectl.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from threezone.zones.routes import Route
 
 @dataclass(frozen=True)
 class Picked:
-    """The context that works here, through which of the file's ways, and whether the file had to be changed."""
+    """The context, the route that it uses now (named by its own context), and whether the file was changed."""
 
     context: str
     way: str
@@ -33,44 +33,43 @@ class Picked:
 
 
 def pick(path: Path, zone: Zone) -> Picked:
-    """Point the context `kind-NAME` of the file at the way that is proved from here.
+    """Point the context `kind-NAME` of the file at the route that is proved from here.
 
-    Raises UsageError for a file that is no export for any zone, RouteError (and writes nothing) without a proof.
+    Raises UsageError for a file that is not an export for any place, RouteError (and writes nothing) without a proof.
     """
     env = {"KUBECONFIG": str(path)}
     if not path.is_file():
         raise UsageError(
             f"there is no file {path}", fix="./run invoke kubeconfig.export --for any, where the engine is"
         )
-    held = store.read(env).document
-    context = next((name.rpartition("@")[0] for name in document.items(held, "contexts") if "@" in name), "")
-    found = document.entry(held, context)
-    ways = _ways(held, context)
-    if found is None or not ways:
+    content = store.read(env).document
+    context = next((name.rpartition("@")[0] for name in document.items(content, "contexts") if "@" in name), "")
+    entry = document.entry(content, context)
+    routes = _routes(content, context)
+    if entry is None or not routes:
         raise UsageError(f"{path} is no export for any zone", fix="./run invoke kubeconfig.export --for any")
-    verdict = prove(ways, trust(found, cluster_directory=path.parent, user_directory=path.parent))
+    verdict = prove(routes, trust(entry, cluster_directory=path.parent, user_directory=path.parent))
     if verdict.chosen is None:
         raise no_route(context.removeprefix("kind-"), zone, verdict)
-    way = verdict.chosen.route
-    written = store.update(lambda before: pointed(before, context, way.name), env=env)
-    return Picked(context, way.name, way.server, verdict.seconds, written)
+    route = verdict.chosen.route
+    written = store.update(lambda before: with_cluster_of(before, context, route.name), env=env)
+    return Picked(context, route.name, route.server, verdict.seconds, written)
 
 
-def _ways(held: Document, context: str) -> list[Route]:
-    found = []
-    for name in document.items(held, "contexts"):
-        entry = document.entry(held, name)
-        if name.startswith(f"{context}@") and entry is not None and entry.server:
-            found.append(Route(name, entry.server, entry.tls_server_name))
-    return found
+def _routes(content: Document, context: str) -> list[Route]:
+    entries = [document.entry(content, name) for name in document.items(content, "contexts")]
+    return [
+        Route(entry.context, entry.server, entry.tls_server_name)
+        for entry in entries
+        if entry is not None and entry.context.startswith(f"{context}@") and entry.server
+    ]
 
 
-def pointed(held: Document, context: str, way: str) -> Document:
-    """The document whose `context` uses the cluster of the context `way`."""
-    cluster = (document.body(held, "contexts", way) or {})["cluster"]
-    return document.put(
-        held, "contexts", context, {**(document.body(held, "contexts", context) or {}), "cluster": cluster}
-    )
+def with_cluster_of(content: Document, context: str, other: str) -> Document:
+    """Return the document in which `context` uses the cluster of the context `other`."""
+    cluster = (document.body(content, "contexts", other) or {})["cluster"]
+    body = document.body(content, "contexts", context) or {}
+    return document.put(content, "contexts", context, {**body, "cluster": cluster})
 
 
 _SCRIPT = """\
@@ -94,11 +93,11 @@ exit 5
 """
 
 
-_OURS = _SCRIPT.partition("{context}")[0].encode()
+_OURS = _SCRIPT.partition("{context}")[0].encode()  # how every picker begins
 
 
 def beside(path: Path) -> Path:
-    """Where the shell picker of the export `path` stands."""
+    """Return the path of the shell picker beside the export `path`."""
     return path.with_name(f"{path.stem}-pick.sh")
 
 
@@ -113,14 +112,14 @@ def guard(path: Path) -> None:
 
 
 def write(path: Path, content: Document, context: str) -> Path:
-    """Write the shell picker beside the export `path`; returns its path."""
-    guard(path)  # a proof takes time
+    """Write the shell picker beside the export `path`. Return its path."""
+    guard(path)  # again: a proof takes time
     script_path, text = script(path, content, context)
     write_atomic(script_path, text, 0o755)
     return script_path
 
 
 def script(path: Path, content: Document, context: str) -> tuple[Path, str]:
-    """The shell picker beside the export `path`: its path and its text. A way's cluster has the way's name."""
-    ways = " ".join(way.name for way in _ways(content, context))
-    return beside(path), _SCRIPT.format(context=context, contexts=ways, name=shlex.quote(path.name))
+    """Return path and text of the shell picker beside the export `path`. A route's cluster has its context's name."""
+    contexts = " ".join(route.name for route in _routes(content, context))
+    return beside(path), _SCRIPT.format(context=context, contexts=contexts, name=shlex.quote(path.name))

@@ -1,6 +1,6 @@
-"""A short-lived login of its own for an export, instead of the administrator's key: the TokenRequest API.
+"""Short-lived tokens for exports, instead of the administrator's key, by the TokenRequest API.
 
-Every role has a service account of its own: one account would lend the most powerful role to every token of it.
+Every role has a service account of its own: with one account for all, each token would have every role.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Token:
 
 
 def request(api: Api, role: str, hours: int) -> Token:
-    """A token for the cluster role `role` that lasts `hours`, or as long as the server allows.
+    """Return a token for the cluster role `role` that lasts `hours`, or as long as the server allows.
 
-    Makes the service account and its binding when they are not there. Raises UsageError for a role that does not exist.
+    Creates the service account and its binding if needed. Raises UsageError for a role that does not exist.
     """
     lasting(hours)
     if (
@@ -60,7 +60,7 @@ def request(api: Api, role: str, hours: int) -> Token:
 
 
 def of_account(api: Api, namespace: str, name: str, hours: int) -> Token:
-    """A token of a service account that is there. Raises UsageError when it is not, or for hours that no token has."""
+    """Return a token of an existing service account. Raises UsageError for no such account, and for too many hours."""
     lasting(hours)
     path = f"{_ACCOUNTS.format(namespace=namespace)}/{name}"
     if not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?", part) for part in (namespace, name)) or (
@@ -73,7 +73,7 @@ def of_account(api: Api, namespace: str, name: str, hours: int) -> Token:
 
 
 def issue(api: Api, namespace: str, account: str, hours: int) -> Token:
-    """A token of a service account that is there, for `hours` or as long as the server allows."""
+    """Return a token of an existing service account, for `hours` or as long as the server allows."""
     body = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
@@ -89,20 +89,20 @@ def issue(api: Api, namespace: str, account: str, hours: int) -> Token:
 
 
 def ours(api: Api) -> tuple[str, ...]:
-    """The names of the service accounts that `request` has made."""
+    """Return the names of the service accounts that `request` created."""
     listed = api.get(_ACCOUNTS.format(namespace=NAMESPACE), labelSelector=_SELECTOR) or {}
-    return tuple(sorted(each["metadata"]["name"] for each in listed.get("items") or []))
+    return tuple(sorted(account["metadata"]["name"] for account in listed.get("items") or []))
 
 
 def revoke(api: Api, name: str) -> None:
-    """Delete a service account of ours with its binding: every token of it ends, within ten seconds."""
+    """Delete a service account of ours with its binding. Its tokens become void within ten seconds."""
     for path in (f"{_RBAC}/clusterrolebindings/{name}", f"{_ACCOUNTS.format(namespace=NAMESPACE)}/{name}"):
-        with suppress(Refused):  # deleted by somebody else meanwhile
+        with suppress(Refused):  # somebody else deleted it meanwhile
             api.send("DELETE", path)
 
 
 def sentence(token: Token, role: str = "") -> str:
-    """Whose it is, until when, and how to end it before that."""
+    """Say whose token it is, how long it lasts, and how to end it earlier."""
     namespace, _, account = token.account.partition("/")
     return (
         f"a token of the service account {token.account}{role}, until {token.ends}; "
@@ -111,7 +111,7 @@ def sentence(token: Token, role: str = "") -> str:
 
 
 def lasting(hours: int) -> int:
-    """The same hours. Raises UsageError for what no token lasts."""
+    """Return the hours. Raises UsageError for a time that no token can have."""
     if not 1 <= hours <= _LONGEST:
         raise UsageError(f"--hours {hours}: a token lasts from one hour to a year")
     return hours

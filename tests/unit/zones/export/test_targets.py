@@ -147,7 +147,7 @@ def test_a_file_for_any_zone_means_the_same_cluster_by_its_own_name() -> None:
         "kind-lab",
         "kind-lab",
     )
-    other = document.entry(picker.pointed(made, "kind-lab", "kind-lab@network"), "kind-lab")
+    other = document.entry(picker.with_cluster_of(made, "kind-lab", "kind-lab@network"), "kind-lab")
     assert other is not None
     assert (other.server, other.user) == ("https://lab-control-plane:6443", USER)
 
