@@ -255,10 +255,10 @@ def explain(words: str, cluster: str, spec: TunnelSpec) -> ThreezoneError:
         "ssh_copy_id": f"ssh-copy-id {login}",
         "status": f"./run invoke cluster.status --name {cluster}",
     }
-    error, message, fix = next(
-        failure for how, pattern, *failure in _FAILURES if how == spec.how and re.search(pattern, words.lower())
-    )
-    return error(message.format_map(facts), evidence=words, fix=fix.format_map(facts))
+    for how, pattern, error, message, fix in _FAILURES:
+        if how == spec.how and re.search(pattern, words.lower()):
+            return error(message.format_map(facts), evidence=words, fix=fix.format_map(facts))
+    raise AssertionError  # the last pattern of each kind matches everything
 
 
 def carries(port: int, timeout: float) -> bool:
