@@ -46,7 +46,7 @@ def _facts(cluster: str, engine: Engine, context: str) -> Facts:
     from threezone.zones.kubeconfig_entry import find
 
     nodes, nodes_why = tuple[kind.Node, ...](), "not known without an engine"
-    way, way_why = None, f"your kubeconfig has no entry {context}"
+    entry, entry_why = None, f"your kubeconfig has no entry {context}"
     try:
         if engine.state == "ok":
             nodes = kind.nodes(cluster)
@@ -55,10 +55,10 @@ def _facts(cluster: str, engine: Engine, context: str) -> Facts:
         nodes_why = error.message
     try:
         if entry := find(context):
-            way, way_why = diagram.Way(entry.context, entry.server, entry.tls_server_name, entry.file), ""
+            entry_why = ""
     except ThreezoneError as error:
-        way_why = error.message
-    return diagram.Facts(cluster, engine, nodes, nodes_why, way, way_why)
+        entry_why = error.message
+    return diagram.Facts(cluster, engine, nodes, nodes_why, entry, entry_why)
 
 
 @task(

@@ -9,6 +9,7 @@ from typing import Any
 
 from threezone.clients.kind import Node
 from threezone.engine.find import Engine
+from threezone.zones.kubeconfig_entry import UserEntry
 from threezone.zones.locate import Zone
 from threezone.zones.routes import host_of, is_loopback
 
@@ -32,21 +33,6 @@ _SINGLE, _DOUBLE = "┌─┐│└┘", "╔═╗║╚╝"
 
 
 @dataclass(frozen=True)
-class Way:
-    """The user's kubeconfig entry for the cluster, and its file."""
-
-    context: str
-    server: str
-    tls_server_name: str
-    file: str
-
-    def data(self) -> dict[str, Any]:
-        """The entry as JSON has it."""
-        name = self.tls_server_name or None
-        return {"context": self.context, "server": self.server, "tlsServerName": name, "file": self.file}
-
-
-@dataclass(frozen=True)
 class Facts:
     """The engine, the nodes of the cluster, the kubeconfig's entry. `…_why` says why one of them is not known."""
 
@@ -54,12 +40,18 @@ class Facts:
     engine: Engine
     nodes: tuple[Node, ...] = ()
     nodes_why: str = ""
-    way: Way | None = None
-    way_why: str = ""
+    entry: UserEntry | None = None
+    entry_why: str = ""
 
     def data(self) -> dict[str, Any]:
         """The facts as JSON has them."""
-        engine = self.engine
+        engine, entry = self.engine, self.entry
+        shown = entry and {
+            "context": entry.context,
+            "server": entry.server,
+            "tlsServerName": entry.tls_server_name or None,
+            "file": entry.file,
+        }
         return {
             "engine": {"state": engine.state, "endpoint": engine.endpoint, "version": engine.version or None},
             "cluster": {
@@ -67,7 +59,7 @@ class Facts:
                 "nodes": [{key: getattr(node, key) for key in _SHOWN} for node in self.nodes],
                 "why": self.nodes_why or None,
             },
-            "kubeconfig": {"entry": self.way.data() if self.way else None, "why": self.way_why or None},
+            "kubeconfig": {"entry": shown, "why": self.entry_why or None},
         }
 
 
@@ -180,20 +172,20 @@ def _below(zone: Zone, facts: Facts) -> Iterator[str]:
     else:
         whose = "the container's network" if zone.kind == "container" else "another machine"
         yield f"┃ two boundaries from here: zone 1 → 2 ({whose}), zone 2 → 3 (the published port)"
-    if facts.way is None:
-        yield facts.way_why
+    entry = facts.entry
+    if entry is None:
+        yield facts.entry_why
         return
-    way = facts.way
-    name = f" (TLS name {way.tls_server_name})" if way.tls_server_name else ""
+    name = f" (TLS name {entry.tls_server_name})" if entry.tls_server_name else ""
     yield from textwrap.wrap(
-        f"{way.context} in {way.file} → {way.server}{name}: {_leads(zone, facts)}",
+        f"{entry.context} in {entry.file} → {entry.server}{name}: {_leads(zone, facts, entry.server)}",
         WIDTH, subsequent_indent="  ", break_on_hyphens=False,
     )  # fmt: skip
 
 
-def _leads(zone: Zone, facts: Facts) -> str:
+def _leads(zone: Zone, facts: Facts, server: str) -> str:
     """Return where the entry's address is, as seen from here. Only a probe shows whether it answers."""
-    host = host_of(facts.way.server if facts.way else "")
+    host = host_of(server)
     if not host:
         return "no address"
     if is_loopback(host):

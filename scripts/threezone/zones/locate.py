@@ -13,10 +13,10 @@ import re
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from threezone.clients.docker.containers import show
@@ -37,6 +37,7 @@ _CONTAINER_GROUPS = ("docker", "libpod", "containerd", "kubepods", "crio", "lxc"
 _MACHINES = (("linuxkit", "Docker Desktop"), ("orbstack", "OrbStack"))
 # Set by VS Code's Dev Containers extension and by GitHub Codespaces in the containers that they make.
 _DEVCONTAINER = ("REMOTE_CONTAINERS", "CODESPACES")
+_GATEWAY = 2  # RTF_GATEWAY, a flag of a route
 _MOUNTED_BY_ENGINES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 
 
@@ -71,51 +72,44 @@ class Zone:
 
 def locate(engine: Engine | None = None, *, root: Path = Path("/")) -> Zone:
     """Return where this process runs. `engine` is the observed engine, if any. Reads files below `root`."""
-    marks = tuple(dict.fromkeys(_marks(root)))  # with cgroup v1 the same path stands there once per hierarchy
-    here = _engine_here(root) or (_left_over(root) if marks else "")
-    evidence = [text for text, _ in marks]
-    if here:
-        evidence.append(here)
-    elif not marks:
+    signs = tuple(dict.fromkeys(_signs(root)))  # with cgroup v1 the same path is there once per hierarchy
+    on_host = _bridge(root) or (_copied_image(root) if signs else "")
+    system, kernel = _system(root)
+    ci: Ci = "gitlab" if os.environ.get("GITLAB_CI") else "github" if os.environ.get("GITHUB_ACTIONS") else ""
+    devcontainer = [name for name in _DEVCONTAINER if os.environ.get(name)] if signs else []
+    evidence = [sentence for sentence, _ in signs]
+    if on_host:
+        evidence.append(on_host)
+    elif not signs:
         evidence.append("no mark of a container in /.dockerenv, /run/.containerenv, mountinfo and cgroup")
-    evidence += _kernel(root)
-    ci = _ci()
-    devcontainer = [name for name in _DEVCONTAINER if os.environ.get(name)] if marks else []
+    evidence += kernel
     if ci:
         evidence.append(f"the environment is a {ci} job's")
     if devcontainer:
         evidence.append(f"the environment is a devcontainer's ({', '.join(devcontainer)})")
-    is_container = bool(marks) and not here
-    container_id, networks, joined = "", tuple[str, ...](), False
+    container_id, networks = "", dict[str, tuple[str, ...]]()
+    is_container = bool(signs) and not on_host
     if is_container:
-        ids = dict.fromkeys([found for _, found in marks if found] + _hostname_id())
-        container_id, attached, answer = _confirm(tuple(ids))
+        container_id, networks, answer = _ask_engine([container for _, container in signs if container])
         evidence.append(answer)
-        networks = tuple(sorted(attached))
-        joined = JOINED_ALIAS in attached.get(kind_network(), ())
-    evidence += _engine_evidence(engine, ci)
     return Zone(
         kind="container" if is_container else "host",
-        evidence=tuple(evidence),
+        evidence=(*evidence, *_engine_evidence(engine, ci)),
         container_id=container_id,
-        networks=networks,
-        joined=joined,
+        networks=tuple(sorted(networks)),
+        joined=JOINED_ALIAS in networks.get(kind_network(), ()),
         engine=engine_kind(engine),
-        engine_host=_engine_host(engine),
+        engine_host=_engine_host(_endpoint(engine)),
         gateway=_default_gateway(root),
         gateway6=_default_gateway6(root),
         ci=ci,
         devcontainer=bool(devcontainer),
-        system=_system(root),
+        system=system,
     )
 
 
-def _endpoint(engine: Engine | None) -> str:
-    return engine.endpoint if engine else os.environ.get("DOCKER_HOST", "")
-
-
 def engine_kind(engine: Engine | None) -> EngineKind:
-    """Which kind of engine this is, as far as it decides where published ports appear."""
+    """Return the kind of engine, as far as it decides where published ports appear."""
     endpoint = _endpoint(engine)
     if endpoint and not endpoint.startswith(("unix://", "npipe://")):
         return "remote"
@@ -126,29 +120,26 @@ def engine_kind(engine: Engine | None) -> EngineKind:
     return "rootless" if engine.rootless else "native"
 
 
-def _engine_evidence(engine: Engine | None, ci: Ci) -> list[str]:
-    """Return what the engine says about itself, and what its address says about where it runs."""
-    endpoint = _endpoint(engine)
-    shown = _without_password(endpoint)
-    found = []
-    if engine is not None and engine.version:
-        found.append(f"the engine at {shown} is {engine.version} on {engine.system or 'an unnamed system'}")
-    if engine_kind(engine) == "remote":
-        alias = ci == "gitlab" and _engine_host(engine) == "docker"
-        service = ", the alias of GitLab's service docker:dind" if alias else ""
-        found.append(f"the engine's address is {shown}{service}: its published ports are not here")
-    return found
+def _endpoint(engine: Engine | None) -> str:
+    return engine.endpoint if engine else os.environ.get("DOCKER_HOST", "")
 
 
-def _without_password(endpoint: str) -> str:
-    scheme, slashes, rest = endpoint.partition("://")
-    user, at, host = rest.rpartition("@")
-    return f"{scheme}{slashes}{user.partition(':')[0]}{at}{host}"
-
-
-def _engine_host(engine: Engine | None) -> str:
-    endpoint = _endpoint(engine)
+def _engine_host(endpoint: str) -> str:
     return (urlsplit(endpoint).hostname or "") if endpoint.startswith(("tcp://", "ssh://", "http")) else ""
+
+
+def _engine_evidence(engine: Engine | None, ci: Ci) -> Iterator[str]:
+    """Give what the engine says about itself, and what its address says about where it runs."""
+    endpoint = _endpoint(engine)
+    scheme, slashes, rest = endpoint.partition("://")
+    login, at, host = rest.rpartition("@")
+    shown = f"{scheme}{slashes}{login.partition(':')[0]}{at}{host}"  # without a password
+    if engine is not None and engine.version:
+        yield f"the engine at {shown} is {engine.version} on {engine.system or 'an unnamed system'}"
+    if engine_kind(engine) == "remote":
+        is_service = ci == "gitlab" and _engine_host(endpoint) == "docker"
+        service = ", the alias of GitLab's service docker:dind" if is_service else ""
+        yield f"the engine's address is {shown}{service}: its published ports are not here"
 
 
 def _read(path: Path) -> str:
@@ -158,81 +149,72 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _system(root: Path) -> System:
-    if sys.platform == "darwin":
-        return "macos"
-    if sys.platform == "win32":
-        return "windows"
-    return "wsl" if "microsoft" in _release(root) else "linux"
+def _rows(path: Path, length: int) -> list[list[str]]:
+    """Return the fields of each line that has at least `length` of them."""
+    return [fields for line in _read(path).splitlines() if len(fields := line.split()) >= length]
 
 
-def _release(root: Path) -> str:
-    return _read(root / "proc/sys/kernel/osrelease").strip().lower()
+def _system(root: Path) -> tuple[System, list[str]]:
+    """Return the system, and what it says about where its containers run: in a virtual machine, or here."""
+    for platform, system, name in (("darwin", "macos", "macOS"), ("win32", "windows", "Windows")):
+        if sys.platform == platform:
+            sentence = f"the system is {name}: its engine is a virtual machine, which publishes ports here"
+            return cast("System", system), [sentence]
+    release = _read(root / "proc/sys/kernel/osrelease").strip().lower()
+    evidence = [
+        f"the kernel {release} is that of {name}'s virtual machine" for word, name in _MACHINES if word in release
+    ]
+    return ("wsl", ["the kernel is WSL's", *evidence]) if "microsoft" in release else ("linux", evidence)
 
 
-def _kernel(root: Path) -> list[str]:
-    """Return what the system says about where its containers run: in a virtual machine, or here."""
-    if sys.platform in ("darwin", "win32"):
-        name = "macOS" if sys.platform == "darwin" else "Windows"
-        return [f"the system is {name}: its engine is a virtual machine, which publishes ports here"]
-    release = _release(root)
-    found = ["the kernel is WSL's"] if "microsoft" in release else []
-    machine = next((owner for word, owner in _MACHINES if word in release), "")
-    return found + ([f"the kernel {release} is that of {machine}'s virtual machine"] if machine else [])
-
-
-def _ci() -> Ci:
-    return "gitlab" if os.environ.get("GITLAB_CI") else "github" if os.environ.get("GITHUB_ACTIONS") else ""
-
-
-def _marks(root: Path) -> Iterator[tuple[str, str]]:
+def _signs(root: Path) -> Iterator[tuple[str, str]]:
     """Give the signs of a container: a sentence, and the id in it, or ""."""
     for name in (".dockerenv", "run/.containerenv"):
         if (root / name).exists():
             yield f"/{name} exists", ""
-    for line in _read(root / "proc/self/mountinfo").splitlines():
-        fields = line.split(" ")  # proc(5): id, parent, device, root of the mount, mount point, …
-        if len(fields) > 4 and fields[4] in _MOUNTED_BY_ENGINES and (found := _ID.search(fields[3])):  # noqa: PLR2004
-            yield f"{fields[4]} is mounted from {_shortened(fields[3])}", found[1]
+    for source, target in _engine_mounts(root):
+        if match := _ID.search(source):
+            yield f"{target} is mounted from {_shortened(source)}", match[1]
     for line in _read(root / "proc/self/cgroup").splitlines():
         path = line.partition(":")[2].partition(":")[2]
-        if (found := _ID.search(path)) and any(word in path for word in _CONTAINER_GROUPS):
-            yield f"the control group is {_shortened(path)}", found[1]
+        if (match := _ID.search(path)) and any(word in path for word in _CONTAINER_GROUPS):
+            yield f"the control group is {_shortened(path)}", match[1]
+
+
+def _engine_mounts(root: Path) -> list[tuple[str, str]]:
+    """Return source and target of the mounts that engines make (proc(5): id, parent, device, source, target, …)."""
+    rows = _rows(root / "proc/self/mountinfo", 5)
+    return [(row[3], row[4]) for row in rows if row[4] in _MOUNTED_BY_ENGINES]
 
 
 def _shortened(path: str) -> str:
-    """The path with its long ids as the docker client shows them."""
-    return _ID.sub(lambda found: found[1][:12], path)
+    """Return the path with its long ids as the docker client shows them."""
+    return _ID.sub(lambda match: match[1][:12], path)
 
 
-def _left_over(root: Path) -> str:
+def _copied_image(root: Path) -> str:
     """Return the evidence that /.dockerenv is part of a copied image, or "": engines mount these files."""
-    mounts = [line.split(" ") for line in _read(root / "proc/self/mountinfo").splitlines()]
-    if not mounts or any(len(fields) > 4 and fields[4] in _MOUNTED_BY_ENGINES for fields in mounts):  # noqa: PLR2004
+    if _engine_mounts(root) or not _read(root / "proc/self/mountinfo"):
         return ""
     return f"but none of {', '.join(_MOUNTED_BY_ENGINES)} is mounted, as every engine does: this is a copied image"
 
 
-def _engine_here(root: Path) -> str:
+def _bridge(root: Path) -> str:
     """Return the evidence that the engine's network is ours, or "": its published ports are on our own 127.0.0.1."""
     interfaces = {line.partition(":")[0].strip() for line in _read(root / "proc/net/dev").splitlines() if ":" in line}
     return "the engine's bridge docker0 is an interface of this network" if "docker0" in interfaces else ""
 
 
-def _hostname_id() -> list[str]:
-    """The short id that engines give a container as its hostname: a guess, which the engine must confirm."""
-    name = socket.gethostname()
-    return [name] if _SHORT_ID.fullmatch(name) else []
-
-
-def _confirm(ids: tuple[str, ...]) -> tuple[str, Mapping[str, tuple[str, ...]], str]:
+def _ask_engine(ids: list[str]) -> tuple[str, dict[str, tuple[str, ...]], str]:
     """Ask the engine for our container: its id, its networks with our aliases, and the evidence as a sentence."""
+    if _SHORT_ID.fullmatch(name := socket.gethostname()):  # engines use the short id as hostname
+        ids = [*ids, name]
     if not ids:
         return "", {}, "nothing names this container's id"
     if docker_program() is None:
         return "", {}, "there is no docker client here to ask for this container"
     words = ""
-    for candidate in ids:
+    for candidate in dict.fromkeys(ids):
         answer = show(candidate, _INSPECT)
         full, _, networks = answer.stdout.strip().partition(" ")
         if answer.exit_code == 0 and full.startswith(candidate):
@@ -244,23 +226,21 @@ def _confirm(ids: tuple[str, ...]) -> tuple[str, Mapping[str, tuple[str, ...]], 
 
 
 def _default_gateway(root: Path) -> str:
-    """The IPv4 default route's gateway (proc(5): /proc/net/route, little-endian hexadecimal), or ""."""
-    for line in _read(root / "proc/net/route").splitlines()[1:]:
-        fields = line.split()
-        if len(fields) > 3 and fields[1] == "00000000" and int(fields[3], 16) & 2:  # noqa: PLR2004
-            return socket.inet_ntoa(struct.pack("<L", int(fields[2], 16)))
+    """Return the gateway of the IPv4 default route, or "" (proc(5): /proc/net/route, little-endian hexadecimal)."""
+    for _, target, gateway, flags, *_ in _rows(root / "proc/net/route", 4)[1:]:
+        if target == "00000000" and int(flags, 16) & _GATEWAY:
+            return socket.inet_ntoa(struct.pack("<L", int(gateway, 16)))
     return ""
 
 
 def _default_gateway6(root: Path) -> str:
-    """The IPv6 default route's gateway (/proc/net/ipv6_route: destination, length, source, length, next hop, …), or "".
+    """Return the gateway of the IPv6 default route, or "". A link-local one is of no use: it needs an interface.
 
-    A link-local one is left out: no address that is valid beyond this machine can be made from it.
+    /proc/net/ipv6_route has destination, length, source, length, next hop, metric, references, use and flags.
     """
-    for line in _read(root / "proc/net/ipv6_route").splitlines():
-        fields = line.split()
-        if len(fields) > 8 and fields[0] == "0" * 32 and fields[1] == "00" and int(fields[8], 16) & 2:  # noqa: PLR2004
-            gateway = ipaddress.IPv6Address(bytes.fromhex(fields[4]))
-            if not gateway.is_link_local:
-                return str(gateway)
+    for target, length, _, _, gateway, _, _, _, flags, *_ in _rows(root / "proc/net/ipv6_route", 9):
+        if target == "0" * 32 and length == "00" and int(flags, 16) & _GATEWAY:
+            address = ipaddress.IPv6Address(bytes.fromhex(gateway))
+            if not address.is_link_local:
+                return str(address)
     return ""

@@ -4,7 +4,8 @@ import pytest
 
 from threezone.clients.kind import Node
 from threezone.engine.find import Engine
-from threezone.zones.diagram import WIDTH, Facts, Way, draw
+from threezone.zones.diagram import WIDTH, Facts, draw
+from threezone.zones.kubeconfig_entry import UserEntry
 from threezone.zones.locate import Zone
 
 ENGINE = Engine("ok", "unix:///var/run/docker.sock", version="29.1.0", system="Debian GNU/Linux 12")
@@ -15,8 +16,13 @@ def a_node(name: str, role: str, state: str, networks: tuple[str, ...] = (), pub
     return Node("0", name, "kind", role, state, "image", ours=True, ports=ports, networks=networks)
 
 
+def an_entry(context: str, server: str, tls_server_name: str, file: str) -> UserEntry:
+    data = {"contexts": [{"name": context, "context": {}}]}
+    return UserEntry(context, server, tls_server_name, "", file, is_current=True, kubeconfig=data)
+
+
 NODE = a_node("kind-control-plane", "control-plane", "running", ("kind",), "127.0.0.1:6443")
-LOCAL = Way("kind-kind", "https://127.0.0.1:6443", "", "/home/me/.kube/config")
+LOCAL = an_entry("kind-kind", "https://127.0.0.1:6443", "", "/home/me/.kube/config")
 HOST = Zone("host", (), engine="native")
 CONTAINER = Zone("container", (), container_id="0123456789abcdef", networks=("bridge",), gateway="172.17.0.1")
 REMOTE = Zone("host", (), engine="remote", engine_host="build.example")
@@ -56,7 +62,7 @@ def test_in_a_container_two_boundaries_are_to_be_crossed_and_its_own_address_is_
 
 def test_a_container_on_the_nodes_network_has_a_line_past_zone_2() -> None:
     joined = Zone("container", (), container_id="f" * 64, networks=("bridge", "kind"), devcontainer=True)
-    way = Way("kind-kind", "https://kind-control-plane:6443", "", "/home/me/.kube/config")
+    way = an_entry("kind-kind", "https://kind-control-plane:6443", "", "/home/me/.kube/config")
     text = draw(joined, Facts("kind", ENGINE, (NODE,), "", way))
     lines = text.splitlines()
     under = next(number for number, line in enumerate(lines) if "both are on the network kind" in line)
@@ -106,7 +112,9 @@ def test_no_name_is_too_long_for_a_hundred_columns(name: str, endpoint: str, sys
         f"{name}-external-load-balancer", "external-load-balancer", "restarting", (name, "b" * 60), "[::1]:65535"
     )
     zone = Zone(kind, (), networks=("c" * 60, name), gateway="172.17.0.1", gateway6="fd00:" * 7 + "1", system=system)  # type: ignore[arg-type]
-    way = Way(f"kind-{name}", f"https://{'h' * 90}.example:6443", "localhost", "/home/" + "d" * 60 + "/.kube/config")
+    way = an_entry(
+        f"kind-{name}", f"https://{'h' * 90}.example:6443", "localhost", "/home/" + "d" * 60 + "/.kube/config"
+    )
     text = draw(zone, Facts(name, Engine("ok", endpoint, version="29.1.0-rc.2+build.77"), (node,), "", way))
     drawing = text.split("\n\n")[0].splitlines()
     assert {len(line) for line in drawing if line[0] in "╔║╚"} == {WIDTH}
@@ -114,7 +122,7 @@ def test_no_name_is_too_long_for_a_hundred_columns(name: str, endpoint: str, sys
 
 
 def test_an_entry_that_is_no_address_does_not_break_the_drawing() -> None:
-    assert draw(HOST, Facts("kind", ENGINE, (), "none", Way("kind-kind", "https://[::1", "", "f"))).endswith(
+    assert draw(HOST, Facts("kind", ENGINE, (), "none", an_entry("kind-kind", "https://[::1", "", "f"))).endswith(
         "no address"
     )
 
