@@ -1,9 +1,9 @@
-"""YAML as kubectl reads it, and YAML that every reader takes for the same.
+"""Read YAML as kubectl does, and write YAML that every reader understands in the same way.
 
 kubectl reads a kubeconfig with sigs.k8s.io/yaml on go.yaml.in/yaml/v2: YAML 1.1 words (`on`, `y`), Go's number syntax
-(`0o17` and `1_000` are numbers, `1e400` is a string), only the first document, keys turned into strings. PyYAML decides
-differently on each of these, so its parser is used for the syntax only and the scalars are resolved here as Go does
-(`resolve.go` of that module). On the way out every string is quoted on which YAML 1.1, YAML 1.2 or Go could disagree.
+(`0o17` and `1_000` are numbers, `1e400` is a string), only the first document, keys turned into strings. PyYAML differs
+on each of these, so its parser is used for the syntax only, and scalars are resolved here as Go does (`resolve.go` of
+that module). Every string that YAML 1.1, YAML 1.2 and Go may read differently is written with quotes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _HINTS = frozenset("+-0123456789yYnNtTfFoO~.")
 
 
 class Broken(Exception):
-    """The text is not YAML that kubectl would read. `line` counts from 1; 0 when unknown."""
+    """The text is not YAML that kubectl can read. `line` counts from 1; 0 when unknown."""
 
     def __init__(self, problem: str, line: int = 0) -> None:
         super().__init__(problem)
@@ -43,7 +43,7 @@ class Broken(Exception):
 
 
 def resolve(plain: str) -> Any:
-    """The value of an unquoted scalar: str, int, float, bool or None, as kubectl's reader decides."""
+    """Return the value of an unquoted scalar as kubectl reads it: str, int, float, bool or None."""
     if plain and plain[0] not in _HINTS:
         return plain
     if plain in _WORDS:
@@ -67,7 +67,7 @@ def resolve(plain: str) -> Any:
 
 
 def load(text: bytes) -> tuple[Any, dict[int, int], bool]:
-    """The first document as plain data, the line of every mapping by its `id`, and whether more documents follow.
+    """Return the first document as plain data, the line of every mapping by its `id`, and whether more follow.
 
     Raises Broken.
     """
@@ -86,7 +86,7 @@ def load(text: bytes) -> tuple[Any, dict[int, int], bool]:
 
 
 class _Reader:
-    """Plain data from PyYAML's events."""
+    """Makes plain data from PyYAML's events."""
 
     def __init__(self, events: Iterator[Any]) -> None:
         self._events = events
@@ -103,7 +103,7 @@ class _Reader:
         next(self._events)  # the document's end
         try:
             more = not isinstance(next(self._events), yaml.StreamEndEvent)
-        except yaml.YAMLError:  # kubectl never looks behind the first document
+        except yaml.YAMLError:  # kubectl does not read on after the first document
             more = True
         return data, self._lines, more
 
@@ -111,7 +111,7 @@ class _Reader:
         kind = type(event).__name__
         line = event.start_mark.line + 1
         if kind == "AliasEvent":
-            # An anchor is known only when its node is complete, so no alias can point into itself.
+            # An anchor is recorded when its node is complete, so no alias can refer to the node that it is in.
             if event.anchor not in self._anchors:
                 raise Broken(f"unknown anchor {event.anchor!r}, or one that contains itself", line)
             return self._anchors[event.anchor]
@@ -163,30 +163,30 @@ def _scalar(event: Any, line: int) -> Any:
             return base64.b64decode("".join(event.value.split()), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             raise Broken("!!binary value contains invalid base64 data", line) from None
-    return str(event.value)  # quoted, !!str, or a tag that kubectl's reader does not know
+    return str(event.value)  # quoted, !!str, or an unknown tag
 
 
 def _key(key: Any, line: int) -> str:
-    """A key as the text that kubectl's reader makes of it (sigs.k8s.io/yaml `convertToJSONableObject`)."""
+    """Return a key as text, as kubectl's reader does (sigs.k8s.io/yaml `convertToJSONableObject`)."""
     if isinstance(key, str):
         return key
     if isinstance(key, bool):
         return "true" if key else "false"
     if isinstance(key, int):
         return str(key)
-    if isinstance(key, float):  # Go prints it with 32 bits of precision: what it becomes is nobody's intention
+    if isinstance(key, float):  # Go prints it with 32 bits of precision, which nobody wants
         raise Broken(f"the number {key} as a key: quote it", line)
     raise Broken(f"unsupported map key: {'null' if key is None else 'a list or a mapping'}", line)
 
 
-# Unquoted is only what starts with a letter, has no character with a meaning, and is no word of YAML 1.1 or 1.2.
+# Written without quotes: starts with a letter, has no special character, and is no word of YAML 1.1 or 1.2.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9+/=_.@:-]*(?<!:)")
 _RESERVED = frozenset(["y", "yes", "true", "on", "n", "no", "false", "off", "null", "nan", "inf", "infinity"])
 _WIDTH = 2**31 - 1  # no string is broken into lines
 
 
 def dump(data: Any) -> bytes:
-    """`data` (dict, list, str, int, float, bool, None) as block YAML, UTF-8."""
+    """Return `data` (dict, list, str, int, float, bool, None) as block YAML, UTF-8."""
     import yaml
 
     base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

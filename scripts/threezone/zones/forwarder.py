@@ -1,8 +1,8 @@
-"""Carry TCP connections from a loopback port, each through a program of its own: what inetd calls a nowait service.
+"""Forward TCP connections from a loopback port, each to a program of its own, as inetd does for a nowait service.
 
-A connection is the standard input and output of its program, so this process copies nothing: the program's end of
-input is the client's, and the connection ends with the program. `tunnel.py` starts this file as a daemon, with
-`docker exec -i …` as the program. Standard library only, and started by its path: it may outlive the environment.
+The connection is stdin and stdout of the program, so this process copies nothing, and the connection ends with the
+program. `tunnel.py` starts this file as a daemon, with `docker exec -i …` as the program. It uses the standard library
+only and is started by its path: it may outlive the environment.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from types import FrameType
 
 MOST = 100  # connections at once, each a program; the next ones wait in the listening socket's queue
-_LAST = 1000  # characters of what a program says on stderr: enough for its last lines
+_LAST = 1000  # characters of a program's stderr that are kept
 _GRACE = 2.0
 
 
 def main(arguments: list[str]) -> None:
-    """Serve `127.0.0.1:PORT` with the program that follows, until SIGTERM. One line on stderr for every new failure."""
+    """Serve `127.0.0.1:PORT` with the program that follows, until SIGTERM. New failures are printed on stderr."""
     port, command = int(arguments[0]), arguments[1:]
     signal.signal(signal.SIGTERM, _leave)
     with socket.socket() as listening:
@@ -42,11 +42,11 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 @dataclass(eq=False)
 class Child:
-    """A connection's program, the reading end of its stderr, and the end of what it said there."""
+    """A connection's program, the reading end of its stderr, and the last output on it."""
 
     program: subprocess.Popen[bytes]
     stderr: int
-    said: str = ""
+    output: str = ""
 
 
 class Forwarder:
@@ -61,7 +61,7 @@ class Forwarder:
         self._c = ctypes.CDLL(None)  # loaded here: after a fork one does as little as possible
 
     def serve(self) -> None:
-        """Serve until an exception, `SystemExit` among them, comes; then end every program."""
+        """Serve until an exception, such as `SystemExit`, is raised; then end every program."""
         self._selector.register(self._listening, selectors.EVENT_READ)
         try:
             while True:
@@ -69,7 +69,7 @@ class Forwarder:
                     if key.data is None:
                         self._accept()
                     else:
-                        self._hear(key.data)
+                        self._read_stderr(key.data)
         finally:
             self._end_all()
 
@@ -88,11 +88,11 @@ class Forwarder:
                     stdin=connection.fileno(),
                     stdout=connection.fileno(),
                     stderr=writing,
-                    preexec_fn=self._die_with_us if sys.platform == "linux" else None,  # noqa: PLW1509 - one thread
+                    preexec_fn=self._die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one thread
                 )
             except OSError as error:
                 os.close(reading)
-                self._say(f"{self._command[0]}: {error.strerror}")
+                self._report(f"{self._command[0]}: {error.strerror}")
                 return
             finally:
                 os.close(writing)
@@ -102,13 +102,13 @@ class Forwarder:
         if len(self._children) == MOST:
             self._selector.unregister(self._listening)
 
-    def _die_with_us(self) -> None:
+    def _die_with_parent(self) -> None:
         self._c.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, prctl(2)
 
-    def _hear(self, child: Child) -> None:
-        """Read what the program said; the end of its stderr is its end."""
+    def _read_stderr(self, child: Child) -> None:
+        """Read the program's output. The end of its stderr is the end of the program."""
         text = os.read(child.stderr, 4096).decode(errors="replace")
-        child.said = (child.said + text)[-_LAST:]
+        child.output = (child.output + text)[-_LAST:]
         if text:
             return
         self._selector.unregister(child.stderr)
@@ -121,11 +121,11 @@ class Forwarder:
         if len(self._children) == MOST:
             self._selector.register(self._listening, selectors.EVENT_READ)
         self._children.remove(child)
-        if child.said.strip():
-            self._say(child.said.strip())
+        if child.output.strip():
+            self._report(child.output.strip())
 
-    def _say(self, text: str) -> None:
-        """Print what is new: a client that tries once a second must not fill the disk."""
+    def _report(self, text: str) -> None:
+        """Print the text unless it is the last one again: a client that retries must not fill the disk."""
         if text != self._last:
             self._last = text
             sys.stderr.write(f"{text}\n")

@@ -138,10 +138,7 @@ def apply(root: Path, found: Found, actions: Sequence[Step]) -> Found:
 
 def _write(found: Found) -> Found:
     if found.known is not None:
-        made = zone.connect(
-            found.known.name, found.known.kubeconfig, engine=found.known.engine, zone=found.known.zone,
-            patience=found.known.patience,
-        )  # fmt: skip
+        made = zone.connect_observed(found.known)
         return replace(found, route=Route("", made.server, made.tls_server_name), seconds=made.seconds)
     name, route = found.entry.entry.cluster_name, found.route
     store.update(lambda content: document.with_route(content, name, route.server, route.tls_server_name))
