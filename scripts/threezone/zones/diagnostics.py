@@ -17,7 +17,7 @@ from threezone.zones.proof import Proof, Stage, Verdict
 from threezone.zones.routes import host_of, is_loopback
 
 WIDTH = 100
-# In one paragraph; the list of routes, which stands before it, has everything.
+# In one paragraph; the list of routes above it has everything.
 _SHOWN = 2  # addresses
 _WHY = 120  # characters of a server's own words
 
@@ -26,11 +26,11 @@ _QUOTED = re.compile(r'"[^"]*"[.,:]?')
 
 _TEXTS = {
     "dns address": """
-        this is no https address, so nothing was tried. Without TLS there is no identity to verify: correct `server` in
-        the entry, or what was given by hand.""",
+        this is no https address, so nothing was tried: without TLS no server can be verified. Correct `server`
+        in the entry, or --server.""",
     "dns silent": """
         "dial tcp: lookup {host}: i/o timeout". The resolver of this {here} does not answer (zone 1 → 2). See
-        /etc/resolv.conf; until it answers, an address instead of the name leads further.""",
+        /etc/resolv.conf; use an address instead of the name until it answers.""",
     "dns desktop": """
         {unresolved} Only Docker Desktop knows that name, not the resolver of this {here} (zone 1 → 2). The cluster may
         be healthy. {remedy}""",
@@ -47,61 +47,61 @@ _TEXTS = {
         {refused} The engine runs on {machine} and publishes the port there, not here (zone 1 → 2). A tunnel leads to
         it: ./run invoke kubeconfig.connect opens one.""",
     "tcp loopback": """
-        {refused} On the host this is the port that kind publishes, and nobody is behind it (zone 2 → 3): the cluster is
-        stopped, gone, or has another port. docker ps --all --filter label={label}""",
+        {refused} On the host this is the port that kind publishes, and nothing listens behind it (zone 2 → 3): the
+        cluster is stopped, gone, or has another port. docker ps --all --filter label={label}""",
     "tcp published": """
         {refused} The engine's host was found, but does not listen there (zone 1 → 2): a native Linux engine publishes
         on 127.0.0.1 only. Join kind's network (kubeconfig.connect), or set threezone.cluster.api: gateway.""",
     "tcp refused": """
-        {refused} That machine answers, but nobody listens on the port (zone 2 → 3): the cluster is stopped, has another
-        port, or is published on that machine's 127.0.0.1, where only a tunnel leads.""",
+        {refused} That machine answers, but nothing listens on the port (zone 2 → 3): the cluster is stopped, has
+        another port, or is published on that machine's 127.0.0.1, where only a tunnel leads.""",
     "tcp node": """
         {refused} The node is reached past zone 2, but its API server does not listen (zone 3): it is starting, or it
         crashed. ./run invoke cluster.status, or docker logs {host}""",
     "tcp silent": """
-        "Unable to connect to the server: dial tcp {at}: i/o timeout". The packets vanish (zone 1 → 2): a firewall drops
-        them, as ufw and firewalld do between containers and their host, or nobody has that address. Allow the port for
-        the bridge, or take another way.""",
+        "Unable to connect to the server: dial tcp {at}: i/o timeout". The packets are lost (zone 1 → 2): a firewall
+        such as ufw or firewalld drops them, or nobody has that address. Allow the port for the bridge, or use another
+        route.""",
     "tcp unreachable": """
         "Unable to connect to the server: dial tcp {at}: connect: {why}". No network of this {here} leads there (zone 1
-        → 2): the address is an old one, or the networks are parted.""",
+        → 2): the address is an old one, or the networks are separate.""",
     "tls authority": """
         "tls: failed to verify certificate: x509: certificate signed by unknown authority". A server answers, but not
-        with this cluster's CA (zone 2 → 3): the cluster was made anew, or another one has the port. ./run invoke
+        with this cluster's CA (zone 2 → 3): the cluster was created again, or another one has the port. ./run invoke
         kubeconfig.connect takes the valid CA; never switch verification off.""",
     "tls name": """
         "x509: certificate is valid for kind-control-plane, kubernetes, localhost, …, not {name}". The cluster's own
         server answers; only the name is not in its certificate (zone 2 → 3). `tls-server-name: localhost` in the entry
-        mends it, and ./run invoke kubeconfig.connect writes that.""",
+        fixes it; ./run invoke kubeconfig.connect writes it.""",
     "tls date": """
         "x509: certificate has expired or is not yet valid". The cluster's server answers (zone 2 → 3). Compare `date`
         here and in the node: an engine falls behind while a laptop sleeps. kind's certificates last a year.""",
     "tls plain-http": """
-        "http: server gave HTTP response to HTTPS client". Something else than the API server has this port of the
-        engine's host (zone 2 → 3): see which container or program publishes it.""",
+        "http: server gave HTTP response to HTTPS client". Another program has this port of the engine's host (zone 2 →
+        3): see which container or program publishes it.""",
     "tls other": """
-        "net/http: TLS handshake timeout" or "EOF". The port accepts, but no TLS comes (zone 2 → 3): a forwarder of the
-        engine listens and no API server is behind it, or a proxy is in between. Does the node run? docker ps --all
-        --filter label={label}""",
+        "net/http: TLS handshake timeout" or "EOF". The port accepts, but does not speak TLS (zone 2 → 3): the engine
+        forwards it to no API server, or a proxy is in between. Does the node run? docker ps --all --filter
+        label={label}""",
     "answer unauthorized": """
         "error: You must be logged in to the server (Unauthorized)", HTTP 401. No boundary is left to cross: zone 3
-        answers, but does not know these credentials. The cluster was made anew, or the token ran out: ./run invoke
-        kubeconfig.connect takes those that are valid now.""",
+        answers, but does not know these credentials. The cluster was created again, or the token expired: ./run invoke
+        kubeconfig.connect writes valid ones.""",
     "answer forbidden": """
         "Error from server (Forbidden)" ({why}). No boundary is left to cross: zone 3 answers, but to "system:anonymous"
         or a user without rights. ./run invoke kubeconfig.connect writes kind's own credentials.""",
     "answer plugin": """
-        {why}. No boundary is left to cross: zone 3 answers and is ready. Whether it knows the plugin's user, `kubectl
-        auth whoami` tells.""",
+        {why}. No boundary is left to cross: zone 3 answers and is ready. `kubectl auth whoami` shows whether it knows
+        the plugin's user.""",
     "answer not-an-api": """
         {why}. A server with a certificate of the right CA answers, but it is no API server (zone 3): the path in
         `server` is wrong, or the port belongs to another part of the cluster.""",
     "answer closed": """
-        "Unable to connect to the server: EOF". The API server ended the connection in the middle (zone 3): it starts,
-        stops, or lacks memory. Try again, then look: ./run invoke cluster.status""",
+        "Unable to connect to the server: EOF". The API server closed the connection (zone 3): it starts, stops, or
+        lacks memory. Try again, then: ./run invoke cluster.status""",
     "answer silent": """
-        "net/http: request canceled (Client.Timeout exceeded while awaiting headers)". The API server was reached and
-        says nothing in time (zone 3): it is overloaded, or etcd does not answer it. ./run invoke cluster.status""",
+        "net/http: request canceled (Client.Timeout exceeded while awaiting headers)". The API server was reached, but
+        did not answer in time (zone 3): it is overloaded, or etcd does not answer it. ./run invoke cluster.status""",
     "answer other": """
         "Error from server" ({why}). No boundary is left to cross: the API server itself is not ready (zone 3). It is
         starting, or a part of it fails: wait, or ./run invoke cluster.status""",

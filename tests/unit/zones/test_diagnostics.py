@@ -39,7 +39,7 @@ REFUSED = "The connection to the server {} was refused - did you specify the rig
 @pytest.mark.parametrize(
     ("zone", "proof", "words", "boundary", "remedy"),
     [
-        (OUTSIDE, failed("http://x", "dns", "address"), "no https address", "", "correct `server`"),
+        (OUTSIDE, failed("http://x", "dns", "address"), "no https address", "", "`server` in the entry"),
         (OUTSIDE, failed(DESKTOP, "dns", "silent"), "dial tcp: lookup host.docker.internal: i/o timeout", "zone 1 → 2",
          "/etc/resolv.conf"),
         (OUTSIDE, failed(DESKTOP, "dns", "unknown-name"), "curl: (6) Could not resolve host: host.docker.internal",
@@ -86,7 +86,7 @@ REFUSED = "The connection to the server {} was refused - did you specify the rig
          "cluster.status"),
         (HOST, failed(LOCAL, "readyz", "closed"), "Unable to connect to the server: EOF", "zone 3", "cluster.status"),
         (HOST, failed(LOCAL, "auth", "unauthorized"), "You must be logged in to the server (Unauthorized)",
-         "No boundary is left", "kubeconfig.connect takes those"),
+         "No boundary is left", "kubeconfig.connect writes valid ones"),
         (HOST, failed(LOCAL, "auth", "forbidden", "HTTP 403: no"), "Error from server (Forbidden)",
          "No boundary is left", "kubeconfig.connect writes"),
         (HOST, failed(LOCAL, "auth", "not-an-api", "no answer of a Kubernetes API server"),
