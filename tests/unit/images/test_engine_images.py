@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
+from threezone.clients.docker import containers, images
+from threezone.core import labels
 from threezone.images import engine_images
 
 
@@ -28,3 +33,34 @@ def test_files_are_packed_as_one_archive_owned_by_root() -> None:
         assert tar.getnames() == ["kind/patches/etcd.json", "etc/containerd/certs.d/a/hosts.toml"]
         assert {(member.uid, member.mode) for member in tar} == {(0, 0o644)}
         assert [found.read().decode() for member in tar if (found := tar.extractfile(member))] == ["{}", "ü"]
+
+
+def test_images_are_unpacked_under_their_full_names_and_committed_with_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits: list[Sequence[str]] = []
+    scripts: list[str] = []
+    saved: list[str] = []
+    monkeypatch.setattr(images, "save", lambda _, *names, **__: saved.extend(names))
+    monkeypatch.setattr(containers, "temporary", lambda *_: nullcontext())
+    monkeypatch.setattr(containers, "put", lambda *_, **__: None)
+    monkeypatch.setattr(containers, "execute", lambda *_, stdin, **__: scripts.append(stdin))
+    monkeypatch.setattr(containers, "commit", lambda *given, **__: commits.append(given[2]))
+    engine_images.unpack(
+        "base",
+        "threezone/preloaded:1",
+        "container",
+        {"threezone/preload:0": ("threezone/hello:1", "ghcr.io/a/b:2")},
+        directory=tmp_path,
+        script="preloaded/import-more",
+        changes=["CMD []"],
+        made_from="recipe",
+        seconds=60,
+    )
+    assert saved == ["threezone/preload:0"]
+    assert (tmp_path / "names").read_text().splitlines() == [
+        "docker.io/threezone/preload:0 docker.io/threezone/hello:1",
+        "docker.io/threezone/preload:0 ghcr.io/a/b:2",
+    ]
+    assert scripts == [(engine_images.RECIPES / "preloaded/import-more").read_text()]
+    assert commits == [["CMD []", f"LABEL {labels.MANAGED}=true {engine_images.RECIPE}=recipe"]]

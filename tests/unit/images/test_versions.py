@@ -101,3 +101,18 @@ def test_the_modules_of_buildable_versions_are_pinned(minor: str) -> None:
     used += [f"go.etcd.io/etcd/server/v3 v{node.parts.etcd}", f"github.com/coredns/coredns v{node.parts.coredns}"]
     used = [each for each in used if "sample" not in each and "code-generator" not in each]
     assert [each for each in used if f"{each}/go.mod h1:" not in pinned] == []
+
+
+def test_the_text_of_the_pins_is_the_one_in_the_names_of_built_images() -> None:
+    pinned = images()
+    parts = str(pinned.node.parts)
+    assert str(pinned.node).startswith(
+        f"NodePin(version='{pinned.node.version}', release='{pinned.node.release}', digest="
+    )
+    assert str(pinned.node).endswith(f", parts={parts})")
+    assert re.findall(r"(\w+)[(=]", parts) == [
+        *("Parts", "containerd", "cni_plugins", "etcd", "coredns", "local_path_provisioner"),
+    ]
+    assert re.findall(r"(\w+)[(=]", str(pinned.flux)) == [
+        *("FluxPin", "source_controller", "kustomize_controller", "helm_controller"),
+    ]
