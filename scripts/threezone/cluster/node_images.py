@@ -99,8 +99,8 @@ def _load(lab: Lab, nodes: Sequence[Node], images: Sequence[Image], archives: Se
 def plan_prune(lab: Lab, *, everything: bool) -> tuple[Step, ...]:
     """The removal of our images that neither the lab nor a cluster uses, and of what killed runs left."""
     clusters = {node.cluster for node in kind.nodes()}
-    stale = prune.stale(prune.observe(), _current(lab), prune.used(), clusters, everything=everything)
-    return prune.plan(stale, prune.leftovers(everything=everything))
+    images = prune.plan_images(prune.observe(), _current(lab), prune.used(), clusters, everything=everything)
+    return (*images, *prune.plan_cache(everything=everything))
 
 
 def _current(lab: Lab) -> set[str]:

@@ -45,15 +45,6 @@ class Named:
         return f"{self.repository}:{self.tag}"
 
 
-@dataclass(frozen=True)
-class Leftover:
-    """A directory of the cache that nobody uses: its path, what it is, and its bytes."""
-
-    path: Path
-    what: str
-    size: int
-
-
 def observe() -> tuple[Named, ...]:
     """All names of all images with our label."""
     names = []
@@ -70,36 +61,47 @@ def used() -> set[str]:
     return {container["Image"] for container in containers.inspect(*(row[0] for row in containers.ls()))}
 
 
-def stale(
+def plan_images(
     names: Iterable[Named], current: set[str], in_use: set[str], clusters: set[str], *, everything: bool
-) -> list[tuple[Named, str]]:
-    """The names that can be removed, each with the reason. Pure.
+) -> list[Step]:
+    """The removals of images, which ask. Pure.
 
     `current` are the names that the lab here uses, `in_use` the ids that containers use, `clusters` those that exist.
     With `everything` also the images that the lab here would only make or fetch again; never one that a container uses.
     """
-    chosen = []
+    steps = []
     for name in names:
-        if name.repository not in QUICK | SLOW or name.id in in_use:
+        if name.repository not in QUICK | SLOW or name.id in in_use or name.owner in clusters:
             continue
         if name.owner:
-            if name.owner not in clusters:
-                chosen.append((name, f"the cluster {name.owner} is gone"))
+            why = f"the cluster {name.owner} is gone"
         elif everything:
-            chosen.append((name, "no cluster uses it now"))
+            why = "no cluster uses it now"
         elif name.repository in QUICK and name.reference not in current:
-            chosen.append((name, "the lab uses another one now"))
-    return chosen
+            why = "the lab uses another one now"
+        else:
+            continue
+        sentence = f"remove the image {name.reference} ({name.size / 1e6:.0f} MB at most; {why})"
+        command = f"docker image rm {name.reference}"
+        steps.append(Step(StepKind.REMOVE_IMAGE, sentence, command, asks=True, target=name.reference))
+    return steps
 
 
-def leftovers(*, everything: bool) -> list[Leftover]:
-    """Leftovers of killed runs in the cache; with `everything` also what is only needed to compile again."""
+def plan_cache(*, everything: bool) -> list[Step]:
+    """The removals of leftovers of killed runs in the cache, which ask.
+
+    With `everything` also of what is only needed to compile again.
+    """
     home = paths.cache_dir()
     directories = dict.fromkeys(_abandoned(home), "of an interrupted run")
     if everything and (home / COMPILED).is_dir():
         directories[home / COMPILED] = "Go's modules and compiled packages"
-    sizes = [Leftover(path, what, _size(path)) for path, what in directories.items()]
-    return [leftover for leftover in sizes if leftover.size]
+    steps = []
+    for path, what in directories.items():
+        if size := _size(path):
+            sentence = f"remove {path} ({size / 1e6:.0f} MB; {what})"
+            steps.append(Step(StepKind.REMOVE_PATH, sentence, f"rm -r {path}", asks=True, target=str(path)))
+    return steps
 
 
 def _abandoned(home: Path) -> list[Path]:
@@ -127,20 +129,6 @@ def _size(path: Path) -> int:
     """Bytes on disk below a directory."""
     output = process.run(["du", "-sk", path], timeout=300, check=False).stdout.split()
     return int(output[0]) * 1024 if output else 0
-
-
-def plan(stale: Sequence[tuple[Named, str]], leftovers: Sequence[Leftover]) -> tuple[Step, ...]:
-    """The removals, which ask. Pure."""
-    steps = []
-    for name, why in stale:
-        sentence = f"remove the image {name.reference} ({name.size / 1e6:.0f} MB at most; {why})"
-        command = f"docker image rm {name.reference}"
-        steps.append(Step(StepKind.REMOVE_IMAGE, sentence, command, asks=True, target=name.reference))
-    for leftover in leftovers:
-        sentence = f"remove {leftover.path} ({leftover.size / 1e6:.0f} MB; {leftover.what})"
-        command = f"rm -r {leftover.path}"
-        steps.append(Step(StepKind.REMOVE_PATH, sentence, command, asks=True, target=str(leftover.path)))
-    return tuple(steps)
 
 
 def apply(steps: Sequence[Step]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from threezone.core import paths
 from threezone.images import prune
-from threezone.images.prune import Leftover, Named
+from threezone.images.prune import Named
 from threezone.toolchain import cache
 
 NODE = Named("threezone/node", "v1.35.0", "1", 936)
@@ -28,7 +28,9 @@ CURRENT = {NODE.reference, NOW.reference, LASTING.reference}
 
 
 def stale(in_use: set[str], *, everything: bool = False) -> list[Named]:
-    return [each for each, _ in prune.stale(ALL, CURRENT, in_use, {"kind"}, everything=everything)]
+    steps = prune.plan_images(ALL, CURRENT, in_use, {"kind"}, everything=everything)
+    assert all(step.asks for step in steps)
+    return [name for name in ALL if name.reference in {step.target for step in steps}]
 
 
 def test_unused_images_are_stale() -> None:
@@ -49,12 +51,9 @@ def test_the_image_of_an_existing_cluster_is_never_stale() -> None:
     assert LIVING not in stale(set(), everything=True)
 
 
-def test_every_removal_asks_and_says_why() -> None:
-    leftover = Leftover(Path("/cache/tmp/x"), "of an interrupted run", 5_000_000)
-    actions = prune.plan([(GONE, "the cluster gone is gone")], [leftover])
-    assert all(action.asks for action in actions)
-    assert "the cluster gone is gone" in actions[0].sentence
-    assert actions[1].command == "rm -r /cache/tmp/x"
+def test_a_removal_says_why() -> None:
+    (step,) = prune.plan_images([GONE], set(), set(), {"kind"}, everything=False)
+    assert "the cluster gone is gone" in step.sentence
 
 
 @pytest.mark.real_program
@@ -65,6 +64,7 @@ def test_only_unlocked_directories_are_leftovers(tmp_path: Path, monkeypatch: py
         (tmp_path / name / "file").write_text("content")
     (tmp_path / "go").mkdir()
     with cache.exclusive("alive"):
-        found = {left.path.name for left in prune.leftovers(everything=False)}
-    assert found == {"dead", ".kind-1.x7"}
-    assert "go" in {left.path.name for left in prune.leftovers(everything=True)}
+        steps = prune.plan_cache(everything=False)
+    assert {step.command for step in steps} == {f"rm -r {tmp_path}/{name}" for name in ("tmp/dead", "built/.kind-1.x7")}
+    assert all(step.asks for step in steps)
+    assert str(tmp_path / "go") in {step.target for step in prune.plan_cache(everything=True)}
