@@ -1,9 +1,8 @@
-"""The content cache: what was fetched or built once is a complete directory under a key that names its content.
+"""The content cache: each entry is a complete directory whose key names what is inside.
 
-An entry is made in a directory of its own next to its final place and appears there by one rename, so a reader sees
-all of it or nothing, and a builder killed at any moment leaves only something that the next one removes. One builder
-works at a time (a lock that the kernel releases when its holder dies); the others wait for it and find the entry.
-Meant for processes that die, not for disks that lose power: nothing is synced.
+An entry is built in a temporary directory beside its final path and then renamed, so a reader sees all of it or
+nothing; the next builder removes what a killed one left. One builder works at a time, under a lock that the kernel
+releases when its holder dies. Nothing is synced: the cache survives killed processes, not a loss of power.
 """
 
 from __future__ import annotations
@@ -18,14 +17,11 @@ from pathlib import Path
 
 from threezone.core import events, paths
 
-WAIT = 3 * 3600.0  # seconds that a second builder waits for the first; longer than the longest build
+WAIT = 3 * 3600.0  # seconds to wait for another builder; longer than the longest build
 
 
 def key(name: str, *parts: object) -> str:
-    """A file name for content: `name`, readable, and a digest of everything that decides what is inside.
-
-    `parts` must be plain data (what JSON holds); the same data gives the same key on every machine.
-    """
+    """A file name of `name` and a digest of `parts`: everything that decides the content, as JSON data."""
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return f"{name}-{digest[:16]}"
 
@@ -37,23 +33,21 @@ def lookup(kind: str, key: str) -> Path | None:
 
 
 def entry(kind: str, key: str, build: Callable[[Path], None]) -> Path:
-    """The directory of the entry `key` of `kind`, made by `build` when it is not there.
+    """The directory of the entry `key` of `kind`, made by `build` when it is missing.
 
-    `build` fills the empty directory that it is given; if it raises, nothing is kept. The entry's final path differs
-    from that directory's, so nothing inside may name it.
+    `build` fills the empty directory that it gets; if it raises, nothing is kept. That directory is renamed afterwards,
+    so nothing inside may contain its path.
     """
-    found = lookup(kind, key)
-    if found is not None:
-        return found
+    if (complete := lookup(kind, key)) is not None:
+        return complete
     with exclusive(f"{kind}-{key}"):
-        found = lookup(kind, key)  # the one we waited for made it
-        if found is not None:
-            return found
+        if (complete := lookup(kind, key)) is not None:  # made while we waited
+            return complete
         home = paths.cache_dir() / kind
         home.mkdir(parents=True, exist_ok=True)
-        for leftover in home.glob(f".{key}.*"):  # only the lock's holder builds this key, so these builders are dead
+        for leftover in home.glob(f".{key}.*"):  # of killed builders: only the lock's holder builds this key
             shutil.rmtree(leftover, ignore_errors=True)
-        # The name differs every time: a child of a killed builder may still write below the old one.
+        # A new name each time: a child of a killed builder may still write into the old directory.
         temporary = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=home))
         temporary.chmod(0o755)
         try:
@@ -67,7 +61,7 @@ def entry(kind: str, key: str, build: Callable[[Path], None]) -> Path:
 
 @contextmanager
 def exclusive(name: str) -> Iterator[None]:
-    """Hold the machine-wide lock `name` (per cache directory); whoever waits for it says so."""
+    """Hold the lock `name` of the cache directory during the block; waiting for it is noted."""
     from filelock import FileLock, Timeout
 
     place = paths.cache_dir() / "locks"

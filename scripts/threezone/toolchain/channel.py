@@ -1,9 +1,8 @@
-"""Which channel `auto` means here: `release` where every release host answers, else `source`. Asked once per process.
+"""Choose the channel for `auto`: `release` if every release host answers, else `source`. Asked once per process.
 
-The question is the one that counts: the very files are requested, through the same proxies, TLS and redirects as the
-download, and the connection is closed before the body (a HEAD request would do, but signed addresses may refuse it).
-A name that does not resolve or a refused connection answers at once; where packets vanish it costs CONNECT seconds, and
-ANSWER seconds where something accepts connections but says nothing.
+The files themselves are requested, through the same proxies, TLS and redirects as the download, and the connection is
+closed before the body. (Signed addresses may refuse HEAD.) A dropped packet costs CONNECT seconds, a server that
+accepts connections but does not answer costs ANSWER seconds.
 """
 
 from __future__ import annotations
@@ -23,42 +22,41 @@ from threezone.toolchain import release
 
 CONNECT = 2.0
 ANSWER = 8.0
-# A filter answers for the host (403, 407, 451); a server in trouble (5xx) will not serve the file either.
+# A filter may answer for the host (403, 407, 451); a server with an error (5xx) does not serve the file either.
 REFUSED = frozenset({403, 407, 451})
 TROUBLE = 500
 
-_answers: dict[str, str] = {}  # address → why it cannot be reached ("" when it can)
+_answers: dict[str, str] = {}  # address → why it cannot be reached, "" when it can
 
 
 def resolve_channel(
     channel: Channel, urls: Iterable[str] | None = None, root: Path | None = None
 ) -> Literal["release", "source"]:
-    """`channel` itself, or what `auto` means here.
+    """`channel` itself, or the channel to use for `auto`.
 
-    `urls` are the files that are wanted; without them, the releases of all pinned programs. Nothing is asked when the
-    channel is given by hand.
+    `urls` are the files to fetch; by default the releases of all pinned programs.
     """
     if channel != "auto":
         return channel
     wanted = list(urls) if urls is not None else releases(root)
-    news = any(url not in _answers for url in wanted)
+    is_new = any(url not in _answers for url in wanted)
     reasons = {url: reason for url, reason in why_not(wanted).items() if reason}
     if not reasons:
         return "release"
-    if news:
+    if is_new:
         hosts = sorted({urlsplit(url).netloc for url in reasons})
         events.note(f"building from source: {', '.join(hosts)} cannot be reached ({next(iter(reasons.values()))})")
     return "source"
 
 
 def why_not(urls: Iterable[str]) -> dict[str, str]:
-    """For each address why it cannot be reached, "" when it can. Every address is asked once per process."""
+    """Why each address cannot be reached, "" when it can. Every address is asked once per process."""
     wanted = list(dict.fromkeys(urls))
     futures = {url: Future[str]() for url in wanted if url not in _answers}
     connected = {url: threading.Event() for url in futures}
     began = time.monotonic()
     for url, future in futures.items():
-        # Daemons: a name service that hangs must not hold the process at its end.
+        # Daemon threads: a name service that hangs must not delay the end of the process.
         threading.Thread(target=_ask, args=(url, future, connected[url]), daemon=True).start()
     for url, future in futures.items():
         deadline = CONNECT if not connected[url].wait(max(0.0, began + CONNECT - time.monotonic())) else ANSWER
@@ -79,10 +77,10 @@ def _ask(url: str, future: Future[str], connected: threading.Event) -> None:
         future.set_result(f"answer {answer.status}" if refused else "")
     except ThreezoneError as error:
         future.set_result(error.message)
-    except (OSError, ValueError) as error:  # ValueError: an address or a proxy that is none
+    except (OSError, ValueError) as error:  # ValueError: an invalid address or proxy
         future.set_result(str(error) or type(error).__name__)
     finally:
-        connected.set()  # nothing more to wait for
+        connected.set()
 
 
 def releases(root: Path | None = None) -> list[str]:

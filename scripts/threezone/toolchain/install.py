@@ -1,15 +1,14 @@
-"""The programs in the pinned versions, helm and tofu for those who ask: found on PATH, cached, downloaded or built.
+"""Get the programs in their pinned versions: from PATH, from the cache, downloaded or built.
 
-A program of ours is one entry of the cache (kind `tools`): the program and `record.json`, which says what it is and
-its SHA-256. Its key holds what decides the content (the pinned checksum, or version and recipe), so a look-up needs no
-look inside.
+A cached program is an entry of the kind `tools`: the program, and `record.json` with its version, channel and SHA-256.
+The key contains the pinned checksum, or version and recipe.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,13 +21,13 @@ from threezone.toolchain import cache, golang, installed, release
 NAMES = ("kind", "kubectl", "flux")
 EXTRA = ("helm", "tofu")  # no task needs them
 Origin = Literal["path", "release", "source"]
-RECIPE = 1  # raise it when a change of the source channel must not find the programs that were built before
+RECIPE = 1  # raise it when a change of the source channel makes earlier builds unusable
 MADE: tuple[Literal["release", "source"], ...] = ("release", "source")
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A program that can be used: `channel` says whether it is the user's (`path`), downloaded or built."""
+    """A usable program. Its channel is `path` when it is the user's own."""
 
     name: str
     version: str
@@ -38,7 +37,7 @@ class Tool:
 
 @dataclass(frozen=True)
 class Listed:
-    """A line of `tools.list`: what is wanted, what there is (None: nothing suitable), and what was passed over."""
+    """A line of `tools.list`: the wanted version, the tool (None: no suitable one), and unsuitable ones on PATH."""
 
     name: str
     wanted: str
@@ -48,23 +47,22 @@ class Listed:
 
 @dataclass(frozen=True)
 class Check:
-    """A cached program and whether it is still what was verified when it came; `problem` is "" when it is."""
+    """A cached program, and how it differs from what was verified when it was installed ("": not at all)."""
 
     tool: Tool
     problem: str
 
 
 def find(name: str, channel: Channel = "auto", root: Path | None = None) -> Tool | None:
-    """The program `name` as it would be used now, or None. Installs nothing and asks no network.
+    """The program `name` as it would be used now, or None. Installs nothing and uses no network.
 
-    With `auto` a suitable one on PATH comes first, then what was downloaded, then what was built; a channel by hand
-    means programs of that channel only. Milliseconds, unless a program on PATH is new and has to be asked its version.
+    For `auto`: a suitable one on PATH, else a downloaded one, else a built one. For another channel: one of that only.
     """
     pin = _pin(name, root)
     if channel == "auto":
-        for seen in installed.candidates(name):
-            if installed.suits(name, pin.version, seen.version):
-                return Tool(name, seen.version, seen.path, "path")
+        for candidate in installed.candidates(name):
+            if installed.suits(name, pin.version, candidate.version):
+                return Tool(name, candidate.version, candidate.path, "path")
     for origin in MADE:
         home = cache.lookup("tools", _key(name, pin, origin)) if channel in ("auto", origin) else None
         if home is not None:
@@ -73,23 +71,18 @@ def find(name: str, channel: Channel = "auto", root: Path | None = None) -> Tool
 
 
 def ensure(names: Sequence[str] = NAMES, channel: Channel = "auto", root: Path | None = None) -> dict[str, Tool]:
-    """Every program of `names`, ready to run; what `find` does not find is downloaded or built.
+    """Every program of `names`; missing ones are downloaded or built. Raises ToolError, CommandFailed."""
+    tools = {name: tool for name in names if (tool := find(name, channel, root))}
+    if missing := {name: _pin(name, root) for name in names if name not in tools}:
+        from threezone.toolchain.channel import resolve_channel
 
-    Reachability is asked for only when something is missing and `channel` is `auto`. Raises ToolError, CommandFailed.
-    """
-    found = {name: find(name, channel, root) for name in names}
-    missing = [name for name, tool in found.items() if tool is None]
-    if missing:
-        from threezone.toolchain import channel as reach
-
-        origin = reach.resolve_channel(channel, [release.address(_pin(name, root)) for name in missing], root)
-        for name in missing:
-            found[name] = _make(name, _pin(name, root), origin)
-    return {name: tool for name, tool in found.items() if tool is not None}
+        origin = resolve_channel(channel, map(release.address, missing.values()), root)
+        tools |= {name: _make(name, pin, origin) for name, pin in missing.items()}
+    return {name: tools[name] for name in names}
 
 
 def bin_dir(tools: Mapping[str, Tool]) -> Path:
-    """A directory that holds `tools` under their names, for PATH. The same programs give the same directory."""
+    """A directory of links to `tools`, for PATH. The same programs give the same directory."""
     targets = sorted((tool.name, str(tool.path)) for tool in tools.values())
 
     def link(into: Path) -> None:
@@ -100,32 +93,27 @@ def bin_dir(tools: Mapping[str, Tool]) -> Path:
 
 
 def survey(root: Path | None = None, channel: Channel = "auto") -> list[Listed]:
-    """What is wanted and what there is, without installing anything. What no task needs is told where it is there."""
+    """The wanted and the available programs; helm and tofu only if available. Installs nothing."""
     listed = []
     for name in (*NAMES, *EXTRA):
-        pin, found = _pin(name, root), find(name, channel, root)
-        if found is None and name in EXTRA:
-            continue
-        others = [seen for seen in installed.candidates(name) if not installed.suits(name, pin.version, seen.version)]
-        listed.append(Listed(name, pin.version, found, tuple(others)))
+        wanted, tool = _pin(name, root).version, find(name, channel, root)
+        if tool is not None or name in NAMES:
+            others = (each for each in installed.candidates(name) if not installed.suits(name, wanted, each.version))
+            listed.append(Listed(name, wanted, tool, tuple(others)))
     return listed
 
 
 def verify(root: Path | None = None) -> list[Check]:
-    """Read every cached program of the pinned versions again and compare it with its pin and its record."""
-    checks = []
-    for name in (*NAMES, *EXTRA):
-        for origin in MADE:
-            tool = find(name, origin, root)
-            if tool is not None:
-                checks.append(Check(tool, _problem(tool, _pin(name, root))))
-    return checks
+    """Compare every cached program of the pinned versions with its pin and its record."""
+    names = (*NAMES, *EXTRA)
+    tools = [tool for name in names for origin in MADE if (tool := find(name, origin, root))]
+    return [Check(tool, _problem(tool, _pin(tool.name, root))) for tool in tools]
 
 
 def _problem(tool: Tool, pin: pins.ToolPin) -> str:
     try:
         record: dict[str, Any] = json.loads((tool.path.parent / "record.json").read_text(encoding="utf-8"))
-        found = _sha256(tool.path)
+        digest = _sha256(tool.path)
     except (OSError, ValueError) as error:
         return f"it cannot be read: {error}"
     expected = record.get("sha256")
@@ -135,7 +123,7 @@ def _problem(tool: Tool, pin: pins.ToolPin) -> str:
             return f"its record names the release {record.get('release')}, pinned is {pinned}"
         if not pin.member:
             expected = pinned
-    return "" if found == expected else f"its checksum is {found}, expected {expected}"
+    return "" if digest == expected else f"its checksum is {digest}, expected {expected}"
 
 
 def _make(name: str, pin: pins.ToolPin, origin: Literal["release", "source"]) -> Tool:
@@ -148,10 +136,10 @@ def _make(name: str, pin: pins.ToolPin, origin: Literal["release", "source"]) ->
             from threezone.toolchain import source
 
             source.install(name, pin.version, into)
-        said = installed.version(name, into / name)
-        if said != pin.version:
+        version = installed.version(name, into / name)
+        if version != pin.version:
             raise ToolError(
-                f"the {name} that was made says version {said or 'nothing'}, not {pin.version}",
+                f"the new {name} reports version {version or 'none'}, not {pin.version}",
                 fix="check the pin; or the cache directory may be mounted noexec: set THREEZONE_CACHE to another place",
             )
         record["sha256"] = _sha256(into / name)
@@ -159,7 +147,7 @@ def _make(name: str, pin: pins.ToolPin, origin: Literal["release", "source"]) ->
 
     try:
         home = cache.entry("tools", _key(name, pin, origin), build)
-    except OSError as error:  # a full disk, a cache directory that cannot be written
+    except OSError as error:  # such as a full disk
         raise ToolError(
             f"{name} could not be put into the cache: {error.strerror or error}",
             evidence=str(error),
@@ -177,11 +165,8 @@ def _pin(name: str, root: Path | None) -> pins.ToolPin:
 
 def _key(name: str, pin: pins.ToolPin, origin: str) -> str:
     platform = f"{release.system()}-{golang.architecture()}"
-    if origin == "release":
-        decides: Iterable[object] = (getattr(pin.sha256, platform.replace("-", "_")), pin.member)
-    else:
-        decides = (RECIPE,)
-    return cache.key(f"{name}-{pin.version}-{origin}", platform, *decides)
+    published = (getattr(pin.sha256, platform.replace("-", "_")), pin.member)
+    return cache.key(f"{name}-{pin.version}-{origin}", platform, *(published if origin == "release" else (RECIPE,)))
 
 
 def _sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
-"""Programs that are on PATH already: which there are, what version they say they are, and whether that suits.
+"""Programs on PATH, their versions, and whether a version is suitable.
 
-Asking a program costs a start of it, so answers are remembered by path, time and size. Not remembered are scripts and
-links to programs of another name: version managers answer through them according to the current directory.
+Starting a program for its version takes time, so the answers are cached by path, time and size. Scripts, and links to
+programs of another name, are always asked: with version managers the answer depends on the current directory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DEADLINE = 20.0
 
 @dataclass(frozen=True)
 class Candidate:
-    """A program of the wanted name on PATH. `version` is without v; "" when it did not say one."""
+    """A program on PATH. `version` has no v; "" means that it is not known."""
 
     path: Path
     version: str
@@ -38,24 +38,24 @@ class Candidate:
 
 def candidates(name: str) -> Iterator[Candidate]:
     """The programs called `name` on PATH, in its order, each once, without those in our own cache."""
-    ours = paths.cache_dir().resolve()
+    cached = paths.cache_dir().resolve()
     seen = set()
     for directory in os.get_exec_path():
         path = Path(directory) / name
         if not (path.is_absolute() and path.is_file() and os.access(path, os.X_OK)):
             continue
         real = path.resolve()
-        if real not in seen and not real.is_relative_to(ours):
+        if real not in seen and not real.is_relative_to(cached):
             seen.add(real)
-            yield Candidate(path, _remembered(name, path, real))
+            yield Candidate(path, _cached_version(name, path, real))
 
 
 def suits(name: str, wanted: str, version: str) -> bool:
-    """Whether a `version` on PATH can stand for `wanted`.
+    """Whether a `version` on PATH can be used in place of `wanted`.
 
-    kind and flux must be the very version: node images and controllers are paired with it. helm and tofu may be newer
-    within their major version. kubectl may differ by one minor version (the Kubernetes version skew policy), and must
-    be a release: a dispatcher that picks another kubectl, as cloud SDKs install one, says so in its version.
+    kind and flux must have exactly this version: node images and controllers depend on it. helm and tofu may be newer
+    within their major version. kubectl may differ by one minor version (Kubernetes' version skew policy) and must be a
+    release: the dispatcher of a cloud SDK, which starts another kubectl, has a suffix in its version.
     """
     release, least = versions.parse_release(version), versions.parse(wanted)
     if name in ("helm", "tofu"):
@@ -66,10 +66,10 @@ def suits(name: str, wanted: str, version: str) -> bool:
 
 
 def version(name: str, path: Path) -> str:
-    """The version, without v, that the program itself says; "" when it cannot be run or says none."""
+    """The version, without v, that the program reports; "" when it cannot be run or reports none."""
     arguments, pattern = ASK[name]
     try:
-        # An empty kubeconfig: a broken one of the user's must not make a good program look bad.
+        # Without the user's kubeconfig: with a broken one kubectl reports no version.
         done = process.run([path, *arguments], timeout=DEADLINE, check=False, env={"KUBECONFIG": os.devnull})
     except (ThreezoneError, OSError):
         return ""
@@ -77,36 +77,21 @@ def version(name: str, path: Path) -> str:
     return found[1] if found else ""
 
 
-def _remembered(name: str, path: Path, real: Path) -> str:
-    """`version`, from memory when the file is the same as when it was asked."""
+def _cached_version(name: str, path: Path, real: Path) -> str:
+    """The result of `version`, from the cache when the file has not changed since."""
     with real.open("rb") as file:
         script = file.read(2) == b"#!"
     if script or not real.name.startswith(name):
         return version(name, path)
-    state = real.stat()
+    state, file_name = real.stat(), paths.cache_dir() / "probes.json"
     stamp = [name, state.st_mtime_ns, state.st_size]
-    memory = _memory()
-    known = memory.get(str(real))
+    cached: dict[str, list[object]] = {}
+    with contextlib.suppress(OSError, ValueError, TypeError):  # without a cache the programs are asked again
+        cached = dict(json.loads(file_name.read_bytes()))
+    known = cached.get(str(real))
     if known is not None and known[:-1] == stamp:
         return str(known[-1])
-    found = version(name, path)
-    memory[str(real)] = [*stamp, found]
-    _remember({kept: value for kept, value in memory.items() if Path(kept).exists()})
-    return found
-
-
-def _file() -> Path:
-    return paths.cache_dir() / "probes.json"
-
-
-def _memory() -> dict[str, list[object]]:
-    try:
-        memory = json.loads(_file().read_bytes())
-    except (OSError, ValueError):
-        return {}  # it is a memory: without it the programs are asked again
-    return memory if isinstance(memory, dict) else {}
-
-
-def _remember(memory: dict[str, list[object]]) -> None:
+    cached[str(real)] = [*stamp, version(name, path)]
     with contextlib.suppress(UsageError):
-        write_atomic(_file(), json.dumps(memory), None)
+        write_atomic(file_name, json.dumps({key: row for key, row in cached.items() if Path(key).exists()}), None)
+    return str(cached[str(real)][-1])

@@ -1,7 +1,7 @@
-"""Kubernetes' own programs from its Go module.
+"""Build Kubernetes' programs from its Go module.
 
-`k8s.io/kubernetes` replaces its staging modules by paths that its module does not contain; each of them is published
-under the same minor version as v0.X.Y, which is what Kubernetes' publishing robot makes from the same commit.
+`k8s.io/kubernetes` replaces its staging modules by paths that its module does not contain. Kubernetes publishes each of
+them from the same commit: those of 1.X.Y as v0.X.Y.
 """
 
 from __future__ import annotations
@@ -15,49 +15,23 @@ from threezone.toolchain import golang
 
 MODULE = "k8s.io/kubernetes"
 
-# The modules below staging/src/k8s.io in Kubernetes' go.mod (1.34 and 1.35), and those that came later.
-STAGING = (
-    "api",
-    "apiextensions-apiserver",
-    "apimachinery",
-    "apiserver",
-    "cli-runtime",
-    "client-go",
-    "cloud-provider",
-    "cluster-bootstrap",
-    "code-generator",
-    "component-base",
-    "component-helpers",
-    "controller-manager",
-    "cri-api",
-    "cri-client",
-    "csi-translation-lib",
-    "dynamic-resource-allocation",
-    "endpointslice",
-    "externaljwt",
-    "kms",
-    "kube-aggregator",
-    "kube-controller-manager",
-    "kube-proxy",
-    "kube-scheduler",
-    "kubectl",
-    "kubelet",
-    "metrics",
-    "mount-utils",
-    "pod-security-admission",
-    "sample-apiserver",
-    "sample-cli-plugin",
-    "sample-controller",
-)
+# The modules below staging/src/k8s.io in Kubernetes' go.mod (1.34 and 1.35), and those of later minor versions.
+STAGING = (  # noqa: SIM905  thirty-one words read better than thirty-one literals
+    "api apiextensions-apiserver apimachinery apiserver cli-runtime client-go cloud-provider cluster-bootstrap "
+    "code-generator component-base component-helpers controller-manager cri-api cri-client csi-translation-lib "
+    "dynamic-resource-allocation endpointslice externaljwt kms kube-aggregator kube-controller-manager kube-proxy "
+    "kube-scheduler kubectl kubelet metrics mount-utils pod-security-admission sample-apiserver sample-cli-plugin "
+    "sample-controller"
+).split()
 LATER = {36: ("cri-streaming", "streaming")}
 
 
 def description(name: str, version: str, *, goos: str = "", goarch: str = "") -> golang.Program:
-    """How `name` (kubectl, kubelet, kubeadm, kube-proxy, …) of Kubernetes `version` ("1.35.0") is built."""
+    """The description of a program (kubectl, kubelet, …) of Kubernetes `version`, such as 1.35.0."""
     major, minor, patch = versions.parse_release(version)
     if major != 1:
         raise ToolError(f"{version!r} is not a Kubernetes release like 1.35.0")
-    # kubeadm derives image tags and version skew from these (hack/lib/version.sh sets the same in both packages).
+    # kubeadm derives image tags and version skew from these; hack/lib/version.sh sets them in both packages.
     facts = {"gitVersion": f"v{version}", "gitMajor": "1", "gitMinor": f"{minor}", "gitTreeState": "archive"}
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
     staging = (*STAGING, *(module for since, new in LATER.items() if minor >= since for module in new))

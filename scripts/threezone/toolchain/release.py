@@ -1,4 +1,4 @@
-"""The channel `release`: a published file, trusted because its SHA-256 is the pinned one and for no other reason."""
+"""The channel `release`: published files, trusted only by their pinned SHA-256."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SOURCE = "build it instead: ./run invoke tools.install --channel source"
 
 
 def system() -> str:
-    """The system here in the releases' words: linux or darwin. Raises ToolError for others."""
+    """The name of this system in releases: linux or darwin. Raises ToolError for others."""
     name = os.uname().sysname.lower()
     if name not in ("linux", "darwin"):
         raise ToolError(f"no programs for {name}", fix="use Linux, macOS or WSL 2")
@@ -33,12 +33,12 @@ def system() -> str:
 
 
 def address(pin: ToolPin) -> str:
-    """Where the release for this machine is served. Raises UsageError when the pin's path has an unknown {name}."""
+    """The address of the release for this machine. Raises UsageError for an unknown {name} in the pin's path."""
     return f"{pin.base.rstrip('/')}/{filled(pin.path, pin.version)}"
 
 
 def filled(text: str, version: str) -> str:
-    """A pin's path or member for this machine. Raises UsageError when it has an unknown {name}."""
+    """A pin's path or member for this machine. Raises UsageError for an unknown {name}."""
     try:
         return text.format(version=version, os=system(), arch=golang.architecture())
     except (LookupError, ValueError):
@@ -51,38 +51,36 @@ def filled(text: str, version: str) -> str:
 def checksum(name: str, pin: ToolPin) -> str:
     """The pinned SHA-256 of the release for this machine. Raises ToolError when there is none."""
     platform = f"{system()}-{golang.architecture()}"
-    found = getattr(pin.sha256, platform.replace("-", "_"), None)
-    if found is None:
+    pinned = getattr(pin.sha256, platform.replace("-", "_"), None)
+    if pinned is None:
         raise ToolError(
             f"no checksum is pinned for {name} {pin.version} on {platform}",
             fix=f'add it to local/pins.toml:\n[tools.{name}.sha256]\n{platform} = "…"\nor {SOURCE}',
         )
-    return str(found)
+    return str(pinned)
 
 
 def install(name: str, pin: ToolPin, into: Path, limits: Limits | None = None) -> None:
-    """Put the released program `name`, executable, into the directory `into`. Raises ToolError; keeps nothing then."""
+    """Put the released program `name`, executable, into the directory `into`. Raises ToolError."""
     with events.step(f"download {name} {pin.version}") as step:
         program = into / name
+        served = into / ".archive" if pin.member else program
+        fetch(address(pin), checksum(name, pin), served, limits or Limits())
         if pin.member:
-            archive = into / ".archive"
-            fetch(address(pin), checksum(name, pin), archive, limits or Limits())
-            unpack(archive, filled(pin.member, pin.version), program)
-            archive.unlink()
-        else:
-            fetch(address(pin), checksum(name, pin), program, limits or Limits())
+            unpack(served, filled(pin.member, pin.version), program)
+            served.unlink()
         program.chmod(0o755)
         step.result = f"{program.stat().st_size / 1e6:.0f} MB from {urlsplit(pin.base).netloc}, checksum as pinned"
 
 
 def fetch(url: str, sha256: str, to: Path, limits: Limits) -> None:
-    """Write what `url` serves to `to`, if its SHA-256 is `sha256`; else raise ToolError and leave no file.
+    """Write what `url` serves to `to` if its SHA-256 is `sha256`; else raise ToolError and leave no file.
 
-    A lost connection is tried again from the start; nothing else is.
+    After a lost connection the download starts again.
     """
     for attempt in range(1, limits.attempts + 1):
         try:
-            found = _receive(url, to, limits)
+            served = _receive(url, to, limits)
         except net.Lost as error:
             to.unlink(missing_ok=True)
             if attempt == limits.attempts:
@@ -97,19 +95,19 @@ def fetch(url: str, sha256: str, to: Path, limits: Limits) -> None:
             to.unlink(missing_ok=True)
             raise
         else:
-            if found != sha256:
+            if served != sha256:
                 size = to.stat().st_size
                 to.unlink()
                 raise ToolError(
-                    f"the checksum of {url} is wrong: pinned {sha256}, served {found}",
-                    evidence=f"{size:,} bytes received; nothing of them was kept",
+                    f"the checksum of {url} is wrong: pinned {sha256}, served {served}",
+                    evidence=f"{size:,} bytes received; none were kept",
                     fix="do not use the file; compare the pin with the publisher's checksum, and ask who serves it",
                 )
             return
 
 
 def _receive(url: str, to: Path, limits: Limits) -> str:
-    """Write the body to `to`; its SHA-256."""
+    """Write the body to `to`. Returns its SHA-256."""
     began = time.monotonic()
     answer = net.request("GET", url, limits)
     try:
@@ -125,7 +123,7 @@ def _receive(url: str, to: Path, limits: Limits) -> str:
         with to.open("wb") as file:
             while True:
                 if max(received, total or 0) > limits.size:
-                    raise ToolError(f"{url} is larger than {limits.size / 1e6:.0f} MB: that is not the program")
+                    raise ToolError(f"{url} is larger than {limits.size / 1e6:.0f} MB: this is not the program")
                 if time.monotonic() - began > limits.total:
                     raise ToolError(f"{url} is too slow: {_of(received, total)} after {limits.total:.0f} s", fix=SOURCE)
                 data = _piece(answer, url, received, total, limits)
@@ -142,7 +140,7 @@ def _receive(url: str, to: Path, limits: Limits) -> str:
 
 
 def _piece(answer: BaseHTTPResponse, url: str, received: int, total: int | None, limits: Limits) -> bytes:
-    """The next bytes as they come (b"" at the end), with the ways a connection ends told apart."""
+    """The next bytes, b"" at the end. Raises ToolError for a server that stalls, net.Lost for a broken connection."""
     from urllib3 import exceptions
 
     host = urlsplit(url).netloc
@@ -156,8 +154,8 @@ def _piece(answer: BaseHTTPResponse, url: str, received: int, total: int | None,
         ) from None
     except (exceptions.HTTPError, OSError) as error:
         if not isinstance(error.args[-1], exceptions.IncompleteRead):
-            broke = f"the connection to {host} broke after {_of(received, total)}"
-            raise net.Lost(broke, evidence=str(error)) from None
+            message = f"the connection to {host} broke after {_of(received, total)}"
+            raise net.Lost(message, evidence=str(error)) from None
         data = b""
     if not data and total is not None and received < total:
         raise net.Lost(f"{host} ended the file after {_of(received, total)}: it is truncated", evidence=url)
@@ -172,12 +170,12 @@ def _progress(received: int, total: int | None, seconds: float) -> str:
     rate = received / max(seconds, 0.001)
     if total is None:
         return f"{received / 1e6:.1f} MB, {rate / 1e6:.1f} MB/s"
-    left = (total - received) / max(rate, 1.0)
-    return f"{100 * received // max(total, 1)} % of {total / 1e6:.0f} MB, {rate / 1e6:.1f} MB/s, {left:.0f} s left"
+    remaining = (total - received) / max(rate, 1.0)
+    return f"{100 * received // max(total, 1)} % of {total / 1e6:.0f} MB, {rate / 1e6:.1f} MB/s, {remaining:.0f} s left"
 
 
 def unpack(archive: Path, member: str, to: Path) -> None:
-    """Write the one regular file `member` of a .tar.gz to `to`; nothing else of the archive is looked at."""
+    """Write the regular file `member` of a .tar.gz to `to`, and nothing else of the archive."""
     import tarfile
 
     try:

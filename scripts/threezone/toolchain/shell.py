@@ -1,7 +1,4 @@
-"""The installed programs at hand in a shell: links on PATH, and completions where bash-completion looks for them.
-
-For a container or a job in which one works: the user's own ~/.local, and nothing that is not ours is replaced.
-"""
+"""Links to the installed programs in ~/.local/bin, and bash completions for them. Regular files are never replaced."""
 
 from __future__ import annotations
 
@@ -25,50 +22,49 @@ _threezone_run() {
 complete -o default -F _threezone_run run ./run
 """
 
-THEMSELVES = {"tofu"}  # have no script: bash calls them (github.com/posener/complete), as -install-autocomplete has it
+SELF_COMPLETING = {"tofu"}  # bash calls the program itself (github.com/posener/complete, -install-autocomplete)
 
 
 def prepare(tools: Mapping[str, Tool]) -> None:
     """Put links to `tools` into ~/.local/bin, and bash completions for them and for ./run below ~/.local/share.
 
-    What is on PATH already needs no link. Safe to repeat: links follow the pinned versions. bash-completion loads a
-    completion when its command is completed for the first time (its README: BASH_COMPLETION_USER_DIR), so a new shell
-    starts as fast as before. Raises CommandFailed when a program cannot be run.
+    Programs on PATH need no link. Safe to repeat: links follow the pinned versions. bash-completion loads a completion
+    on first use (its README: BASH_COMPLETION_USER_DIR), so shells start as fast as before. Raises CommandFailed.
     """
     with events.step("links and completions for shells") as step:
         into = Path.home() / ".local" / "bin"
-        made = [tool.name for tool in tools.values() if tool.channel != "path" and _link(into / tool.name, tool.path)]
+        linked = [tool.name for tool in tools.values() if tool.channel != "path" and _link(into / tool.name, tool.path)]
         place = completions()
         for name, text in {**{tool.name: _completion(tool) for tool in tools.values()}, "run": RUN}.items():
             _complete(place / name, text)
-        step.result = f"{', '.join(made) or 'nothing'} in {into}, completions in {place}"
+        step.result = f"{', '.join(linked) or 'nothing'} in {into}, completions in {place}"
 
 
 def _completion(tool: Tool) -> str:
-    """What bash has to read before it can complete a program."""
-    if tool.name in THEMSELVES:
+    """The completion script of a program."""
+    if tool.name in SELF_COMPLETING:
         return f"complete -C {shlex.quote(str(tool.path))} {tool.name}\n"
     return process.run([tool.path, "completion", "bash"], timeout=30, env={"KUBECONFIG": os.devnull}).stdout
 
 
 def completions() -> Path:
-    """Where bash-completion 2 looks for a user's own: $XDG_DATA_HOME/bash-completion/completions, by command name."""
+    """The directory of the user's completions: $XDG_DATA_HOME/bash-completion/completions, a file per command."""
     data = os.environ.get("XDG_DATA_HOME", "")
     return (Path(data) if data else Path.home() / ".local" / "share") / "bash-completion" / "completions"
 
 
 def _complete(place: Path, text: str) -> None:
-    """Write a completion; what stands there and is no regular file stays."""
+    """Write a completion, unless its path holds something other than a regular file."""
     if place.is_symlink() or special(place):
-        events.note(f"{place} is there and is no regular file: it stays")
+        events.note(f"{place} is no regular file: it stays")
     else:
         write_atomic(place, text, None)
 
 
 def _link(place: Path, target: Path) -> bool:
-    """Let `place` be a link to `target`; False where something stands there that is no link."""
+    """Make `place` a link to `target`. Returns False where something other than a link is in the way."""
     if place.exists() and not place.is_symlink():
-        events.note(f"{place} is there and is no link: it stays")
+        events.note(f"{place} is no link: it stays")
         return False
     place.parent.mkdir(parents=True, exist_ok=True)
     new = place.with_name(f".{place.name}.new")

@@ -1,4 +1,4 @@
-"""The channel `source`: each program from Go modules, as its release is built."""
+"""The channel `source`: programs built from Go modules as their releases are built."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from threezone.toolchain import flux_cli, golang, kubernetes
 
 
 def install(name: str, version: str, into: Path) -> None:
-    """Put the program `name` of `version` ("0.31.0") into the directory `into`. Raises ToolError or CommandFailed."""
+    """Put the program `name` of `version`, such as 0.31.0, into `into`. Raises ToolError or CommandFailed."""
     built = BUILDERS[name](version)
     try:
         (into / name).hardlink_to(built)
-    except OSError:  # a file system without
+    except OSError:  # a file system without hard links
         shutil.copy2(built, into / name)
 
 
@@ -28,14 +28,14 @@ def _kubectl(version: str) -> Path:
 
 def _helm(version: str) -> Path:
     module = "helm.sh/helm/v3"  # its Makefile sets the version in the same way
-    said = f"-X {module}/internal/version.version=v{version}"
-    return golang.build(golang.Program(module, f"v{version}", f"{module}/cmd/helm", "helm", ldflags=(said,)))
+    flag = f"-X {module}/internal/version.version=v{version}"
+    return golang.build(golang.Program(module, f"v{version}", f"{module}/cmd/helm", "helm", ldflags=(flag,)))
 
 
 def _tofu(version: str) -> Path:
     module = "github.com/opentofu/opentofu"
-    said = f"-X {module}/version.dev=no"  # as its releases are linked; else it says 1.12.6-dev
-    return golang.build(golang.Program(module, f"v{version}", f"{module}/cmd/tofu", "tofu", ldflags=(said,)))
+    flag = f"-X {module}/version.dev=no"  # as its releases are linked; else it says 1.12.6-dev
+    return golang.build(golang.Program(module, f"v{version}", f"{module}/cmd/tofu", "tofu", ldflags=(flag,)))
 
 
 BUILDERS: dict[str, Callable[[str], Path]] = {

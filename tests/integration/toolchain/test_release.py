@@ -58,7 +58,7 @@ def test_a_program_that_says_another_version_is_not_installed(server: Server, pr
     other = KIND.replace(b"v0.31.0", b"v0.30.0")
     server.content = other
     pins.write_text(pins.read_text().replace(SUM, hashlib.sha256(other).hexdigest()))
-    with pytest.raises(ToolError, match=r"says version 0\.30\.0, not 0\.31\.0"):
+    with pytest.raises(ToolError, match=r"reports version 0\.30\.0, not 0\.31\.0"):
         install.ensure(["kind"], "release", project)
     assert install.find("kind", "release", project) is None
 

@@ -94,12 +94,7 @@ def exec_command(
 
 
 def execute(
-    container: str,
-    *argv: str,
-    stdin: str | None = None,
-    detach: bool = False,
-    timeout: float = 30,
-    check: bool = True,
+    container: str, *argv: str, stdin: str | None = None, detach: bool = False, timeout: float = 30, check: bool = True
 ) -> Completed:
     """Run a program in a container; with `detach` without waiting for its end."""
     command = exec_command(container, *argv, interactive=stdin is not None, detach=detach)
