@@ -1,9 +1,9 @@
-"""An OCI runtime that asks for no capability which this machine cannot give, then becomes the real runc.
+"""An OCI runtime that removes the capabilities which this machine lacks from the request, and then starts runc.
 
 Some sandboxes and VMs lack a capability (often CAP_SYS_RESOURCE) in their bounding set. runc refuses a container that
-asks for it ("unable to apply caps: operation not permitted"), and `--privileged` asks for all. This wrapper takes what
-is missing from CapBnd out of the container's config.json (create, run: --bundle) and of the process file (exec:
---process). Installed by `engine.start` only where something is missing; standard library only, started very often.
+requests it ("unable to apply caps: operation not permitted"), and `--privileged` requests all. This wrapper edits the
+container's config.json (create, run: --bundle) or the process file (exec: --process). `engine.start` installs it only
+where a capability is missing. Standard library only: it starts several times per container.
 """
 
 # ruff: noqa: PTH118, PTH123  pathlib costs milliseconds at every start of every container
@@ -29,7 +29,7 @@ def available() -> "set[str]":
 
 
 def missing() -> "list[str]":
-    """What the kernel knows and this machine cannot give; empty on an ordinary machine."""
+    """The capabilities that the kernel knows and the bounding set lacks; none on an ordinary machine."""
     with open("/proc/sys/kernel/cap_last_cap") as last:
         known = NAMES[: int(last.read()) + 1]
     have = available()
@@ -54,7 +54,7 @@ def rewrite(path: str, inside: str) -> None:
 
 
 def option(arguments: "list[str]", *names: str) -> str:
-    """The value of a command-line option in either spelling (`--bundle X`, `--bundle=X`), or nothing."""
+    """The value of a command-line option (`--bundle X` or `--bundle=X`), or ""."""
     for index, argument in enumerate(arguments):
         for name in names:
             if argument == name and index + 1 < len(arguments):
@@ -65,7 +65,7 @@ def option(arguments: "list[str]", *names: str) -> str:
 
 
 def main(arguments: "list[str]") -> None:
-    """Bound what the call is about to use, then become runc."""
+    """Remove the missing capabilities from the request, then become runc."""
     if "create" in arguments or "run" in arguments:
         bundle = option(arguments, "--bundle", "-b") or "."
         rewrite(os.path.join(bundle, "config.json"), "process")

@@ -1,4 +1,4 @@
-"""Zone 2 observed: which engine answers, and if none does, why. Reads only; `repair.py` plans what to do about it."""
+"""Observe the container engine (zone 2): which one answers, and if none does, why. Read-only."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 from threezone.clients.docker import engine as docker
 from threezone.clients.docker import networks
-from threezone.clients.docker.engine import FIX, MESSAGE, State, classify, endpoint
+from threezone.clients.docker.engine import State, classify, endpoint, failure
 from threezone.core import process, versions
 from threezone.core.errors import CommandFailed, EngineError
 
-# kind 0.31 asks for nothing newer; 20.10 (December 2020) is the oldest engine that we have run.
+# kind 0.31 needs nothing newer; 20.10 (December 2020) is the oldest engine that we have tried.
 OLDEST = (20, 10)
 
-PATIENCE = 30.0  # seconds; an engine that is busy pulling answers late, a dropped address never
+PATIENCE = 30.0  # seconds; an engine that pulls images answers late
 
 
 @dataclass(frozen=True)
 class Engine:
-    """The engine as seen now. `evidence` holds its own words; the facts are empty unless `state` is ok or broken."""
+    """The engine's state and facts, which are empty unless `state` is ok or broken; `evidence` is its own message."""
 
     state: State
     endpoint: str
@@ -33,7 +33,7 @@ class Engine:
     cgroup: str = ""
     runtime: str = ""
     rootless: bool = False
-    root: str = ""  # where it keeps images and volumes, on its own host
+    root: str = ""  # the directory of its images and volumes, on its own host
 
     @property
     def local(self) -> bool:
@@ -42,20 +42,19 @@ class Engine:
 
 
 def observe() -> Engine:
-    """Ask the engine who it is (one `docker info`). Never raises: what is wrong is in the answer."""
+    """Ask the engine for its facts with one `docker info`. Raises nothing: the state says what is wrong."""
     where = endpoint()
     if docker.program() is None:
         return Engine("missing", where, "the program docker is not on PATH")
     try:
-        seen = docker.info(PATIENCE)
-    except CommandFailed as overdue:  # an address that swallows everything
+        done = docker.info(PATIENCE)
+    except CommandFailed as overdue:  # an address that drops every packet
         return Engine("unreachable", where, overdue.message)
     try:
-        info: dict[str, Any] = json.loads(seen.stdout)
+        info: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         info = {}
-    errors = "\n".join(info.get("ServerErrors") or [])
-    words = errors or seen.stderr.strip()
+    words = "\n".join(info.get("ServerErrors") or []) or done.stderr.strip()
     if not info.get("ServerVersion"):
         installed = process.find("dockerd") is not None or not where.startswith("unix://")
         return Engine(classify(words, daemon_installed=installed), where, words)
@@ -77,24 +76,22 @@ def observe() -> Engine:
 
 
 def gateway() -> str:
-    """The IPv4 address of the engine's default bridge, where containers' `host-gateway` leads. Raises EngineError."""
+    """The IPv4 address of the engine's default bridge, which `host-gateway` means. Raises EngineError."""
     bridge = networks.inspect("bridge")
     ranges = (bridge or {}).get("IPAM", {}).get("Config") or []
-    found = bridge_address(ranges)
-    if not found:
-        raise EngineError(
-            "the engine has no default bridge with an IPv4 address",
-            evidence=f"the address ranges of the network bridge: {ranges}" if bridge else "no network bridge",
-            fix="start the engine without `bridge: none`, or attach containers to kind's network instead",
-        )
-    return found
+    if address := bridge_address(ranges):
+        return address
+    raise EngineError(
+        "the engine has no default bridge with an IPv4 address",
+        evidence=f"the address ranges of the network bridge: {ranges}" if bridge else "no network bridge",
+        fix="start the engine without `bridge: none`, or attach containers to kind's network instead",
+    )
 
 
 def bridge_address(ranges: Sequence[Mapping[str, str]]) -> str:
-    """The gateway among a bridge's address ranges (`IPAM.Config`), IPv4 only; "" without one. Pure.
+    """The IPv4 gateway in a bridge's address ranges (`IPAM.Config`), "" without one. Pure.
 
-    A daemon that has just made its bridge lists no gateway until its next start (seen with 20.10): it is then the
-    range's first address, which is what the engine's address management gives out first.
+    Docker 20.10 lists no gateway for a bridge that it has just made: it is then the range's first address.
     """
     for one in ranges:
         network = ipaddress.ip_network(one.get("Subnet") or "::/128", strict=False)
@@ -104,9 +101,7 @@ def bridge_address(ranges: Sequence[Mapping[str, str]]) -> str:
 
 
 def require(engine: Engine) -> Engine:
-    """The same engine when it is usable; raises EngineError with cause, evidence and fix otherwise."""
+    """The engine itself if it is usable. Raises EngineError."""
     if engine.state == "ok":
         return engine
-    raise EngineError(
-        f"{MESSAGE[engine.state]} (looked at {engine.endpoint})", evidence=engine.evidence, fix=FIX[engine.state]
-    )
+    raise failure(engine.state, engine.endpoint, engine.evidence)

@@ -1,6 +1,6 @@
-"""The proof of an engine: a privileged container that starts and ends well. It needs no registry and no base image.
+"""Prove an engine with a privileged container. It needs no registry and no base image.
 
-The container runs a 148-byte ELF program of ours that calls exit(0); its image is imported from a tar made here.
+The container runs a 148-byte ELF program that calls exit(0); its image is imported from a tar archive made here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def program(architecture: str) -> bytes:
 
 
 def archive(architecture: str) -> bytes:
-    """A tar with the program as /exit0, to be imported as an image."""
+    """A tar archive with the program as /exit0, to import as an image."""
     content = program(architecture)
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
@@ -46,7 +46,7 @@ def archive(architecture: str) -> bytes:
 
 
 def prove(architecture: str) -> str | None:
-    """Start the privileged container. Returns None when it ended well, else the engine's own words."""
+    """Run the privileged container. Returns None on success, else the engine's message."""
     try:
         if not images.inspect(IMAGE):
             changes = ('ENTRYPOINT ["/exit0"]', f"LABEL {labels.MANAGED}=true")

@@ -1,4 +1,4 @@
-"""From an observed engine to a working one: the plan (pure) and its application on Debian-like machines as root."""
+"""Plan (pure) and carry out what makes the engine work, on Debian-like machines as root."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,72 +34,54 @@ INSTALL = ("apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::L
 def plan(
     engine: Engine, *, root: bool, debian: bool, systemd: bool, missing: Sequence[str], words: str
 ) -> tuple[Step, ...]:
-    """What makes `engine` work. Pure.
+    """The steps that make `engine` work; none when there is nothing to do, or nothing that we can do. Pure.
 
-    `missing` lists capabilities outside the bounding set, `words` the failed proof's message (empty: proved or not yet
-    tried). An empty plan means: nothing that we can do, or nothing to do.
+    `missing` lists capabilities outside the bounding set, `words` is the failed proof's message ("": proved or not
+    tried).
     """
-    if not engine.local or not root:
+    if not engine.local or not root or (engine.state == "missing" and not debian):
         return ()
-    actions: list[Step] = []
+    rows = []
     if engine.state == "missing":
-        if not debian:
-            return ()
-        actions.append(
-            Step(
-                StepKind.INSTALL_ENGINE,
-                f"install {', '.join(PACKAGES)} (Debian packages)",
-                " ".join(INSTALL),
-                asks=True,
-            )
+        sentence = f"install {', '.join(PACKAGES)} (Debian packages)"
+        rows.append((StepKind.INSTALL_ENGINE, sentence, " ".join(INSTALL)))
+    wraps = bool(missing) and engine.runtime != RUNTIME and (engine.state != "ok" or "unable to apply caps" in words)
+    if wraps:
+        sentence = (
+            f"make {WRAPPER} the engine's default runtime, because this machine lacks {', '.join(missing)} "
+            "(undo: engine.stop --restore)"
         )
-    wrap = bool(missing) and engine.runtime != RUNTIME and (engine.state != "ok" or "unable to apply caps" in words)
-    if wrap:
-        actions.append(
-            Step(
-                StepKind.WRAP_RUNTIME,
-                f"make {WRAPPER} the engine's default runtime, because this machine lacks {', '.join(missing)} "
-                "(undo: engine.stop --restore)",
-                f"edit {DAEMON_JSON}: runtimes.{RUNTIME}, default-runtime",
-                asks=True,
-            )
-        )
+        rows.append((StepKind.WRAP_RUNTIME, sentence, f"edit {DAEMON_JSON}: runtimes.{RUNTIME}, default-runtime"))
     if engine.state in ("missing", "stopped"):
         command = "systemctl start docker" if systemd else f"dockerd  (log: {LOG})"
-        actions.append(Step(StepKind.START_ENGINE, "start the engine", command, asks=True))
-    elif wrap:
-        actions.append(
-            Step(StepKind.RELOAD_ENGINE, "restart the engine so that it reads the new runtime", "", asks=True)
-        )
-    return tuple(actions)
+        rows.append((StepKind.START_ENGINE, "start the engine", command))
+    elif wraps:
+        rows.append((StepKind.RELOAD_ENGINE, "restart the engine so that it reads the new runtime", ""))
+    return tuple(Step(*row, asks=True) for row in rows)
 
 
 def machine() -> tuple[bool, bool, bool]:
-    """Facts for `plan`: are we root, is this Debian-like (apt-get), does systemd run here."""
+    """Whether we are root, this machine is Debian-like (apt-get), and systemd runs: the facts for `plan`."""
     return os.getuid() == 0, process.find("apt-get") is not None, Path("/run/systemd/system").is_dir()
 
 
 def diagnose() -> tuple[Engine, tuple[Step, ...]]:
-    """Observe, prove, and plan. The engine's state is `broken` when it answers but a privileged container fails."""
-    engine = observe()
-    words = ""
-    if engine.state == "ok":
-        words = prove(engine.architecture) or ""
-        if words:
-            engine = _broken(engine, words)
+    """Observe, prove, and plan. The engine's state is `broken` if it answers but a privileged container fails."""
+    engine = _proved(observe())
+    words = engine.evidence if engine.state == "broken" else ""
     root, debian, systemd = machine()
     missing = bounded_runtime.missing() if sys.platform == "linux" else []
     return engine, plan(engine, root=root, debian=debian, systemd=systemd, missing=missing, words=words)
 
 
-def _broken(engine: Engine, words: str) -> Engine:
-    from dataclasses import replace
-
-    return replace(engine, state="broken", evidence=words)
+def _proved(engine: Engine) -> Engine:
+    """The same engine, or a broken one when the proof fails."""
+    words = prove(engine.architecture) if engine.state == "ok" else None
+    return replace(engine, state="broken", evidence=words) if words else engine
 
 
 def apply(actions: Sequence[Step]) -> Engine:
-    """Carry the plan out and prove the engine. Raises EngineError with the engine's words when it still fails."""
+    """Carry out the plan and prove the engine. Raises EngineError."""
     for action in actions:
         with step(action.sentence) as running:
             if action.kind is StepKind.INSTALL_ENGINE:
@@ -110,28 +93,23 @@ def apply(actions: Sequence[Step]) -> Engine:
             elif action.kind is StepKind.RELOAD_ENGINE:
                 stop()
                 start()
-    engine = require(observe())
-    words = prove(engine.architecture)
-    if words:
-        require(_broken(engine, words))
-    return engine
-
-
-def _progress(line: str, say: Callable[[str], None]) -> None:
-    if line.startswith("Setting up "):
-        say(line)
+    return require(_proved(observe()))
 
 
 def _install(say: Callable[[str], None]) -> None:
+    def report(line: str) -> None:
+        if line.startswith("Setting up "):
+            say(line)
+
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     process.run(["apt-get", "update", "-qq"], timeout=300, env=quiet, hint="check the machine's apt sources")
-    # A package manager that was cut off earlier is set right first; ours is never cut off half-way.
+    # Finish what an interrupted package manager left; ours is not interrupted.
     process.run(["dpkg", "--configure", "-a"], timeout=300, env=quiet, outlives_us=True)
-    process.run(list(INSTALL), timeout=900, env=quiet, outlives_us=True, on_line=lambda line: _progress(line, say))
+    process.run(list(INSTALL), timeout=900, env=quiet, outlives_us=True, on_line=report)
 
 
 def wrap() -> None:
-    """Install the runtime wrapper and name it in daemon.json, keeping everything else that stands there."""
+    """Install the runtime wrapper and add it to daemon.json; everything else there is kept."""
     source = Path(bounded_runtime.__file__).read_text(encoding="utf-8")
     # -I -S: no user site, no .pth files; the wrapper starts several times per container.
     interpreter = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
@@ -143,21 +121,21 @@ def wrap() -> None:
 
 
 def unwrap() -> bool:
-    """Undo `wrap`. Returns whether there was anything to undo."""
+    """Undo `wrap`. Returns False when there is nothing to undo."""
     settings = _daemon_settings()
     runtimes = settings.get("runtimes") or {}
-    found = runtimes.pop(RUNTIME, None) is not None or WRAPPER.exists()
+    is_wrapped = runtimes.pop(RUNTIME, None) is not None or WRAPPER.exists()
     if not runtimes:
         settings.pop("runtimes", None)
     if settings.get("default-runtime") == RUNTIME:
         del settings["default-runtime"]
-    if found:
+    if is_wrapped:
         if settings:
             write_atomic(DAEMON_JSON, json.dumps(settings, indent=2) + "\n", None)
         else:
             DAEMON_JSON.unlink(missing_ok=True)
         WRAPPER.unlink(missing_ok=True)
-    return found
+    return is_wrapped
 
 
 def _daemon_settings() -> dict[str, Any]:
@@ -189,19 +167,18 @@ def start() -> None:
     while (engine := observe()).state != "ok":
         if time.monotonic() > deadline:
             tail = "\n".join(LOG.read_text(errors="replace").splitlines()[-15:]) if LOG.exists() else engine.evidence
-            raise EngineError(
-                f"the engine did not answer within {START_DEADLINE:.0f} s", evidence=tail, fix=f"see {LOG}"
-            )
-        time.sleep(0.1)  # the socket appears when dockerd is ready; its file cannot be watched before it exists
+            message = f"the engine did not answer within {START_DEADLINE:.0f} s"
+            raise EngineError(message, evidence=tail, fix=f"see {LOG}")
+        time.sleep(0.1)  # dockerd makes its socket when it is ready; a missing file cannot be watched
 
 
 def _dockerd() -> str:
-    """The daemon's path: with it a stale pidfile, whose number another process has by now, is not believed."""
+    """The daemon's path, by which start-stop-daemon ignores a stale pidfile with another process's id."""
     return str(process.find("dockerd") or "/usr/sbin/dockerd")
 
 
 def stop() -> bool:
-    """Stop the engine that `start` started. False when it is not ours to stop."""
+    """Stop the engine that `start` started. Returns False when it is not ours."""
     if machine()[2]:
         process.run(["systemctl", "stop", "docker.socket", "docker"], timeout=120)
         return True

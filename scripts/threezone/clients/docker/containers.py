@@ -1,4 +1,4 @@
-"""Containers: list and inspect them, run programs in them, copy files in and out, stop and remove them."""
+"""Containers: list, inspect, run, stop and remove them, run programs in them, copy files."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def label(name: str) -> str:
 
 
 def ls(*filters: str, fields: Sequence[str] = ("ID",), stopped: bool = True) -> list[tuple[str, ...]]:
-    """The containers that all `filters` fit, with the given fields of `docker ps`. Raises EngineError.
+    """The given fields of `docker ps` for the containers that match all `filters`. Raises EngineError.
 
-    A container is left out when somebody's label on it has a tab or a line break.
+    Containers whose labels contain a tab or a line break are left out.
     """
     form = "\t".join(f"{{{{.{field}}}}}" for field in fields)
     options = [*(["--all"] if stopped else []), *(part for each in filters for part in ("--filter", each))]
@@ -62,15 +62,12 @@ def published(ports: str) -> tuple[Published, ...]:
 
 
 def table(*filters: str) -> Completed:
-    """The list of containers as docker prints it for people, stopped ones too."""
+    """The list of containers as docker prints it, with stopped ones."""
     return engine.run("ps", "--all", "--no-trunc", *(f"--filter={each}" for each in filters), check=False)
 
 
 def inspect(*containers: str) -> list[Json]:
-    """What the engine tells about these containers, without those that are gone. Raises EngineError.
-
-    A container's environment may hold secrets.
-    """
+    """Docker's description of these containers; missing ones are left out. It may hold secrets. Raises EngineError."""
     if not containers:
         return []
     done = engine.run("container", "inspect", *containers, check=False)
@@ -81,7 +78,7 @@ def inspect(*containers: str) -> list[Json]:
 
 
 def show(container: str, form: str) -> Completed:
-    """What the engine tells about one container, in the form of a Go template."""
+    """Docker's description of a container, formatted by a Go template."""
     return engine.run("inspect", "--type", "container", "--format", form, container, timeout=10, check=False)
 
 
@@ -96,7 +93,7 @@ def exec_command(
 def execute(
     container: str, *argv: str, stdin: str | None = None, detach: bool = False, timeout: float = 30, check: bool = True
 ) -> Completed:
-    """Run a program in a container; with `detach` without waiting for its end."""
+    """Run a program in a container; with `detach` in the background."""
     command = exec_command(container, *argv, interactive=stdin is not None, detach=detach)
     return process.run(command, timeout=timeout, stdin=stdin, check=check)
 
@@ -122,7 +119,7 @@ def run(
         *([] if pull else ["--pull=never"]),
         *([f"--name={name}"] if name else []),
         *([f"--entrypoint={entrypoint}"] if entrypoint else []),
-        *_labels(labels),
+        *engine.labels(labels),
         *(f"--add-host={host}:{address}" for host, address in hosts.items()),
     ]
     return engine.run(
@@ -132,9 +129,9 @@ def run(
 
 @contextmanager
 def temporary(image: str, name: str, seconds: int) -> Iterator[None]:
-    """A privileged container without a network for the block, to execute programs in.
+    """Keep a privileged container without a network for the block, at most `seconds`, to execute programs in.
 
-    It ends by itself after `seconds`. A container of that name from an earlier run is removed first.
+    An earlier container of that name is removed.
     """
     remove(name)
     try:
@@ -146,13 +143,13 @@ def temporary(image: str, name: str, seconds: int) -> Iterator[None]:
 
 
 def service_command(name: str, network: str) -> list[str]:
-    """The first part of the command that starts a container to stay; its other options and its image follow."""
+    """The first part of the command that starts a service; other options and the image follow."""
     return [engine.DOCKER, "run", "--detach", "--name", name, "--hostname", name, "--network", network]
 
 
 def create(image: str, labels: Mapping[str, str] = NONE) -> str:
-    """Create a container that does not run; returns its id."""
-    return engine.run("create", *_labels(labels), image, timeout=120).stdout.strip()
+    """Create a container without starting it. Returns its id."""
+    return engine.run("create", *engine.labels(labels), image, timeout=120).stdout.strip()
 
 
 def commit(container: str, reference: str, changes: Sequence[str], timeout: float = 600) -> None:
@@ -171,11 +168,11 @@ def put_archive(container: str, archive: bytes) -> None:
 
 
 def read(container: str, path: str) -> bytes | None:
-    """A text file of a container, running or stopped; None when it has none there. It may hold secrets."""
+    """The content of a text file in a container, running or stopped, or None. It may hold secrets."""
     done = engine.run("cp", "--follow-link", f"{container}:{path}", "-", check=False)
     if done.exit_code != 0:
         return None
-    try:  # an archive of that one file, which nothing writes anywhere
+    try:  # an archive of that one file
         with tarfile.open(fileobj=io.BytesIO(done.stdout.encode())) as archive:
             stream = archive.extractfile(archive.getmembers()[0])
             return stream.read() if stream is not None else None
@@ -184,7 +181,7 @@ def read(container: str, path: str) -> bytes | None:
 
 
 def has(container: str, path: str) -> bool:
-    """Whether a container, running or stopped, has this file. Raises EngineError when the engine does not say."""
+    """Whether a container, running or stopped, has this file. Raises EngineError."""
     done = engine.run("cp", f"{container}:{path}", "-", check=False)
     if done.exit_code != 0 and not _ABSENT.search(done.stderr):
         raise engine.explain(done.stderr.strip())
@@ -192,23 +189,23 @@ def has(container: str, path: str) -> bool:
 
 
 def start(container: str) -> None:
-    """Start a container that is stopped. Raises CommandFailed."""
+    """Start a stopped container. Raises CommandFailed."""
     engine.run("start", container, timeout=120)
 
 
 def unpause(container: str) -> None:
-    """Let a paused container go on. Raises CommandFailed."""
+    """Resume a paused container. Raises CommandFailed."""
     engine.run("unpause", container, timeout=120)
 
 
 def stop(container: str, seconds: int) -> None:
     """Ask a container to end, and end it after `seconds`. Raises CommandFailed."""
-    # Short, for the long form of the option has two names, old and new.
+    # The long form of the option has different names in old and new versions.
     engine.run("stop", "-t", str(seconds), container, timeout=seconds + 60)
 
 
 def remove(*containers: str, check: bool = False) -> None:
-    """Remove containers, running ones too, with the volumes that have no name."""
+    """Remove containers, even running ones, with their anonymous volumes."""
     if containers:
         engine.run("rm", "--force", "--volumes", *containers, timeout=120, check=check)
 
@@ -221,7 +218,3 @@ def logs(container: str, lines: int) -> Completed:
 def follow_logs(container: str, on_line: Callable[[str], None]) -> process.Running:
     """Follow what a container prints; use it as a context manager."""
     return process.Running([engine.DOCKER, "logs", "--follow", container], on_line=on_line)
-
-
-def _labels(labels: Mapping[str, str]) -> Iterator[str]:
-    return (f"--label={key}={value}" for key, value in labels.items())

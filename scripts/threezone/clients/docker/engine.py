@@ -1,4 +1,4 @@
-"""The docker program itself: whether it is installed, which engine it asks, and what its error messages mean."""
+"""The docker program: whether it is installed, which engine it uses, and what its error messages mean."""
 
 from __future__ import annotations
 
@@ -15,25 +15,29 @@ from threezone.core.process import Completed
 DOCKER = "docker"
 State = Literal["ok", "missing", "stopped", "forbidden", "too-old", "old-client", "unreachable", "broken"]
 
-FIX: dict[str, str] = {
-    "missing": "./run invoke engine.start --yes installs and starts Docker on Debian and Ubuntu as root; elsewhere "
-    "install Docker Engine or Docker Desktop (https://docs.docker.com/engine/install/)",
-    "stopped": "./run invoke engine.start, or start Docker Desktop",
-    "forbidden": "sudo usermod -aG docker $USER, then log in again (or use rootless Docker)",
-    "too-old": "upgrade Docker Engine to 20.10 or newer; where it is, unset DOCKER_API_VERSION",
-    "old-client": "upgrade the docker client to the engine's version; where it is new enough, unset DOCKER_API_VERSION",
-    "unreachable": "check DOCKER_HOST and `docker context ls`",
-    "broken": "./run invoke engine.start",
-}
-
-MESSAGE: dict[str, str] = {
-    "missing": "no container engine is installed here",
-    "stopped": "the container engine is installed but not running",
-    "forbidden": "this user may not talk to the container engine",
-    "too-old": "the container engine is too old",
-    "old-client": "the docker client here is too old for the container engine",
-    "unreachable": "the container engine does not answer",
-    "broken": "the container engine cannot start a privileged container",
+INSTALL = (
+    "./run invoke engine.start --yes installs and starts Docker on Debian and Ubuntu as root; elsewhere install Docker "
+    "Engine or Docker Desktop (https://docs.docker.com/engine/install/)"
+)
+VERSION = "unset DOCKER_API_VERSION if it is set, else upgrade"
+# What is wrong in each state but ok, and what fixes it.
+TROUBLE: dict[State, tuple[str, str]] = {
+    "missing": ("no container engine is installed here", INSTALL),
+    "stopped": (
+        "the container engine is installed but not running",
+        "./run invoke engine.start, or start Docker Desktop",
+    ),
+    "forbidden": (
+        "this user may not talk to the container engine",
+        "sudo usermod -aG docker $USER, then log in again (or use rootless Docker)",
+    ),
+    "too-old": ("the container engine is too old", f"{VERSION} Docker Engine to 20.10 or newer"),
+    "old-client": (
+        "the docker client here is too old for the container engine",
+        f"{VERSION} the docker client to the engine's version",
+    ),
+    "unreachable": ("the container engine does not answer", "check DOCKER_HOST and `docker context ls`"),
+    "broken": ("the container engine cannot start a privileged container", "./run invoke engine.start"),
 }
 
 
@@ -54,7 +58,7 @@ def run(
 
 
 def ask(*arguments: str | Path, timeout: float = 30) -> list[str]:
-    """The lines that docker answers a question to the engine with. Raises EngineError when the engine does not."""
+    """The lines that docker prints. Raises EngineError when it fails."""
     done = run(*arguments, timeout=timeout, check=False)
     if done.exit_code != 0:
         raise explain(done.stderr.strip())
@@ -62,7 +66,7 @@ def ask(*arguments: str | Path, timeout: float = 30) -> list[str]:
 
 
 def info(timeout: float = 30) -> Completed:
-    """What the engine says about itself, as JSON. Raises CommandFailed only when it does not answer in time."""
+    """The engine's facts as JSON. Raises CommandFailed only when it does not answer in time."""
     return run("info", "--format", "{{json .}}", timeout=timeout, check=False)
 
 
@@ -72,14 +76,13 @@ def version() -> Completed:
 
 
 def disk_usage() -> Completed:
-    """How much disk the engine uses for what, as text."""
+    """The engine's use of the disk, as text."""
     return run("system", "df", check=False)
 
 
 def endpoint() -> str:
-    """Where the docker client will look: DOCKER_HOST, else the current context's address, else the default socket."""
-    host = os.environ.get("DOCKER_HOST")
-    if host:
+    """The engine's address: DOCKER_HOST, else that of the current context, else the default socket."""
+    if host := os.environ.get("DOCKER_HOST"):
         return host
     name = os.environ.get("DOCKER_CONTEXT") or _configured_context()
     if name and name != "default" and program():
@@ -99,9 +102,9 @@ def _configured_context() -> str:
 
 
 def classify(words: str, *, daemon_installed: bool) -> State:
-    """Which state the docker client's error message means (docker/cli and moby/client, `errors.go`)."""
+    """The state that the docker client's error message means (docker/cli and moby/client, `errors.go`)."""
     lowered = words.lower()
-    if "command [ssh " in lowered:  # ssh's own permission denied or connection refused: nobody asked the engine yet
+    if "command [ssh " in lowered:  # ssh's own permission denied or connection refused, not the engine's
         return "unreachable"
     if "permission denied" in lowered:
         return "forbidden"
@@ -116,5 +119,15 @@ def classify(words: str, *, daemon_installed: bool) -> State:
 
 def explain(words: str) -> EngineError:
     """The error for a docker command that failed with `words` because of the engine itself."""
-    state = classify(words, daemon_installed=process.find("dockerd") is not None)
-    return EngineError(f"{MESSAGE[state]} (looked at {endpoint()})", evidence=words, fix=FIX[state])
+    return failure(classify(words, daemon_installed=process.find("dockerd") is not None), endpoint(), words)
+
+
+def failure(state: State, address: str, evidence: str) -> EngineError:
+    """The error for the engine at `address`, which is not usable."""
+    message, fix = TROUBLE[state]
+    return EngineError(f"{message} (looked at {address})", evidence=evidence, fix=fix)
+
+
+def labels(values: Mapping[str, str]) -> list[str]:
+    """The options that set these labels."""
+    return [f"--label={key}={value}" for key, value in values.items()]

@@ -1,4 +1,4 @@
-"""Images in the engine: list and inspect them, build, import, pull and save them, tag and remove them."""
+"""Images: list, inspect, build, import, pull, save, tag and remove them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NONE = ":<none>"
 
 
 def inspect(*images: str) -> list[Json]:
-    """What the engine tells about those of the images that it has. Raises EngineError."""
+    """Docker's description of these images; missing ones are left out. Raises EngineError."""
     if not images:
         return []
     done = engine.run("image", "inspect", *images, timeout=60, check=False)
@@ -39,7 +39,7 @@ def names(repository: str, *filters: str) -> list[str]:
 
 
 def ids(*filters: str, repository: str = "") -> list[str]:
-    """The ids of the images that all `filters` fit, each once. Raises EngineError."""
+    """The ids of the images that match all `filters`. Raises EngineError."""
     options = [*(f"--filter={each}" for each in filters), *filter(None, [repository])]
     return sorted(set(engine.ask("image", "ls", "--quiet", "--no-trunc", *options)))
 
@@ -61,19 +61,19 @@ def build(
 ) -> None:
     """Build a directory with a Dockerfile; an argument without a value takes it from the environment.
 
-    Packages come over the host's own network: it reaches the mirrors that the host's apt reaches.
+    It uses the host's network, which reaches the mirrors that the host's apt reaches.
     """
-    options = [*(f"--label={key}={value}" for key, value in labels.items()), "--network=host"]
+    options = [*engine.labels(labels), "--network=host"]
     options += [*(f"--build-arg={each}" for each in arguments), *([f"--target={target}"] if target else [])]
     env, more = _builder()
     engine.run("build", "--tag", reference, *options, *more, context, timeout=BUILD_SECONDS, env=env)
 
 
 def _builder() -> tuple[dict[str, str | None], list[str]]:
-    """Environment and arguments for a builder that sees the engine's images and makes plain ones of one platform."""
+    """Environment and arguments for a builder that uses the engine's images and makes images of one platform."""
     if engine.run("buildx", "version", check=False).exit_code == 0:
         return {"BUILDX_BUILDER": "default", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1", "DOCKER_BUILDKIT": "1"}, []
-    return {"DOCKER_BUILDKIT": "0"}, ["--force-rm"]  # the classic one keeps the containers of failed steps otherwise
+    return {"DOCKER_BUILDKIT": "0"}, ["--force-rm"]  # else the old builder keeps the containers of failed steps
 
 
 def load_root(source: Path | bytes, reference: str, changes: Sequence[str]) -> None:
@@ -84,21 +84,21 @@ def load_root(source: Path | bytes, reference: str, changes: Sequence[str]) -> N
 
 
 def save(file: Path, *images: str, timeout: float = 600) -> None:
-    """Write images into an archive, which `docker load` and kind can read."""
+    """Write images into an archive for `docker load` or kind."""
     engine.run("save", "--output", file, *images, timeout=timeout)
 
 
 def tag(image: str, reference: str) -> None:
-    """Give an image one more name."""
+    """Add a name to an image."""
     engine.run("tag", image, reference, timeout=60)
 
 
 def remove(*images: str) -> None:
-    """Remove names of images. The engine keeps what a container uses."""
+    """Remove names of images; images that a container uses are kept."""
     if images:
         engine.run("image", "rm", *images, timeout=600, check=False)
 
 
 def prune(label: str) -> None:
-    """Remove the images with a label that have lost their names, as far as no container uses them."""
+    """Remove the unused images with a label that have no name."""
     engine.run("image", "prune", "--force", "--filter", f"label={label}", timeout=300, check=False)

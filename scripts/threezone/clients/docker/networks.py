@@ -1,4 +1,4 @@
-"""Networks of the engine: list and inspect them, attach and detach containers."""
+"""Networks: list and inspect them, attach and detach containers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def names() -> list[str]:
 
 
 def inspect(network: str) -> dict[str, Any] | None:
-    """What the engine tells about a network; None when there is no such network. Raises EngineError."""
+    """Docker's description of a network, or None. Raises EngineError."""
     done = engine.run("network", "inspect", network, check=False)
     if done.exit_code != 0 and "network" not in done.stderr.lower():
         raise engine.explain(done.stderr.strip())
@@ -22,7 +22,7 @@ def inspect(network: str) -> dict[str, Any] | None:
 
 
 def connect(container: str, network: str, alias: str) -> None:
-    """Attach a container to a network, where `alias` is one more name of it. Raises CommandFailed."""
+    """Attach a container to a network with an additional name. Raises CommandFailed."""
     engine.run("network", "connect", "--alias", alias, network, container, timeout=20)
 
 

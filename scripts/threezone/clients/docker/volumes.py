@@ -1,4 +1,4 @@
-"""Volumes of the engine, by their names."""
+"""Volumes: list, create and remove them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def ls(label: str) -> tuple[str, ...]:
 
 def create(name: str, labels: Mapping[str, str]) -> None:
     """Create a volume, unless it exists."""
-    engine.run("volume", "create", *(f"--label={key}={value}" for key, value in labels.items()), name, timeout=60)
+    engine.run("volume", "create", *engine.labels(labels), name, timeout=60)
 
 
 def remove(*names: str, check: bool = True) -> None:
-    """Remove volumes with what they hold."""
+    """Remove volumes with their content."""
     if names:
         engine.run("volume", "rm", *names, timeout=120, check=check)
