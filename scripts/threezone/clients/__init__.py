@@ -1,1 +1,1 @@
-"""One typed client for each program that we start: argument lists are spelled here and nowhere else."""
+"""Typed clients for the programs that we start. Their argument lists occur only here."""

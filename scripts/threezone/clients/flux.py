@@ -9,6 +9,6 @@ from threezone.core import process
 
 
 def export(flux: Path, components: Sequence[str], namespace: str) -> str:
-    """The manifests that `flux install` would apply, from the set inside the CLI. Asks no cluster and no network."""
+    """The manifests that `flux install` would apply, from inside the CLI. Uses no cluster and no network."""
     options = (f"--components={','.join(components)}", f"--namespace={namespace}")
     return process.run([flux, "install", "--export", *options], timeout=60).stdout

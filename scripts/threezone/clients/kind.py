@@ -1,4 +1,4 @@
-"""The kind CLI and the nodes that it makes. kind gets a private kubeconfig: only our store touches the user's."""
+"""The kind CLI and its nodes. kind gets a private kubeconfig: only our store writes the user's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ API_PORT = 6443  # of the API server in a node
 
 @dataclass(frozen=True)
 class Node:
-    """A container of a kind cluster, as the engine's labels show it."""
+    """A container of a kind cluster, as `docker ps` lists it."""
 
     container: str
     name: str
@@ -35,18 +35,18 @@ class Node:
     state: str
     image: str
     ours: bool
-    ports: str = ""  # as `docker ps` lists them: nothing while it is stopped
-    status: str = ""  # in the engine's words, such as "Up 5 seconds"
+    ports: str = ""  # as `docker ps` lists them; "" while it is stopped
+    status: str = ""  # such as "Up 5 seconds"
     networks: tuple[str, ...] = ()
 
     @property
     def in_kubernetes(self) -> bool:
-        """Whether Kubernetes has it as a node: kind's balancer is a container beside them."""
+        """Whether it is a node of Kubernetes; kind's balancer is not."""
         return self.role in ("control-plane", "worker")
 
     @property
     def just_started(self) -> bool:
-        """Whether it runs for less than a minute, by the engine's own clock (go-units, HumanDuration)."""
+        """Whether it has run for less than a minute, by the engine's clock (go-units, HumanDuration)."""
         return self.state == "running" and self.status.startswith("Up ") and "second" in self.status
 
     @property
@@ -72,8 +72,8 @@ def nodes(cluster: str | None = None) -> tuple[Node, ...]:
              tuple(filter(None, networks.split(","))))
         for container, name, of, role, owner, state, image, ports, status, networks in rows
     ]  # fmt: skip
-    # An image's label is the same in all of its containers, but a balancer is not made from our image. Of a create or a
-    # delete that was cut off it may be all that is left: it is ours where we had derived the image for its nodes.
+    # Containers inherit the label of our image, but a balancer has another image. It may be the only container left of
+    # an interrupted create or delete: then it is ours if we derived an image for its cluster.
     owned = {node.cluster for node in listed if node.ours}
     alone = {node.cluster for node in listed} - {node.cluster for node in listed if node.role != BALANCER}
     owned |= {
@@ -90,13 +90,13 @@ def nodes(cluster: str | None = None) -> tuple[Node, ...]:
 
 
 def kubeconfig(kind: Path, cluster: str) -> Completed:
-    """Run `kind get kubeconfig`. What it prints holds private keys: never log it."""
+    """Run `kind get kubeconfig`. Its output has private keys: never log it."""
     return process.run([kind, "get", "kubeconfig", "--name", cluster], timeout=60, check=False)
 
 
 @contextmanager
 def private(cluster: str, what: str) -> Iterator[Path]:
-    """A directory for kind's private files, with keys. What a killed run left there goes first, and by `forget`."""
+    """A directory for kind's private files, with keys. Files of a killed run are removed here, and by `forget`."""
     place = paths.cluster_dir(cluster) / "kind" / what
     shutil.rmtree(place, ignore_errors=True)
     paths.make(place)
@@ -107,7 +107,7 @@ def private(cluster: str, what: str) -> Iterator[Path]:
 
 
 def forget(cluster: str) -> None:
-    """Remove what killed runs of kind left of this cluster on this machine."""
+    """Remove the files that killed runs of kind left of this cluster."""
     directory = paths.cluster_dir(cluster)
     for left in (directory / "kind", *(paths.state_dir() / "kind" / cluster / what for what in OLD_PRIVATE)):
         shutil.rmtree(left, ignore_errors=True)
@@ -116,7 +116,7 @@ def forget(cluster: str) -> None:
 
 
 def create(kind: Path, cluster: str, config: str, image: str, say: Callable[[str], None]) -> str:
-    """Run `kind create cluster`, keeping its nodes on failure (for their logs). Returns the kubeconfig it wrote."""
+    """Run `kind create cluster`; after a failure the nodes stay, for their logs. Returns the kubeconfig."""
     with private(cluster, "create") as place:
         file = place / "kind.yaml"
         file.write_text(config, encoding="utf-8")
@@ -131,13 +131,13 @@ def create(kind: Path, cluster: str, config: str, image: str, say: Callable[[str
 
 
 def delete(kind: Path, cluster: str) -> None:
-    """Run `kind delete cluster`. It exits non-zero when the kubeconfig is locked, after the nodes are gone (#3781)."""
+    """Run `kind delete cluster`. With a locked kubeconfig it fails after the nodes are deleted (#3781)."""
     with private(cluster, "delete") as place:
         process.run([kind, "delete", "cluster", "--name", cluster, "--kubeconfig", place / "kubeconfig"], timeout=180)
 
 
 def export_logs(kind: Path, cluster: str, directory: Path) -> Completed:
-    """Run `kind export logs`; what it cannot get it leaves out, and says so on stderr."""
+    """Run `kind export logs`; it reports on stderr what it cannot get."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     return process.run([kind, "export", "logs", directory, "--name", cluster], timeout=EXPORT_SECONDS, check=False)
 

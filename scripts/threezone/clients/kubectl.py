@@ -1,4 +1,4 @@
-"""kubectl: apply and render manifests, run a program in a pod, and carry ports of the cluster to this machine."""
+"""kubectl: apply and render manifests, run a program in a pod, and forward ports of the cluster."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from threezone.core.loopback import answers, free_port, is_free
 from threezone.core.process import Completed
 
 Command = list[str | Path]
-KUBECTL = "kubectl"  # in a node image, which has it on its PATH
-# On a control plane, which has kubectl and the administrator's kubeconfig.
-# Without a cache: that would be in the home directory, which may be mounted from the host.
+KUBECTL = "kubectl"  # on the PATH of a node
+# On a control plane, with the administrator's kubeconfig, and without a cache in its home directory, which may be
+# mounted from the host.
 ON_NODE = (KUBECTL, "--kubeconfig=/etc/kubernetes/admin.conf", "--cache-dir=/dev/null")
-FOREVER = 365 * 86400.0  # seconds: as long as the user lets it stand
-READY_SECONDS = 30.0  # for a forward or a proxy to carry its first answer
+FOREVER = 365 * 86400.0  # seconds
+READY_SECONDS = 30.0  # until the first answer through a forward or a proxy
 
 
 def render(kubectl: Path, directory: Path) -> str:
@@ -30,13 +30,13 @@ def render(kubectl: Path, directory: Path) -> str:
 
 
 def apply(kubectl: Path, context: str, directory: Path) -> Completed:
-    """Apply a kustomization, taking over fields of other managers. Raises CommandFailed."""
+    """Apply a kustomization with force. Raises CommandFailed."""
     options = ("--server-side", "--force-conflicts", "--kustomize", directory)
     return process.run([kubectl, "--context", context, "apply", *options], timeout=60)
 
 
 def check(kubectl: Path, context: str, manifests: str, manager: str) -> Completed:
-    """Have the API server check manifests as if they were applied; nothing is changed."""
+    """Apply manifests in a dry run on the API server."""
     options = ("--server-side", "--force-conflicts", "--dry-run=server", f"--field-manager={manager}", "--filename=-")
     command: Command = [kubectl, "--context", context, "apply", *options]
     return process.run(command, timeout=120, stdin=manifests, check=False)
@@ -56,20 +56,20 @@ def proxy_command(kubectl: Path, context: str, port: int, *options: str) -> Comm
 def forward_command(
     kubectl: Path, context: str, namespace: str, target: str, port: int, *, local: int | str = ""
 ) -> Command:
-    """The command that carries a port of `target` to a loopback port; the system chooses that where none is given."""
+    """The command that forwards a loopback port, by default a free one, to a port of `target`."""
     command: Command = [kubectl, "--context", context, "--namespace", namespace, "port-forward"]
     return [*command, "--address", "127.0.0.1", target, f"{local}:{port}"]
 
 
 @dataclass(frozen=True)
 class Forward:
-    """An open port-forward: its `address` on this machine's loopback, and the kubectl that carries it."""
+    """An open port-forward: its address, and its kubectl."""
 
     address: str
     kubectl: process.Running
 
     def wait(self) -> None:
-        """Return when the forward has ended (its pod has gone, say)."""
+        """Wait for the end of the forward, such as that of its pod."""
         self.kubectl.wait(FOREVER)
 
 
@@ -77,7 +77,7 @@ class Forward:
 def forwarded(
     kubectl: Path, context: str, namespace: str, target: str, port: int, *, local: int = 0
 ) -> Iterator[Forward]:
-    """Carry a port of the cluster to `127.0.0.1` while the block runs; `local` 0 lets the system choose."""
+    """Forward a port of 127.0.0.1, by default a free one, to the cluster while the block runs."""
     lines: queue.Queue[str] = queue.Queue()
     command = forward_command(kubectl, context, namespace, target, port, local=local or "")
     with process.Running(command, on_line=lines.put) as running:
@@ -102,19 +102,18 @@ def keep_open(
     path: str,
     facts: Mapping[str, str],
 ) -> Daemon:
-    """A daemon that carries a loopback port to the cluster until it is stopped: a forward, or a proxy.
+    """A daemon that forwards a loopback port to the cluster, and has answered on `path`: a port-forward or a proxy.
 
-    One that runs with the same `facts` and still answers is kept. Port 0 means the `usual` one, or a free one when it
-    is taken. It has answered on `path` when this returns. Raises UsageError for a port that is taken, CommandFailed or
-    ToolError when it does not answer.
+    A running one is kept if it has the same `facts` and answers. Port 0 means the `usual` one, or a free one if that is
+    taken. Raises UsageError for a port that is taken, CommandFailed or ToolError when the daemon does not answer.
     """
-    if (there := daemon.find(name)) is not None:
-        known = int(there.facts["port"])
-        if port in (0, known) and there.facts == {**facts, "port": str(known)} and answers(known, path):
-            return there
-        daemon.stop(name)  # asked for otherwise, or with credentials of a cluster that is no more
+    if (running := daemon.find(name)) is not None:
+        current = int(running.facts["port"])
+        if port in (0, current) and running.facts == {**facts, "port": str(current)} and answers(current, path):
+            return running
+        daemon.stop(name)  # other options, or credentials of a deleted cluster
     if port and not is_free(port):
-        raise UsageError(f"port {port} is taken on 127.0.0.1", fix="name another one, or none: --port")
+        raise UsageError(f"port {port} is taken on 127.0.0.1", fix="choose another one, or none: --port")
     chosen = port or (usual if is_free(usual) else free_port())
     return daemon.start(
         name,

@@ -1,9 +1,8 @@
-"""Programs of ours that go on after a task has ended: a tunnel, a proxy. Each is found again by its name.
+"""Daemons: programs such as a tunnel or a proxy that continue after a task has ended. Each is found by its name.
 
-A record `<state>/daemons/<name>.json` (0600) says which process it is. A process id alone would not: ids are given
-again. So the record holds the moment of the process's start too, and a process that started at another moment is
-somebody else's, never taken for ours and never ended. State that several machines or containers share shows each
-only its own daemons.
+The record `<state>/daemons/<name>.json` (0600) has the process id and the time of the process's start, as ids are
+reused: a process with another start is not ours and is never ended. The file names differ by machine and container, so
+that each sees only its own daemons in a shared state directory.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from threezone.core import paths, process
 from threezone.core.errors import CommandFailed, ToolError, UsageError
 from threezone.core.files import write_atomic
 
-GRACE = 5.0  # seconds between asking a daemon to end and ending it
-_POLL = 0.02  # neither a process of somebody else's nor a process group can be waited for, only asked
-_DEAD = ("zombie", "dead")  # psutil's words
-# What programs need to find their files, the user's ssh agent and the user's language; everything else may be a secret.
+GRACE = 5.0  # seconds between asking a daemon to end and killing it
+_POLL = 0.02
+_DEAD = ("zombie", "dead")  # as psutil calls them
+# What programs need for their files, the ssh agent and the language; any other variable may be a secret.
 _INHERITED = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSH_AUTH_SOCK",
     "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR",
@@ -36,19 +35,19 @@ _INHERITED = (
 
 @dataclass(frozen=True)
 class Daemon:
-    """One running program. `argv` is redacted, `since` in seconds since 1970, `facts` what its starter noted."""
+    """A running daemon. `argv` is redacted, `since` in seconds since 1970, `facts` are its starter's notes."""
 
     name: str
     pid: int
     argv: tuple[str, ...]
     since: float
     facts: Mapping[str, str]
-    started: str  # when, in words that no later process with the same id can have
+    started: str  # the time of its start; no later process with the same id has the same
     ready: bool = False
 
     @property
     def log(self) -> Path:
-        """The file with everything it printed (0600)."""
+        """The file with its output (0600)."""
         return _file(self.name, "log")
 
 
@@ -61,81 +60,79 @@ def start(
     env: Mapping[str, str] | None = None,
     facts: Mapping[str, str] | None = None,
 ) -> Daemon:
-    """Start the daemon `name` and wait until it is `ready`; one that runs already is returned as it is.
+    """Start the daemon `name` and wait until it is `ready`; a running one is returned as it is.
 
-    Of our environment it gets what programs need to find their files; `env` adds to that. `ready` is asked again and
-    again for at most `timeout` seconds; what it raises ends the daemon. Of two starts at once one waits for the other
-    and returns the other's daemon. Raises CommandFailed when the program ends before it is ready, ToolError when it is
-    not there or not ready in time (then it is ended); the evidence is the end of its log.
+    It gets `env` and what programs need of our environment. `ready` is called for at most `timeout` seconds; the daemon
+    is ended when it raises. Of two starts at the same time one waits and returns the other's daemon. Raises
+    CommandFailed when the program ends before it is ready, ToolError when it is missing or not ready in time; the
+    evidence is the end of its log.
     """
     with _locked(name, timeout + GRACE):
-        found = _read(name)
-        if found is not None and found.ready:
-            return found
-        if found is not None:  # its starter was killed: nobody else could have the lock
-            _end(found)
+        if (running := _read(name)) is not None:
+            if running.ready:
+                return running
+            _end(running)  # its starter was killed: we have the lock
         log = _file(name, "log")
         log.unlink(missing_ok=True)
         environment = {key: os.environ[key] for key in _INHERITED if key in os.environ} | dict(env or {})
         pid = process.start_detached(argv, env=environment, log=log)
         shown = tuple(process.redact(str(part)) for part in argv)
-        made = Daemon(name, pid, shown, time.time(), dict(facts or {}), _started(pid))
+        daemon = Daemon(name, pid, shown, time.time(), dict(facts or {}), _started(pid))
         try:
-            _write(made)
-            _wait(made, ready, timeout)
-            made = replace(made, ready=True)
-            _write(made)
+            _write(daemon)
+            _wait(daemon, ready, timeout)
+            daemon = replace(daemon, ready=True)
+            _write(daemon)
         except BaseException:
-            _end(made)
+            _end(daemon)
             _file(name, "json").unlink(missing_ok=True)
             raise
-        return made
+        return daemon
 
 
 def find(name: str) -> Daemon | None:
-    """The daemon `name` if it runs here and is ready, else None; the record of one that has ended is removed."""
-    found = _read(name)
-    if found is None and _file(name, "json").exists():
-        # Under the lock, and only when nobody is starting it at this moment: else a new record would be removed.
-        with suppress(ToolError), _locked(name, 0):
-            found = _read(name)
-            if found is None:
+    """The daemon `name` if it runs here and is ready, else None; the record of an ended one is removed."""
+    daemon = _read(name)
+    if daemon is None and _file(name, "json").exists():
+        with suppress(ToolError), _locked(name, 0):  # unless somebody is starting it now, and writes a new record
+            daemon = _read(name)
+            if daemon is None:
                 _file(name, "json").unlink(missing_ok=True)
-    return found if found is not None and found.ready else None
+    return daemon if daemon is not None and daemon.ready else None
 
 
 def stop(name: str, *, pid: int = 0) -> bool:
-    """End the daemon `name` with all of its process group, and wait for that; False when it did not run.
+    """End the daemon `name` with its whole process group. Returns False when it did not run.
 
-    With `pid`, only when it is still that process: somebody may have replaced it meanwhile.
+    With `pid`, only if it is still this process and was not replaced meanwhile.
     """
     if not _file(name, "json").exists():
         return False
     with _locked(name, 10 * GRACE):
-        found = _read(name)
-        if found is not None and pid not in (0, found.pid):
+        daemon = _read(name)
+        if daemon is not None and pid not in (0, daemon.pid):
             return False
-        if found is not None:
-            _end(found)
+        if daemon is not None:
+            _end(daemon)
         _file(name, "json").unlink(missing_ok=True)
-    return found is not None
+    return daemon is not None
 
 
 def all() -> tuple[Daemon, ...]:  # noqa: A001 - read as daemon.all()
     """Every daemon that runs here, by name."""
     suffix = f".{_here()}.json"
     names = sorted(path.name.removesuffix(suffix) for path in _directory().glob(f"*{suffix}"))
-    return tuple(found for found in map(find, names) if found is not None)
+    return tuple(daemon for daemon in map(find, names) if daemon is not None)
 
 
 def for_kubectl() -> dict[str, str]:
-    """What a daemon that starts kubectl is given beside what every program needs: kubectl finds its way with these."""
+    """The additional environment of a daemon that starts kubectl."""
     names = ("KUBECONFIG", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy")
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def tail(name: str) -> str:
-    """The last lines of what the daemon printed, redacted; it may have ended."""
+    """The last lines of the daemon's output, redacted; it may have ended."""
     try:
         text = _file(name, "log").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -150,7 +147,7 @@ def _directory() -> Path:
 
 
 def _here() -> str:
-    """The set of process ids that we see, in eight characters: the machine's, or this container's."""
+    """A short hash of our process id namespace: this machine's or this container's."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())  # pid_namespaces(7)
     except OSError:
@@ -166,7 +163,7 @@ def _file(name: str, kind: str) -> Path:
 
 @contextmanager
 def _locked(name: str, timeout: float) -> Iterator[None]:
-    """Alone with this daemon's record; the kernel releases the lock of a holder that dies."""
+    """Hold the lock of this daemon's record; the kernel releases it when its holder dies."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(_file(name, "lock"), timeout=timeout, mode=0o600)
@@ -184,10 +181,10 @@ def _read(name: str) -> Daemon | None:
     """The daemon of the record, if it still runs."""
     try:
         data = json.loads(_file(name, "json").read_text(encoding="utf-8"))
-        found = Daemon(**{**data, "pid": int(data["pid"]), "argv": tuple(data["argv"])})
+        daemon = Daemon(**{**data, "pid": int(data["pid"]), "argv": tuple(data["argv"])})
     except (FileNotFoundError, ValueError, TypeError, KeyError):
-        return None  # what cannot be read names nobody whom we might end
-    return found if found.started and _started(found.pid) == found.started else None
+        return None
+    return daemon if daemon.started and _started(daemon.pid) == daemon.started else None
 
 
 def _write(daemon: Daemon) -> None:
@@ -195,15 +192,15 @@ def _write(daemon: Daemon) -> None:
 
 
 def _started(pid: int) -> str:
-    """When the process `pid` started, as no later one with that id can have; "" when none runs (a zombie does not)."""
+    """The time of the start of the process `pid`; "" when it does not run (a zombie does not)."""
     import psutil
 
     try:
-        found = psutil.Process(pid)
-        if found.status() in _DEAD:
+        running = psutil.Process(pid)
+        if running.status() in _DEAD:
             return ""
-        # psutil adds the time of the boot, which moves when the clock is set; without it the start never changes.
-        ticks = round((found.create_time() - psutil.boot_time()) * os.sysconf("SC_CLK_TCK"))
+        # psutil adds the time of the boot, which changes when the clock is set.
+        ticks = round((running.create_time() - psutil.boot_time()) * os.sysconf("SC_CLK_TCK"))
     except (psutil.Error, ValueError, OverflowError):
         return ""
     try:
@@ -214,7 +211,7 @@ def _started(pid: int) -> str:
 
 
 def _exit_code(daemon: Daemon) -> int | None:
-    """The exit code of a daemon that we started ourselves, negative for a signal; None while it runs."""
+    """The exit code of a daemon that we started, negative for a signal; None while it runs."""
     try:
         pid, status = os.waitpid(daemon.pid, os.WNOHANG)
     except ChildProcessError:
@@ -233,19 +230,12 @@ def _wait(daemon: Daemon, ready: Callable[[], bool], timeout: float) -> None:
 
 
 def _end(daemon: Daemon) -> None:
-    """Ask the process group to end, end it after a grace period; the caller has seen that it is ours."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        if not _group_exists(daemon):
-            return
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(daemon.pid, sign)
-        deadline = time.monotonic() + GRACE
-        while _group_exists(daemon) and time.monotonic() < deadline:
-            time.sleep(_POLL)
+    """End the process group; the caller has checked that it is ours."""
+    process.end_group(daemon.pid, lambda: _group_exists(daemon), GRACE)
 
 
 def _group_exists(daemon: Daemon) -> bool:
-    """Whether a process of the group runs. The dead that nobody collects (a container without an init) do not count."""
+    """Whether a process of the group runs. Zombies, as in a container without an init, do not count."""
     import psutil
 
     with suppress(ChildProcessError):

@@ -1,4 +1,4 @@
-"""One root of exceptions: every failure a user may meet is a sentence, its evidence and the command that fixes it."""
+"""The exceptions: every failure that a user may meet has a message, its evidence and a fix."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 
 class ThreezoneError(Exception):
-    """A failure with words for the person who meets it.
+    """A failure, as the user reads it.
 
-    `message` names the cause in one sentence, `evidence` is what was seen (verbatim lines), `fix` says what to do,
-    preferably as a command to paste. `exit_code` is the task's exit code (docs/exit-codes.md lists them).
+    `message` names the cause in one sentence, `evidence` has verbatim lines, `fix` says what to do, preferably as a
+    command to paste. `exit_code` is the task's exit code (see docs/exit-codes.md).
     """
 
     exit_code = 1
@@ -21,14 +21,14 @@ class ThreezoneError(Exception):
         self.evidence = evidence
         self.fix = fix
         if evidence:
-            self.add_note(evidence)  # a traceback, and with it a failed test's report, shows it too
+            self.add_note(evidence)  # for tracebacks and the reports of failed tests
 
     def __str__(self) -> str:
         return self.message
 
 
 class UsageError(ThreezoneError):
-    """The request itself cannot be met: a bad argument, a broken file, an unknown name."""
+    """The request is wrong: a bad argument, a broken file, an unknown name."""
 
     exit_code = 2
 
@@ -46,13 +46,13 @@ class ClusterError(ThreezoneError):
 
 
 class RouteError(ThreezoneError):
-    """No verified way leads from here to the API server."""
+    """There is no proved route from here to the API server."""
 
     exit_code = 5
 
 
 class DeliveryError(ThreezoneError):
-    """Flux or the Git source did not deliver what the commit says."""
+    """Flux or the Git source did not deliver the commit."""
 
     exit_code = 6
 
@@ -64,16 +64,15 @@ class ToolError(ThreezoneError):
 
 
 class Declined(ThreezoneError):
-    """A question was answered with no, or could not be asked because nobody is at a terminal."""
+    """A question was answered with no, or could not be asked without a terminal."""
 
     exit_code = 8
 
 
 class CommandFailed(ThreezoneError):
-    """A program ended with an unexpected exit code, or not at all before its deadline.
+    """A program ended with an unexpected exit code, or was ended at its deadline (`exit_code_seen` is None).
 
-    `argv` is ready to be pasted (redacted), `exit_code_seen` is None when the deadline ended the program, `tail`
-    holds its last lines (redacted).
+    `argv` and `tail`, its last lines, are redacted.
     """
 
     def __init__(

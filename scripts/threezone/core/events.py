@@ -1,7 +1,7 @@
-"""What happened, when, and for how long: the one stream that progress, logs and reports read.
+"""The stream of events from which progress, logs and reports are made.
 
-Work is wrapped in `step("title")`; inside it, `note("…")` tells what goes on. Sinks are plain functions that take an
-`Event`; nothing else in the package prints progress. Results go to stdout and are not events.
+Work is wrapped in `step("title")`; inside it, `note("…")` reports progress. Sinks are functions that take an `Event`;
+nothing else prints progress. Results go to stdout and are not events.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Kind = Literal["start", "note", "done", "failed"]
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened. `at` is seconds since the first event, `seconds` the step's own age."""
+    """An event. `at` is in seconds since the first event, `seconds` is the age of its step."""
 
     kind: Kind
     step: str
@@ -67,7 +67,7 @@ def _emit(kind: Kind, step: Progress, text: str) -> None:
 
 @contextmanager
 def step(title: str) -> Iterator[Progress]:
-    """Run a block as a named, timed step; an exception marks it failed and goes on upwards."""
+    """Run a block as a named, timed step. An exception marks it as failed."""
     running = Progress(title)
     token = _current.set(running)
     _emit("start", running, "")
@@ -83,7 +83,7 @@ def step(title: str) -> Iterator[Progress]:
 
 
 def note(text: str) -> None:
-    """Report progress in whatever step runs here (threads: in none, unless the context was copied)."""
+    """Report progress in the current step (in a thread: in none, unless the context was copied)."""
     _emit("note", _current.get() or Progress(""), text)
 
 
@@ -108,7 +108,7 @@ def listening(sink: Sink) -> Iterator[None]:
 
 @contextmanager
 def muted() -> Iterator[None]:
-    """Send events to nobody while the block runs: it tells its own result in its own words."""
+    """Drop all events while the block runs."""
     kept = _sinks[:]
     _sinks.clear()
     try:

@@ -1,8 +1,8 @@
-"""The one reader and writer of files whose path somebody else has named.
+"""Read and write files whose path the user names.
 
-What stands at the path decides. A regular file is replaced as a whole: a reader, a crash and a full disk meet the old
-content or the new, never half of it. A pipe or a character device (`--output /dev/stdout`) is written to as a stream.
-Everything else is refused. Nothing but a regular file is ever replaced, and nothing is opened in a way that may hang.
+A regular file is replaced as a whole: after a crash or with a full disk it has the old content or the new one, never
+half of it. A pipe or a character device (`--output /dev/stdout`) is written to as a stream. Other kinds of files are
+refused. Opening never blocks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from threezone.core.errors import UsageError
 
 PRIVATE = 0o600
 READ_SECONDS = 5.0  # for a pipe or a terminal; regular files do not wait
-READ_LIMIT = 64 << 20  # bytes; a kubeconfig, a report or a key is far smaller, /dev/zero has no end
+READ_LIMIT = 64 << 20  # bytes; far more than a kubeconfig, a report or a key; /dev/zero has no end
 _KINDS = {
     stat.S_IFREG: "regular file",
     stat.S_IFDIR: "directory",
@@ -35,29 +35,29 @@ _KINDS = {
     stat.S_IFBLK: "block device",
 }
 _STREAMS = ("pipe", "character device")
-_READABLE = ("", "directory", *_STREAMS)  # a directory has its own error; opening a disk or a tape may do something
+_READABLE = ("", "directory", *_STREAMS)  # a directory has its own error; opening a tape may have effects
 _SUFFIX = ".threezone"  # of the private file beside the target
-_NOT_REPLACEABLE = (errno.EBUSY, errno.EPERM)  # a file that is a mount point; somebody else's in a sticky directory
-_OPEN = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY  # without O_NONBLOCK the opening of a pipe waits for its other end
-_LINKS = 40  # as many links as Linux follows
+_NOT_REPLACEABLE = (errno.EBUSY, errno.EPERM)  # a mount point; another user's file in a sticky directory
+_OPEN = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY  # without O_NONBLOCK, opening a pipe waits for its other end
+_LINKS = 40  # Linux follows as many links
 
 
 def special(path: str | Path) -> str:
-    """The kind of what stands at the path, links followed; "" for a regular file and for nothing at all."""
+    """The kind of the file at the path, links followed; "" for a regular file and for a missing one."""
     try:
         kind = _kind(Path(path).stat())
     except OSError:
-        return ""  # whoever opens it gets the reason
+        return ""  # opening it gives the reason
     return "" if kind == "regular file" else kind
 
 
 def is_stream(path: str | Path) -> bool:
-    """Whether output to this path goes into a pipe, a character device or a descriptor that is open already."""
+    """Whether output to this path goes to a pipe, a character device or an open descriptor."""
     return descriptor_of(path) is not None or special(path) in _STREAMS
 
 
 def descriptor_of(path: str | Path) -> int | None:
-    """The descriptor of ours that the path names, as /dev/stdout and /dev/fd/3 do; None for any other path."""
+    """The open descriptor that a path such as /dev/stdout or /dev/fd/3 names, else None."""
     path = Path(path)
     for _ in range(_LINKS):
         directory = os.path.realpath(path.parent)
@@ -71,15 +71,15 @@ def descriptor_of(path: str | Path) -> int | None:
 
 
 def read(path: str | Path, *, seconds: float | None = None) -> bytes:
-    """Return the content of a regular file, or what a pipe or device gives before its end.
+    """The content of a regular file, a pipe or a device.
 
-    Raises OSError as open(2) does, UsageError for what is no file, does not end in time, or holds more than 64 MB.
+    Raises OSError as open(2) does, UsageError for other kinds of files, more than 64 MB, or no end in time.
     """
     return read_with_stat(path, seconds=seconds)[0]
 
 
 def read_with_stat(path: str | Path, *, seconds: float | None = None) -> tuple[bytes, os.stat_result]:
-    """Return the content as `read` does, and the state of the file when it was opened."""
+    """The content as `read` returns it, and the state of the opened file."""
     if (kind := special(path)) not in _READABLE:
         raise UsageError(f"{path} is a {kind} and cannot be read as a file", fix="name a regular file")
     descriptor = os.open(path, os.O_RDONLY | _OPEN)
@@ -88,15 +88,14 @@ def read_with_stat(path: str | Path, *, seconds: float | None = None) -> tuple[b
         kind = _kind(opened)
         if kind == "directory":
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        return _read_all(
-            descriptor, path, 0 if kind == "regular file" else READ_SECONDS if seconds is None else seconds
-        ), opened
+        patience = 0 if kind == "regular file" else READ_SECONDS if seconds is None else seconds
+        return _read_all(descriptor, path, patience), opened
     finally:
         os.close(descriptor)
 
 
 def read_text(path: str | Path, *, fix: str = "", seconds: float | None = None) -> str:
-    """Return the text of a file. Raises UsageError, with `fix` as the way out, for what is not readable or not text."""
+    """The text of a file. Raises UsageError with `fix` when it is not readable or not text."""
     try:
         return read(path, seconds=seconds).decode()
     except UnicodeDecodeError as error:
@@ -106,7 +105,7 @@ def read_text(path: str | Path, *, fix: str = "", seconds: float | None = None) 
 
 
 def _read_all(descriptor: int, path: str | Path, seconds: float) -> bytes:
-    """Read until the end. With `seconds` the other end may make us wait for so long."""
+    """Read until the end, in at most `seconds` unless 0."""
     deadline = time.monotonic() + seconds
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -127,20 +126,20 @@ def _read_all(descriptor: int, path: str | Path, seconds: float) -> bytes:
 
 
 def write_atomic(path: str | Path, content: str | bytes, mode: int | None = PRIVATE, *, fix: str = "") -> None:
-    """Replace the content of a regular file, or make the file with the directories above it; see `replacing`."""
+    """Replace the content of a regular file, or create it with its directories; see `replacing`."""
     with replacing(path, mode, fix=fix) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_output(path: str | Path, content: str | bytes, mode: int | None = PRIVATE, *, fix: str = "") -> None:
-    """Write what the user asked for to where the user said: a file is replaced, a pipe or device written to."""
+    """Write to the path that the user names: a file is replaced, a pipe or device is written to."""
     with output(path, mode, fix=fix) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def output(path: str | Path, mode: int | None = PRIVATE, *, fix: str = "") -> Iterator[BinaryIO]:
-    """Give a file to write output to: that of `replacing`, or the stream that stands at the path."""
+    """Open a path for output: the file of `replacing`, or the stream at the path."""
     with _stream(path, fix) if is_stream(path) else replacing(path, mode, fix=fix) as file:
         yield file
 
@@ -152,12 +151,12 @@ def _stream(path: str | Path, fix: str) -> Iterator[BinaryIO]:
         if number is not None:
             if number == 1:
                 sys.stdout.flush()
-            descriptor = os.dup(number)  # opening the path again would start over in a file that stdout goes to
+            descriptor = os.dup(number)  # opening the path again would overwrite a file that stdout goes to
         else:
             descriptor = os.open(path, os.O_WRONLY | _OPEN)
         with os.fdopen(descriptor, "wb") as file:
             if number is None:
-                if _kind(os.fstat(descriptor)) not in _STREAMS:  # it was replaced since we looked
+                if _kind(os.fstat(descriptor)) not in _STREAMS:  # replaced in the meantime
                     raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
                 os.set_blocking(descriptor, True)
             yield file
@@ -165,16 +164,16 @@ def _stream(path: str | Path, fix: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacing(path: str | Path, mode: int | None = PRIVATE, *, fix: str = "") -> Iterator[BinaryIO]:
-    """Give a private file that takes the place of the one at `path` when the block ends without an exception.
+    """Open a private file that replaces the one at `path` when the block ends without an exception.
 
-    A link stays, and what it names is replaced. The file gets `mode`; with None it keeps the mode of the old one, and
-    a new one gets 0644 less the umask. Owner and group are kept where we may. A file that cannot be replaced, as it is
-    a mount point or lies in a sticky directory, is written in place. Raises UsageError, with `fix` as the way out.
+    A link stays: its target is replaced. The file gets `mode`; None means that of the old file, else 0644 less umask.
+    Owner and group are kept if permitted. A file that cannot be replaced (a mount point, another user's file in a
+    sticky directory) is written in place. Raises UsageError with `fix`.
     """
     target = Path(os.path.realpath(path))
     with _explained(path, fix):
         old = _replaceable(target, path)
-        # A directory that is made for a private file is private, too.
+        # A new directory for a private file is private.
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o755 if mode is None or mode & 0o077 else 0o700)
         _remove_abandoned(target)
         sibling, descriptor = _sibling(target, PRIVATE if old or mode is not None else 0o644)
@@ -197,11 +196,11 @@ def replacing(path: str | Path, mode: int | None = PRIVATE, *, fix: str = "") ->
 
 
 def _replaceable(target: Path, path: str | Path) -> os.stat_result | None:
-    """The state of the regular file that we may write, or None for no file; raises for everything else."""
+    """The state of the regular file that we may write, None for a missing one; raises for others."""
     old: os.stat_result | None = None
     with suppress(FileNotFoundError):
         old = target.lstat()
-    kind = _kind(old) if old else special(path)  # the real path of a pipe in /proc names nothing
+    kind = _kind(old) if old else special(path)  # the real path of a pipe in /proc does not exist
     if kind == "symbolic link":  # a loop: the real path would be no link
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if kind not in ("", "regular file"):
@@ -210,7 +209,7 @@ def _replaceable(target: Path, path: str | Path) -> os.stat_result | None:
             + (f" (it leads to {target})" if str(target) != str(path) else ""),
             fix="name a regular file",
         )
-    if old is not None and not os.access(target, os.W_OK, effective_ids=True):  # a rename would not ask
+    if old is not None and not os.access(target, os.W_OK, effective_ids=True):  # a rename does not check it
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
     return old
 
@@ -224,20 +223,20 @@ def _sibling(target: Path, mode: int) -> tuple[Path, int]:
     while True:
         sibling = target.with_name(f"{_prefix(target)}{os.urandom(6).hex()}{_SUFFIX}")
         descriptor = os.open(sibling, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-        with suppress(OSError):  # not every file system has locks; there, what was abandoned stays
+        with suppress(OSError):  # without locks in the file system, abandoned files stay
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
             return sibling, descriptor
-        os.close(descriptor)  # somebody took it for abandoned before it was locked
+        os.close(descriptor)  # removed as abandoned before it was locked
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Remove what killed writers of this file left beside it."""
+    """Remove the files that killed writers left beside this one."""
     with suppress(OSError):
-        for left in target.parent.iterdir():
-            if left.name.startswith(_prefix(target)) and left.name.endswith(_SUFFIX):
+        for path in target.parent.iterdir():
+            if path.name.startswith(_prefix(target)) and path.name.endswith(_SUFFIX):
                 with suppress(OSError):
-                    _remove_unlocked(left)
+                    _remove_unlocked(path)
 
 
 def _remove_unlocked(sibling: Path) -> None:
@@ -251,7 +250,7 @@ def _remove_unlocked(sibling: Path) -> None:
 
 
 def _take_over(descriptor: int, old: os.stat_result | None, mode: int | None) -> None:
-    """Give the new file the old one's owner and group where that is allowed, and its mode."""
+    """Give the new file the old one's owner and group if permitted, and its mode."""
     if old is None:
         if mode is not None:
             os.fchmod(descriptor, mode)
@@ -260,15 +259,15 @@ def _take_over(descriptor: int, old: os.stat_result | None, mode: int | None) ->
     new = os.fstat(descriptor)
     if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
         try:
-            os.fchown(descriptor, old.st_uid, old.st_gid)  # root may write for a user, who has to read it afterwards
+            os.fchown(descriptor, old.st_uid, old.st_gid)  # root may write a user's file, who has to read it
         except OSError:
             with suppress(OSError):
                 os.fchown(descriptor, -1, old.st_gid)
         new = os.fstat(descriptor)
         if old.st_gid != new.st_gid:
-            wanted &= ~0o070 | (wanted & 0o007) << 3  # another group gets no more than everybody
+            wanted &= ~0o070 | (wanted & 0o007) << 3  # the new group gets no more than everybody
         elif old.st_uid != new.st_uid:
-            wanted |= old.st_mode & 0o060  # the old owner and we share it by its group: a random uid with gid 0
+            wanted |= old.st_mode & 0o060  # shared with the old owner by the group: a random uid with gid 0
     os.fchmod(descriptor, wanted)
 
 
@@ -280,7 +279,7 @@ def _write_in_place(new: BinaryIO, target: Path) -> None:
         if _kind(os.fstat(descriptor)) != "regular file":
             raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
         _reserve(descriptor, made.st_size)
-        with suppress(PermissionError):  # somebody else's file that we may write
+        with suppress(PermissionError):  # another user's file
             os.fchmod(descriptor, stat.S_IMODE(made.st_mode))
         new.seek(0)
         shutil.copyfileobj(new, file)
@@ -290,7 +289,7 @@ def _write_in_place(new: BinaryIO, target: Path) -> None:
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Have room for the content before the old one is touched: a full disk must not leave half of it."""
+    """Reserve space for the content, so that a full disk does not leave half of it."""
     before = os.fstat(descriptor).st_size
     if size > before and hasattr(os, "posix_fallocate"):
         try:
@@ -302,7 +301,7 @@ def _reserve(descriptor: int, size: int) -> None:
 
 
 def _sync(directory: Path) -> None:
-    with suppress(OSError):  # the file is in its place already; not every directory can be opened or synced
+    with suppress(OSError):  # not every directory can be synced, and the file is in place already
         descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
@@ -316,7 +315,7 @@ def _kind(state: os.stat_result) -> str:
 
 @contextmanager
 def _explained(path: str | Path, fix: str) -> Iterator[None]:
-    """Turn the system's refusal into a sentence. A reader that is gone from our own stdout ends us as any program."""
+    """Raise UsageError for an OSError. A closed pipe at our own stdout ends us as any program."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The labels by which containers and images are recognised: kind's own, and ours. What lacks ours is left alone."""
+"""The labels of containers and images: kind's, and ours. Objects without ours are never changed."""
 
 # kind, pkg/cluster/internal/providers/common: on every container of a cluster.
 KIND_CLUSTER = "io.x-k8s.kind.cluster"

@@ -1,7 +1,7 @@
-"""Names of clusters. They come from flags, files, labels of containers and contexts, and they become paths.
+"""Validate names of clusters. They come from flags, files, container labels and contexts, and become paths.
 
-kind takes dots and nearly any order of characters (pkg/cluster/internal/create, validNameRE). A new cluster has to have
-a DNS label (RFC 1123), and node names that fit one; an existing one may still have dots.
+kind also allows dots (pkg/cluster/internal/create, validNameRE). The name of a new cluster must be a DNS label (RFC
+1123), and its node names must fit one; an existing cluster may have dots.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ RULE = "lower-case letters, digits and dashes, first and last a letter or a digi
 
 
 def is_cluster(name: str) -> bool:
-    """Whether a cluster that exists may have this name."""
+    """Whether an existing cluster may have this name."""
     return re.fullmatch(EXISTING, name) is not None
 
 
 def cluster(name: str) -> str:
-    """The name of a cluster that may exist. Raises UsageError for a text that cannot be one."""
+    """The name, if an existing cluster may have it. Raises UsageError."""
     if not is_cluster(name):
         raise UsageError(f"{name[:80]!r} is no cluster name: {RULE}, at most 50", fix=_FIX)
     return name
 
 
 def new_cluster(name: str, roles: Iterable[str]) -> str:
-    """The name of a cluster that can be created with nodes of these roles. Raises UsageError for any other."""
+    """The name, if a new cluster with nodes of these roles may have it. Raises UsageError."""
     if not re.fullmatch(_LABEL, name):
         raise UsageError(f"{name[:80]!r} is no name for a new cluster: {RULE}", fix=_FIX)
     if problem := too_long(name, roles):
@@ -45,13 +45,13 @@ def new_cluster(name: str, roles: Iterable[str]) -> str:
 
 
 def for_jobs(name: str) -> str:
-    """The name of the cluster that CI jobs create beside the cluster `name`, with any number of nodes."""
+    """The name of the cluster that CI jobs create beside the cluster `name`."""
     longest = _LABEL_LENGTH - len(_BALANCER) - len(_JOBS)
     return f"{cluster(name).replace('.', '-')[:longest].rstrip('-')}{_JOBS}"
 
 
 def too_long(name: str, roles: Iterable[str]) -> str:
-    """Why the names of the nodes would be too long, with the number of characters that are allowed; "" if they fit."""
+    """Why the names of the nodes would be too long, with the allowed length; "" if they fit."""
     longest = max(_suffixes(roles), key=len)
     allowed = min(_LABEL_LENGTH - len(longest), _KINDS_LENGTH)
     if len(name) <= allowed:
@@ -63,7 +63,7 @@ def too_long(name: str, roles: Iterable[str]) -> str:
 
 
 def _suffixes(roles: Iterable[str]) -> list[str]:
-    """What kind puts behind the cluster's name for each container: the first of a role has no number."""
+    """The suffixes that kind adds to the cluster's name for each container; the first of a role has no number."""
     counted: Counter[str] = Counter()
     suffixes = []
     for role in roles:
@@ -73,6 +73,6 @@ def _suffixes(roles: Iterable[str]) -> list[str]:
 
 
 def in_context(context: str) -> str:
-    """The name of the kind cluster that a context names; "" where it names none."""
+    """The name of the kind cluster that a context belongs to; "" for other contexts."""
     name = context.removeprefix(_CONTEXT)
     return name if name != context and is_cluster(name) else ""

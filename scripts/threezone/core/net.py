@@ -1,7 +1,7 @@
-"""One HTTPS request as a download needs it: proxies of the environment, verified TLS, redirects that never lose TLS.
+"""HTTPS requests for downloads: with the environment's proxies, verified TLS, and redirects that keep TLS.
 
-TLS trusts what the system trusts (companies install their own authorities there) and, since some Pythons come without,
-the authorities of `certifi` as well.
+TLS trusts the system's authorities, where companies install their own, and those of `certifi`, as some Pythons have no
+others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 from threezone.core.errors import ToolError
 
-if TYPE_CHECKING:  # urllib3 costs as much as everything else together; only who downloads pays for it
+if TYPE_CHECKING:  # urllib3 is imported only for a download: the import takes as long as all others together
     from urllib3 import BaseHTTPResponse, PoolManager
 
 REDIRECTS = 5
@@ -25,9 +25,9 @@ SUCCESS = 200
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds to connect, between two pieces of data, for everything; bytes; attempts when a connection is lost.
+    """Seconds to connect, between two pieces of data and in total; bytes; attempts after a lost connection.
 
-    `pause` is what lies before the second attempt, in seconds; it grows with each.
+    `pause` is the time before the second attempt, in seconds; it grows with each.
     """
 
     connect: float = 10.0
@@ -39,7 +39,7 @@ class Limits:
 
 
 class Unreachable(ToolError):
-    """There is no way to the server from here: its name, the connection, the proxy or TLS failed."""
+    """The server cannot be reached: its name, the connection, the proxy or TLS failed."""
 
 
 class Lost(ToolError):
@@ -47,23 +47,23 @@ class Lost(ToolError):
 
 
 def request(method: str, url: str, limits: Limits) -> BaseHTTPResponse:
-    """The answer to a request, redirects followed, its body not read yet. The caller closes it.
+    """The response after redirects, its body not read yet. The caller closes it.
 
-    Raises Unreachable, Lost (both ToolError), or ToolError when a redirect leads where it must not.
+    Raises Unreachable, Lost (both ToolError), or ToolError for a forbidden redirect.
     """
-    here = url
+    target = url
     for _ in range(REDIRECTS + 1):
-        if not _allowed(here, url):
+        if not _allowed(target, url):
             raise ToolError(
-                f"{url} leads to {here}: only https is followed (http only on this machine, for pins that say so)",
+                f"{url} leads to {target}: only https is followed (http only on this machine, for pins that say so)",
                 fix="check the addresses in local/pins.toml",
             )
-        answer = _one(method, here, limits)
-        target = answer.headers.get("Location")
-        if answer.status not in MOVED or target is None:
-            return answer
-        answer.close()
-        here = urljoin(here, target)
+        response = _one(method, target, limits)
+        location = response.headers.get("Location")
+        if response.status not in MOVED or location is None:
+            return response
+        response.close()
+        target = urljoin(target, location)
     raise ToolError(f"{url} redirects more than {REDIRECTS} times")
 
 
@@ -71,7 +71,7 @@ def _one(method: str, url: str, limits: Limits) -> BaseHTTPResponse:
     from urllib3 import Timeout, exceptions
 
     host = urlsplit(url).netloc
-    headers = {"User-Agent": "threezone", "Accept-Encoding": "identity"}  # what is hashed is what is sent
+    headers = {"User-Agent": "threezone", "Accept-Encoding": "identity"}  # the hash is of the content as sent
     try:
         return _pool(_proxy(url)).request(
             method,
@@ -91,7 +91,7 @@ def _one(method: str, url: str, limits: Limits) -> BaseHTTPResponse:
 
 
 def knock(url: str, timeout: float) -> None:
-    """Connect to what a request for `url` connects to first, and hang up. Raises OSError; `timeout` is per address."""
+    """Connect to the host of `url`, or to its proxy, and close. Raises OSError; `timeout` is per address."""
     parts = urlsplit(_proxy(url) or url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     socket.create_connection((parts.hostname or "", port), timeout).close()
@@ -105,8 +105,8 @@ def _proxy(url: str) -> str | None:
     proxies = getproxies()
     if parts.hostname is None or proxy_bypass(parts.netloc) or is_loopback(parts.hostname):
         return None
-    found = proxies.get(parts.scheme) or proxies.get("all")
-    return (found if "://" in found else f"http://{found}") if found else None
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return (proxy if "://" in proxy else f"http://{proxy}") if proxy else None
 
 
 @cache

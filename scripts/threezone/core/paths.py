@@ -1,8 +1,8 @@
-"""Where threezone keeps things on the user's machine. Both places may be deleted at any time; they come back.
+"""The cache and state directories. Both may be deleted at any time.
 
-state/clusters/NAME/    git-password, kind/, kubeconfig/, rescued/: what belongs to one cluster
+state/clusters/NAME/    git-password, kind/, kubeconfig/, rescued/: the state of one cluster
 state/contexts/SLUG/    the same for a cluster that is not ours, by its context
-state/…                 logs, daemons, adopted: what belongs to no single cluster
+state/…                 logs, daemons, adopted
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def _base(variable: str, below_home: str) -> Path:
 
 
 def cache_dir() -> Path:
-    """What can be fetched or built again: environments, tools, images, build caches. Shared by all checkouts."""
+    """The directory of what can be fetched or built again: environments, tools, images. All checkouts share it."""
     chosen = os.environ.get("THREEZONE_CACHE")
     return Path(chosen) if chosen else _base("XDG_CACHE_HOME", ".cache") / "threezone"
 
 
 def state_dir() -> Path:
-    """What belongs to a running lab: logs and the state of each cluster. Made 0700."""
+    """The directory of logs and of each cluster's state. Made 0700."""
     chosen = os.environ.get("THREEZONE_STATE")
     path = Path(chosen) if chosen else _base("XDG_STATE_HOME", ".local/state") / "threezone"
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -45,10 +45,9 @@ def state_dir() -> Path:
 
 
 def cluster_dir(key: str) -> Path:
-    """The directory of a cluster's state, by the cluster's name, or by FOREIGN and the context of one that is not ours.
+    """The directory of a cluster's state. `key` is its name, or FOREIGN and the context of a cluster that is not ours.
 
-    It is not made here; `make` does that. What an older release kept elsewhere is moved into it first.
-    Raises UsageError for a name that no cluster can have.
+    It may not exist yet. State of older releases is moved into it. Raises UsageError for an invalid name.
     """
     state, context = state_dir(), key.removeprefix(FOREIGN)
     if context != key:
@@ -61,7 +60,7 @@ def cluster_dir(key: str) -> Path:
 
 
 def make(directory: Path) -> Path:
-    """Make a directory with its parents, all for the user alone."""
+    """Make a directory and its parents, 0700."""
     if not directory.is_dir():
         make(directory.parent)
         directory.mkdir(exist_ok=True, mode=0o700)
@@ -69,7 +68,7 @@ def make(directory: Path) -> Path:
 
 
 def slug(context: str) -> str:
-    """A context as a file name without dots, which no other context has, even where case is ignored. Pure."""
+    """A file name without dots for a context; it differs from every other context's even if case is ignored. Pure."""
     if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", context) and not re.search(r"-[0-9a-f]{32}\Z", context):
         return context
     plain = re.sub(r"[^a-z0-9]+", "-", context.lower())[:40].strip("-") or "context"
@@ -87,14 +86,14 @@ def _old_slug(context: str) -> str:
 
 
 def _migrate(key: str, old: Path, directory: Path) -> None:
-    """Move what older releases kept of a cluster: STATE/NAME/git-password and STATE/rescued/NAME/*.
+    """Move a cluster's state of older releases: STATE/NAME/git-password and STATE/rescued/NAME/*.
 
-    Each piece is moved by a rename of its own, where the new place is free, so that a run that was killed goes on.
-    Only known pieces move: other things stand beside them, for `rescued`, `logs` and `kind` are cluster names as well.
+    Each piece is renamed by itself if its new path is free, so a killed run can be repeated. Only these pieces are
+    moved, as `rescued`, `logs` and `kind` are cluster names too.
     """
     if directory.is_file():  # the old password of a cluster that is called clusters
         cluster_dir(directory.parent.name)
-    # `context-…` was an adopted context's, and not a cluster's of that name, whose copy of its password is made again.
+    # `context-…` belonged to an adopted context, not to a cluster of that name, which fetches its password again.
     whose = key.startswith(FOREIGN) or not key.startswith("context-")
     if whose and (old / PASSWORD).is_file() and not (old / PASSWORD).is_symlink():
         _move(old / PASSWORD, directory / PASSWORD)
@@ -118,11 +117,11 @@ def _is_backup_of(cluster: str, directory: Path) -> bool:
 def _move(old: Path, new: Path) -> None:
     if not os.path.lexists(new):
         make(new.parent)
-        with suppress(FileNotFoundError):  # another process has moved it
+        with suppress(FileNotFoundError):  # moved by another process
             old.rename(new)
 
 
 def remove_empty(directory: Path) -> None:
-    """Remove a directory in which nothing is left; any other stays."""
+    """Remove a directory if it is empty."""
     with suppress(OSError):
         directory.rmdir()

@@ -1,7 +1,6 @@
-"""Every version and checksum, once: the package's pins.toml, over which a project's local/pins.toml goes key by key.
+"""Versions and checksums: the package's pins.toml, overridden key by key by the project's local/pins.toml.
 
-Each room describes its own section as a struct and asks `section` for it, so a wrong key or type is told with the key
-and the file that it stands in.
+Each package declares its section as a struct and reads it with `section`; an error names the key and the file.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from threezone.core.errors import UsageError
 
 PACKAGED = Path(__file__).with_name("pins.toml")
 OVERRIDE = Path("local") / "pins.toml"
-OF_A_VERSION = ("sha256", "digest")  # keys that say what one version's content is
+OF_A_VERSION = ("sha256", "digest")  # keys with checksums of a version
 
 Sum = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Version = Annotated[str, msgspec.Meta(pattern=f"^{versions.RELEASE}$")]
@@ -36,10 +35,10 @@ class Sums(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class ToolPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One program: its version, where releases are served, and what the served file must be.
+    """A program: its version, and the address and checksums of its release.
 
-    The release is at `base`/`path`. `member` names the program inside a .tar.gz ("": the file is the program).
-    {version}, {os} and {arch} are filled in in both.
+    The release is at `base`/`path`. `member` is the program inside a .tar.gz ("": the file is the program). Both may
+    contain {version}, {os} and {arch}.
     """
 
     version: Version
@@ -65,9 +64,9 @@ def tools(root: Path | None = None) -> Tools:
 
 
 def section(name: str, kind: type[T], root: Path | None = None) -> T:
-    """The section `name` as `kind` (a msgspec type), with the project's changes. `root`: None means the project here.
+    """The section `name` as `kind` (a msgspec type), with the project's changes; `root` is by default the project here.
 
-    Raises UsageError with the key and the file when the content does not fit.
+    Raises UsageError with the key and the file.
     """
     root = root or settings.find_root()
     merged, own = _documents(root)
@@ -88,10 +87,10 @@ def _documents(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The merged pins and the project's own part of them."""
     packaged = _read(PACKAGED)
     own = _read(root / OVERRIDE) if (root / OVERRIDE).is_file() else {}
-    strange = sorted(own.keys() - packaged.keys())
-    if strange:
+    unknown = sorted(own.keys() - packaged.keys())
+    if unknown:
         raise UsageError(
-            f"{root / OVERRIDE}: unknown section {strange[0]}; known: {', '.join(packaged)}",
+            f"{root / OVERRIDE}: unknown section {unknown[0]}; known: {', '.join(packaged)}",
             fix=f"correct {root / OVERRIDE}",
         )
     return merge(packaged, own), own
@@ -105,17 +104,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `over`, table by table.
-
-    Checksums belong to a version: where `over` changes a version, those of `base` are dropped, so that they are given
-    anew or not had, but never mixed.
-    """
+    """`base` with the keys of `over`, table by table. A new version in `over` drops the checksums of `base`."""
     if "version" in over and over["version"] != base.get("version"):
         base = {key: value for key, value in base.items() if key not in OF_A_VERSION}
     merged = dict(base)
     for key, value in over.items():
-        mine = base.get(key)
-        merged[key] = merge(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else value
+        old = base.get(key)
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 

@@ -1,4 +1,4 @@
-"""What will be done, as data: status, --dry-run, the question and apply read the same plan."""
+"""The plan as data: status, --dry-run, the question and apply read the same one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 
 class StepKind(Enum):
-    """What a step does; whoever carries a plan out chooses by it."""
+    """What a step does."""
 
     NOTE = auto()  # says something about the plan; nothing is done
     # The engine and what a cluster is made from
@@ -64,10 +64,10 @@ class StepKind(Enum):
 
 @dataclass(frozen=True)
 class Step:
-    """One change. `kind` says what is done, to `target` where a plan has several of a kind; `command` is for pasting.
+    """One change. `target` is what is changed, where a plan has several steps of a kind; `command` is for pasting.
 
-    `asks` marks what needs consent: it destroys something of the user's, or changes the machine outside our own cache.
-    `reveals` marks a step after which more of the world can be seen: what follows it is planned anew then.
+    A step `asks` for consent if it destroys something of the user's or changes the machine outside our cache. What
+    follows a step that `reveals` more of the cluster is planned again after it.
     """
 
     kind: StepKind
@@ -86,7 +86,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps in their order, and what one should know beside them."""
+    """Steps in their order, and notices for the user."""
 
     steps: tuple[Step, ...] = ()
     notices: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ class Plan:
         return set(kinds) <= {step.kind for step in self.steps}
 
     def targets(self, kind: StepKind) -> tuple[str, ...]:
-        """What the steps of a kind are done to."""
+        """The targets of the steps of a kind."""
         return tuple(step.target for step in self.steps if step.kind is kind)
 
 
@@ -106,7 +106,7 @@ def has(steps: Iterable[Step], kind: StepKind) -> bool:
 
 
 def describe(steps: Sequence[Step]) -> str:
-    """The plan as text: a line per step, its command below it."""
+    """The plan as text: a line for each step, and its command."""
     lines = []
     for step in steps:
         lines.append(("! " if step.asks else "+ ") + step.sentence)

@@ -1,7 +1,6 @@
-"""The one place that starts a program: argument lists, a process group of its own, a deadline, redaction.
+"""Start programs: with argument lists, a process group for each, deadlines and redaction. Built on `sh`.
 
-Built on `sh` (its fork, pipes and line callbacks); what is added here is what the house needs everywhere: the whole
-group is ended on a deadline or Ctrl-C, output is data, and a failure is a `CommandFailed` ready to be read.
+The whole group is ended on a deadline or Ctrl-C, output is data, and a failure is a `CommandFailed`.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ GRACE = 5.0  # seconds between asking a group to end and ending it
 
 _secrets: set[str] = set()
 
-# One fork at a time: on a newer Python, filelock's hook refuses a fork while another thread is forking. With 3.11 that
-# does not happen, and waiting for one another would make programs that start together twice as slow to start.
+# One fork at a time from Python 3.12 on: there, filelock's hook refuses a fork while another thread is forking. With
+# 3.11 the lock would only double the time in which several programs start.
 _starting: AbstractContextManager[object] = threading.Lock() if sys.version_info >= (3, 12) else nullcontext()
 
 
 def keep_secret(value: str) -> None:
-    """From now on show `value` as *** in every command line, tail and streamed line."""
+    """Redact `value` from now on: it becomes *** in every command line, tail and streamed line."""
     if value:
         _secrets.add(value)
 
 
 def redact(text: str) -> str:
-    """`text` with every known secret replaced; the longest first, for one may be a part of another."""
+    """Replace every known secret in `text`; the longest first, as one may contain another."""
     for value in sorted(_secrets, key=len, reverse=True):
         text = text.replace(value, "***")
     return text
@@ -47,7 +46,7 @@ def redact(text: str) -> str:
 
 @dataclass(frozen=True)
 class Completed:
-    """A program that ended. `stdout` and `stderr` are complete and not redacted: they are data, do not print them."""
+    """A program that has ended. `stdout` and `stderr` are not redacted: do not print them."""
 
     argv: tuple[str, ...]
     exit_code: int
@@ -57,23 +56,24 @@ class Completed:
 
 
 def find(program: str | Path, env: Mapping[str, str] | None = None) -> Path | None:
-    """The program's absolute path as PATH (of `env`, else ours) finds it, or None."""
-    found = shutil.which(str(program), path=(env or os.environ).get("PATH"))
-    return Path(found).absolute() if found else None
+    """The program's absolute path, or None; it is looked up in the PATH of `env`, by default ours."""
+    path = shutil.which(str(program), path=(env or os.environ).get("PATH"))
+    return Path(path).absolute() if path else None
+
+
+def _require(program: str | Path, env: Mapping[str, str]) -> Path:
+    if path := find(program, env):
+        return path
+    raise ToolError(f"the program {program} is not on PATH", fix="./run invoke tools.install, or install it")
 
 
 def _environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
-    merged: dict[str, str] = dict(os.environ)
-    for key, value in (changes or {}).items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = value
-    return merged
+    merged = {**os.environ, **(changes or {})}
+    return {key: value for key, value in merged.items() if value is not None}
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to end this program when we die, even by kill -9: a rerun must not meet what we had started."""
+    """Ask Linux to end this program when we die, even by kill -9, so that a rerun does not meet it."""
     import ctypes
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, prctl(2)
@@ -81,25 +81,25 @@ def _die_with_parent() -> None:
 
 @contextmanager
 def _later_interrupt() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block: a program that is just starting has nobody yet who could end it."""
+    """Delay Ctrl-C until the end of the block: nobody could end a program that is just starting."""
     if threading.current_thread() is not threading.main_thread():  # only there it is raised
         yield
         return
-    came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    signals: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: signals.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    for number in came[:1]:
-        signal.raise_signal(number)
+    if signals:
+        signal.raise_signal(signals[0])
 
 
 class Running:
-    """A program in the background, in a process group of its own. Use as a context manager, or call `stop`.
+    """A program in the background, in its own process group. Use it as a context manager, or call `stop`.
 
-    On Linux it ends when the thread that started it ends (for prctl(2) the parent is a thread, not a process), so start
-    it where it is used, unless it `outlives_us`. Raises `ToolError` when it is not there or cannot be started.
+    On Linux it ends with the thread that started it (for prctl(2) the parent is a thread), unless it `outlives_us`.
+    Raises `ToolError` when it is missing or cannot be started.
     """
 
     def __init__(
@@ -116,11 +116,7 @@ class Running:
 
         self.argv = tuple(str(part) for part in argv)
         environment = _environment(env)
-        program = find(self.argv[0], environment)
-        if program is None:
-            raise ToolError(
-                f"the program {self.argv[0]} is not on PATH", fix="./run invoke tools.install, or install it"
-            )
+        program = _require(self.argv[0], environment)
         self.started = time.monotonic()
         self._stdout: list[str] = []
         self._stderr: list[str] = []
@@ -135,7 +131,7 @@ class Running:
                     return
                 try:
                     on_line(redact(text.rstrip("\n")))
-                except Exception as error:  # noqa: BLE001 - `wait` raises it; here it would only cut the output short
+                except Exception as error:  # noqa: BLE001 - `wait` raises it; here it would end the output
                     self._trouble = error
 
             return line
@@ -160,7 +156,7 @@ class Running:
             options["_cwd"] = str(cwd)
         if not outlives_us and sys.platform == "linux":
             options["_preexec_fn"] = _die_with_parent
-        # Without an input of its own a program gets an empty one: it must never wait for the user's keyboard.
+        # By default an empty input: a program must never wait for the user's keyboard.
         options["_in"] = stdin or b""
         try:
             with _later_interrupt(), _starting:
@@ -186,8 +182,8 @@ class Running:
     def wait(self, timeout: float) -> Completed:
         """Wait for the end, at most `timeout` seconds; then, or on Ctrl-C, end the whole group and raise.
 
-        `sh`'s own wait with a timeout polls every 0.1 s and may return before the last output was read; a timer that
-        ends the group and a blocking wait have neither fault.
+        `sh`'s own wait with a timeout polls every 0.1 s and may return before the last output was read. So a timer ends
+        the group here.
         """
         overdue = threading.Event()
 
@@ -213,27 +209,18 @@ class Running:
         return Completed(self.argv, exit_code, "".join(self._stdout), "".join(self._stderr), seconds)
 
     def stop(self) -> None:
-        """Ask the group to end, end it after a grace period, and collect what is left of it."""
+        """End the group and collect its exit status."""
         self._end_group()
         self._command.process.wait()
 
     def _end_group(self) -> None:
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self.pid, sign)
-            except (ProcessLookupError, PermissionError):
-                return
-            deadline = time.monotonic() + GRACE
-            while time.monotonic() < deadline:
-                if not (self._command.is_alive() or self._group_exists()):
-                    return
-                time.sleep(0.02)  # a process group cannot be waited for, only asked
+        end_group(self.pid, self._group_exists, GRACE)
 
     def _group_exists(self) -> bool:
         try:
             os.killpg(self.pid, 0)
         except (ProcessLookupError, PermissionError):
-            return False
+            return bool(self._command.is_alive())
         return True
 
     def __enter__(self) -> Self:
@@ -241,6 +228,18 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def end_group(group: int, exists: Callable[[], bool], grace: float) -> None:
+    """Ask a process group to end, and kill it after `grace` seconds; `exists` says whether it still runs."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        if not exists():
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, sign)
+        deadline = time.monotonic() + grace
+        while exists() and time.monotonic() < deadline:
+            time.sleep(0.02)  # a process group cannot be waited for
 
 
 def run(
@@ -257,11 +256,10 @@ def run(
 ) -> Completed:
     """Run a program to its end.
 
-    `argv` is an argument list (never a shell string), `timeout` a deadline in seconds for the whole run, `env` changes
-    to our environment (None unsets). `on_line` receives every output line, redacted, as it comes. The program ends when
-    we end, unless it `outlives_us` (a package manager must not be cut off). With `check`, a non-zero exit raises
-    `CommandFailed` with `hint` as its fix. Raises `ToolError` when the program is not there or cannot be started, and
-    what `on_line` raised.
+    `timeout` is in seconds, `env` has changes to our environment (None unsets). `on_line` receives each line of output,
+    redacted. The program ends with us, unless it `outlives_us` (as a package manager must). With `check`, a non-zero
+    exit raises `CommandFailed` with `hint` as its fix. Raises `ToolError` when the program is missing or cannot be
+    started, and what `on_line` raises.
     """
     running = Running(argv, cwd=cwd, env=env, stdin=stdin, on_line=on_line, outlives_us=outlives_us)
     done = running.wait(timeout)
@@ -272,15 +270,12 @@ def run(
 
 
 def start_detached(argv: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -> int:
-    """Start a program that goes on after we have ended, and return its process id, which is also its group's.
+    """Start a program that continues after our end. Returns its process id, which is also its group's.
 
-    It has a session of its own (no terminal, no Ctrl-C of ours), an empty input, `env` as its whole environment and no
-    open file of ours; what it prints goes to the end of `log` (0600). Only daemon.py calls this: it keeps the record by
-    which the program is found and ended. Raises `ToolError` when it is not there or cannot be started.
+    It has its own session, an empty input, `env` as its whole environment and none of our open files. Its output is
+    appended to `log` (0600). Only daemon.py calls this. Raises `ToolError` when it is missing or cannot be started.
     """
-    program = find(argv[0], env)
-    if program is None:
-        raise ToolError(f"the program {argv[0]} is not on PATH", fix="./run invoke tools.install, or install it")
+    program = _require(argv[0], env)
     with ExitStack() as ours:
         empty = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         ours.callback(os.close, empty)
@@ -299,7 +294,7 @@ def start_detached(argv: Sequence[str | Path], *, env: Mapping[str, str], log: P
                 ],
                 setsid=True,
                 setsigmask=(),
-                # Python ignores SIGPIPE, a shell's background job SIGINT; what is ignored would be inherited.
+                # Ignored signals are inherited: Python ignores SIGPIPE, a shell's background job SIGINT.
                 setsigdef=(signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP),
             )
         except OSError as error:
@@ -307,16 +302,16 @@ def start_detached(argv: Sequence[str | Path], *, env: Mapping[str, str], log: P
 
 
 def _inherited() -> list[int]:
-    """The open files that a program started by us would get: those that our own parent left open for us.
+    """The open files that a child would inherit: those that our parent left open.
 
-    Python's are closed on exec. A pipeline's pipe that a daemon holds open never comes to its end.
+    A daemon that keeps a pipe of a pipeline open would keep the pipeline from ending.
     """
-    found = []
+    inherited = []
     for path in Path("/dev/fd").iterdir():
-        with suppress(OSError):  # the one by which this is read
+        with suppress(OSError):  # the descriptor of this directory
             if (descriptor := int(path.name)) > 2 and os.get_inheritable(descriptor):  # noqa: PLR2004
-                found.append(descriptor)
-    return found
+                inherited.append(descriptor)
+    return inherited
 
 
 def paste(argv: Sequence[str | Path]) -> str:
@@ -325,7 +320,7 @@ def paste(argv: Sequence[str | Path]) -> str:
 
 
 def browse(url: str) -> bool:
-    """Open a page in the browser; False where there is none. The standard library knows $BROWSER and desktops."""
+    """Open a page in the browser. Returns False when there is none."""
     import webbrowser
 
     return webbrowser.open(url)

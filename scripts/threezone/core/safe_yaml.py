@@ -1,7 +1,7 @@
-"""YAML from files that people write, read the same with every version of PyYAML.
+"""Read YAML files of users in the same way with every version of PyYAML.
 
-PyYAML 6.0.3 has no limit to nesting: its C parser crashes on 100,000 levels. 6.0.4 has one, in its scanner only, and
-lets the last mapping of `<<: [*a, *b]` win where every version before, and Go, let the first one win.
+PyYAML 6.0.3 does not limit nesting: its C parser crashes on 100,000 levels. 6.0.4 limits it in its scanner only, and
+its last mapping of `<<: [*a, *b]` wins; in earlier versions, and in Go, the first one wins.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 import yaml
 
-MAX_DEPTH = 200  # what recurses over a document stays far below Python's own limit
+MAX_DEPTH = 200  # far below Python's limit for recursion
 TOO_DEEP = f"nested too deeply (more than {MAX_DEPTH} levels)"
 C_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE = "tag:yaml.org,2002:merge"
 
 
 def flatten(node: Any) -> None:
-    """Resolve the merge keys of a mapping node: its own keys win, then the first mapping of a list of mappings."""
+    """Resolve the merge keys of a mapping node: its own keys win, then the first mapping of a list."""
     own: list[tuple[Any, Any]] = []
     merged: dict[int, tuple[Any, Any]] = {}  # by the key node's id: aliases of aliases do not multiply
     for key, value in node.value:
@@ -46,7 +46,7 @@ class Loader(C_LOADER):  # type: ignore[misc]
 
 
 def events(text: str | bytes) -> Iterator[Any]:
-    """The parser's events. Raises yaml.YAMLError, for too much nesting too."""
+    """The parser's events. Raises yaml.YAMLError, also for too much nesting."""
     depth = 0
     try:
         for event in yaml.parse(text, Loader=C_LOADER):
@@ -55,7 +55,7 @@ def events(text: str | bytes) -> Iterator[Any]:
                 raise yaml.parser.ParserError(None, None, TOO_DEEP, event.start_mark)  # type: ignore[arg-type]
             yield event
     except yaml.scanner.ScannerError as error:
-        if "nesting depth" not in str(error.problem):  # 6.0.4: its scanner reads ahead and comes before us
+        if "nesting depth" not in str(error.problem):  # the scanner of 6.0.4 reads ahead
             raise
         raise yaml.parser.ParserError(None, None, TOO_DEEP, error.problem_mark) from None
 
@@ -67,7 +67,7 @@ def compose_all(text: str | bytes) -> list[Any]:
 
 
 def load_all(text: str | bytes) -> list[Any]:
-    """Each document as plain data. Raises yaml.YAMLError, for a number or a date that Python cannot hold too."""
+    """Each document as plain data. Raises yaml.YAMLError, also for a number or a date that Python cannot represent."""
     deque(events(text), maxlen=0)
     try:
         return list(yaml.load_all(text, Loader=Loader))
@@ -76,7 +76,7 @@ def load_all(text: str | bytes) -> list[Any]:
 
 
 def load(text: str | bytes) -> Any:
-    """The only document as plain data, None for no document. Raises yaml.YAMLError."""
+    """The document as plain data, None without one. Raises yaml.YAMLError, also for several documents."""
     documents = load_all(text)
     if len(documents) > 1:
         raise yaml.YAMLError("expected a single document, found more")

@@ -1,7 +1,7 @@
-"""The settings a team changes, typed: the section `threezone` of invoke.yaml in the project's root.
+"""A team's settings: the section `threezone` of invoke.yaml in the project's root.
 
-Every key has a default that works; an unknown key or a wrong type is refused with the key, what was expected and the
-file. Environment variables do not change settings: a run is described by its command line and this file.
+Every key has a default. An unknown key or a wrong type is an error that names the key, the expected value and the file.
+Environment variables do not change settings.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The declared cluster. `config` is relative to the project's root; `api` says where its API is published.
+    """The declared cluster. `config` is relative to the project's root; `api` says where the API is published.
 
-    `kubernetes` is a version such as 1.35, "" for the pinned one. What follows it is laid upon the file of `config`:
-    `overlay` is a piece of kind's own configuration, counts of 0 leave the nodes of the file, `ports` and `mounts` are
-    written as the flags --port and --mount.
+    `kubernetes` is a version such as 1.35, "" for the pinned one. These change the file of `config`: `overlay` has
+    fields of kind's configuration, counts of 0 keep the file's nodes, `ports` and `mounts` are written as the flags
+    --port and --mount.
     """
 
     name: str = "kind"
@@ -48,8 +48,8 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class GitOps(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What Flux reconciles: `path` in the commit, on `branch` of `repository` in the lab's Git server, or of `url`.
 
-    `credentials` is a file with what Flux reads `url` with, `known_hosts` has that host's SSH keys; both may begin
-    with `~`, and are relative to the project's root.
+    `credentials` is the file with the credentials for `url`, `known_hosts` the file with its host's SSH keys; both may
+    begin with `~` and are relative to the project's root.
     """
 
     path: str = "local/gitops/clusters/local"
@@ -62,7 +62,7 @@ class GitOps(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The local registry: its container, its port on 127.0.0.1, the public registries that are mirrored for nodes."""
+    """The local registry: its container, its port on 127.0.0.1, and the public registries that it mirrors."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,40}\Z")] = "threezone-registry"
     port: Port = 5001
@@ -78,7 +78,7 @@ class App(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything. `channel` chooses where tools and images come from (auto: by reachability)."""
+    """All settings. `channel` is the source of tools and images; `auto` chooses by reachability."""
 
     channel: Channel = "auto"
     cluster: Cluster = msgspec.field(default_factory=Cluster)
@@ -88,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def find_root(start: Path | None = None) -> Path:
-    """The project's root: the nearest directory upwards with tasks.py (as invoke finds it), else `start` itself."""
+    """The project's root: the nearest parent directory with tasks.py, as invoke finds it, else `start` itself."""
     here = (start or Path.cwd()).resolve()
     for directory in (here, *here.parents):
         if (directory / "tasks.py").is_file():
@@ -97,7 +97,7 @@ def find_root(start: Path | None = None) -> Path:
 
 
 def load(root: Path) -> Settings:
-    """The settings of the project at `root`; defaults when it has no invoke.yaml. Raises UsageError."""
+    """The settings of the project at `root`; defaults without invoke.yaml. Raises UsageError."""
     path = root / "invoke.yaml"
     if not path.is_file():
         return Settings()
@@ -118,7 +118,7 @@ def load(root: Path) -> Settings:
 
 
 def parse(section: Any, path: Path) -> Settings:
-    """Settings from plain data; None means none. `path` is the file that an error names. Raises UsageError."""
+    """Settings from plain data, or from None. An error names the file `path`. Raises UsageError."""
     try:
         settings = msgspec.convert({} if section is None else section, Settings, strict=True)
     except msgspec.ValidationError as error:
@@ -131,24 +131,23 @@ def parse(section: Any, path: Path) -> Settings:
 
 
 def _sentence(problem: str, section: Any) -> str:
-    """What msgspec found, in the words of the file: the key, what was expected there, and what stands there."""
-    found = re.search(r"`\$\.?([^`]*)`$", problem)
-    listed = found is not None and "[" in found.group(1)
-    place = [part.partition("[")[0] for part in found.group(1).split(".")] if found and found.group(1) else []
+    """Msgspec's message with the names of the file: the key, the expected and the given value."""
+    match = re.search(r"`\$\.?([^`]*)`$", problem)
+    path = match[1] if match else ""
+    keys = [part.partition("[")[0] for part in path.split(".")] if path else []
     wanted: Any = msgspec.inspect.type_info(Settings)
     value = section
-    for part in place:
-        wanted = next(field.type for field in wanted.fields if field.name == part)
-        value = value[part]
-    if listed:
-        value = next((each for each in value if not isinstance(each, str)), value)
-    unknown = re.match(r"Object contains unknown field `([^`]+)`", problem)
-    if unknown:
+    for key in keys:
+        wanted = next(field.type for field in wanted.fields if field.name == key)
+        value = value[key]
+    if "[" in path:  # an item of a list
+        value = next((item for item in value if not isinstance(item, str)), value)
+    if unknown := re.match(r"Object contains unknown field `([^`]+)`", problem):
         known = [field.name for field in wanted.fields]
-        near = difflib.get_close_matches(unknown.group(1), known, 1)
+        near = difflib.get_close_matches(unknown[1], known, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return f"unknown key {'.'.join(['threezone', *place, unknown.group(1)])}; {hint}"
-    return f"{'.'.join(['threezone', *place])}: expected {_expected(wanted)}, got {_shown(value)}"
+        return f"unknown key {'.'.join(['threezone', *keys, unknown[1]])}; {hint}"
+    return f"{'.'.join(['threezone', *keys])}: expected {_expected(wanted)}, got {_shown(value)}"
 
 
 def _expected(wanted: Any) -> str:

@@ -36,7 +36,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Checkout:
-    """The user's repository that `root` is in."""
+    """The user's repository that contains `root`."""
 
     root: Path
 
@@ -45,7 +45,7 @@ class Checkout:
         return self._read("rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}")
 
     def commit_with(self, path: str, name: str) -> tuple[str, str] | None:
-        """The commit `name` with the prefix of `root` in its work tree; None when there is none, or no `path` in it.
+        """The commit `name` and the prefix of `root` in its work tree; None without the commit, or `path` in it.
 
         Raises UsageError for a repository whose commits Flux cannot read.
         """
@@ -65,12 +65,12 @@ class Checkout:
         return self._read("symbolic-ref", "--quiet", "--short", "HEAD")
 
     def changed(self, path: str) -> list[str]:
-        """The files below `path` that differ from the last commit, by their names in the repository."""
+        """The files below `path` that differ from the last commit, relative to the repository."""
         options = ("--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--ignore-submodules=dirty")
         return [line[3:] for line in self._read("status", *options, "--", f":(literal){path}").text.split("\0") if line]
 
     def files_of_git(self, *names: str) -> list[Path]:
-        """The paths of git's own files with these names. Raises UsageError outside of a repository."""
+        """The paths of git's own files with these names. Raises UsageError outside a repository."""
         asked = [part for name in names for part in ("--git-path", name)]
         answer = self._in_repository("rev-parse", "--path-format=absolute", *asked)
         return [Path(line) for line in answer.text.splitlines()]
@@ -88,7 +88,7 @@ class Checkout:
         return bool(self._read("ls-files", "--", f":(literal){file}").text)
 
     def ignores(self, file: Path) -> bool:
-        """Whether git leaves `file` out."""
+        """Whether git ignores `file`."""
         return self._read("check-ignore", "--quiet", "--", file).ok
 
     def tips(self) -> list[str]:
@@ -100,11 +100,11 @@ class Checkout:
         return self._ask("ls-remote", url, ref).text.partition("\t")[0]
 
     def push(self, url: str, refspec: str, *, force: bool) -> Answer:
-        """Push to a remote of the user's, as the user would. Raises nothing."""
+        """Push to the user's remote with the user's configuration. Raises nothing."""
         return self._ask(*PUSH_ARGUMENTS, *(["--force"] if force else []), url, refspec, seconds=PUSH)
 
     def pack(self, sha: str, into: Path) -> None:
-        """Pack a commit with its history into the directory `into`; what a partial clone lacks, git fetches."""
+        """Pack a commit with its history into the directory `into`; git fetches what a partial clone lacks."""
         answer = self._ask("pack-objects", "--revs", "--quiet", into / "pack", stdin=f"{sha}\n", seconds=LONG)
         if not answer.ok:
             raise GitFailed(
@@ -113,7 +113,7 @@ class Checkout:
             )  # fmt: skip
 
     def objects(self) -> tuple[Path, Path] | None:
-        """The directory of its objects and the list of where its history is cut off; None where neither can be lent."""
+        """The directory of its objects and the list of its shallow commits; None if they cannot be used elsewhere."""
         asked = ("--show-object-format", "--path-format=absolute", "--git-path", "objects", "--git-path", "shallow")
         answer = self._ask("rev-parse", *asked)
         if not answer.ok:
@@ -143,6 +143,6 @@ class Checkout:
 
 
 def _trust(words: str, root: Path) -> str:
-    """The command that git itself advises: it names the directory as git compares it. Pure."""
+    """The command in git's own advice, which has the directory as git compares it. Pure."""
     advice = re.search(r"git config --global --add safe\.directory .+", words)
     return advice[0] if advice else process.paste(["git", "config", "--global", "--add", "safe.directory", root])

@@ -1,4 +1,4 @@
-"""Starts git: with which settings and environment, and what it answers."""
+"""Run git with our settings and environment."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from threezone.core import process
 from threezone.core.errors import DeliveryError
 
 SECONDS, LONG, PUSH = 60.0, 600.0, 300.0
-# GIT_CONFIG_PARAMETERS (from `git -c`) was meant for one command; GIT_TRACE* prints secrets; the rest names a
-# repository (git sets it for its hooks) or changes what is pushed.
+# The variables of the caller that are kept. Of the others, GIT_CONFIG_PARAMETERS (from `git -c`) is for one command,
+# GIT_TRACE* prints secrets, and the rest names a repository (for hooks) or changes what is pushed.
 FROM_CALLER = re.compile(
     r"GIT_(CONFIG_(COUNT|KEY_\d+|VALUE_\d+|GLOBAL|SYSTEM|NOSYSTEM)|EXEC_PATH|CEILING_DIRECTORIES"
     r"|DISCOVERY_ACROSS_FILESYSTEM|SSH|SSH_COMMAND|SSH_VARIANT|ASKPASS|SSL_\w+|HTTP_\w+|PROXY_\w+|ALLOW_PROTOCOL)"
@@ -28,7 +28,7 @@ class GitFailed(DeliveryError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What git answered: `text` is its output as data, `words` is everything it said, redacted."""
+    """git's answer: `text` is stdout as data, `words` is all output, redacted."""
 
     code: int
     text: str
@@ -46,17 +46,17 @@ class Answer:
 
     @property
     def rejected(self) -> bool:
-        """Whether the commits that are there were the reason to refuse a push."""
+        """Whether a push was refused because of the commits that the remote has."""
         return "[rejected]" in self.text
 
     @property
     def refused(self) -> bool:
-        """Whether the remote took a look at the push and refused it, for whatever reason."""
+        """Whether the remote refused a push for any reason."""
         return self.rejected or "[remote rejected]" in self.text
 
     @property
     def of_remote(self) -> bool:
-        """Whether the other end, or the way there, is what failed."""
+        """Whether the remote or the connection failed."""
         parts = ("unable to access", "RPC failed", "not found", "remote", "Authentication failed", "could not read")
         return any(part in self.words for part in parts)
 
@@ -80,7 +80,7 @@ def run(
     seconds: float = SECONDS,
     stdin: str = "",
 ) -> Answer:
-    """Run git in `root` with `settings` (`key=value`). Raises CommandFailed when the time is over."""
+    """Run git in `root` with `settings` (`key=value`). Raises CommandFailed after `seconds`."""
     options = [part for setting in settings for part in ("-c", setting)]
     command: list[str | Path] = ["git", *options, "-C", root, *argv]
     done = process.run(command, env=env, timeout=seconds, stdin=stdin, check=False)
@@ -88,24 +88,24 @@ def run(
 
 
 def environment(*, own: bool) -> dict[str, str | None]:
-    """What git's environment has beside ours: the variables that are not passed on are unset."""
+    """The changes to our environment for git, in a repository of our `own` or in the user's."""
     passed = re.compile("GIT_EXEC_PATH") if own else FROM_CALLER
     env: dict[str, str | None] = {
         name: None for name in os.environ if name.startswith("GIT_") and not passed.fullmatch(name)
     }
     env |= {
-        "LC_ALL": "C",  # its words are read
+        "LC_ALL": "C",  # we read its messages
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_NO_REPLACE_OBJECTS": "1",  # what is read is what is pushed
+        "GIT_NO_REPLACE_OBJECTS": "1",  # read the objects that are pushed
     }
     if own:
         env |= {
-            # Files that no configuration names are found below HOME: ignore, attributes, .netrc.
+            # git also reads ignore, attributes and .netrc below HOME.
             **dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"), os.devnull),
             "GIT_CONFIG_NOSYSTEM": "1",
             "SSH_ASKPASS": None,
             "GIT_ATTR_NOSYSTEM": "1",
-            **dict.fromkeys(("NO_PROXY", "no_proxy"), "*"),  # all that it talks to is on loopback
+            **dict.fromkeys(("NO_PROXY", "no_proxy"), "*"),  # its remotes are on loopback
         }
     return env

@@ -1,4 +1,4 @@
-"""A repository of ours, where the user's configuration has no say; and the carrier of a push to the lab."""
+"""A repository of ours, isolated from the user's configuration; and the carrier of a push to the lab."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ class Own:
     root: Path
 
     def init(self, *, bare: bool = True, branch: str = "") -> None:
-        """Make it in a directory that is there or not; it has no commit yet."""
+        """Make it, without a commit, in a new or existing directory."""
         self.root.mkdir(parents=True, exist_ok=True)
         self._do("init", "--quiet", "--template=", *(["--bare"] if bare else []))
         if branch:
             self._do("symbolic-ref", "HEAD", f"refs/heads/{branch}")  # init --initial-branch needs git 2.28
 
     def lend(self, checkout: Path) -> bool:
-        """See the objects of the user's checkout, without a copy of them; False where that has none to lend."""
-        lent = Checkout(checkout).objects()
-        if lent is None:
+        """Use the objects of the user's checkout without a copy. Returns False when that is not possible."""
+        shared = Checkout(checkout).objects()
+        if shared is None:
             return False
         alternates = self.root / "objects" / "info" / "alternates"
         alternates.parent.mkdir(parents=True, exist_ok=True)
-        alternates.write_bytes(os.fsencode(lent[0]) + b"\n")
+        alternates.write_bytes(os.fsencode(shared[0]) + b"\n")
         return True
 
     def commit(self, message: str, author: str, email: str) -> str:
-        """Commit every file of the work tree, even when none has changed. Returns the SHA."""
+        """Commit every file of the work tree, even without changes. Returns the SHA."""
         self._do("add", "--all")
         self._do("commit", "--quiet", "--allow-empty", "--message", message, settings=_author(author, email))
         return self.head()
@@ -62,27 +62,27 @@ class Own:
         return self._do("show", f"HEAD:{path}")
 
     def refs(self) -> dict[str, str]:
-        """Its refs with what they name."""
+        """Its refs with their SHAs."""
         return refs(self._do("for-each-ref", "--format=%(objectname)\t%(refname)"))
 
     def fetch(self, url: str, refspec: str) -> None:
-        """Fetch refs, and forget those that are gone."""
+        """Fetch refs, and remove deleted ones."""
         self._do("fetch", "--quiet", "--prune", "--update-shallow", "--no-recurse-submodules", url, refspec)
 
     def remote_refs(self, url: str, *options: str) -> Answer:
-        """The refs at `url`, in lines for `refs`."""
+        """The refs at `url`, as lines for `refs`."""
         return self._ask("ls-remote", *options, url)
 
     def unrelated(self, one: str, other: str) -> bool:
-        """Whether two commits have no history in common; False when that cannot be told."""
+        """Whether two commits have no history in common; False if unknown."""
         return self._ask("merge-base", one, other).code == 1
 
     def follows(self, newer: str, older: str) -> bool:
-        """Whether a commit has another one in its history."""
+        """Whether the commit `newer` has `older` in its history."""
         return self._ask("merge-base", "--is-ancestor", older, newer).ok
 
     def count(self, sha: str, known: Sequence[str]) -> int | None:
-        """How many commits `sha` has that are in the history of none of `known`; None when that cannot be told."""
+        """The number of commits in the history of `sha` and in none of `known`; None if unknown."""
         wanted = "\n".join([sha, *(f"^{each}" for each in known), ""])
         answer = self._ask("rev-list", "--count", "--stdin", stdin=wanted)
         return int(answer.text) if answer.ok else None
@@ -90,7 +90,7 @@ class Own:
     def push(
         self, url: str, refspecs: Sequence[str], *, user: str = "", password: str = "", force: bool = False
     ) -> Answer:
-        """Push; the password travels in the environment, never in arguments."""
+        """Push; the password is in the environment, never in arguments."""
         env: dict[str, str | None] = {}
         if password:
             token = base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -127,18 +127,18 @@ def _author(name: str, email: str) -> tuple[str, ...]:
 
 @contextmanager
 def carrier(root: Path, sha: str) -> Iterator[Own]:
-    """An empty repository of ours that has the commit `sha` of the user's checkout, for as long as the block runs."""
-    with tempfile.TemporaryDirectory(prefix="threezone-") as place:
-        made = Own(Path(place, "carrier.git"))
-        made.init()
-        lent = Checkout(root).objects()
-        if lent is None:
+    """A temporary repository of ours that has the commit `sha` of the user's checkout."""
+    with tempfile.TemporaryDirectory(prefix="threezone-") as directory:
+        repository = Own(Path(directory, "carrier.git"))
+        repository.init()
+        shared = Checkout(root).objects()
+        if shared is None:
             raise UsageError(f"the objects of {root} cannot be read", fix=process.paste(["git", "-C", root, "fsck"]))
-        objects, shallow = lent
+        objects, shallow = shared
         if any(objects.glob("pack/*.promisor")):
-            Checkout(root).pack(sha, made.root / "objects" / "pack")
+            Checkout(root).pack(sha, repository.root / "objects" / "pack")
         else:
-            made.lend(root)
+            repository.lend(root)
         if shallow.exists():
-            shutil.copyfile(shallow, made.root / "shallow")
-        yield made
+            shutil.copyfile(shallow, repository.root / "shallow")
+        yield repository

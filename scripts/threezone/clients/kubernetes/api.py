@@ -1,7 +1,7 @@
-"""The Kubernetes API as plain JSON: what comes back is what the API server sent, no models in between.
+"""The Kubernetes API as plain JSON.
 
-The only module that imports `kubernetes`, the official client, and only where its kubeconfig machinery is needed
-(credential plugins, proxies): the import costs 0.2 to 0.3 s.
+Only this module imports `kubernetes`, the official client, and only for kubeconfigs with credential plugins or proxies:
+the import takes 0.2 to 0.3 s.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Json = dict[str, Any]
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0
-BUSY_TRIES, BUSY_SECONDS = 10, 1.0  # how often a busy server is asked again, and the longest pause before it
-RETRY = 0.2  # seconds between tries while the API server is away
+BUSY_TRIES, BUSY_SECONDS = 10, 1.0  # tries with a busy server, and the longest pause between them
+RETRY = 0.2  # seconds between tries while the API server does not answer
 MANAGER = "threezone"  # our field manager in server-side apply
 
 
 class Refused(ClusterError):
-    """The API server answered with an error: its HTTP status and its own words."""
+    """The API server answered with an error: its HTTP status and message."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(f"the API server answered with {status}: {words}", fix="./run invoke status")
@@ -36,9 +36,9 @@ class Refused(ClusterError):
 
 
 class Forbidden(Refused):
-    """The API server knows who asks and says no (403): who (`user`), and what was asked for, as RBAC names it.
+    """The API server refuses a request of a known user (403).
 
-    `resource` is spelled as rules spell it, `pods/log` say; `namespace` is empty for what has none.
+    `verb`, `resource` (such as `pods/log`), `group` and `namespace` are those of RBAC's rules.
     """
 
     def __init__(self, words: str, said: Mapping[str, str | None]) -> None:
@@ -61,11 +61,11 @@ class Forbidden(Refused):
 
 
 class Unauthorized(Refused):
-    """The API server does not know who asks (401): the login has ended, or is of another cluster."""
+    """The API server does not know the user (401): the login has expired, or is of another cluster."""
 
     def __init__(self, words: str) -> None:
         super().__init__(HTTPStatus.UNAUTHORIZED, words)
-        self.message = "the API server does not accept this login: its token has ended, or was never of this cluster"
+        self.message = "the API server does not accept this login: its token has expired, or is of another cluster"
         self.evidence = f"HTTP 401: {words}"
         self.fix = "./run invoke kubeconfig.connect; for the account of a CI job: ./run invoke ci.kubeconfig"
 
@@ -79,7 +79,7 @@ _NO = re.compile(
 
 
 def refused(status: int, words: str) -> Refused:
-    """The answer as an exception: who may not do what where it says so, a login that has ended. Pure."""
+    """The error in an answer as an exception. Pure."""
     if status == HTTPStatus.FORBIDDEN and (said := _NO.search(words)):
         return Forbidden(words, said.groupdict())
     return Unauthorized(words) if status == HTTPStatus.UNAUTHORIZED else Refused(status, words)
@@ -101,7 +101,7 @@ class Access:
 
 
 class Api:
-    """A connection to one API server. Paths are API paths such as `/api/v1/nodes`. Nothing is sent until asked."""
+    """A connection to an API server. Paths are API paths such as `/api/v1/nodes`."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Api:
 
     @staticmethod
     def by_access(access: Access) -> Api:
-        """With a certificate or token that is already at hand: urllib3 alone, which costs a tenth of the client."""
+        """Connect with a known certificate or token, by urllib3 alone, whose import takes a tenth of the client's."""
         import urllib3
 
         named: dict[str, Any] = {"server_hostname": access.tls_server_name} if access.tls_server_name else {}
@@ -126,7 +126,7 @@ class Api:
 
     @staticmethod
     def by_kubeconfig(kubeconfig: Mapping[str, Any], context: str) -> Api:
-        """With whatever the kubeconfig (as data) says, credential plugins and proxies included: the official client."""
+        """Connect as a kubeconfig (as data) says, with credential plugins and proxies, by the official client."""
         from kubernetes.config import new_client_from_config_dict
 
         client: Any = new_client_from_config_dict(  # type: ignore[no-untyped-call]
@@ -141,9 +141,9 @@ class Api:
         return Api(client.configuration.host, client.rest_client.pool_manager, headers)
 
     def patient(self, deadline: Callable[[], float]) -> Api:
-        """The same connection, on which a request is sent again while the API server is away or not up yet.
+        """The same connection, which repeats requests until `deadline` (monotonic) if the API server does not answer.
 
-        `deadline` says until when, by the monotonic clock. Meant for requests that may be sent twice.
+        For requests that may be sent twice.
         """
         return Api(self._base, self._pool, self._headers, deadline)
 
@@ -171,7 +171,7 @@ class Api:
                     retries=False,
                     preload_content=False,
                 )
-                # The server has done nothing and says when to ask again: the kind is new to it, or it has much to do.
+                # The server has done nothing, and says when to try again: it is busy, or the kind is new.
                 pause = answer.headers.get("Retry-After", "")
                 if answer.status != HTTPStatus.TOO_MANY_REQUESTS or not pause.isdigit() or not left:
                     break
@@ -184,7 +184,7 @@ class Api:
         return answer
 
     def _whole(self, answer: Any) -> str:
-        """The answer's body. Raises ClusterError when the server goes away in the middle of it."""
+        """The answer's body. Raises ClusterError when the connection breaks."""
         import urllib3
 
         try:
@@ -200,7 +200,7 @@ class Api:
         )
 
     def send(self, method: str, path: str, body: Any = None, content: str = "application/json", **query: Any) -> Json:
-        """One request and its JSON answer. Raises Refused with the server's words, ClusterError when out of reach."""
+        """Send a request. Returns the JSON answer. Raises Refused, or ClusterError when the server does not answer."""
         while True:
             try:
                 return dict(
@@ -210,7 +210,7 @@ class Api:
                 answered = isinstance(error, Refused) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
                 if answered or time.monotonic() >= self._deadline():
                     raise
-                time.sleep(RETRY)  # there is nothing to watch while nobody answers
+                time.sleep(RETRY)  # nothing can be watched while nobody answers
 
     def get(self, path: str, **query: Any) -> Json | None:
         """The object or list at `path`, or None when it (or its API) does not exist."""
@@ -226,13 +226,13 @@ class Api:
         return self._whole(self._open("GET", path, {}))
 
     def apply(self, path: str, wanted: Json) -> Json:
-        """Server-side apply of one object to its own path; fields that we do not name are left alone."""
+        """Apply an object at its own path (server-side apply); other fields are kept."""
         return self.send(
             "PATCH", path, wanted, content="application/apply-patch+yaml", fieldManager=MANAGER, force="true"
         )
 
     def merge(self, path: str, change: Json) -> Json:
-        """A JSON merge patch of one object."""
+        """Apply a JSON merge patch to an object."""
         return self.send("PATCH", path, change, content="application/merge-patch+json", fieldManager=MANAGER)
 
     def watch(self, path: str, *, since: str, seconds: float, **query: Any) -> Iterator[Json]:

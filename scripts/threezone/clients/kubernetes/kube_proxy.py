@@ -1,8 +1,7 @@
-"""kube-proxy: whether a Service's address leads to its pods by now. A ready pod is not enough for that.
+"""Wait until kube-proxy has written its rules, up to a second after a Service's endpoints are ready.
 
-kube-proxy writes its rules up to a second after the endpoints are there. A request before that leaves the node for an
-address that belongs to nobody; where a transparent proxy answers for every address, its 404 is taken for the Service's,
-and the connection is kept for the next tries.
+An earlier request leaves the node for an address that nobody has. A transparent proxy may answer it with 404, and the
+client keeps that connection.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ from threezone.core.errors import ClusterError
 
 NODES = "/api/v1/nodes"
 HEALTH = NODES + "/{node}:10256/proxy/healthz"  # kube-proxy's --healthz-bind-address
-_AGAIN = 0.1  # seconds; it has no watch
+_POLL = 0.1  # seconds; it has no watch
 
 
 def settled(api: Api, *, seconds: float = 10.0) -> None:
-    """Wait until no node's kube-proxy has changes to write, at most `seconds`.
+    """Wait at most `seconds` until no node's kube-proxy has changes to write.
 
-    Where kube-proxy does not answer (another program does its work, or we may not ask nodes) nothing is waited for.
+    A kube-proxy that does not answer (replaced by another program, or forbidden to us) is ignored.
     """
     deadline = time.monotonic() + seconds
     for node in (api.get(NODES) or {}).get("items") or []:
         path = HEALTH.format(node=node["metadata"]["name"])
-        while time.monotonic() < deadline and _asked(api, path):
-            time.sleep(_AGAIN)
+        while time.monotonic() < deadline and _is_pending(api, path):
+            time.sleep(_POLL)
 
 
-def _asked(api: Api, path: str) -> bool:
+def _is_pending(api: Api, path: str) -> bool:
     try:
         return pending(api.text(path))
     except ClusterError:
@@ -39,13 +38,12 @@ def _asked(api: Api, path: str) -> bool:
 
 
 def pending(answer: str) -> bool:
-    """Whether kube-proxy's health says that changes wait to be written. Pure.
+    """Whether kube-proxy has changes to write, by its health check. Pure.
 
-    Without any its `lastUpdated` is the present moment, taken just after `currentTime` (kubernetes,
-    pkg/proxy/healthcheck/proxy_health.go).
+    Without any, `lastUpdated` is the time just after `currentTime` (kubernetes, pkg/proxy/healthcheck/proxy_health.go).
     """
     try:
-        seen = json.loads(answer)
-        return datetime.fromisoformat(seen["lastUpdated"]) < datetime.fromisoformat(seen["currentTime"])
+        health = json.loads(answer)
+        return datetime.fromisoformat(health["lastUpdated"]) < datetime.fromisoformat(health["currentTime"])
     except (ValueError, KeyError, TypeError):
         return False

@@ -1,4 +1,4 @@
-"""Why a pod is not ready, from its own status: what heals by waiting, and what never will. Pure."""
+"""Why a pod is not ready, and whether waiting helps, from its status. Pure."""
 
 from __future__ import annotations
 
@@ -8,26 +8,21 @@ from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import condition, key_of
 from threezone.core.errors import ClusterError
 
-# Reasons of a waiting container that no waiting heals (kubelet, pkg/kubelet/images/types.go and kuberuntime). A first
-# ErrImagePull may be the network's hiccup; ImagePullBackOff means that it failed again.
+# Final reasons of a waiting container (kubelet, pkg/kubelet/images/types.go and kuberuntime). A first ErrImagePull may
+# be a short failure of the network; ImagePullBackOff means that it failed again.
 HOPELESS = {
-    "ImagePullBackOff",
-    "ErrImageNeverPull",
-    "InvalidImageName",
-    "ImageInspectError",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "RunContainerError",
+    *("ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"),
+    *("CreateContainerConfigError", "CreateContainerError", "RunContainerError"),
 }
 
 
 def is_ready(pod: Json) -> bool:
-    """Whether the pod serves, or has ended as it should."""
+    """Whether the pod is ready, or has succeeded."""
     return (pod.get("status") or {}).get("phase") == "Succeeded" or condition(pod, "Ready").get("status") == "True"
 
 
 def trouble(pod: Json) -> str:
-    """The pod's own message when something is wrong with it, else nothing."""
+    """The pod's message about what is wrong with it, or ""."""
     status = pod.get("status") or {}
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
         waiting = (container.get("state") or {}).get("waiting") or {}
@@ -42,13 +37,13 @@ def trouble(pod: Json) -> str:
 
 
 def hopeless(pod: Json) -> str:
-    """The pod's message when waiting cannot heal it, else nothing."""
+    """The pod's message if it cannot become ready, or ""."""
     words = trouble(pod)
     return words if any(f": {reason}" in words for reason in HOPELESS) else ""
 
 
 def missing(pods: Iterable[Json]) -> list[str]:
-    """The pods that are not ready, each with its trouble. Raises ClusterError for one that never will be."""
+    """The pods that are not ready, each with its message. Raises ClusterError for one that cannot become ready."""
     lines = []
     for pod in pods:
         if is_ready(pod) or (pod.get("metadata") or {}).get("deletionTimestamp"):

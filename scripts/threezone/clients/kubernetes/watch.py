@@ -1,4 +1,4 @@
-"""Waiting is watching: collections of the API are followed until a pure judge says that nothing is missing."""
+"""Wait by watching: follow collections of the API until a pure function, the judge, finds nothing missing."""
 
 from __future__ import annotations
 
@@ -12,27 +12,24 @@ from threezone.clients.kubernetes.api import RETRY, Api, Forbidden, Json
 from threezone.core.errors import ClusterError, ThreezoneError
 from threezone.core.events import note
 
-# What is seen: API path → (namespace/name → object).
+# API path → (namespace/name → object).
 World = dict[str, dict[str, Json]]
-# A judge names what is still missing (empty: done), or raises what waiting cannot heal.
+# Returns what is still missing, or raises if waiting does not help.
 Judge = Callable[[World], Sequence[str]]
-# Names further collections to follow, from what is seen.
+# Returns further collections to follow.
 Paths = Callable[[World], Iterable[str]]
 
 NAMESPACES = "/api/v1/namespaces"
 
 
 def key_of(item: Json) -> str:
-    """`namespace/name` of an object (`/name` when it has no namespace)."""
+    """`namespace/name` of an object; `/name` without a namespace."""
     meta = item.get("metadata") or {}
     return f"{meta.get('namespace', '')}/{meta.get('name', '')}"
 
 
 def look(api: Api, paths: Sequence[str], *, unless_forbidden: Collection[str] = ()) -> World:
-    """The collections as they are now; one that does not exist (a missing CRD) is empty.
-
-    So is one of `unless_forbidden` that this login may not see.
-    """
+    """The collections now; a missing one (without its CRD) is empty, as is a forbidden one of `unless_forbidden`."""
     world: World = {}
     for path in paths:
         try:
@@ -45,14 +42,13 @@ def look(api: Api, paths: Sequence[str], *, unless_forbidden: Collection[str] = 
     return world
 
 
-# Seconds for which a 403 is taken for an API server that has just started and does not know its own rules yet.
-STARTING = 15.0
+STARTING = 15.0  # seconds in which a 403 may come from an API server that has not loaded its rules yet
 _Told = queue.Queue[tuple[str, dict[str, Json] | Forbidden]]
 
 
 def _follow(api: Api, path: str, inbox: _Told, stop: threading.Event) -> None:
-    """Keep telling `inbox` the whole collection at `path`, after every change, until told to stop; or the refusal."""
-    since = 0.0  # when a 403 came that no good answer has followed
+    """Put the whole collection at `path` into `inbox` after every change, or the refusal, until `stop` is set."""
+    since = 0.0  # the time of the first 403 after the last good answer
     while not stop.is_set():
         try:
             listed = api.get(path)
@@ -74,7 +70,7 @@ def _follow(api: Api, path: str, inbox: _Told, stop: threading.Event) -> None:
             stop.wait(RETRY)
         except (ClusterError, OSError):
             stop.wait(RETRY)
-        except Exception as error:  # noqa: BLE001  a watch cut off by a restart fails in many ways; all mean: again
+        except Exception as error:  # noqa: BLE001  a restart of the server breaks a watch in many ways
             if stop.is_set():
                 return
             note(f"watching {path} again after: {error}"[:120])
@@ -82,7 +78,7 @@ def _follow(api: Api, path: str, inbox: _Told, stop: threading.Event) -> None:
 
 
 def _changed(items: dict[str, Json], event: Json) -> bool:
-    """Take one event of a watch into what is known; False when the version is too old (410 Gone): list again."""
+    """Apply an event of a watch. Returns False when the list must be read again (410 Gone)."""
     if event["type"] == "ERROR":
         return False
     if event["type"] == "DELETED":
@@ -93,7 +89,7 @@ def _changed(items: dict[str, Json], event: Json) -> bool:
 
 
 class Overdue(ClusterError):
-    """The deadline of a wait has passed; the evidence says what was still missing."""
+    """The deadline of a wait has passed; the evidence says what is missing."""
 
 
 def _first(missing: Sequence[str]) -> str:
@@ -101,10 +97,10 @@ def _first(missing: Sequence[str]) -> str:
 
 
 class Watching:
-    """Collections that are followed while a block runs: `until` waits for what a judge wants to see in them.
+    """Collections that are followed while a block runs; `until` waits for a judge.
 
-    Each collection is followed on its own, so one may be behind another, or behind what we have just changed. With
-    `fresh=True` the wait ends only when the judge says the same of lists asked for anew, be it good or bad.
+    They are followed independently, so one may be older than another, or than our last change. With `fresh=True` the
+    judge's verdict, good or bad, has to be the same for new lists.
     """
 
     def __init__(self, api: Api, paths: Sequence[str]) -> None:
@@ -118,7 +114,7 @@ class Watching:
             self.follow(path)
 
     def follow(self, path: str) -> None:
-        """Follow one more collection; one that is followed already is left as it is. No judge waits for its list."""
+        """Follow another collection. Judges do not wait for its list."""
         if path not in self._followed:
             self._followed.add(path)
             threading.Thread(target=_follow, args=(self._api, path, self._inbox, self._stop), daemon=True).start()
@@ -133,11 +129,10 @@ class Watching:
         fresh: bool = False,
         steady: float = 0.0,
     ) -> World:
-        """Wait until `judge` finds nothing missing, and has for `steady` seconds. Returns what was seen then.
+        """Wait until `judge` has found nothing missing for `steady` seconds. Returns the collections.
 
-        `more` names further collections to follow from what is seen (the namespaces of delivered objects, say).
-        Raises Overdue when `seconds` are over, or whatever the judge raises; and Forbidden where this login may not see
-        one of the first collections. Of the further ones it may be kept from any: it stays unseen.
+        `more` returns further collections to follow; forbidden ones are ignored. Raises Overdue after `seconds`, what
+        the judge raises, and Forbidden for one of the first collections.
         """
         deadline = time.monotonic() + seconds
         missing: Sequence[str] = ["no answer from the API server yet"]
@@ -182,8 +177,8 @@ class Watching:
     def _anew(self, judge: Judge) -> Sequence[str]:
         try:
             world = look(self._api, sorted(self._followed), unless_forbidden=self._followed - self._first)
-        except ClusterError as away:  # it is asked again when its watch is back
-            return [str(away)]
+        except ClusterError as error:  # the next event of a watch tries again
+            return [str(error)]
         return judge(world)
 
     def __enter__(self) -> Self:
@@ -216,9 +211,9 @@ def condition(item: Mapping[str, object], kind: str) -> Mapping[str, str]:
 
 
 def namespace_usable(api: Api, name: str, *, seconds: float = 120.0) -> None:
-    """Wait until a namespace that is being deleted is gone: nothing can be created in it before (it answers 403)."""
-    seen = api.get(f"{NAMESPACES}/{name}")
-    if seen and seen["metadata"].get("deletionTimestamp"):
+    """Wait until a namespace that is being deleted is gone; before, creating objects in it gives 403."""
+    namespace = api.get(f"{NAMESPACES}/{name}")
+    if namespace and namespace["metadata"].get("deletionTimestamp"):
         wait_for(
             api,
             [NAMESPACES],

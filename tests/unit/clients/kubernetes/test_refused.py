@@ -51,6 +51,6 @@ def test_a_403_of_another_kind_keeps_its_words() -> None:
 def test_a_login_that_has_ended_is_told_as_such() -> None:
     no = refused(401, "Unauthorized")
     assert isinstance(no, Unauthorized)
-    assert "its token has ended" in str(no)
+    assert "its token has expired" in str(no)
     assert "./run invoke ci.kubeconfig" in no.fix
     assert no.status == 401
