@@ -1,7 +1,7 @@
-"""Make the environment that ./run starts things in. Standard library only: nothing is installed yet.
+"""Make the Python environment of ./run. Standard library only: nothing is installed yet.
 
-Called as `bootstrap.py ENV LOCK`, by ./run, when ENV has no `complete` mark that equals LOCK. Exit codes as in
-docs/exit-codes.md: 2 when this Python cannot do it, 7 when installing failed.
+./run calls `bootstrap.py ENV LOCK` when ENV has no file `complete` that equals LOCK. Exit codes as in
+docs/exit-codes.md: 2 when this Python is unsuitable, 7 when installing failed.
 """
 
 import fcntl
@@ -13,18 +13,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-HEARTBEAT = 10.0  # seconds between signs of life
+HEARTBEAT = 10.0  # seconds between progress messages
 UNUSABLE, FAILED, INTERRUPTED = 2, 7, 130
 
 
 def say(text: str) -> None:
-    """Tell the person who waits; stdout belongs to the command that ./run will start."""
+    """Print a message to stderr; stdout belongs to the command that ./run starts."""
     sys.stderr.write(f"threezone: {text}\n")
     sys.stderr.flush()
 
 
 def is_complete(env: Path, lock: Path) -> bool:
-    """Whether `env` holds exactly what `lock` lists: the mark is written last, and is a copy of the lock file."""
+    """Whether `env` has everything in `lock`: the file `complete` is written last, and is a copy of the lock file."""
     try:
         return (env / "complete").read_bytes() == lock.read_bytes() and os.access(env / "bin" / "python", os.X_OK)
     except OSError:
@@ -32,55 +32,51 @@ def is_complete(env: Path, lock: Path) -> bool:
 
 
 def ways(env: Path, lock: Path) -> list[list[list[str]]]:
-    """The ways to fill `env`, best first, each a list of commands. Every file is checked against its hash in `lock`.
+    """The ways to make `env`, best first, each a list of commands. Every file is checked against its hash in `lock`.
 
-    Wheels only: what builds from a source distribution would fetch its build tools unchecked. The interpreter's real
-    path is used, so that an upgrade of the system's Python leaves a dangling link, which ./run notices, instead of an
-    environment that looks whole.
+    Wheels only: a source distribution would fetch its build tools unchecked. With the interpreter's real path, an
+    upgrade of the system's Python leaves a dangling link, which ./run detects.
     """
     base = str(Path(sys.executable).resolve())
     target = str(env / "bin" / "python")
     exact = ["--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", str(lock)]
-    found: list[list[list[str]]] = []
-    uv = shutil.which("uv")
-    if uv:
-        found.append([[uv, "venv", "--quiet", "--python", base, str(env)],
+    possible: list[list[list[str]]] = []
+    if uv := shutil.which("uv"):
+        possible.append([[uv, "venv", "--quiet", "--python", base, str(env)],
                       [uv, "pip", "install", "--compile-bytecode", "--python", target, *exact]])  # fmt: skip
     try:
         import ensurepip  # noqa: F401 - Debian has it in a package of its own
         import venv  # noqa: F401
     except ImportError:
-        return found
-    found.append([[base, "-I", "-m", "venv", str(env)],
+        return possible
+    possible.append([[base, "-I", "-m", "venv", str(env)],
                   [target, "-I", "-m", "pip", "install", "--disable-pip-version-check", *exact]])  # fmt: skip
-    return found
+    return possible
 
 
 def run(command: Sequence[str], began: float, *, keeps: int) -> bool:
-    """Run `command` with a sign of life every few seconds. Whether it ended well.
+    """Run `command`, with a message every few seconds. Returns whether it succeeded.
 
-    It inherits the file descriptor `keeps`, and with it the lock: should we be killed, the lock lasts until the last
+    It inherits the file descriptor `keeps`, and with it the lock: if we are killed, the lock lasts until the last
     program that writes into the environment has ended.
     """
-    environment = {**os.environ, "PIP_USER": "0"}  # a user's wish for --user is refused inside an environment
+    environment = {**os.environ, "PIP_USER": "0"}  # pip refuses --user inside an environment
     with subprocess.Popen(command, stdout=sys.stderr, env=environment, pass_fds=[keeps]) as child:
-        while True:
+        while child.returncode is None:
             try:
-                code = child.wait(timeout=HEARTBEAT)
+                child.wait(timeout=HEARTBEAT)
             except subprocess.TimeoutExpired:
                 say(f"still installing ({time.monotonic() - began:.0f} s)")
-                continue
-            break
-    if code != 0:
-        say(f"this failed with exit code {code}: {' '.join(command)}")
-    return code == 0
+    if child.returncode != 0:
+        say(f"this failed with exit code {child.returncode}: {' '.join(command)}")
+    return child.returncode == 0
 
 
 def make(env: Path, lock: Path, *, keeps: int) -> int:
-    """Make `env` anew and mark it complete; the exit code."""
+    """Make `env` anew and mark it complete. Returns the exit code."""
     possible = ways(env, lock)
     if not possible:
-        say(f"error: {sys.executable} has no venv module, and uv is not here either")
+        say(f"error: {sys.executable} has no venv module, and there is no uv")
         say("fix: on Debian and Ubuntu: apt-get install -y python3-venv; then run this again")
         return UNUSABLE
     say(f"first use: making the environment in {env} from {lock.name} (once; about a minute without uv)")
@@ -93,13 +89,13 @@ def make(env: Path, lock: Path, *, keeps: int) -> int:
             (env / "complete.new").replace(env / "complete")
             say(f"the environment is ready ({time.monotonic() - began:.0f} s)")
             return 0
-    say("error: the environment could not be made; the lines above tell why")
+    say("error: the environment could not be made; the lines above say why")
     say("fix: first use needs a package index: check the network and `python3 -m pip config list`, then run this again")
     return FAILED
 
 
 def main(env: Path, lock: Path) -> int:
-    """Make `env` unless somebody else just did. One at a time: the lock is the kernel's and ends with its holders."""
+    """Make `env` unless another ./run has just made it. The kernel releases the lock when its holders end."""
     env.parent.mkdir(parents=True, exist_ok=True)
     with env.with_name(env.name + ".lock").open("w") as handle:
         try:

@@ -91,14 +91,6 @@ class Plan:
     steps: tuple[Step, ...] = ()
     notices: tuple[str, ...] = ()
 
-    def has(self, *kinds: StepKind) -> bool:
-        """Whether there is a step of every one of these kinds."""
-        return set(kinds) <= {step.kind for step in self.steps}
-
-    def targets(self, kind: StepKind) -> tuple[str, ...]:
-        """The targets of the steps of a kind."""
-        return tuple(step.target for step in self.steps if step.kind is kind)
-
 
 def has(steps: Iterable[Step], kind: StepKind) -> bool:
     """Whether a step of this kind is among them."""

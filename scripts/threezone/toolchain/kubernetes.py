@@ -6,9 +6,6 @@ them from the same commit: those of 1.X.Y as v0.X.Y.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from threezone.core import versions
 from threezone.core.errors import ToolError
 from threezone.toolchain import golang
@@ -45,13 +42,3 @@ def description(name: str, version: str, *, goos: str = "", goarch: str = "") ->
         goos=goos,
         goarch=goarch,
     )
-
-
-def program(name: str, version: str, *, goos: str = "", goarch: str = "") -> Path:
-    """The path of one of Kubernetes' programs, built unless the cache has it."""
-    return golang.build(description(name, version, goos=goos, goarch=goarch))
-
-
-def programs(names: Sequence[str], version: str, *, goos: str = "", goarch: str = "") -> list[Path]:
-    """The paths of several, built together."""
-    return golang.build_together([description(name, version, goos=goos, goarch=goarch) for name in names])
