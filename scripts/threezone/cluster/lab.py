@@ -22,9 +22,8 @@ from threezone.core.events import step
 from threezone.core.settings import Channel, Settings
 from threezone.engine.find import Engine
 from threezone.kubeconfig import document, store
-from threezone.kubeconfig.credentials import material, trust
-from threezone.zones import certificate
-from threezone.zones.kubeconfig_entry import UserEntry
+from threezone.kubeconfig.credentials import trust
+from threezone.zones.kubeconfig_entry import UserEntry, ca_fingerprint
 from threezone.zones.kubeconfig_entry import find as entry_of
 
 CHANNELS: tuple[Literal["release", "source"], ...] = ("release", "source")
@@ -199,10 +198,5 @@ def api_of(entry: UserEntry) -> Api:
 def same_authority(entry: UserEntry, kubeconfig: str) -> bool:
     """Whether a kubeconfig's text has the entry's CA for the entry's context: then it is the same cluster."""
     other = document.entry(document.parse(kubeconfig.encode(), "kind's kubeconfig"), entry.context)
-    if other is None:
-        return False
-    ours, theirs = (
-        certificate.fingerprint(material(cluster, "certificate-authority", Path(), entry.context))
-        for cluster in (entry.entry.cluster, other.cluster)
-    )
-    return ours is not None and ours == theirs
+    own = ca_fingerprint(entry.entry)
+    return other is not None and own is not None and own == ca_fingerprint(other)
