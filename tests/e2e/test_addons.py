@@ -146,7 +146,7 @@ def test_add_ons_are_checked_by_the_server_and_delivered_by_commit(delivered: Pr
         ("agent", ("HelmRelease gitlab-agent/gitlab-agent", "HelmRepository gitlab-agent/gitlab")),
     ):
         seen = lab.invoke(f"addon.{name}", "--check", "--channel", "source", check=False).stdout
-        assert [kind for kind in kinds if f"taken: {kind}" not in seen.splitlines()] == [], seen
+        assert [kind for kind in kinds if f"accepted: {kind}" not in seen.splitlines()] == [], seen
         assert "not checked" not in seen
     route = lab.kubectl("apply", "--server-side", "--dry-run=server", "-k", "local/gitops/addons/ingress/hello")
     assert "httproute.gateway.networking.k8s.io/hello" in route.stdout

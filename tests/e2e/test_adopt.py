@@ -77,7 +77,7 @@ def test_a_cluster_that_is_there_becomes_the_lab_and_is_given_back(project: Proj
         assert project.view() == moved, "the entry is as it was before the adoption"
 
         project.invoke("cluster.adopt", "--context", CONTEXT, "--yes")
-        assert "is given back" in project.invoke("down", "--yes").stdout
+        assert "is released" in project.invoke("down", "--yes").stdout
         assert project.view() == moved
         project.run(kubectl, "config", "set-cluster", CONTEXT, f"--server=https://127.0.0.1:{port}")
         assert everything(project) == before

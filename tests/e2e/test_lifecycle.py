@@ -114,7 +114,7 @@ def test_a_stop_keeps_everything_and_status_says_so(lab: Project, tmp_path: Path
     assert (told.exit_code, f"not running: {NODE}" in told.stderr) == (4, True)
     assert json.loads(lab.invoke("cluster.inspect", "--json").stdout)["nodes"][0]["certificate"] is not None
     half = lab.invoke("cluster.logs", "--output", str(tmp_path / "half.tar.gz"))
-    assert "not to be had: kubernetes: the API server does not answer" in half.stdout
+    assert "not available: kubernetes: the API server does not answer" in half.stdout
     files = read(tmp_path / "half.tar.gz")
     assert files[f"nodes/{NODE}/console.txt"]
     assert "the API server does not answer" in files["missing.txt"]

@@ -100,15 +100,7 @@ class Lab:
     @functools.cached_property
     def declared(self) -> Declared:
         """The declared cluster: the file, changed by the settings and then by the flags."""
-        chosen = self.settings.cluster
-        settings = Options(
-            source="invoke.yaml: threezone.cluster.{}",
-            control_planes=chosen.control_planes,
-            workers=chosen.workers,
-            ports=chosen.ports,
-            mounts=chosen.mounts,
-            base=self.root,
-        )
+        settings = Options(self.settings.cluster, "invoke.yaml: threezone.cluster.{}", self.root)
         return spec.declare(self.cluster_file, [settings, self.flags] if self.flags else [settings], self.root)
 
     @property

@@ -9,11 +9,13 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 import msgspec.inspect
+import msgspec.structs
 
 from threezone.core import names, versions
 from threezone.core.errors import UsageError
@@ -25,21 +27,78 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The declared cluster. `config` is relative to the project's root; `api` says where the API is published.
+@dataclass(frozen=True)
+class Option:
+    """A field as an option of tasks: its flag without the dashes, its help text, its place in kind's own file."""
 
-    `kubernetes` is a version such as 1.35, "" for the pinned one. These change the file of `config`: `overlay` has
-    fields of kind's configuration, counts of 0 keep the file's nodes, `ports` and `mounts` are written as the flags
-    --port and --mount.
+    flag: str
+    help: str
+    place: str = ""
+
+
+def option(text: str, flag: str = "", place: str = "") -> msgspec.Meta:
+    """Declare a field as an option; the flag is the field's name where none is given."""
+    return msgspec.Meta(description=text, extra={"flag": flag, "place": place})
+
+
+def options(struct: type[msgspec.Struct]) -> dict[str, Option]:
+    """The options that a struct declares, by their fields."""
+    declared = {}
+    for field in msgspec.structs.fields(struct):
+        meta = next(meta for meta in reversed(field.type.__metadata__) if meta.extra)
+        flag = meta.extra["flag"] or field.name.replace("_", "-")
+        declared[field.name] = Option(flag, meta.description, meta.extra["place"])
+    return declared
+
+
+class ClusterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What changes the declared cluster, as settings and as options of up, cluster.create and cluster.plan.
+
+    A new field here is a new option and a new key of `threezone.cluster`. Empty values leave the file as it is.
+    """
+
+    config: Annotated[str, option("kind's own file (default: threezone.cluster.config in invoke.yaml)")] = ""
+    kubernetes: Annotated[
+        str,
+        msgspec.Meta(pattern=rf"^({versions.KUBERNETES})?\Z"),
+        option("the Kubernetes version of the nodes, such as 1.35 or 1.35.0", place="nodes[].image"),
+    ] = ""
+    control_planes: Annotated[Count, option("how many control planes; 0: those of the file", place="nodes")] = 0
+    workers: Annotated[Count, option("how many workers; 0: those of the file", place="nodes")] = 0
+    ports: Annotated[
+        tuple[str, ...],
+        option(
+            "HOST:NODE, published on loopback, such as 8080:30080 or 5353:30053/udp; repeatable",
+            flag="port",
+            place="nodes[].extraPortMappings",
+        ),
+    ] = ()
+    mounts: Annotated[
+        tuple[str, ...],
+        option(
+            "HOST:NODE[:ro], two paths, mounted into every node; repeatable", flag="mount", place="nodes[].extraMounts"
+        ),
+    ] = ()
+    feature_gates: Annotated[
+        tuple[str, ...],
+        option(
+            "a feature gate of Kubernetes, such as AllAlpha=true; repeatable", flag="feature-gate", place="featureGates"
+        ),
+    ] = ()
+    sets: Annotated[
+        tuple[str, ...],
+        option("any single value of kind's file, such as networking.ipFamily=ipv6; repeatable", flag="set"),
+    ] = ()
+
+
+class Cluster(ClusterOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The declared cluster: `config`, relative to the project's root, changed by the other options and `overlay`.
+
+    `overlay` is a piece of kind's own configuration; `api` says where the API server is published.
     """
 
     name: str = "kind"
     config: str = "local/kubernetes/kind.yaml"
-    kubernetes: Annotated[str, msgspec.Meta(pattern=rf"^({versions.KUBERNETES})?\Z")] = ""
-    control_planes: Count = 0
-    workers: Count = 0
-    ports: tuple[str, ...] = ()
-    mounts: tuple[str, ...] = ()
     overlay: dict[str, Any] = {}
     api: Published = "loopback"
     ready_timeout: Seconds = 180
@@ -139,6 +198,7 @@ def _sentence(problem: str, section: Any) -> str:
     value = section
     for key in keys:
         wanted = next(field.type for field in wanted.fields if field.name == key)
+        wanted = wanted.type if isinstance(wanted, msgspec.inspect.Metadata) else wanted
         value = value[key]
     if "[" in path:  # an item of a list
         value = next((item for item in value if not isinstance(item, str)), value)

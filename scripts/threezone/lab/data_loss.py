@@ -6,7 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ _IMAGES = f"cat {IMAGES} 2>/dev/null; echo ---; ctr --namespace k8s.io images li
 
 @dataclass(frozen=True)
 class Branch:
-    """A branch or tag of a repository in the Git server, with the commits that the user's checkout does not have.
+    """A branch or tag of a repository in the Git server, with the number of commits that the checkout does not have.
 
     `commits` is None where they cannot be counted.
     """
@@ -62,14 +62,13 @@ class Branch:
     def sentence(self) -> str:
         """For a person: `lab main: 3 commits`."""
         name = self.ref.removeprefix("refs/heads/").removeprefix("refs/")
-        if self.commits is None:
-            return f"{self.repository} {name}: commits that cannot be counted"
-        return f"{self.repository} {name}: {self.commits} commit{'' if self.commits == 1 else 's'}"
+        commits = "commits that cannot be counted" if self.commits is None else _count(self.commits, "commit")
+        return f"{self.repository} {name}: {commits}"
 
 
 @dataclass(frozen=True)
-class Losses:
-    """What would be lost with the cluster, and the Git server's `repositories`, which are backed up."""
+class DataLoss:
+    """What would be lost with the cluster, and the Git server's `repositories`, which are backed up and restored."""
 
     volumes: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
@@ -78,82 +77,87 @@ class Losses:
     commits: tuple[Branch, ...] = ()
 
     @property
-    def actions(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[Step, ...]:
         """The losses as lines of a plan, each of which asks."""
-        found = []
+        lines = []
         if self.volumes:
-            found.append(f"lose {_count(len(self.volumes), 'volume')}: {_some(self.volumes)}")
+            lines.append(f"lose {_count(len(self.volumes), 'volume')}: {_listed(self.volumes)}")
         if self.images:
-            found.append(
-                f"lose {_count(len(self.images), 'image')} that the node image does not have: {_some(self.images)}"
-            )
+            images = _count(len(self.images), "image")
+            lines.append(f"lose {images} that the node image does not have: {_listed(self.images)}")
         if self.objects:
             kinds = ", ".join(_count(number, name) for name, number in self.objects)
-            found.append(f"lose what Flux does not deliver: {kinds}")
-        return tuple(Step(StepKind.NOTE, sentence, asks=True) for sentence in found)
+            lines.append(f"lose what Flux does not deliver: {kinds}")
+        return tuple(Step(StepKind.NOTE, line, asks=True) for line in lines)
 
     @property
-    def backup(self) -> tuple[Step, ...]:
-        """The step that backs up the Git server's repositories."""
+    def backup_steps(self) -> tuple[Step, ...]:
+        """The backup of the Git server as a line of a plan."""
         if not self.repositories:
             return ()
-        only = f"; only there: {_some([branch.sentence for branch in self.commits])}" if self.commits else ""
-        named = ", ".join(self.repositories)
-        return (
-            Step(StepKind.BACK_UP_GIT, f"keep what the Git server holds ({named}{only}), to be put back afterwards"),
-        )
+        only = f"; only there: {_listed([branch.sentence for branch in self.commits])}" if self.commits else ""
+        sentence = f"keep what the Git server holds ({', '.join(self.repositories)}{only}), to be put back afterwards"
+        return (Step(StepKind.BACK_UP_GIT, sentence),)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The same for programs; its keys are an interface."""
+        commits = [asdict(branch) for branch in self.commits]
+        return {
+            "volumes": list(self.volumes),
+            "images": list(self.images),
+            "objects": dict(self.objects),
+            "rescued": {"repositories": list(self.repositories), "commits": commits},
+        }
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _some(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + rest
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
-def look(lab: Lab) -> Losses:
-    """Look at everything at once; changes nothing.
+def observe(lab: Lab) -> DataLoss:
+    """Read everything at once; changes nothing.
 
-    Raises ClusterError when the API server or the Git server does not answer: then nothing may be thrown away unseen.
+    Raises ClusterError when the API server or the Git server does not answer: nothing is deleted that nobody has read.
     """
     try:
         _ = lab.api, lab.tools  # made here, used in threads
         with ThreadPoolExecutor(2) as pool:
             commits = pool.submit(_commits, lab)
             images = pool.submit(_images, lab.name)
-            held, objects = _objects(lab.api)
+            claims, objects = _objects(lab.api)
             repositories, branches = commits.result()
             own = f"{git_server.NAMESPACE}/{git_server.NAME}" if repositories else ""
-            return Losses(volumes(held, own), images.result(), objects, repositories, branches)
+            return DataLoss(volumes(claims, own), images.result(), objects, repositories, branches)
     except ThreezoneError as error:
         raise ClusterError(
-            f"what would be lost with the cluster {lab.name} cannot be seen, so it is left alone: {error}",
+            f"it cannot be read what would be lost with the cluster {lab.name}, so it is left alone: {error}",
             evidence=error.evidence,
-            fix="./run invoke up brings it back to health; ./run invoke down gives it up with everything in it",
+            fix="./run invoke up repairs it; ./run invoke down deletes it with everything in it",
         ) from None
 
 
 def volumes(claims: Iterable[Json], own: str) -> tuple[str, ...]:
     """The volume claims with their sizes, without `own`, whose content is backed up. Pure."""
-    found = []
+    sizes = {}
     for claim in claims:
-        name = f"{claim['metadata']['namespace']}/{claim['metadata']['name']}"
-        size = ((claim.get("status") or {}).get("capacity") or claim["spec"]["resources"]["requests"]).get(
-            "storage", "?"
-        )
-        if name != own:
-            found.append(f"{name} ({size})")
-    return tuple(sorted(found))
+        resources = (claim.get("status") or {}).get("capacity") or claim["spec"]["resources"]["requests"]
+        sizes[f"{claim['metadata']['namespace']}/{claim['metadata']['name']}"] = resources.get("storage", "?")
+    return tuple(sorted(f"{name} ({size})" for name, size in sizes.items() if name != own))
 
 
 def _objects(api: Api) -> tuple[list[Json], tuple[tuple[str, int], ...]]:
-    claims = (api.get(CLAIMS) or {}).get("items") or []
-    listed: dict[str, list[Json]] = {name: (api.get(path) or {}).get("items") or [] for name, path in WORKLOADS.items()}
-    for each in (found for found in flux_objects.discover(api) if found.kind not in MADE_BY_FLUX):
-        listed[each.kind] = (api.get(each.path) or {}).get("items") or []
-    return claims, undelivered(listed)
+    def items(path: str) -> list[Json]:
+        return (api.get(path) or {}).get("items") or []
+
+    listed = {name: items(path) for name, path in WORKLOADS.items()}
+    listed |= {kind.kind: items(kind.path) for kind in flux_objects.discover(api) if kind.kind not in MADE_BY_FLUX}
+    return items(CLAIMS), undelivered(listed)
 
 
 def undelivered(listed: Mapping[str, Sequence[Json]]) -> tuple[tuple[str, int], ...]:
@@ -222,13 +226,13 @@ def _commits(lab: Lab) -> tuple[tuple[str, ...], tuple[Branch, ...]]:
         branches = tuple(
             Branch(name, ref, number)
             for name, refs in held.items()
-            for ref, number in unknown(Path(place, f"{name}.git"), refs, lab.root).items()
+            for ref, number in unknown_commits(Path(place, f"{name}.git"), refs, lab.root).items()
             if number != 0
         )
     return repositories, branches
 
 
-def unknown(repository: Path, refs: Mapping[str, str], checkout: Path) -> dict[str, int | None]:
+def unknown_commits(repository: Path, refs: Mapping[str, str], checkout: Path) -> dict[str, int | None]:
     """How many commits of each ref the user's `checkout` does not have; None where that cannot be counted."""
     own = Own(repository)
     known = Checkout(checkout).tips() if own.lend(checkout) else []

@@ -1,4 +1,4 @@
-"""down: the way back, by label. What we did not make stays."""
+"""down: remove what up made, found by labels; everything else stays."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from threezone.clients import kind
 from threezone.cluster import lifecycle, orphans
 from threezone.cluster.lab import Lab
 from threezone.cluster.node_images import plan_prune
+from threezone.core import events
 from threezone.core.errors import ClusterError
-from threezone.core.events import step
 from threezone.core.plan import Step, StepKind
 from threezone.delivery import git_forward, git_server
 from threezone.extras.addons import proxy
 from threezone.images import prune
-from threezone.lab.observe import current
-from threezone.zones import connect as zone
+from threezone.zones import connect
 from threezone.zones.export import path
+from threezone.zones.kubeconfig_entry import find
 
 
 def plan(lab: Lab) -> tuple[Step, ...]:
@@ -25,59 +25,36 @@ def plan(lab: Lab) -> tuple[Step, ...]:
     nodes = kind.nodes(name)
     if nodes and not nodes[0].ours:
         return ()
-    actions = []
+    steps = []
     if nodes:
-        actions.append(
-            Step(
-                StepKind.DELETE_CLUSTER,
-                f"delete the cluster {name} with everything in it: {', '.join(node.name for node in nodes)}",
-                f"kind delete cluster --name {name}",
-                asks=True,
-            )
-        )
+        sentence = f"delete the cluster {name} with everything in it: {', '.join(node.name for node in nodes)}"
+        steps.append(Step(StepKind.DELETE_CLUSTER, sentence, f"kind delete cluster --name {name}", asks=True))
     elif left := orphans.observe(name):
-        actions.append(
-            Step(
-                StepKind.REMOVE_ORPHANS,
-                f"remove what an interrupted create of {name} left: {', '.join(left.names)}",
-                asks=True,
-            )
-        )
-    if current(lab):
-        actions.append(
-            Step(
-                StepKind.REMOVE_CONTEXT,
-                f"remove the context {lab.context} from the kubeconfig",
-                f"kubectl config delete-context {lab.context}",
-                asks=True,
-            )
-        )
-    return tuple(actions)
+        sentence = f"remove what an interrupted create of {name} left: {', '.join(left.names)}"
+        steps.append(Step(StepKind.REMOVE_ORPHANS, sentence, asks=True))
+    if find(lab.context):
+        sentence = f"remove the context {lab.context} from the kubeconfig"
+        steps.append(Step(StepKind.REMOVE_CONTEXT, sentence, f"kubectl config delete-context {lab.context}", asks=True))
+    return tuple(steps)
 
 
 def plan_images() -> tuple[Step, ...]:
-    """What removes the images that we made, as far as no cluster and no container needs them then. Others' stay."""
-    found = prune.observe()
-    if not found:
+    """The removal of our images that then no cluster and no container needs. Others' images stay."""
+    images = prune.observe()
+    if not images:
         return ()
     sentence = "remove the images that threezone made and no other cluster and no container needs"
-    return (
-        Step(
-            StepKind.REMOVE_IMAGES,
-            f"{sentence} ({len(found)} names at most)",
-            "./run invoke image.prune --all",
-            asks=True,
-        ),
-    )
+    sentence = f"{sentence} ({len(images)} names at most)"
+    return (Step(StepKind.REMOVE_IMAGES, sentence, "./run invoke image.prune --all", asks=True),)
 
 
-def several(sessions: Sequence[Lab]) -> list[tuple[Lab, tuple[Step, ...]]]:
+def plan_all(labs: Sequence[Lab]) -> list[tuple[Lab, tuple[Step, ...]]]:
     """The plans for several clusters, all made before the first is carried out.
 
-    Raises ClusterError for a cluster that is not there, and for one that is not ours.
+    Raises ClusterError for a cluster that does not exist, and for one that is not ours.
     """
-    planned = []
-    for lab in sessions:
+    plans = []
+    for lab in labs:
         name = lab.name
         nodes = kind.nodes(name)
         if nodes and not nodes[0].ours:
@@ -85,30 +62,30 @@ def several(sessions: Sequence[Lab]) -> list[tuple[Lab, tuple[Step, ...]]]:
                 f"the cluster {name} was not made by threezone; it is left alone",
                 fix=f"kind delete cluster --name {name}",
             )
-        actions = plan(lab)
-        if not actions:
-            known = ", ".join(sorted({node.cluster for node in kind.nodes()})) or "none"
-            raise ClusterError(f"there is no cluster named {name}", evidence=f"clusters here: {known}")
-        planned.append((lab, actions))
-    return planned
+        steps = plan(lab)
+        if not steps:
+            clusters = ", ".join(sorted({node.cluster for node in kind.nodes()})) or "none"
+            raise ClusterError(f"there is no cluster named {name}", evidence=f"clusters here: {clusters}")
+        plans.append((lab, steps))
+    return plans
 
 
-def apply(lab: Lab, actions: Sequence[Step]) -> None:
+def apply(lab: Lab, steps: Sequence[Step]) -> None:
     """Carry the plan out."""
-    kinds = {action.kind for action in actions}
+    kinds = {step.kind for step in steps}
     if kinds - {StepKind.REMOVE_IMAGES}:
         _remove(lab, ours=StepKind.DELETE_CLUSTER in kinds)
     if StepKind.REMOVE_IMAGES in kinds:
-        actions = plan_prune(lab, everything=True)  # the cluster's own is among them only now
-        prune.apply([action for action in actions if action.kind is StepKind.REMOVE_IMAGE])
+        images = plan_prune(lab, everything=True)  # the cluster's own is among them only now
+        prune.apply([step for step in images if step.kind is StepKind.REMOVE_IMAGE])
 
 
 def _remove(lab: Lab, *, ours: bool) -> None:
-    """Remove what `up` made: the cluster, its leavings, the kubeconfig entry, our network attachment, our state."""
+    """Remove what `up` made: the cluster, orphans, the kubeconfig entry, our network attachment, our state."""
     if ours:
         lifecycle.delete(lab)
-    with step(f"remove the context {lab.context}") as running:
-        running.result = "" if zone.disconnect(lab.name) else "there was none"
+    with events.step(f"remove the context {lab.context}") as running:
+        running.result = "" if connect.disconnect(lab.name) else "there was none"
     orphans.remove(orphans.observe(lab.name))
     git_forward.close(lab.context)
     proxy.stop(lab.context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -39,11 +39,11 @@ class NodeState:
 
 
 @dataclass(frozen=True)
-class Seen:
+class LabState:
     """Everything that `up` and `status` decide from. `unreachable` says why the API was not asked or did not answer."""
 
     containers: tuple[Node, ...]
-    engine_trouble: ThreezoneError | None = None
+    engine_error: ThreezoneError | None = None
     server: str = ""
     tls_server_name: str = ""
     unreachable: str = ""
@@ -55,7 +55,7 @@ class Seen:
     delivery: Delivery | None = None
     waiting: tuple[str, ...] = ()
     head: Commit | None = None
-    head_trouble: UsageError | None = None
+    head_error: UsageError | None = None
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # of the nodes
     made_from: str = ""  # the digest of what the control planes were made from, as they have it
 
@@ -70,63 +70,50 @@ class Seen:
         ready = bool(self.nodes) and all(node.ready for node in self.nodes)
         return ready and not self.stopped and not self.not_back
 
+    @property
+    def is_healthy_and_ours(self) -> bool:
+        """Whether the nodes are ready, and threezone made the cluster on the engine here."""
+        return self.nodes_ready and bool(self.containers) and self.containers[0].ours
 
-def observe(lab: Lab, *, patient: bool = True) -> Seen:
-    """Look at everything at once. Never changes anything; trouble is part of the answer.
 
-    With `patient` Flux's verdict on the delivery is waited for a moment, when it is at hand.
+def observe(lab: Lab, *, patient: bool = True) -> LabState:
+    """Read everything at once; errors are part of the answer. Changes nothing.
+
+    With `patient` Flux's verdict on the delivery is waited for a moment, when it is near.
     """
-    with ThreadPoolExecutor(4) as pool:
-        containers = pool.submit(_nodes, lab)
+    containers: tuple[Node, ...] = ()
+    engine_error: ThreezoneError | None = None
+    commit: Commit | None = None
+    head_error: UsageError | None = None
+    facts: dict[str, object] = {}
+    with ThreadPoolExecutor(2) as pool:
+        # A cluster that is not ours is asked for its nodes by its API alone.
+        listing = pool.submit(kind.nodes, lab.name) if not lab.foreign else None
         head = pool.submit(repository.head, lab.root, lab.settings.gitops.path)
-        api = _connect(lab)
+        entry = entry_of(lab.context)
+        api = api_of(entry) if entry else None
         try:
-            seen = _containers(containers.result)
-            facts = _ask(api, lab, seen[0], patient=patient) if api is not None and (seen[0] or lab.foreign) else {}
-        finally:
-            if api is not None:
+            containers = listing.result() if listing else ()
+        except ThreezoneError as error:
+            engine_error = error
+        if api is not None:
+            try:
+                facts = _ask(api, lab, containers, patient=patient) if containers or lab.foreign else {}
+            finally:
                 api.close()
-        commit, trouble = _head(head.result)
-    entry = current(lab)
-    return Seen(
-        containers=seen[0],
-        engine_trouble=seen[1],
-        server=entry[0] if entry else "",
-        tls_server_name=entry[1] if entry else "",
+        try:
+            commit = head.result()
+        except UsageError as error:
+            head_error = error
+    return LabState(
+        containers=containers,
+        engine_error=engine_error,
+        server=entry.server if entry else "",
+        tls_server_name=entry.tls_server_name if entry else "",
         head=commit,
-        head_trouble=trouble,
+        head_error=head_error,
         **({"unreachable": "no kubeconfig entry" if api is None else "no cluster"} | facts),  # type: ignore[arg-type]
     )
-
-
-def current(lab: Lab) -> tuple[str, str] | None:
-    """The user's kubeconfig entry for the lab: its server and TLS server name."""
-    entry = entry_of(lab.context)
-    return (entry.server, entry.tls_server_name) if entry else None
-
-
-def _nodes(lab: Lab) -> tuple[Node, ...]:
-    """The engine's containers; a cluster that is not ours is asked for its nodes by its API alone."""
-    return () if lab.foreign else kind.nodes(lab.name)
-
-
-def _connect(lab: Lab) -> Api | None:
-    entry = entry_of(lab.context)
-    return api_of(entry) if entry else None
-
-
-def _containers(result: Callable[[], tuple[Node, ...]]) -> tuple[tuple[Node, ...], ThreezoneError | None]:
-    try:
-        return result(), None
-    except ThreezoneError as error:
-        return (), error
-
-
-def _head(result: Callable[[], Commit]) -> tuple[Commit | None, UsageError | None]:
-    try:
-        return result(), None
-    except UsageError as error:
-        return None, error
 
 
 def _ask(api: Api, lab: Lab, containers: Sequence[Node], *, patient: bool) -> dict[str, object]:
@@ -135,39 +122,27 @@ def _ask(api: Api, lab: Lab, containers: Sequence[Node], *, patient: bool) -> di
         nodes = (api.get(NODES) or {}).get("items") or []
         deployments = (api.get(ALL_DEPLOYMENTS) or {}).get("items") or []
         delivered = verdict.observe(api, delivery.target_of(lab), deployments, patient=patient)
-        not_back = _not_back(api, containers)
+        not_back: tuple[str, ...] = ()
+        if any(node.just_started for node in containers):  # a minute after a restart the API server is right again
+            world = look(api, [NODES, pod_recovery.ALL_PODS])
+            not_back = tuple(pod_recovery.not_back(world, started(containers)))
     except ThreezoneError as error:
         return {"unreachable": str(getattr(error, "evidence", "") or error)}
-    return {
-        "unreachable": "",
-        "kubernetes": kubernetes,
-        "not_back": not_back,
-        **read(nodes, deployments, delivered),
-    }
-
-
-def _not_back(api: Api, containers: Sequence[Node]) -> tuple[str, ...]:
-    """What is not back after a restart. Later than a minute after it, the API server's own words are true again."""
-    if not any(node.just_started for node in containers):
-        return ()
-    return tuple(pod_recovery.not_back(look(api, [NODES, pod_recovery.ALL_PODS]), started(containers)))
+    facts = read(nodes, deployments, delivered)
+    return {"unreachable": "", "kubernetes": kubernetes, "not_back": not_back, **facts}
 
 
 def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None) -> dict[str, object]:
     """The facts in what the API server listed. Pure."""
-    waiting = tuple(
-        f"{d['metadata']['namespace']}/{d['metadata']['name']}"
-        for d in deployments
-        if condition(d, "Available").get("status") != "True"
-    )
+    by_name = {f"{item['metadata']['namespace']}/{item['metadata']['name']}": item for item in deployments}
+    waiting = tuple(name for name, item in by_name.items() if condition(item, "Available").get("status") != "True")
     git = f"{server.NAMESPACE}/{server.NAME}"
-    names = [f"{d['metadata']['namespace']}/{d['metadata']['name']}" for d in deployments]
     return {
         "nodes": tuple(
             NodeState(n["metadata"]["name"], kubelet(n), condition(n, "Ready").get("status") == "True") for n in nodes
         ),
         "flux": flux.read(list(filter(flux.is_part, deployments))),
-        "git_serves": git in names and git not in waiting,
+        "git_serves": git in by_name and git not in waiting,
         "delivery": delivered,
         "waiting": waiting,
         "labels": {n["metadata"]["name"]: n["metadata"].get("labels") or {} for n in nodes},

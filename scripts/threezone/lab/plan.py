@@ -1,4 +1,4 @@
-"""From what is seen to what is to be done, in order. Pure: `--dry-run` prints it, `up` carries it out."""
+"""The plan of `up` for what was observed, in order. Pure: `--dry-run` prints it, `up` carries it out."""
 
 from __future__ import annotations
 
@@ -6,58 +6,49 @@ from collections.abc import Sequence
 
 from threezone.cluster.lab import Lab
 from threezone.core.plan import Step, StepKind, has
-from threezone.lab.observe import Seen
+from threezone.lab.observe import LabState
 
 
-def revision(lab: Lab, seen: Seen) -> str:
-    """The revision that the lab shall run, as Flux spells it."""
-    return f"{lab.settings.gitops.branch}@sha1:{seen.head.sha}" if seen.head else ""
+def revision(lab: Lab, state: LabState) -> str:
+    """The revision of the commit that is to be delivered, as Flux spells it."""
+    return f"{lab.settings.gitops.branch}@sha1:{state.head.sha}" if state.head else ""
 
 
-def is_delivered(lab: Lab, seen: Seen) -> bool:
+def is_delivered(lab: Lab, state: LabState) -> bool:
     """Whether Flux has applied the wanted revision, and everything that it brings is ready."""
-    return bool(seen.delivery and seen.delivery.ready and seen.delivery.applied == revision(lab, seen))
+    return bool(state.delivery and state.delivery.ready and state.delivery.applied == revision(lab, state))
 
 
-def up(lab: Lab, seen: Seen, cluster: tuple[Step, ...], backed_up: Sequence[str] = ()) -> tuple[Step, ...]:
-    """What brings the lab up, given the cluster's own plan. Empty when everything is as it should be.
+def up(lab: Lab, state: LabState, cluster: tuple[Step, ...], backup: Sequence[str] = ()) -> tuple[Step, ...]:
+    """The steps that bring the lab up, after those for the `cluster`. Empty when nothing is to be done.
 
-    `backed_up` are the repositories of an earlier cluster that are restored into the Git server.
+    `backup` are the repositories of an earlier cluster that were backed up for the Git server.
     """
-    actions = list(cluster)
-    restoring = bool(backed_up) or has(cluster, StepKind.BACK_UP_GIT)
+    branch = lab.settings.gitops.branch
+    steps = list(cluster)
+    restore = bool(backup) or has(cluster, StepKind.BACK_UP_GIT)
     fresh = has(cluster, StepKind.CREATE_CLUSTER)
-    if fresh or not seen.nodes_ready:
-        actions.append(Step(StepKind.CONNECT, f"prove a route to the API server and write the context {lab.context}"))
+    if fresh or not state.nodes_ready:
+        steps.append(Step(StepKind.CONNECT, f"prove a route to the API server and write the context {lab.context}"))
     if has(cluster, StepKind.START_NODES):
-        actions.append(
-            Step(
-                StepKind.WAIT_FOR_PODS,
-                "wait until every pod is Ready again, and help those that the restart holds back",
-                reveals=True,
-            )
-        )
-    # What is applied while the nodes are not Ready yet starts the moment they are; first what takes longest to start.
-    if flux := fresh or not seen.flux.ready:
-        actions.append(Step(StepKind.INSTALL_FLUX, "install Flux", "flux install"))
-    if git := fresh or restoring or not seen.git_serves:
-        actions.append(Step(StepKind.SERVE_GIT, "serve Git in the cluster"))
-    if fresh or not seen.nodes_ready:
-        actions.append(Step(StepKind.WAIT_FOR_NODES, "wait until every node is Ready"))
+        sentence = "wait until every pod is Ready again, and help those that the restart holds back"
+        steps.append(Step(StepKind.WAIT_FOR_PODS, sentence, reveals=True))
+    # What is applied while the nodes are not Ready starts the moment they are; first what takes longest to start.
+    if flux := fresh or not state.flux.ready:
+        steps.append(Step(StepKind.INSTALL_FLUX, "install Flux", "flux install"))
+    if git := fresh or restore or not state.git_serves:
+        steps.append(Step(StepKind.SERVE_GIT, "serve Git in the cluster"))
+    if fresh or not state.nodes_ready:
+        steps.append(Step(StepKind.WAIT_FOR_NODES, "wait until every node is Ready"))
     if git or flux:  # Flux may go on starting while the commit is pushed
-        actions.append(Step(StepKind.WAIT_FOR_GIT, "wait until the Git server serves"))
-    if restoring:  # before Flux is sent there: the branch that it follows has to be what it was
-        named = f" ({', '.join(backed_up)})" if backed_up else ""
-        actions.append(Step(StepKind.RESTORE_GIT, f"put back what the Git server held{named}"))
-    if git or not is_delivered(lab, seen):
-        short = seen.head.sha[:7] if seen.head else "the commit"
-        actions.append(
-            Step(
-                StepKind.DELIVER,
-                f"push {short} and wait until Flux has applied it",
-                f"git push … {lab.settings.gitops.branch}",
-            )
-        )
-    if fresh or actions or seen.waiting:
-        actions.append(Step(StepKind.WAIT_FOR_WORKLOADS, "wait until every workload is available (CoreDNS included)"))
-    return tuple(actions)
+        steps.append(Step(StepKind.WAIT_FOR_GIT, "wait until the Git server serves"))
+    if restore:  # before Flux is sent there: the branch that it follows has to be what it was
+        names = f" ({', '.join(backup)})" if backup else ""
+        steps.append(Step(StepKind.RESTORE_GIT, f"put back what the Git server held{names}"))
+    if git or not is_delivered(lab, state):
+        commit = state.head.sha[:7] if state.head else "the commit"
+        sentence = f"push {commit} and wait until Flux has applied it"
+        steps.append(Step(StepKind.DELIVER, sentence, f"git push … {branch}"))
+    if fresh or steps or state.waiting:
+        steps.append(Step(StepKind.WAIT_FOR_WORKLOADS, "wait until every workload is available (CoreDNS included)"))
+    return tuple(steps)

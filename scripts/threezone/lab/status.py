@@ -8,13 +8,13 @@ from typing import Any
 from threezone.cluster.lab import Lab
 from threezone.engine.find import observe as observe_engine
 from threezone.lab import plan, versions
-from threezone.lab.observe import Seen, observe
+from threezone.lab.observe import LabState, observe
 from threezone.zones.locate import locate
 
 
 def collect(lab: Lab) -> dict[str, Any]:
     """The lab as data; its keys are an interface."""
-    seen = observe(lab)
+    state = observe(lab)
     engine = observe_engine()
     return {
         "zone": locate().kind,
@@ -27,67 +27,67 @@ def collect(lab: Lab) -> dict[str, Any]:
         "cluster": {
             "name": lab.called,
             "adopted": bool(lab.foreign),
-            "kubernetes": seen.kubernetes or None,
-            "nodes": [asdict(node) | {"ready": node.ready and node.name not in seen.stopped} for node in seen.nodes],
-            "stopped": list(seen.stopped),
-            "answers": bool(seen.nodes),
-            "ready": seen.nodes_ready,
-            "why": why(seen, adopted=bool(lab.foreign)),
-            "skew": list(versions.seen_apart(lab, seen)),
+            "kubernetes": state.kubernetes or None,
+            "nodes": [asdict(node) | {"ready": node.ready and node.name not in state.stopped} for node in state.nodes],
+            "stopped": list(state.stopped),
+            "answers": bool(state.nodes),
+            "ready": state.nodes_ready,
+            "why": why(state, adopted=bool(lab.foreign)),
+            "skew": list(versions.live_skew(lab, state)),
         },
         "kubeconfig": {
-            "context": lab.context if seen.server else None,
-            "server": seen.server or None,
-            "tlsServerName": seen.tls_server_name or None,
+            "context": lab.context if state.server else None,
+            "server": state.server or None,
+            "tlsServerName": state.tls_server_name or None,
         },
         "flux": {
-            "version": seen.flux.version or None,
-            "ready": seen.flux.ready,
-            "components": [asdict(component) for component in seen.flux.components],
+            "version": state.flux.version or None,
+            "ready": state.flux.ready,
+            "components": [asdict(component) for component in state.flux.components],
         },
         "gitops": {
-            "url": seen.delivery.url if seen.delivery else None,
-            "revision": seen.delivery.applied if seen.delivery else None,
-            "ready": plan.is_delivered(lab, seen),
-            "wanted": plan.revision(lab, seen) or None,
-            "why": seen.delivery.message if seen.delivery and not seen.delivery.ready else None,
-            "suspended": list(seen.delivery.suspended) if seen.delivery else [],
+            "url": state.delivery.url if state.delivery else None,
+            "revision": state.delivery.applied if state.delivery else None,
+            "ready": plan.is_delivered(lab, state),
+            "wanted": plan.revision(lab, state) or None,
+            "why": state.delivery.message if state.delivery and not state.delivery.ready else None,
+            "suspended": list(state.delivery.suspended) if state.delivery else [],
         },
     }
 
 
-def why(seen: Seen, *, adopted: bool = False) -> str | None:
+def why(state: LabState, *, adopted: bool = False) -> str | None:
     """Why the cluster is not ready, in one sentence; None when it is."""
-    if seen.nodes_ready:
+    if state.nodes_ready:
         return None
-    return seen.unreachable or _not_ready(seen) if adopted else _why_ours(seen)  # no engine is asked for its nodes
+    return state.unreachable or _not_ready(state) if adopted else _why_ours(state)  # no engine is asked for its nodes
 
 
-def _why_ours(seen: Seen) -> str:
-    if seen.engine_trouble is not None:
-        return seen.engine_trouble.message
-    if not seen.containers:
+def _why_ours(state: LabState) -> str:
+    if state.engine_error is not None:
+        return state.engine_error.message
+    if not state.containers:
         return "there is no such cluster"
-    if seen.stopped:
-        return f"not running: {', '.join(seen.stopped)}" + _answers(seen)
-    if not seen.containers[0].ours:
+    if state.stopped:
+        return f"not running: {', '.join(state.stopped)}" + _answers(state)
+    if not state.containers[0].ours:
         return "this cluster was not made by threezone"
-    return seen.unreachable or _not_ready(seen)
+    return state.unreachable or _not_ready(state)
 
 
-def _not_ready(seen: Seen) -> str:
-    if seen.not_back:
-        more = f" and {len(seen.not_back) - 1} more" if len(seen.not_back) > 1 else ""
-        return f"restarted a moment ago, waiting for {seen.not_back[0]}{more}"
-    return "not Ready: " + ", ".join(node.name for node in seen.nodes if not node.ready)
+def _not_ready(state: LabState) -> str:
+    if state.not_back:
+        more = f" and {len(state.not_back) - 1} more" if len(state.not_back) > 1 else ""
+        return f"restarted a moment ago, waiting for {state.not_back[0]}{more}"
+    return "not Ready: " + ", ".join(node.name for node in state.nodes if not node.ready)
 
 
-def _answers(seen: Seen) -> str:
+def _answers(state: LabState) -> str:
     """What is left of a cluster in which something does not run: whether its API answers all the same."""
-    if not seen.nodes:
+    if not state.nodes:
         return ""
-    planes = [node for node in seen.containers if node.role == "control-plane"]
-    left = [node.name for node in planes if node.name not in seen.stopped]
+    planes = [node for node in state.containers if node.role == "control-plane"]
+    left = [node.name for node in planes if node.name not in state.stopped]
     through = f" through {' and '.join(left)}" if 0 < len(left) < len(planes) else ""
     return f"; the API server answers{through}"
 

@@ -1,4 +1,4 @@
-"""The lab's plan carried out. Every step may be run again: it looks before it changes."""
+"""Carry out the steps of a lab's plan. Each step may be run again: it changes only what is not done yet."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Results:
     created: Created | None = None
     started: Mapping[str, datetime] = field(default_factory=dict)
     reach: bool = False  # whether a Git server has just begun to serve, which Flux may not reach yet
-    beside: dict[StepKind, Future[object]] = field(default_factory=dict)  # what goes on beside the steps
+    background: dict[StepKind, Future[object]] = field(default_factory=dict)  # steps that run beside the others
 
     @property
     def images(self) -> frozenset[str]:
@@ -43,7 +43,7 @@ class Results:
 
 
 def unsettled(world: World) -> list[str]:
-    """The judge of a settled lab: every Deployment available; a pod that never can be ends the wait. Pure."""
+    """What is not available yet: Deployments, and pods of the system that can never start. Pure."""
     broken = pods.missing(world[ALL_PODS].values())
     lines = [
         f"deployment {key}"
@@ -54,7 +54,7 @@ def unsettled(world: World) -> list[str]:
 
 
 def settle(lab: Lab) -> None:
-    """One true wait at the end: every workload of the cluster, CoreDNS included."""
+    """Wait until every workload of the cluster is available, CoreDNS included."""
     with step("wait until every workload is available"):
         wait_for(lab.api, [ALL_DEPLOYMENTS, ALL_PODS], unsettled, seconds=GENTLE_SECONDS, what="the lab")
 
@@ -62,51 +62,48 @@ def settle(lab: Lab) -> None:
 def apply(
     lab: Lab, steps: Sequence[Step], replan: Callable[[], Sequence[Step]] | None = None, *, retain: bool = False
 ) -> Results:
-    """Carry out a plan in its order; what does not wait for another goes on beside it.
+    """Carry out a plan in its order; independent steps run in the background.
 
-    After a step that reveals more of the world, `replan` gives the rest. `retain` keeps the nodes of a failed create.
-    Returns what the steps returned.
+    After a step that reveals more of the world, `replan` returns the remaining steps. `retain` keeps the nodes of a
+    failed create. Returns the results of the steps.
     """
     results = Results()
     for _ in range(REPLANS):
-        hidden = list(takewhile(lambda each: not each.reveals, steps)) if replan else list(steps)
-        if len(hidden) < len(steps):
-            hidden.append(steps[len(hidden)])
-        _run(lab, hidden, results, retain=retain)
-        if replan is None or not (hidden and hidden[-1].reveals):
+        now = list(takewhile(lambda each: not each.reveals, steps)) if replan else list(steps)
+        now += steps[len(now) : len(now) + 1]
+        _run(lab, now, results, retain=retain)
+        if replan is None or not (now and now[-1].reveals):
             return results
         steps = replan()
-    raise ThreezoneError(
-        "the lab changes while it is planned: each look at it gave another plan", fix="./run invoke up"
-    )
+    raise ThreezoneError("the lab changes while it is planned: each plan was another one", fix="./run invoke up")
 
 
 def _run(lab: Lab, steps: Sequence[Step], results: Results, *, retain: bool) -> None:
     fresh = all(has(steps, kind) for kind in (StepKind.CREATE_CLUSTER, StepKind.INSTALL_FLUX, StepKind.SERVE_GIT))
-    results.beside.clear()
-    with ThreadPoolExecutor(2) as beside:
-        if has(steps, StepKind.INSTALL_ENGINE) or any(each.kind in ENGINE for each in steps):
+    results.background.clear()
+    with ThreadPoolExecutor(2) as pool:
+        if repairs := [each for each in steps if each.kind in ENGINE]:
             from threezone.engine import repair
 
-            repair.apply([each for each in steps if each.kind in ENGINE])
+            repair.apply(repairs)
         for each in steps:
             if fresh and each.kind is StepKind.CREATE_CLUSTER:
                 # It asks no cluster and takes a second: there is one to spare while kind works.
-                beside.submit(install.objects, lab.tools["flux"], installation.choose((), lab.channel, None))
+                pool.submit(install.objects, lab.tools["flux"], installation.choose((), lab.channel, None))
             if fresh and each.kind is StepKind.INSTALL_FLUX:  # with every image in its nodes
-                results.beside[StepKind.SERVE_GIT] = beside.submit(serve.start, lab, present=results.images)
+                results.background[StepKind.SERVE_GIT] = pool.submit(serve.start, lab, present=results.images)
             if each.kind is StepKind.WAIT_FOR_NODES:
                 complete = create.nodes_ready(lab)
                 new = results.created is not None
-                results.beside[StepKind.WAIT_FOR_NODES] = beside.submit(create.mark, lab, new=new)
+                results.background[StepKind.WAIT_FOR_NODES] = pool.submit(create.mark, lab, new=new)
                 local_registry.tell(lab)  # before the first pod whose image may come from there
                 if not complete:
                     raise create.no_pod_network(lab)
-            elif each.kind in results.beside:
-                results.beside[each.kind].result()
+            elif each.kind in results.background:
+                results.background[each.kind].result()
             elif each.kind not in ENGINE:
                 _step(lab, each, results, retain=retain)
-        for future in results.beside.values():
+        for future in results.background.values():
             future.result()
 
 

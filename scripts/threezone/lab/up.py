@@ -1,4 +1,4 @@
-"""up: from whatever is there to a lab that runs the commit."""
+"""up: plan and apply, from any state to a lab that runs the commit."""
 
 from __future__ import annotations
 
@@ -18,55 +18,54 @@ from threezone.delivery import git_backup
 from threezone.extras.sample_app import app_answer
 from threezone.lab import plan as lab_plan
 from threezone.lab import steps, versions
-from threezone.lab.observe import Seen, observe
+from threezone.lab.observe import LabState, observe
 
 
-def plan(lab: Lab, seen: Seen, *, recreate: bool = False) -> Plan:
-    """Plan from what was seen. Raises what no plan can mend (a foreign cluster, no commit, an engine beyond our reach).
+def plan(lab: Lab, state: LabState, *, recreate: bool = False) -> Plan:
+    """The plan for what was observed. With `recreate` a cluster that needs it is replaced by a new one.
 
-    With `recreate` a cluster that is not as it is declared is made anew where it takes that.
+    Raises what no plan can repair: a foreign cluster, no commit, an engine that we cannot start.
     """
-    _ = lab.declared  # a broken cluster file is told even where nothing else is to be done
-    if seen.head_trouble is not None:
-        raise seen.head_trouble
+    _ = lab.declared  # a broken cluster file is an error even where nothing else is to be done
+    if state.head_error is not None:
+        raise state.head_error
     repairs: tuple[Step, ...] = ()
-    if isinstance(seen.engine_trouble, EngineError):
+    if isinstance(state.engine_error, EngineError):
         from threezone.engine import repair
 
         _, repairs = repair.diagnose()
         if not repairs:
-            raise seen.engine_trouble
+            raise state.engine_error
         repairs = (*repairs[:-1], replace(repairs[-1], reveals=True))
-    stands = _stands(lab, seen)
-    cluster = _cluster(lab, seen, bool(repairs), stands, recreate=recreate)
-    planned = (*repairs, *lab_plan.up(lab, seen, cluster, git_backup.repositories(lab.key)))
+    drift = _drift(lab, state)
+    cluster = _cluster(lab, state, drift, engine_first=bool(repairs), recreate=recreate)
+    planned = (*repairs, *lab_plan.up(lab, state, cluster, git_backup.repositories(lab.key)))
     if has(planned, StepKind.RECREATE_CLUSTER):
-        return Plan(planned, tuple(versions.planned_apart(lab)))
-    apart = versions.seen_apart(lab, seen) if seen.kubernetes else versions.planned_apart(lab)
-    return Plan(planned, tuple(filter(None, (_told(lab, seen, stands), *apart))))
+        return Plan(planned, versions.planned_skew(lab))
+    skew = versions.live_skew(lab, state) if state.kubernetes else versions.planned_skew(lab)
+    return Plan(planned, (*_notices(lab, state, drift), *skew))
 
 
-def _stands(lab: Lab, seen: Seen) -> Drift | None:
-    """The comparison with what is declared, of a healthy cluster of ours; None where a cheap look says enough."""
-    if not (seen.nodes_ready and seen.containers and seen.containers[0].ours):
+def _drift(lab: Lab, state: LabState) -> Drift | None:
+    """The drift of a healthy cluster of ours; None for others, and where a content hash shows none."""
+    if not state.is_healthy_and_ours or detect.is_as_declared(lab, state.made_from, state.labels):
         return None
-    return (
-        None
-        if detect.is_as_declared(lab, seen.made_from, seen.labels)
-        else detect.drift_of(lab, seen.containers, seen.labels)
+    return detect.drift_of(lab, state.containers, state.labels)
+
+
+def _notices(lab: Lab, state: LabState, drift: Drift | None) -> tuple[str, ...]:
+    suspended = ", ".join(state.delivery.suspended) if state.delivery else ""
+    sentences = (
+        (drift.notice if drift else "") or notice(lab, state.containers),
+        f"{suspended}: suspended, so no commit changes what it applied" if suspended else "",
     )
-
-
-def _told(lab: Lab, seen: Seen, stands: Drift | None) -> str:
-    suspended = ", ".join(seen.delivery.suspended) if seen.delivery else ""
-    left = f"{suspended}: suspended, so no commit changes what it applied" if suspended else ""
-    return "\n".join(filter(None, ((stands.notice if stands else "") or notice(lab, seen.containers), left)))
+    return tuple(filter(None, sentences))
 
 
 def notice(lab: Lab, nodes: Sequence[Node]) -> str:
-    """What the declaration says and a cluster of ours cannot become: where its API is published. "" when all is well.
+    """Where the API of a cluster of ours is published, if it is declared elsewhere; "" otherwise.
 
-    The lab works as it is, so this is no failure; a new cluster costs what is in the old one, so it is no action.
+    The lab works as it is, so this is no failure; a new cluster costs what is in the old one, so it is no step.
     """
     if not nodes or not nodes[0].ours:
         return ""
@@ -75,23 +74,21 @@ def notice(lab: Lab, nodes: Sequence[Node]) -> str:
     return api_endpoint.elsewhere(nodes, published(lab.declared, lab.published))
 
 
-def _cluster(
-    lab: Lab, seen: Seen, engine_first: bool, stands: Drift | None, *, recreate: bool = False
-) -> tuple[Step, ...]:
-    """The cluster's part. A healthy API answers for its nodes, so that the nodes need not be asked."""
-    if seen.nodes_ready and seen.containers and seen.containers[0].ours:
-        return changes(lab, stands, recreate=recreate) if stands else ()
-    if engine_first:  # nothing can be seen yet: neither images nor the engine's cgroup version
+def _cluster(lab: Lab, state: LabState, drift: Drift | None, *, engine_first: bool, recreate: bool) -> tuple[Step, ...]:
+    """The steps for the cluster. A healthy API answers for its nodes, so that the nodes need not be asked."""
+    if state.is_healthy_and_ours:
+        return changes(lab, drift, recreate=recreate) if drift else ()
+    if engine_first:  # nothing can be observed yet: neither images nor the engine's cgroup version
         images = Step(StepKind.GET_IMAGES, "get the tools and images that are missing")
         absent = lifecycle.Observed(lab.name, "absent")
-        return (images, *lifecycle.plan(absent, lab.declared, _foreseen(lab), "…"))
+        return (images, *lifecycle.plan(absent, lab.declared, _expected_overlays(lab), "…"))
     if not recreate and lifecycle.observe(lab.name).state == "running":
-        # Created to the end, and not well: restarted a moment ago, or cut off while it was stopping.
+        # Complete, and not healthy: restarted a moment ago, or cut off while it was stopping.
         return (Step(StepKind.START_NODES, f"bring the nodes of the cluster {lab.name} back"),)
     return cluster_plan(lab, recreate=recreate)
 
 
-def _foreseen(lab: Lab) -> tuple[Overlay, ...]:
+def _expected_overlays(lab: Lab) -> tuple[Overlay, ...]:
     """What the settings say about publishing, before there is an engine to name the address."""
     if lab.settings.cluster.api == "loopback":
         return ()
@@ -101,71 +98,64 @@ def _foreseen(lab: Lab) -> tuple[Overlay, ...]:
 
 
 def cluster_plan(lab: Lab, *, recreate: bool = False) -> tuple[Step, ...]:
-    """What makes the declared cluster run, with what has to be fetched or built for it."""
+    """The steps that make the declared cluster run, with what has to be fetched or built for it."""
     from threezone.cluster import create
 
-    declared = lab.declared  # first: a broken file is told even where there is no engine
+    declared = lab.declared  # first: a broken file is an error even where there is no engine
     observed = lifecycle.observe(lab.name)
     if observed.state == "running":
         return changes(lab, detect.drift_of(lab, observed.nodes), recreate=recreate)
     if observed.state == "interrupted":
         _require_chosen(lab)
     overlays = lab.overlays if observed.state in ("absent", "interrupted") else ()
-    image = f"threezone/node:{lab.kubernetes}-{lab.name}"
-    actions = lifecycle.plan(observed, declared, overlays, image)
-    return (*create.supplies(lab), *actions) if has(actions, StepKind.CREATE_CLUSTER) else actions
+    planned = lifecycle.plan(observed, declared, overlays, _node_image(lab))
+    return (*create.supplies(lab), *planned) if has(planned, StepKind.CREATE_CLUSTER) else planned
 
 
-def changes(lab: Lab, stands: Drift, *, recreate: bool) -> tuple[Step, ...]:
-    """What makes a running cluster what is declared: in place, or with `recreate` a new one where that is needed.
+def _node_image(lab: Lab) -> str:
+    return f"threezone/node:{lab.kubernetes}-{lab.name}"
 
-    Raises ClusterError when a new one is asked for, and what would be lost with the old one cannot be seen.
+
+def changes(lab: Lab, drift: Drift, *, recreate: bool) -> tuple[Step, ...]:
+    """The steps from the running cluster to the declared one: in place, or with `recreate` a new one where needed.
+
+    Raises ClusterError when a new one is asked for, and what would be lost with the old one cannot be read.
     """
-    if not (recreate and stands.blocking):
-        return stands.actions
+    if not (recreate and drift.blocking):
+        return drift.actions
     from threezone.cluster import create
     from threezone.lab import data_loss
 
     _require_chosen(lab, " --recreate")
-    lost = data_loss.look(lab)
-    name = lab.name
-    fields = ", ".join(row.field for row in stands.blocking)
+    lost = data_loss.observe(lab)
+    fields = ", ".join(row.field for row in drift.blocking)
+    sentence = f"delete the cluster {lab.name} with everything in it, to make it anew with {fields} as declared"
+    absent = lifecycle.Observed(lab.name, "absent")
     return (
         *create.supplies(lab),
-        *lost.backup,
-        *lost.actions,
-        Step(
-            StepKind.RECREATE_CLUSTER,
-            f"delete the cluster {name} with everything in it, to make it anew with {fields} as declared",
-            f"kind delete cluster --name {name}",
-            asks=True,
-        ),
-        *lifecycle.plan(
-            lifecycle.Observed(name, "absent"),
-            lab.declared,
-            lab.overlays,
-            f"threezone/node:{lab.kubernetes}-{name}",
-        ),
+        *lost.backup_steps,
+        *lost.steps,
+        Step(StepKind.RECREATE_CLUSTER, sentence, f"kind delete cluster --name {lab.name}", asks=True),
+        *lifecycle.plan(absent, lab.declared, lab.overlays, _node_image(lab)),
     )
 
 
-def _require_chosen(lab: Lab, how: str = "") -> None:
+def _require_chosen(lab: Lab, flag: str = "") -> None:
     """Raise UsageError before a plan deletes a cluster whose name differs from the one in the file of --config."""
     if lab.name_is_chosen:
         return
-    declared, name = lab.declared, lab.name
-    command = f"./run invoke up{how} --config {shlex.quote(str(as_typed(declared.path)))} --name"
+    file, declared, name = as_typed(lab.declared.path), lab.declared.name, lab.name
+    command = f"./run invoke up{flag} --config {shlex.quote(str(file))} --name"
     raise UsageError(
-        f"{as_typed(declared.path)} names the cluster {declared.name}, and invoke.yaml {name}: a cluster is deleted "
-        "only when you say which",
-        fix=f"{command} {declared.name}, or {command} {name}",
+        f"{file} names the cluster {declared}, and invoke.yaml {name}: a cluster is deleted only when you say which",
+        fix=f"{command} {declared}, or {command} {name}",
     )
 
 
 def apply(lab: Lab, planned: Plan, *, recreate: bool = False, agree: Callable[[Sequence[Step]], None]) -> None:
-    """Carry the plan out. Where a step makes more of the world visible, the rest is planned anew, as it was asked for.
+    """Carry the plan out. Where a step reveals more of the world, the rest is planned again, with the same options.
 
-    `agree` is asked about steps that come only then; it raises Declined.
+    `agree` is asked about steps that are planned only then; it raises Declined.
     """
 
     def replan() -> tuple[Step, ...]:
@@ -176,22 +166,22 @@ def apply(lab: Lab, planned: Plan, *, recreate: bool = False, agree: Callable[[S
     steps.apply(lab, planned.steps, replan)
 
 
-def summary(lab: Lab, planned: Plan, seen: Seen) -> str:
-    """What one has now: nodes, route, Flux, commit and the app's answer. `seen` is what was planned from."""
-    # What `up` has delivered is what it waited for; Flux may look at it once more.
-    seen = observe(lab, patient=False) if planned.steps else seen
+def summary(lab: Lab, planned: Plan, state: LabState) -> str:
+    """The result for a person: nodes, route, Flux, commit and the app's answer. `state` is what was planned from."""
+    # What `up` has delivered is what it waited for; Flux may reconcile it once more.
+    state = observe(lab, patient=False) if planned.steps else state
     lines = [
-        f"cluster   {lab.context}: " + ", ".join(f"{n.name} {n.version} Ready" for n in seen.nodes),
-        f"API       {seen.server}" + (f" (TLS name {seen.tls_server_name})" if seen.tls_server_name else ""),
-        f"Flux      {seen.flux.version}: {', '.join(c.name for c in seen.flux.components)}",
-        f"commit    {lab_plan.revision(lab, seen) if seen.delivery else 'none'}",
+        f"cluster   {lab.context}: " + ", ".join(f"{n.name} {n.version} Ready" for n in state.nodes),
+        f"API       {state.server}" + (f" (TLS name {state.tls_server_name})" if state.tls_server_name else ""),
+        f"Flux      {state.flux.version}: {', '.join(c.name for c in state.flux.components)}",
+        f"commit    {lab_plan.revision(lab, state) if state.delivery else 'none'}",
     ]
     try:
         lines.append(f"app       {app_answer(lab.api, lab.settings.app)}")
-    except DeliveryError as silent:  # a project may have no such app; what there is was waited for
+    except DeliveryError as silent:  # a project may have no such app
         lines.append(f"app       none: {silent.evidence}")
     notices = planned.notices
     if planned.steps:  # the world has changed since
-        notices = (_told(lab, seen, _stands(lab, seen)), *versions.seen_apart(lab, seen))
+        notices = (*_notices(lab, state, _drift(lab, state)), *versions.live_skew(lab, state))
     lines += [f"notice    {line}" for notice in notices for line in notice.splitlines()]
     return "\n".join(lines)

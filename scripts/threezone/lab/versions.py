@@ -1,4 +1,4 @@
-"""The versions that meet in the lab, held against each other: in the cluster that is there, or is about to be made."""
+"""Version skew: which of the lab's versions do not work together, in a running or a planned cluster."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from threezone.cluster.lab import Lab
 from threezone.core import pins
 from threezone.core.versions import parse
 from threezone.flux.check import KUBERNETES
-from threezone.lab.observe import Seen
+from threezone.lab.observe import LabState
 from threezone.toolchain import install
 
 
-def seen_apart(lab: Lab, seen: Seen) -> tuple[str, ...]:
-    """What does not fit in the cluster that was seen, a sentence each."""
-    kubelets = {node.name: node.version for node in seen.nodes}
-    return _apart(lab, seen.kubernetes, kubelets, seen.flux.version)
+def live_skew(lab: Lab, state: LabState) -> tuple[str, ...]:
+    """The version skew of the running lab, a sentence each."""
+    kubelets = {node.name: node.version for node in state.nodes}
+    return _skew(lab, state.kubernetes, kubelets, state.flux.version)
 
 
-def planned_apart(lab: Lab) -> tuple[str, ...]:
-    """What would not fit in the cluster that the settings ask for."""
-    return _apart(lab, lab.kubernetes, {}, pins.tools(lab.root).flux.version)
+def planned_skew(lab: Lab) -> tuple[str, ...]:
+    """The version skew of a cluster as the settings declare it."""
+    return _skew(lab, lab.kubernetes, {}, pins.tools(lab.root).flux.version)
 
 
-def _apart(lab: Lab, server: str, kubelets: dict[str, str], flux: str) -> tuple[str, ...]:
+def _skew(lab: Lab, server: str, kubelets: dict[str, str], flux: str) -> tuple[str, ...]:
     pinned = pins.tools(lab.root)
     kubectl = install.find("kubectl", root=lab.root)
     return version_skew.sentences(

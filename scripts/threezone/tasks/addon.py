@@ -1,258 +1,212 @@
-"""addon.*: what stands beside the workloads: a login, a proxy, a dashboard, an ingress, the GitLab agent."""
+"""addon.*: what a lab can have beside its workloads: a login, a proxy, a dashboard, an ingress, the GitLab agent."""
 
-from __future__ import annotations
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from typing import TYPE_CHECKING, Any
-
-from invoke import Context
-
-from threezone.tasks.lab import CHANNEL, CONTEXT, NAME, YES, ask, open_lab
-from threezone.tasks.runtime import as_started, emit, say, task
+from threezone.tasks.options import Channel, ClusterName, ContextName, Json, Yes, open_lab
+from threezone.tasks.runtime import ask, emit, present, say, task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from threezone.cluster.lab import Lab
+
+Check = Annotated[bool, "have the API server check the manifests, and change nothing"]
+Remove = Annotated[bool, "take it out again; the next commit removes it from the cluster"]
 
 
-@task(
-    help={
-        "role": "the cluster role that the token has (default: view, which reads everything but Secrets)",
-        "account": "instead of a role: a service account that is there, NAMESPACE/NAME, such as headlamp/viewer",
-        "hours": "how long it lasts; the server may allow less",
-        "output": "the file to write (default: below tokens/ in the project); never one that git would pick up",
-        "remove": "end every token of a role now, and remove the files",
-        "yes": YES,
-        "name": NAME,
-        "context": CONTEXT,
-    }
-)
-def token(  # noqa: PLR0917  every option of a task is a parameter
-    c: Context,
-    role: str = "",
-    account: str = "",
-    hours: int = 1,
-    output: str = "",
-    remove: bool = False,
-    yes: bool = False,
-    name: str = "",
-    context: str = "",
+@task
+def token(
+    role: Annotated[str, "the cluster role of the token (default: view, which reads everything but Secrets)"] = "",
+    account: Annotated[str, "a service account instead of a role: NAMESPACE/NAME, such as headlamp/viewer"] = "",
+    hours: Annotated[int, "how long it lasts; the server may allow less"] = 1,
+    output: Annotated[str, "the file to write (default: below tokens/ in the project), outside of Git"] = "",
+    remove: Annotated[bool, "end every token of a role now, and remove the files"] = False,
+    yes: Yes = False,
+    name: ClusterName = "",
+    context: ContextName = "",
 ) -> None:
-    """Write a short-lived token into a file for your eyes only (0600), to log in to a dashboard or for a script.
+    """Write a short-lived token into a file that only you can read (0600), for a dashboard or a script.
 
-    It is printed nowhere; its path is the first line. A role's token is of a service account of ours in kube-system,
-    --account takes an account of yours. To paste it into a page: xclip < FILE, or pbcopy < FILE.
+    It is never printed; the first line is the file's path. A role's token belongs to a service account of ours in
+    kube-system, --account takes an account of yours. To paste it into a page: xclip < FILE, or pbcopy < FILE.
     """
-    from threezone.extras.addons import token as room
+    from threezone.extras.addons import token as tokens
 
     lab = open_lab(name, context=context)
     if remove:
-        gone = room.remove(lab.api, lab)
-        say("\n".join(f"removed {each}" for each in gone) or "nothing to do")
+        removed = tokens.remove(lab.api, lab)
+        say("\n".join(f"removed {name}" for name in removed) or "nothing to do")
         return
     if not account:
         ask(lab, "a service account of ours with that role, in kube-system", yes=yes)
-    made = room.write(lab.api, lab, role=role, account=account, hours=hours, output=output)
-    say(f"{made.path}\na token of {made.account}, until {made.ends}", output)
+    written = tokens.write(lab.api, lab, role=role, account=account, hours=hours, output=output)
+    say(f"{written.path}\na token of {written.account}, until {written.ends}", output)
 
 
-@task(
-    help={
-        "action": "start, stop or status",
-        "port": "the port on 127.0.0.1 (default: 8001, or a free one)",
-        "read-only": "let nothing through that changes anything",
-        "json": "print the proxy as JSON",
-        "name": NAME,
-        "context": CONTEXT,
-    }
-)
-def proxy(  # noqa: PLR0917  every option of a task is a parameter
-    c: Context,
-    action: str,
-    port: int = 0,
-    read_only: bool = False,
-    json: bool = False,
-    name: str = "",
-    context: str = "",
+@task
+def proxy(
+    action: Annotated[str, "start, stop or status"],
+    port: Annotated[int, "the port on 127.0.0.1 (default: 8001, or a free one)"] = 0,
+    read_only: Annotated[bool, "let nothing through that changes anything"] = False,
+    json: Json = False,
+    name: ClusterName = "",
+    context: ContextName = "",
 ) -> None:
     """Run kubectl proxy in the background: the cluster's API on a port of 127.0.0.1, one for each cluster.
 
     addon.proxy start, addon.proxy stop, addon.proxy status. Every program of this machine that opens the port has the
-    API with your entry's rights, without a login: stop it when you are done, or start it --read-only. Pods are neither
-    entered nor attached to through it (kubectl's own default). down stops it, too. Exit code 5: none runs, or nothing
-    answers through it.
+    API with your entry's rights, without a login: stop it when you are done, or start it --read-only. Pods cannot be
+    entered or attached to through it (kubectl's own default). down stops it, too. Exit code 5: no proxy runs, or the
+    API server does not answer through it.
     """
     from threezone.core.errors import RouteError, UsageError
-    from threezone.extras.addons import proxy as room
+    from threezone.extras.addons import proxy as proxies
 
     if action not in ("start", "stop", "status"):
         raise UsageError(f"addon.proxy {action}: expected start, stop or status")
     lab = open_lab(name, context=context)
     if action == "stop":
-        stopped = room.stop(lab.context)
-        if json:
-            emit({"running": False, "stopped": stopped})
-        else:
-            say(f"the proxy to {lab.context} is stopped" if stopped else "nothing to do: no proxy runs")
+        stopped = proxies.stop(lab.context)
+        text = f"the proxy to {lab.context} is stopped" if stopped else "nothing to do: no proxy runs"
+        present({"running": False, "stopped": stopped}, text, as_json=json)
         return
     if action == "start":
-        found = room.start(lab.tools["kubectl"], lab.context, port=port, read_only=read_only)
+        running = proxies.start(lab.tools["kubectl"], lab.context, port=port, read_only=read_only)
+    elif (existing := proxies.find(lab.context)) is not None:
+        running = existing
     else:
-        seen = room.find(lab.context)
-        if seen is None:
-            if json:
-                emit({"running": False})
-            raise RouteError(f"no proxy to {lab.context} runs here", fix="./run invoke addon.proxy start")
-        found = seen
-    data = found.data()
-    if json:
-        emit(data)
-    else:
-        say(f"{found.url} is the API of {found.context}" + (", to read only" if found.read_only else ""))
+        if json:
+            emit({"running": False})
+        raise RouteError(f"no proxy to {lab.context} runs here", fix="./run invoke addon.proxy start")
+    data = running.data()
+    text = f"{running.url} is the API of {running.context}{', to read only' if running.read_only else ''}"
+    present(data, text, as_json=json)
     if not data["answers"]:
         raise RouteError(
-            f"the API server of {found.context} does not answer through the proxy at {found.url}",
+            f"the API server of {running.context} does not answer through the proxy at {running.url}",
             fix="./run invoke kubeconfig.check, then addon.proxy start",
         )
 
 
-_ADDON = {
-    "check": "have the API server check the manifests, and change nothing",
-    "remove": "take it out again; the next commit removes it from the cluster",
-    "name": NAME,
-    "channel": CHANNEL,
-    "context": CONTEXT,
-}
-
-
-@task(help={**_ADDON, "admin": "with an account that may do everything, headlamp/admin, beside the one that looks"})
-def dashboard(  # noqa: PLR0917  every option of a task is a parameter
-    c: Context,
-    admin: bool = False,
-    check: bool = False,
-    remove: bool = False,
-    name: str = "",
-    channel: str = "",
-    context: str = "",
+@task
+def dashboard(
+    admin: Annotated[bool, "with an account that may do everything, headlamp/admin, beside the viewer"] = False,
+    check: Check = False,
+    remove: Remove = False,
+    name: ClusterName = "",
+    channel: Channel = "",
+    context: ContextName = "",
 ) -> None:
     """Declare Headlamp, the Kubernetes Dashboard's successor, for the next commit: local/gitops/addons/dashboard.
 
     The API server checks its manifests first. Log in with a token: addon.token --account headlamp/viewer, who sees
-    everything but Secrets and changes nothing. Headlamp itself has no rights. Exit code 7: the image cannot be had by
-    this channel; it is named, and nothing is declared.
+    everything but Secrets and changes nothing. Headlamp itself has no rights. Exit code 7: this channel does not have
+    the image; it is named, and nothing is declared.
     """
-    from threezone.extras.addons import declare as room
+    from threezone.extras.addons import declare
 
     lab = open_lab(name, channel, context)
     if remove:
-        _withdrawn("dashboard", changed=room.withdraw(lab, "dashboard"))
+        _say_removed("dashboard", changed=declare.withdraw(lab, "dashboard"))
         return
-    home = room.directory(lab, "dashboard")
-    paths = [home, home / "admin"] if admin else [home]
+    directory = declare.directory(lab, "dashboard")
     account = "admin" if admin else "viewer"
-    if _offer(lab, "dashboard", paths, check=check):
+    if _declare(lab, "dashboard", [directory, directory / "admin"] if admin else [directory], check=check):
         say(
             f"then: ./run invoke addon.token --account headlamp/{account}\n"
             f"and: kubectl --context {lab.context} --namespace headlamp port-forward service/headlamp 4466:80"
         )
 
 
-@task(help=_ADDON)
-def ingress(  # noqa: PLR0917  every option of a task is a parameter
-    c: Context, check: bool = False, remove: bool = False, name: str = "", channel: str = "", context: str = ""
+@task
+def ingress(
+    check: Check = False,
+    remove: Remove = False,
+    name: ClusterName = "",
+    channel: Channel = "",
+    context: ContextName = "",
 ) -> None:
     """Declare a Gateway API controller (Traefik) for the next commit: local/gitops/addons/ingress.
 
     The Gateway API's own definitions are written beside it, from their published module. Routes name the Gateway
     ingress/ingress (an example: local/gitops/addons/ingress/hello). It serves on node port 30080, which
-    --port 8080:30080 publishes. Exit code 7: the image cannot be had by this channel; it is named, nothing is declared.
+    --port 8080:30080 publishes. Exit code 7: this channel does not have the image; it is named, nothing is declared.
     """
-    from threezone.extras.addons import declare as room
+    from threezone.extras.addons import declare
 
     lab = open_lab(name, channel, context)
     if remove:
-        _withdrawn("ingress", changed=room.withdraw(lab, "ingress"))
+        _say_removed("ingress", changed=declare.withdraw(lab, "ingress"))
         return
-    home = room.directory(lab, "ingress")
-    room.definitions(lab)
-    if _offer(lab, "ingress", [home], check=check):
+    directory = declare.directory(lab, "ingress")
+    declare.definitions(lab)
+    if _declare(lab, "ingress", [directory], check=check):
         say("then, where node port 30080 is published as 8080: curl http://localhost:8080/")
 
 
-@task(
-    help={
-        **_ADDON,
-        "token-file": "the file with the token that GitLab gave for this agent; it goes into a Secret, nowhere else",
-        "yes": YES,
-    }
-)
-def agent(  # noqa: PLR0917  every option of a task is a parameter
-    c: Context,
-    token_file: str = "",
-    check: bool = False,
-    remove: bool = False,
-    yes: bool = False,
-    name: str = "",
-    channel: str = "",
-    context: str = "",
+@task
+def agent(
+    token_file: Annotated[str, "the file with the agent's token from GitLab; it goes into a Secret only"] = "",
+    check: Check = False,
+    remove: Remove = False,
+    yes: Yes = False,
+    name: ClusterName = "",
+    channel: Channel = "",
+    context: ContextName = "",
 ) -> None:
-    """Declare the GitLab agent for the next commit (local/gitops/addons/agent), and bring its token into the cluster.
+    """Declare the GitLab agent for the next commit (local/gitops/addons/agent), and put its token into the cluster.
 
-    A HelmRelease of GitLab's own chart, at a full version, whose pipelines may look and no more; the address of your
-    GitLab's agent server stands in release.yaml. Exit code 7: the chart cannot be had by this channel.
+    A HelmRelease of GitLab's own chart, at a full version, with read-only rights for pipelines; the address of your
+    GitLab's agent server stands in release.yaml. Exit code 7: this channel does not have the chart.
     """
-    from pathlib import Path
-
     from threezone.core.errors import UsageError
-    from threezone.extras.addons import declare as room
+    from threezone.extras.addons import declare
 
     lab = open_lab(name, channel, context)
     if remove:
         ask(lab, "the agent's token is removed", yes=yes)
-        forgotten = room.forget_agent(lab.api)
-        _withdrawn("agent", changed=room.withdraw(lab, "agent") or forgotten)
+        forgotten = declare.forget_agent(lab.api)
+        _say_removed("agent", changed=declare.withdraw(lab, "agent") or forgotten)
         return
     if not (check or token_file):
         raise UsageError(
             "the agent needs the token that GitLab shows when the agent is registered",
             fix="write it into a file that only you can read, and add --token-file FILE",
         )
-    home = room.directory(lab, "agent")
+    directory = declare.directory(lab, "agent")
     if token_file and not check:
         ask(lab, "a namespace and a Secret for the GitLab agent", yes=yes)
-        room.agent_token(lab.api, Path(token_file))
-        say(f"the token is in the Secret {room.AGENT}/{room.SECRET}")
-    _offer(lab, "agent", [home], check=check)
+        declare.agent_token(lab.api, Path(token_file))
+        say(f"the token is in the Secret {declare.AGENT}/{declare.SECRET}")
+    _declare(lab, "agent", [directory], check=check)
 
 
-def _offer(lab: Any, name: str, paths: Sequence[Path], *, check: bool) -> bool:
+def _declare(lab: "Lab", name: str, paths: Sequence[Path], *, check: bool) -> bool:
     """Check an add-on's manifests by the API server, then declare it; True when that changed something."""
-    from threezone.extras.addons import declare as room
+    from threezone.extras.addons import declare
 
-    objects = [each for path in paths for each in room.rendered(lab, path)]
-    seen = room.check(lab, objects)
-    if seen.unknown:
-        say(f"not checked, for their kinds come with the same commit: {', '.join(seen.unknown)}")
+    objects = [item for path in paths for item in declare.rendered(lab, path)]
+    result = declare.check(lab, objects)
+    if result.unknown:
+        say(f"not checked, for their kinds come with the same commit: {', '.join(result.unknown)}")
     if check:
-        say("\n".join(f"taken: {each}" for each in seen.accepted))
-    room.require(room.lacking(lab, objects), name)
+        say("\n".join(f"accepted: {item}" for item in result.accepted))
+    declare.require(declare.lacking(lab, objects), name)
     if check:
         return False
-    if not room.declare(lab, paths):
+    if not declare.declare(lab, paths):
         say(f"{name} is declared; nothing to do")
         return False
-    file = room.file(lab).relative_to(lab.root)
+    file = declare.file(lab).relative_to(lab.root)
     say(
-        as_started(
-            f"{name} is declared in {file}; deliver it:\n"
-            f"git add local/gitops && git commit --message 'Add {name}' && ./run invoke gitops.push"
-        )
+        f"{name} is declared in {file}; deliver it:\n"
+        f"git add local/gitops && git commit --message 'Add {name}' && ./run invoke gitops.push"
     )
     return True
 
 
-def _withdrawn(name: str, *, changed: bool) -> None:
-    say(
-        as_started(f"{name} is taken out; commit that, and ./run invoke gitops.push removes it")
-        if changed
-        else f"{name} is not declared; nothing to do"
-    )
+def _say_removed(name: str, *, changed: bool) -> None:
+    if changed:
+        say(f"{name} is taken out; commit that, and ./run invoke gitops.push removes it")
+    else:
+        say(f"{name} is not declared; nothing to do")

@@ -1,16 +1,14 @@
 """engine.*: zone 2, the container engine: find it, prove it, start it."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
+from typing import Annotated
 
-from invoke import Context
+from threezone.tasks.options import DryRun, Json, Yes
+from threezone.tasks.runtime import agreed, emit, say, task
 
-from threezone.tasks.runtime import consent, emit, say, task
 
-
-@task(help={"json": "print the observation as JSON"})
-def check(c: Context, json: bool = False) -> None:
+@task
+def check(json: Json = False) -> None:
     """Find the container engine and prove it by starting a privileged container; say what is wrong."""
     from threezone.engine.find import require
     from threezone.engine.repair import diagnose
@@ -26,32 +24,27 @@ def check(c: Context, json: bool = False) -> None:
         )
 
 
-@task(help={"yes": "answer yes to installing packages and starting the engine", "dry-run": "print the plan only"})
-def start(c: Context, yes: bool = False, dry_run: bool = False) -> None:
+@task
+def start(yes: Yes = False, dry_run: DryRun = False) -> None:
     """Make a container engine work: install (Debian, Ubuntu; root), adapt to a bounded machine, start, prove."""
-    from threezone.core.plan import describe
     from threezone.engine.find import require
     from threezone.engine.repair import apply, diagnose
 
-    engine, actions = diagnose()
-    if dry_run:
-        say(describe(actions))
-        return
-    if not actions:
+    engine, steps = diagnose()
+    if not (steps or dry_run):
         require(engine)
         say(f"engine {engine.version} works; nothing to do")
-        return
-    consent(actions, yes=yes)
-    say(f"engine {apply(actions).version} works: a privileged container starts")
+    elif agreed(steps, yes=yes, dry_run=dry_run):
+        say(f"engine {apply(steps).version} works: a privileged container starts")
 
 
-@task(help={"restore": "also remove the runtime wrapper from the engine's settings"})
-def stop(c: Context, restore: bool = False) -> None:
-    """Stop the engine that engine.start started; --restore also undoes the runtime wrapper."""
+@task
+def stop(restore: Annotated[bool, "also remove the runtime wrapper from the engine's settings"] = False) -> None:
+    """Stop the engine that engine.start started; --restore also removes the runtime wrapper."""
     from threezone.engine import repair
 
     stopped = repair.stop()
-    undone = repair.unwrap() if restore else False
+    unwrapped = restore and repair.unwrap()
     say("engine stopped" if stopped else "no engine of ours runs here")
-    if undone:
+    if unwrapped:
         say("the runtime wrapper is removed")

@@ -1,302 +1,239 @@
 """flux.*: Flux in the cluster."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
-from invoke import Context
-
-from threezone.tasks.lab import CHANNEL, CONTEXT, NAME, YES, ask, elsewhere, open_lab
-from threezone.tasks.runtime import as_started, consent, emit, say, table, task
+from threezone.tasks.options import (
+    Channel,
+    ClusterName,
+    ContextName,
+    DryRun,
+    Json,
+    Yes,
+    on_foreign,
+    open_lab,
+    words,
+)
+from threezone.tasks.runtime import agreed, ask, present, say, table, task, yes_no
 
 if TYPE_CHECKING:
+    from threezone.cluster.lab import Lab
     from threezone.flux.objects import FluxObject
 
-OBJECT = "KIND/NAME, such as kustomization/lab; repeatable"
-NAMESPACE = "the objects' namespace (default: flux-system)"
-TIMEOUT = "seconds for one kind of object (default: threezone.gitops.timeout in invoke.yaml)"
-DRY_RUN = "print the plan and change nothing"
+Object = Annotated[list[str], "KIND/NAME, such as kustomization/lab; repeatable"]
+Namespace = Annotated[str, "the objects' namespace (default: flux-system)"]
+Timeout = Annotated[int, "seconds for one kind of object (default: threezone.gitops.timeout in invoke.yaml)"]
 
 
-@task(
-    help={
-        "components": "comma-separated (default: those that run, else all that the channel has); none is taken away",
-        "flux-version": "refuse when it is not this one (the version is pinned: pins.toml)",
-        "export": "print the manifests, to commit them, and change nothing; needs no cluster",
-        "dry-run": DRY_RUN,
-        "yes": "answer yes: replace a Flux that somebody else installed, or a newer one",
-        "name": NAME,
-        "channel": CHANNEL,
-        "context": CONTEXT,
-    }
-)
-def install(  # noqa: PLR0917  every option of a task is a parameter
-    c: Context,
-    components: str = "",
-    flux_version: str = "",
-    export: bool = False,
-    dry_run: bool = False,
-    yes: bool = False,
-    name: str = "",
-    channel: str = "",
-    context: str = "",
+@task
+def install(
+    components: Annotated[str, "comma-separated (default: those that run, else all of the channel); adds only"] = "",
+    flux_version: Annotated[str, "refuse any other version than this one (pins.toml pins the version)"] = "",
+    export: Annotated[bool, "print the manifests, to commit them, and change nothing; needs no cluster"] = False,
+    dry_run: DryRun = False,
+    yes: Annotated[bool, "answer yes: replace a Flux that somebody else installed, or a newer one"] = False,
+    name: ClusterName = "",
+    channel: Channel = "",
+    context: ContextName = "",
 ) -> None:
-    """Install or upgrade Flux in place and wait for it; a pod that cannot start is told at once. Safe to repeat.
+    """Install or upgrade Flux in place and wait for it; fails at once for a pod that cannot start. Safe to repeat.
 
     A Flux of others (bootstrap, Helm, flux install) is never changed without a question, nor is a second one installed.
     """
     from threezone.clients import flux as flux_cli
     from threezone.core import pins
-    from threezone.core.plan import describe
+    from threezone.core.plan import Plan
     from threezone.flux import components as flux
     from threezone.flux import install as flux_install
     from threezone.flux import installation, manifests
 
     lab = open_lab(name, channel, context)
     installation.require_version(flux_version, pins.tools(lab.root).flux.version, lab.channel)
-    asked = [each.strip() for each in components.split(",") if each.strip()]
     if export:
-        chosen = installation.choose(asked, lab.channel, None)
+        chosen = installation.choose(words(components), lab.channel, None)
         say(manifests.impatient(flux_cli.export(lab.tools["flux"], chosen, flux.NAMESPACE)).rstrip("\n"))
         return
-    plan, objects = flux_install.plan(lab, asked)
-    if dry_run:
-        say(as_started("\n".join((describe(plan.steps), *plan.notices))))
+    plan, objects = flux_install.plan(lab, words(components))
+    if not agreed(Plan(tuple(on_foreign(lab, plan.steps)), plan.notices), yes=yes, dry_run=dry_run):
         return
-    consent(elsewhere(lab, plan.steps), yes=yes)
     flux_install.apply(lab, plan.steps, objects)
-    seen = installation.observe(lab.api)
-    ready = f"Flux {seen.version} is ready: {', '.join(seen.names)}" if seen else ""
-    say(as_started("\n".join((ready + ("" if plan.steps else "; nothing to do"), *plan.notices))))
+    installed = installation.observe(lab.api)
+    ready = f"Flux {installed.version} is ready: {', '.join(installed.names)}" if installed else ""
+    say("\n".join((ready + ("" if plan.steps else "; nothing to do"), *plan.notices)))
 
 
-@task(help={"name": NAME, "json": "print the checks as JSON", "context": CONTEXT})
-def check(c: Context, name: str = "", json: bool = False, context: str = "") -> None:
-    """Check what Flux stands on, its definitions, controllers and sources. Exit 6 with the first reason."""
+@task
+def check(name: ClusterName = "", json: Json = False, context: ContextName = "") -> None:
+    """Check what Flux needs, its definitions, controllers and sources. Exit 6 with the first reason."""
     from threezone.flux import check as flux_check
     from threezone.toolchain import install as tools
 
     lab = open_lab(name, context=context)
     tool = tools.find("flux", lab.requested_channel, lab.root)
-    made = flux_check.checks(flux_check.observe(lab.api, tool.version if tool else ""))
-    if json:
-        shown = [{"name": each.name, "ok": each.ok, "found": each.found} for each in made]
-        emit({"ok": all(each.ok for each in made), "checks": shown})
-    else:
-        rows = [["CHECK", "OK", "FOUND"]]
-        rows.extend([each.name, "yes" if each.ok else "no", each.found.replace("\n", " ")] for each in made)
-        say(table(rows))
-    flux_check.require(made)
+    checks = flux_check.checks(flux_check.observe(lab.api, tool.version if tool else ""))
+    data = [{"name": check.name, "ok": check.ok, "found": check.found} for check in checks]
+    rows = [[check.name, yes_no(check.ok), check.found.replace("\n", " ")] for check in checks]
+    ok = all(check.ok for check in checks)
+    present({"ok": ok, "checks": data}, table([["CHECK", "OK", "FOUND"], *rows]), as_json=json)
+    flux_check.require(checks)
 
 
-@task(help={"name": NAME, "json": "print the observation as JSON", "context": CONTEXT})
-def status(c: Context, name: str = "", json: bool = False, context: str = "") -> None:
-    """Show Flux's controllers and objects: ready, revision, message, age. Exit 6 when something is not as it should be.
+@task
+def status(name: ClusterName = "", json: Json = False, context: ContextName = "") -> None:
+    """Show Flux's controllers and objects: ready, revision, message, age. Exit 6 when something is not ready.
 
-    A suspended object is as it should be. The age is that of its present state.
+    A suspended object is no failure. The age is that of its present state.
     """
-    from threezone.flux import components as flux
-    from threezone.flux import installation, objects
-    from threezone.flux import status as flux_status
+    from threezone.flux import components, installation, objects
+    from threezone.flux import status as states_of
 
     lab = open_lab(name, context=context)
     installed = installation.observe(lab.api)
-    states = [flux_status.state(each) for each in objects.observe(lab.api)]
-    looked = installed or flux.Flux("", ())
-    if json:
-        emit(
-            {
-                "version": looked.version or None,
-                "namespace": installed.namespace if installed else None,
-                "installer": installed.installer if installed else None,
-                "ready": looked.ready,
-                "components": [asdict(component) for component in looked.components],
-                "objects": [asdict(each) for each in states],
-            }
-        )
-    elif looked.components:
-        rows = [["COMPONENT", "READY", "IMAGE"]]
-        rows.extend([part.name, "yes" if part.ready else "no", part.image] for part in looked.components)
-        say(table(rows))
-        say("\n" + (table(flux_status.rows(states)) if states else "nothing is declared"))
-    flux.require(looked)
-    flux_status.require(states)
+    states = [states_of.state(each) for each in objects.observe(lab.api)]
+    flux = installed or components.Flux("", ())
+    data = {
+        "version": flux.version or None,
+        "namespace": installed.namespace if installed else None,
+        "installer": installed.installer if installed else None,
+        "ready": flux.ready,
+        "components": [asdict(component) for component in flux.components],
+        "objects": [asdict(state) for state in states],
+    }
+    rows = [[part.name, yes_no(part.ready), part.image] for part in flux.components]
+    declared = table(states_of.rows(states)) if states else "nothing is declared"
+    text = f"{table([['COMPONENT', 'READY', 'IMAGE'], *rows])}\n\n{declared}" if rows else ""
+    present(data, text, as_json=json)
+    components.require(flux)
+    states_of.require(states)
 
 
-@task(
-    iterable=["object"],
-    help={
-        "object": OBJECT + " (default: everything that is not suspended, sources first)",
-        "namespace": NAMESPACE,
-        "with-source": "reconcile what the objects read from first",
-        "timeout": TIMEOUT,
-        "yes": YES,
-        "name": NAME,
-        "context": CONTEXT,
-    },
-)
-def reconcile(  # noqa: PLR0917  every option of a task is a parameter
-    c: Context,
-    object: list[str],  # noqa: A002  the option's name
-    namespace: str = "",
-    with_source: bool = False,
-    timeout: int = 0,
-    yes: bool = False,
-    name: str = "",
-    context: str = "",
+@task
+def reconcile(
+    object: Annotated[list[str], "KIND/NAME; repeatable (default: everything that is not suspended, sources first)"],
+    namespace: Namespace = "",
+    with_source: Annotated[bool, "reconcile the sources of the objects first"] = False,
+    timeout: Timeout = 0,
+    yes: Yes = False,
+    name: ClusterName = "",
+    context: ContextName = "",
 ) -> None:
     """Have Flux reconcile now, and watch until it has: done, or the failure in Flux's words."""
     from threezone.core.errors import UsageError
-    from threezone.flux import reconcile as flux_reconcile
+    from threezone.flux import reconcile as reconciling
 
     lab = open_lab(name, context=context)
     ask(lab, "Flux reconciles now", yes=yes)
-    found, chosen = _chosen(lab, object, namespace)
-    if suspended := [each.what for each in chosen if each.suspended]:
+    every, chosen = _objects(lab, object, namespace)
+    if suspended := [item.what for item in chosen if item.suspended]:
         raise UsageError(f"{', '.join(suspended)} is suspended", fix="./run invoke flux.resume --object …")
-    targets = chosen if object else tuple(each for each in found if not (each.suspended or each.static))
+    targets = chosen if object else tuple(item for item in every if not (item.suspended or item.static))
     if with_source:
-        sources = [each for target in chosen for each in flux_reconcile.sources_of(found, target)]
-        targets = tuple(each for each in found if (each in sources and not each.suspended) or each in chosen)
-    _tell(flux_reconcile.reconcile(lab.api, _served(lab, targets), timeout or lab.settings.gitops.timeout))
+        sources = [source for target in chosen for source in reconciling.sources_of(every, target)]
+        targets = tuple(item for item in every if (item in sources and not item.suspended) or item in chosen)
+    _require_controllers(lab, targets)
+    _say_states(reconciling.reconcile(lab.api, targets, timeout or lab.settings.gitops.timeout))
 
 
-@task(
-    iterable=["object"],
-    help={
-        "object": OBJECT,
-        "all": "all that Flux reconciles",
-        "namespace": NAMESPACE,
-        "yes": YES,
-        "name": NAME,
-        "context": CONTEXT,
-    },
-)
-def suspend(  # noqa: PLR0917  every option of a task is a parameter
-    c: Context,
-    object: list[str],  # noqa: A002  the option's name
-    all: bool = False,  # noqa: A002  the option's name
-    namespace: str = "",
-    yes: bool = False,
-    name: str = "",
-    context: str = "",
+@task
+def suspend(
+    object: Object,
+    all: Annotated[bool, "all that Flux reconciles"] = False,
+    namespace: Namespace = "",
+    yes: Yes = False,
+    name: ClusterName = "",
+    context: ContextName = "",
 ) -> None:
-    """Suspend objects of Flux: commits move nothing, and manual changes stay, until flux.resume."""
-    from threezone.flux import reconcile as flux_reconcile
+    """Suspend objects of Flux: commits change nothing, and manual changes stay, until flux.resume."""
+    from threezone.flux import reconcile as reconciling
 
     lab = open_lab(name, context=context)
     ask(lab, "objects of Flux are suspended", yes=yes)
-    found, chosen = _chosen(lab, object, namespace, every=all)
-    # A HelmRelease makes its HelmChart anew as it likes it: to suspend that one says nothing.
-    wanted = chosen or tuple(each for each in found if not each.static and each.kind.kind != "HelmChart")
-    targets = [each for each in wanted if not each.suspended]
-    flux_reconcile.suspend(lab.api, targets)
-    say("\n".join(f"suspended {each.what}" for each in targets) or "nothing to do")
+    every, chosen = _objects(lab, object, namespace, everything=all)
+    # A HelmRelease makes its HelmChart anew: to suspend the chart has no effect.
+    wanted = chosen or tuple(item for item in every if not item.static and item.kind.kind != "HelmChart")
+    targets = [item for item in wanted if not item.suspended]
+    reconciling.suspend(lab.api, targets)
+    say("\n".join(f"suspended {item.what}" for item in targets) or "nothing to do")
 
 
-@task(
-    iterable=["object"],
-    help={
-        "object": OBJECT,
-        "all": "all that is suspended",
-        "namespace": NAMESPACE,
-        "timeout": TIMEOUT,
-        "yes": YES,
-        "name": NAME,
-        "context": CONTEXT,
-    },
-)
-def resume(  # noqa: PLR0917  every option of a task is a parameter
-    c: Context,
-    object: list[str],  # noqa: A002  the option's name
-    all: bool = False,  # noqa: A002  the option's name
-    namespace: str = "",
-    timeout: int = 0,
-    yes: bool = False,
-    name: str = "",
-    context: str = "",
+@task
+def resume(
+    object: Object,
+    all: Annotated[bool, "all that is suspended"] = False,
+    namespace: Namespace = "",
+    timeout: Timeout = 0,
+    yes: Yes = False,
+    name: ClusterName = "",
+    context: ContextName = "",
 ) -> None:
     """Resume suspended objects and watch until Flux has reconciled them: done, or the failure in Flux's words."""
-    from threezone.flux import reconcile as flux_reconcile
+    from threezone.flux import reconcile as reconciling
 
     lab = open_lab(name, context=context)
     ask(lab, "objects of Flux are resumed", yes=yes)
-    found, chosen = _chosen(lab, object, namespace, every=all)
-    targets = tuple(each for each in chosen or found if each.suspended)
+    every, chosen = _objects(lab, object, namespace, everything=all)
+    targets = tuple(item for item in chosen or every if item.suspended)
     if not targets:
         say("nothing to do")
         return
-    _tell(flux_reconcile.resume(lab.api, _served(lab, targets), timeout or lab.settings.gitops.timeout))
+    _require_controllers(lab, targets)
+    _say_states(reconciling.resume(lab.api, targets, timeout or lab.settings.gitops.timeout))
 
 
-@task(
-    help={
-        "prune": "take away what Flux applied, too (default: the workloads stay)",
-        "keep-namespace": "leave Flux's namespace and what else is in it",
-        "dry-run": DRY_RUN,
-        "yes": "answer yes to the question",
-        "timeout": TIMEOUT,
-        "name": NAME,
-        "context": CONTEXT,
-    }
-)
-def uninstall(  # noqa: PLR0917  every option of a task is a parameter
-    c: Context,
-    prune: bool = False,
-    keep_namespace: bool = False,
-    dry_run: bool = False,
-    yes: bool = False,
-    timeout: int = 0,
-    name: str = "",
-    context: str = "",
+@task
+def uninstall(
+    prune: Annotated[bool, "also remove what Flux applied (default: the workloads stay)"] = False,
+    keep_namespace: Annotated[bool, "leave Flux's namespace and what else is in it"] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    timeout: Timeout = 0,
+    name: ClusterName = "",
+    context: ContextName = "",
 ) -> None:
-    """Remove Flux and its objects, in the order in which nothing hangs. What Flux applied stays, unless --prune.
+    """Remove Flux and its objects, in an order in which nothing hangs. What Flux applied stays, unless --prune.
 
-    A question is asked where Flux or its objects are not ours, and before workloads or Secrets go.
+    A question is asked where Flux or its objects are not ours, and before workloads or Secrets are removed.
     """
-    from threezone.core.plan import describe
-    from threezone.flux import uninstall as flux_uninstall
+    from threezone.core.plan import Plan
+    from threezone.flux import uninstall as removal
 
     lab = open_lab(name, context=context)
-    seen = flux_uninstall.observe(lab.api)
-    plan = flux_uninstall.plan(seen, prune=prune, keep_namespace=keep_namespace)
-    if dry_run or not plan.steps:
-        say(as_started("\n".join((describe(plan.steps), *plan.notices))))
+    flux = removal.observe(lab.api)
+    plan = removal.plan(flux, prune=prune, keep_namespace=keep_namespace)
+    steps = tuple(on_foreign(lab, plan.steps))
+    if not agreed(Plan(steps, plan.notices), yes=yes, dry_run=dry_run or not steps):
         return
-    consent(elsewhere(lab, plan.steps), yes=yes)
     seconds = timeout or lab.settings.gitops.timeout
-    flux_uninstall.apply(lab.api, seen, plan.steps, prune=prune, seconds=seconds)
-    workloads = "what it applied is gone too" if prune else "what it applied runs on"
-    say(as_started("\n".join((f"Flux is gone; {workloads}", *plan.notices))))
+    removal.apply(lab.api, flux, plan.steps, prune=prune, seconds=seconds)
+    workloads = "what it applied is gone too" if prune else "what it applied still runs"
+    say("\n".join((f"Flux is gone; {workloads}", *plan.notices)))
 
 
-def _chosen(
-    lab: Any, asked: list[str], namespace: str, *, every: bool | None = None
-) -> tuple[tuple[FluxObject, ...], tuple[FluxObject, ...]]:
-    """All of Flux's objects, and those asked for by name. With `every` given, one of both has to be said."""
+def _objects(
+    lab: "Lab", named: list[str], namespace: str, *, everything: bool | None = None
+) -> tuple[tuple["FluxObject", ...], tuple["FluxObject", ...]]:
+    """All of Flux's objects, and the named ones. With `everything` given, either names or --all is required."""
     from threezone.core.errors import UsageError
-    from threezone.flux import components as flux
-    from threezone.flux import objects as flux_objects
-    from threezone.flux import reconcile as flux_reconcile
+    from threezone.flux import components, objects
+    from threezone.flux import reconcile as reconciling
 
-    if every is not None and bool(asked) == every:
+    if everything is not None and bool(named) == everything:
         raise UsageError("name the objects, or all of them", fix="--object KIND/NAME, or --all")
-    known = flux_objects.discover(lab.api)
-    found = flux_objects.observe(lab.api, known)
-    return found, flux_reconcile.select(found, known, asked, namespace or flux.NAMESPACE)
+    kinds = objects.discover(lab.api)
+    every = objects.observe(lab.api, kinds)
+    return every, reconciling.select(every, kinds, named, namespace or components.NAMESPACE)
 
 
-def _served(lab: Any, targets: tuple[FluxObject, ...]) -> tuple[FluxObject, ...]:
-    """The same objects, when the controllers that answer for them serve."""
+def _require_controllers(lab: "Lab", targets: Sequence["FluxObject"]) -> None:
+    """Raise unless the controllers of these objects are ready."""
     from threezone.flux import installation
-    from threezone.flux import reconcile as flux_reconcile
+    from threezone.flux import reconcile as reconciling
 
-    flux_reconcile.require_controllers(installation.observe(lab.api), [each.kind for each in targets])
-    return targets
+    reconciling.require_controllers(installation.observe(lab.api), [item.kind for item in targets])
 
 
-def _tell(done: tuple[FluxObject, ...]) -> None:
-    from threezone.flux import status as flux_status
+def _say_states(done: Sequence["FluxObject"]) -> None:
+    from threezone.flux import status as states_of
 
-    say(table(flux_status.rows([flux_status.state(each) for each in done])) if done else "nothing to do")
+    say(table(states_of.rows([states_of.state(item) for item in done])) if done else "nothing to do")

@@ -1,56 +1,44 @@
 """gitops.*: a commit, and what Flux makes of it."""
 
-from __future__ import annotations
-
+import shlex
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from invoke import Context
+from threezone.tasks.options import Channel, ClusterName, ContextName, Json, Timeout, Yes, open_lab, words
+from threezone.tasks.runtime import ask, consent, present, say, table, task
 
-from threezone.tasks.lab import CHANNEL, CONTEXT, NAME, YES, ask, open_lab
-from threezone.tasks.runtime import consent, emit, say, table, task
+if TYPE_CHECKING:
+    from threezone.delivery.proof.prove import Proved
 
 
-@task(
-    help={
-        "repository": "one more repository (default: threezone.delivery.repository in invoke.yaml); none is taken away",
-        "forward": "keep it open on a loopback port of this machine, through whatever restarts",
-        "port": "that port (default: 8418, or a free one)",
-        "stop-forward": "end that, and do nothing else",
-        "image": "the Git server's image, where the cluster has to pull it from a registry",
-        "remove": "remove the Git server with all its repositories and what was delivered from it",
-        "yes": YES,
-        "name": NAME,
-        "channel": CHANNEL,
-        "context": CONTEXT,
-    }
-)
-def serve(  # noqa: PLR0917  every option of a task is a parameter
-    c: Context,
-    repository: str = "",
-    forward: bool = False,
-    port: int = 0,
-    stop_forward: bool = False,
-    image: str = "",
-    remove: bool = False,
-    yes: bool = False,
-    name: str = "",
-    channel: str = "",
-    context: str = "",
+@task
+def serve(
+    repository: Annotated[str, "one more repository (default: threezone.gitops.repository); none is removed"] = "",
+    forward: Annotated[bool, "keep it open on a loopback port of this machine, across restarts"] = False,
+    port: Annotated[int, "that port (default: 8418, or a free one)"] = 0,
+    stop_forward: Annotated[bool, "close that port, and do nothing else"] = False,
+    image: Annotated[str, "the Git server's image, where the cluster has to pull it from a registry"] = "",
+    remove: Annotated[bool, "remove the Git server with all its repositories and what was delivered from it"] = False,
+    yes: Yes = False,
+    name: ClusterName = "",
+    channel: Channel = "",
+    context: ContextName = "",
 ) -> None:
     """Serve Git inside the cluster: Flux reads without a password, pushing needs a generated one."""
-    from threezone.delivery import git_forward, git_server, serve
+    from threezone.delivery import git_forward, git_server
+    from threezone.delivery import serve as git
 
     lab = open_lab(name, channel, context)
     if stop_forward:
         say("the forward is closed" if git_forward.close(lab.context) else "there is no forward")
         return
     if remove:
-        consent(serve.plan_remove(lab), yes=yes)
-        say("the Git server is gone" if serve.remove(lab) else "there is no Git server of threezone")
+        consent(git.plan_remove(lab), yes=yes)
+        say("the Git server is gone" if git.remove(lab) else "there is no Git server of threezone")
         return
     ask(lab, f"the Git server, in the namespace {git_server.NAMESPACE}", yes=yes)
-    repositories = serve.serve(lab, repository, image)
+    repositories = git.serve(lab, repository, image)
     password = git_server.password_file(lab.key)
     say("\n".join(f"{git_server.url(each)} serves" for each in repositories) + f"; password: {password}")
     if forward or port:
@@ -59,91 +47,65 @@ def serve(  # noqa: PLR0917  every option of a task is a parameter
         say(f"to push, tell git where the password is:\n{opened.helper(password)}")
 
 
-@task(
-    help={
-        "name": NAME,
-        "force": "replace what the lab's branch holds by your commit",
-        "yes": YES,
-        "context": CONTEXT,
-    }
-)
-def push(c: Context, name: str = "", force: bool = False, yes: bool = False, context: str = "") -> None:
+@task
+def push(
+    name: ClusterName = "",
+    force: Annotated[bool, "replace what the lab's branch holds by your commit"] = False,
+    yes: Yes = False,
+    context: ContextName = "",
+) -> None:
     """Deliver HEAD: push it to the lab's Git server and wait until Flux has applied exactly that commit."""
-    from threezone.delivery import push as deliver
+    from threezone.delivery.push import deliver
 
     lab = open_lab(name, context=context)
-    ask(lab, "what the commit says, delivered by Flux", yes=yes)
-    revision = deliver.deliver(lab, force=force)
-    say(f"applied {revision}")
+    ask(lab, "the content of the commit, delivered by Flux", yes=yes)
+    say(f"applied {deliver(lab, force=force)}")
 
 
-@task(
-    help={
-        "revision": "what to wait for: a full or short SHA, main@sha1:…, or a name such as HEAD",
-        "kustomization": "Flux's Kustomization, as NAME or NAMESPACE/NAME (default: the lab's)",
-        "timeout": "seconds (default: threezone.gitops.timeout in invoke.yaml)",
-        "name": NAME,
-        "context": CONTEXT,
-    }
-)
-def wait(  # noqa: PLR0917  every option of a task is a parameter
-    c: Context, revision: str, kustomization: str = "", timeout: int = 0, name: str = "", context: str = ""
+@task
+def wait(
+    revision: Annotated[str, "what to wait for: a full or short SHA, main@sha1:…, or a name such as HEAD"],
+    kustomization: Annotated[str, "Flux's Kustomization, as NAME or NAMESPACE/NAME (default: the lab's)"] = "",
+    timeout: Timeout = 0,
+    name: ClusterName = "",
+    context: ContextName = "",
 ) -> None:
     """Wait until exactly that revision is applied and all that it brings is ready, or tell why it cannot be. Exit 6."""
-    from threezone.delivery import wait as delivery_wait
+    from threezone.delivery import wait as waiting
 
-    say(f"applied {delivery_wait.wait(open_lab(name, context=context), revision, kustomization, float(timeout))}")
+    applied = waiting.wait(open_lab(name, context=context), revision, kustomization, float(timeout))
+    say(f"applied {applied}")
 
 
-@task(
-    help={
-        "phases": "only these and what they stand on, such as create,update (default: all seven)",
-        "keep": "leave everything for a look",
-        "remove": "remove the kept proof of this id, and run none",
-        "timeout": "seconds for each phase (default: threezone.gitops.timeout in invoke.yaml)",
-        "json": "print the evidence as JSON",
-        "junit": "write the evidence as JUnit XML to this file",
-        "report": "write the evidence as one HTML page to this file",
-        "yes": YES,
-        "name": NAME,
-        "context": CONTEXT,
-    }
-)
-def prove(  # noqa: PLR0917  every option of a task is a parameter
-    c: Context,
-    phases: str = "",
-    keep: bool = False,
-    remove: str = "",
-    timeout: int = 0,
-    json: bool = False,
-    junit: str = "",
-    report: str = "",
-    yes: bool = False,
-    name: str = "",
-    context: str = "",
+@task
+def prove(
+    phases: Annotated[str, "only these and what they depend on, such as create,update (default: all seven)"] = "",
+    keep: Annotated[bool, "remove nothing at the end, to look at it"] = False,
+    remove: Annotated[str, "remove the kept proof of this id, and run none"] = "",
+    timeout: Annotated[int, "seconds for each phase (default: threezone.gitops.timeout in invoke.yaml)"] = 0,
+    json: Json = False,
+    junit: Annotated[str, "write the evidence as JUnit XML to this file"] = "",
+    report: Annotated[str, "write the evidence as one HTML page to this file"] = "",
+    yes: Yes = False,
+    name: ClusterName = "",
+    context: ContextName = "",
 ) -> None:
     """Prove that a commit alone creates, updates and destroys a workload, with evidence. Cleans up. Exit 6 when not."""
-    from pathlib import Path
-
     from threezone.core.errors import UsageError
-    from threezone.delivery.proof import prove as room
+    from threezone.delivery.proof import prove as proofs
 
     lab = open_lab(name, context=context)
-    for file in filter(None, (junit, report)):  # told before a minute of work, not after it
+    for file in filter(None, (junit, report)):  # said before a minute of work, not after it
         if not Path(file).absolute().parent.is_dir():
-            raise UsageError(f"{file} cannot be written: its directory is not there", fix="name another file")
+            raise UsageError(f"{file} cannot be written: its directory does not exist", fix="name another file")
     if remove:
-        room.remove(lab, remove)
+        proofs.remove(lab, remove)
         say(f"removed {remove}")
         return
     ask(lab, "a namespace and objects of Flux for the proof, all removed at its end", yes=yes)
-    asked = [word.strip() for word in phases.split(",") if word.strip()]
-    proved = room.prove(lab, asked, keep=keep, seconds=float(timeout))
-    data = proved.data()
-    if json:
-        emit(data)
-    else:
-        say(_figures(data))
+    proof = proofs.prove(lab, words(phases), keep=keep, seconds=float(timeout))
+    data = proof.data()
+    present(data, _figures(proof), as_json=json)
     if junit or report:
         from threezone.extras.report import files, page
         from threezone.extras.report import junit as xml
@@ -151,47 +113,37 @@ def prove(  # noqa: PLR0917  every option of a task is a parameter
         for file, draw in ((junit, xml.junit), (report, page.page)):
             if file:
                 files.save(Path(file), draw(data))
-    proved.require()
+    proof.require()
 
 
-def _figures(proof: dict[str, Any]) -> str:
+def _figures(proved: "Proved") -> str:
     """A proof for people: a line for each phase with the seconds of its stages, and who owns the fields."""
+    proof = proved.proof
     stages = ("push", "fetch", "apply", "settle", "total")
     rows = [["PHASE", "HOLDS", *(stage.upper() for stage in stages), "REVISION"]]
-    for phase in proof["phases"]:
-        holds = {True: "yes", False: "NO", None: "not run"}[phase["ok"]]
-        figures = ("-" if phase["seconds"][stage] is None else f"{phase['seconds'][stage]:.1f} s" for stage in stages)
-        rows.append([phase["name"], holds, *figures, (phase["revision"] or "-").rpartition(":")[2][:7]])
-    owners = f"fields owned by: {', '.join(proof['managers']) or 'nobody, for there was no workload'}"
-    return f"{table(rows)}\n{owners}\n{proof['branch']} on {proof['context']}: {proof['seconds']:.1f} s"
+    for outcome in proof.outcomes:
+        holds = "not run" if outcome.ok is None else "yes" if outcome.ok else "NO"
+        seconds = outcome.seconds()
+        figures = ("-" if (taken := seconds[stage]) is None else f"{taken:.1f} s" for stage in stages)
+        rows.append([outcome.phase.name, holds, *figures, (outcome.revision or "-").rpartition(":")[2][:7]])
+    owners = f"fields owned by: {', '.join(sorted(proof.managers)) or 'nobody, for there was no workload'}"
+    return f"{table(rows)}\n{owners}\n{proof.names.name} on {proof.context}: {proved.seconds:.1f} s"
 
 
-@task(
-    help={
-        "branch": "the branch to follow (default: the one that is checked out)",
-        "force": "replace what the lab's branch holds by your commit (after an amend or a rebase)",
-        "once": "deliver the branch's commit and end, as the hook does",
-        "install-hook": "have git deliver each commit of the branch by itself, with a post-commit hook",
-        "uninstall-hook": "take that hook away again, and put back the one that was there before",
-        "yes": YES,
-        "name": NAME,
-        "context": CONTEXT,
-    }
-)
-def watch(  # noqa: PLR0917  every option of a task is a parameter
-    c: Context,
-    branch: str = "",
-    force: bool = False,
-    once: bool = False,
-    install_hook: bool = False,
-    uninstall_hook: bool = False,
-    yes: bool = False,
-    name: str = "",
-    context: str = "",
+@task
+def watch(
+    branch: Annotated[str, "the branch to follow (default: the one that is checked out)"] = "",
+    force: Annotated[bool, "replace what the lab's branch holds by your commit (after an amend or a rebase)"] = False,
+    once: Annotated[bool, "deliver the branch's commit and end, as the hook does"] = False,
+    install_hook: Annotated[bool, "have git deliver each commit of the branch, with a post-commit hook"] = False,
+    uninstall_hook: Annotated[bool, "remove that hook, and put back the one that was there before"] = False,
+    yes: Yes = False,
+    name: ClusterName = "",
+    context: ContextName = "",
 ) -> None:
-    """Deliver each new commit of a branch, until Ctrl-C: a line for each, with its times or with what went wrong."""
+    """Deliver each new commit of a branch, until Ctrl-C: a line for each, with its times or with its failure."""
     from threezone.delivery import hook
-    from threezone.delivery import watch as room
+    from threezone.delivery import watch as deliveries
     from threezone.delivery.branch import branch_of
 
     lab = open_lab(name, context=context)
@@ -200,37 +152,26 @@ def watch(  # noqa: PLR0917  every option of a task is a parameter
         say("the hook is gone" if hook.uninstall(root) else "there is no hook of threezone")
         return
     branch = branch or branch_of(root)
-    ask(lab, "what the commits say, delivered by Flux", yes=yes)
+    ask(lab, "the content of the commits, delivered by Flux", yes=yes)
     if install_hook:
-        options = [
-            each for option, value in (("--name", name), ("--context", context)) if value for each in (option, value)
-        ]
+        options = ["--name", name] if name else ["--context", context] if context else []
         options += ["--force"] if force else []
-        say(f"{hook.install(root, branch, options, _command(root))} delivers each commit on {branch}")
+        command = "./run invoke" if (root / "run").is_file() else f"{shlex.quote(sys.executable)} -m invoke"
+        say(f"{hook.install(root, branch, options, command)} delivers each commit on {branch}")
     elif once:
-        made = room.once(lab, branch, force=force)
-        if made is None:
-            say("threezone: another run waits to deliver what is newest")
-        elif made.failure is not None:
-            raise made.failure
+        delivered = deliveries.once(lab, branch, force=force)
+        if delivered is None:
+            say("threezone: another run delivers the newest commit")
+        elif delivered.failure is not None:
+            raise delivered.failure
         else:
-            say(f"threezone: {made.line}")
+            say(f"threezone: {delivered.line}")
     else:
-        _now(f"following {branch} of {root}; Ctrl-C ends")
-        room.watch(lab, branch, _now, force=force)
+        _say_now(f"following {branch} of {root}; Ctrl-C ends")
+        deliveries.watch(lab, branch, _say_now, force=force)
 
 
-def _now(text: str) -> None:
-    """Print a line at once, for whoever reads them as they come."""
-    import sys
-
+def _say_now(text: str) -> None:
+    """Print a line at once, for whoever reads the lines as they come."""
     say(text)
     sys.stdout.flush()
-
-
-def _command(root: Path) -> str:
-    """How a hook runs a task in the project at `root`."""
-    import shlex
-    import sys
-
-    return "./run invoke" if (root / "run").is_file() else f"{shlex.quote(sys.executable)} -m invoke"

@@ -1,4 +1,4 @@
-"""The edge between tasks and everything below: options without surprises, progress, errors as sentences, questions."""
+"""How a task runs: its options, progress, questions, results and errors."""
 
 from __future__ import annotations
 
@@ -7,62 +7,73 @@ import json
 import select
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 import invoke
 
 from threezone.core.errors import Declined, ThreezoneError
 from threezone.core.files import descriptor_of
-from threezone.core.plan import Step, describe
+from threezone.core.plan import Plan, Step, StepKind, describe
 from threezone.tasks.display import display
+from threezone.tasks.options import P, declaration
 
-Body = TypeVar("Body", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from threezone.cluster.lab import Lab
 
 _HELP = "--help"
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
-def task(**options: Any) -> Callable[[Body], Body]:
-    """`invoke.task` for this house: long options only; a failure ends with its sentence and its own exit code."""
+class _Body(Protocol):
+    """A task's function; invoke's parser gives it what its signature names."""
 
-    def decorate(body: Body) -> Body:
-        @functools.wraps(body)
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            # A job that is cancelled (SIGTERM) tidies up as one that is interrupted.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-            try:
-                if _HELP in kwargs.values():
-                    return _help()
-                return _told(body, *args, **kwargs)
-            except BrokenPipeError:
-                end_unheard()
-                raise
-
-        made: Body = invoke.task(auto_shortflags=False, **options)(guarded)
-        return made
-
-    return decorate
+    def __call__(self, **options: object) -> None: ...
 
 
-def _help() -> None:
+def task(body: Callable[P, None]) -> invoke.Task[Callable[P, None]]:
+    """Make an invoke task of a function, whose parameters are the task's options (tasks/options.py).
+
+    Options have long names only. A failure ends the program with its message and its own exit code. A trailing
+    underscore of the function's name is no part of the task's.
+    """
+    options = declaration(body)
+
+    @functools.wraps(body)
+    def guarded(_context: invoke.Context, **given: object) -> None:
+        # A job that is cancelled (SIGTERM) cleans up as one that is interrupted.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            if _HELP in given.values():
+                _help()
+            _run(cast("_Body", body), options.arguments(given))
+        except BrokenPipeError:
+            end_unheard()
+            raise
+
+    vars(guarded)["__signature__"] = options.signature
+    decorate = invoke.task(
+        name=body.__name__.rstrip("_"), auto_shortflags=False, help=options.help, iterable=options.repeatable
+    )
+    return cast("invoke.Task[Callable[P, None]]", decorate(guarded))
+
+
+def _help() -> NoReturn:
     """Print the help of the task before `--help`: invoke takes the option for the argument that the task requires."""
-    from invoke.program import Program
-
-    Program().run(["invoke", _HELP, sys.argv[sys.argv.index(_HELP) - 1]], exit=False)
+    invoke.Program().run(["invoke", _HELP, sys.argv[sys.argv.index(_HELP) - 1]], exit=False)
     sys.exit(0)
 
 
-def _told(body: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """What `body` returns, with progress while it runs; a failure ends the program with its sentence."""
+def _run(body: _Body, arguments: Mapping[str, object]) -> None:
+    """Run a task's function and show its progress; a failure ends the program with its message."""
     try:
         with display():
-            return body(*args, **kwargs)
+            body(**arguments)
     except ThreezoneError as error:
         fail(error)
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; run the same command again and it goes on from here\n")
+        sys.stderr.write("interrupted; run the same command again to continue\n")
         sys.exit(INTERRUPTED)
 
 
@@ -80,7 +91,7 @@ def end_unheard() -> None:
 
 
 def flush() -> None:
-    """For `atexit`: write what is left on stdout while a broken pipe can still be told from other trouble."""
+    """For `atexit`: write the rest of stdout while a broken pipe can still be told from other errors."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -88,7 +99,7 @@ def flush() -> None:
 
 
 def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """For `sys.excepthook`: what happens to invoke itself, outside of any task.
+    """For `sys.excepthook`: errors of invoke itself, outside of any task.
 
     It reads invoke.yaml by itself, so a broken one ends it before a task could say so; and it prints `--list`.
     """
@@ -104,7 +115,7 @@ def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackTy
 
 
 def fail(error: ThreezoneError) -> NoReturn:
-    """Print the sentence, its evidence and its fix on stderr and leave with the error's exit code."""
+    """Print the message, its evidence and its fix on stderr and exit with the error's code."""
     lines = [f"error: {error.message}"]
     lines.extend(f"  | {line}" for line in error.evidence.splitlines() if line.strip())
     if error.fix:
@@ -120,29 +131,64 @@ def as_started(text: str) -> str:
     return text if (find_root() / "run").is_file() else text.replace("./run invoke", "invoke")
 
 
-def consent(actions: Sequence[Step], *, yes: bool) -> None:
+def agreed(plan: Plan | Sequence[Step], *, yes: bool, dry_run: bool = False) -> bool:
+    """Whether to carry out a plan: print it and say no with `dry_run`, else ask for what needs consent.
+
+    Raises Declined on no, or when nobody can be asked.
+    """
+    steps, notices = (plan.steps, plan.notices) if isinstance(plan, Plan) else (plan, ())
+    if dry_run:
+        say("\n".join((describe(steps), *notices)))
+        return False
+    consent(steps, yes=yes)
+    return True
+
+
+def consent(steps: Sequence[Step], *, yes: bool) -> None:
     """Ask once for everything in the plan that needs it. Raises Declined on no, or when nobody can be asked."""
-    asking = [action for action in actions if action.asks]
+    asking = [step for step in steps if step.asks]
     if not asking or yes:
         return
-    sys.stderr.write(describe(asking) + "\n")
+    sys.stderr.write(as_started(describe(asking)) + "\n")
     if not sys.stdin.isatty():
         raise Declined("this needs a yes, and there is no terminal to ask at", fix="run it again with --yes")
-    sys.stderr.write("Go on? [y/N] ")
+    sys.stderr.write("Continue? [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Declined("nothing was changed")
 
 
-def emit(data: Any) -> None:
+def ask(lab: Lab, change: str, *, yes: bool) -> None:
+    """Ask before a cluster that is not ours is changed, unless our namespace is there by an earlier yes."""
+    from threezone.delivery import git_server
+
+    if lab.foreign and not git_server.is_installed(lab.api):
+        sentence = f"change the cluster of the context {lab.foreign}: {change}"
+        consent([Step(StepKind.CHANGE_CLUSTER, sentence, asks=True)], yes=yes)
+
+
+def emit(data: object) -> None:
     """Print data as JSON on stdout, for programs."""
     sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
+def present(data: object, text: str, *, as_json: bool) -> None:
+    """Print a result: as JSON, or as text for people."""
+    if as_json:
+        emit(data)
+    elif text:
+        say(text)
+
+
 def say(text: str, *outputs: str) -> None:
     """Print a result on stdout; on stderr when one of the files that the task writes (`outputs`) is stdout itself."""
-    onto = sys.stderr if any(descriptor_of(each) == 1 for each in outputs) else sys.stdout
-    onto.write(text + "\n")
+    stream = sys.stderr if any(descriptor_of(path) == 1 for path in outputs) else sys.stdout
+    stream.write(as_started(text) + "\n")
+
+
+def yes_no(value: object) -> str:
+    """A cell of a table for a fact that holds or does not."""
+    return "yes" if value else "no"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -1,25 +1,31 @@
-"""zones.*: where you stand (host, engine, cluster), and which ways lead to the cluster's API from there."""
+"""zones.*: where you are (host, engine, cluster), and which routes lead to the cluster's API from there."""
 
-from __future__ import annotations
+import os
+import sys
+from typing import TYPE_CHECKING
 
-from typing import TYPE_CHECKING, Any
-
-from invoke import Context
-
-from threezone.tasks.kubeconfig import adopted_context, chosen_cluster, given
-from threezone.tasks.lab import NAME
-from threezone.tasks.runtime import as_started, emit, say, table, task
+from threezone.tasks.options import (
+    ClusterName,
+    Json,
+    ServerAddress,
+    TlsServerName,
+    adopted_context,
+    chosen_cluster,
+    given,
+)
+from threezone.tasks.runtime import emit, present, say, table, task, yes_no
 
 if TYPE_CHECKING:
     from threezone.engine.find import Engine
     from threezone.zones.diagram import Facts
+    from threezone.zones.probe import Probe
 
 
-@task(help={"name": NAME, "json": "print the zone and the facts as JSON"})
-def show(c: Context, name: str = "", json: bool = False) -> None:
-    """Draw the three zones with what is in them now: where you stand, the engine, the cluster, where your entry leads.
+@task
+def show(name: ClusterName = "", json: Json = False) -> None:
+    """Draw the three zones and what is in them now: where you are, the engine, the cluster, where your entry leads.
 
-    The evidence for it stands below. Nothing is changed, and nothing has to be well.
+    The evidence stands below. Read-only; works with any component down.
     """
     from dataclasses import asdict
 
@@ -28,18 +34,16 @@ def show(c: Context, name: str = "", json: bool = False) -> None:
     from threezone.zones import diagram
     from threezone.zones.locate import locate
 
-    held = adopted_context(name)
-    cluster = (names.in_context(held) or held) if held else chosen_cluster(name)
+    adopted = adopted_context(name)
+    cluster = (names.in_context(adopted) or adopted) if adopted else chosen_cluster(name)
     engine = observe()
-    zone, facts = locate(engine), _facts(cluster, engine, held or f"kind-{cluster}")
-    if json:
-        emit({**asdict(zone), "facts": facts.data()})
-        return
-    say(as_started(diagram.draw(zone, facts)))
-    say("\nevidence:\n" + "\n".join(f"  - {line}" for line in zone.evidence))
+    zone, facts = locate(engine), _facts(cluster, engine, adopted or f"kind-{cluster}")
+    evidence = "\n".join(f"  - {line}" for line in zone.evidence)
+    text = f"{diagram.draw(zone, facts)}\n\nevidence:\n{evidence}"
+    present({**asdict(zone), "facts": facts.data()}, text, as_json=json)
 
 
-def _facts(cluster: str, engine: Engine, context: str) -> Facts:
+def _facts(cluster: str, engine: "Engine", context: str) -> "Facts":
     from threezone.clients import kind
     from threezone.core.errors import ThreezoneError
     from threezone.zones import diagram
@@ -61,24 +65,16 @@ def _facts(cluster: str, engine: Engine, context: str) -> Facts:
     return diagram.Facts(cluster, engine, nodes, nodes_why, entry, entry_why)
 
 
-@task(
-    help={
-        "name": NAME,
-        "server": "try this address alone: https://HOST:PORT",
-        "tls-server-name": "the name in the server's certificate, if not the address's host (kind's has localhost)",
-        "json": "print every route and its stages as JSON",
-    }
-)
-def probe(c: Context, name: str = "", server: str = "", tls_server_name: str = "", json: bool = False) -> None:
-    """Try every way to the cluster's API from here: name, TCP, verified TLS, /readyz, an authenticated request.
+@task
+def probe(
+    name: ClusterName = "", server: ServerAddress = "", tls_server_name: TlsServerName = "", json: Json = False
+) -> None:
+    """Try every route to the cluster's API from here: name, TCP, verified TLS, /readyz, an authenticated request.
 
     Without an engine the entry in your kubeconfig says whom to trust. Each failure is explained: which boundary between
-    the zones it is, and what to do. Nothing is changed. Exit code 5 when no way is proved and none is left that
-    kubeconfig.connect could still open.
+    the zones it is, and what to do. Read-only. Exit code 5 when no route is proved and kubeconfig.connect could open
+    none either.
     """
-    import os
-    import sys
-
     from threezone.core.errors import RouteError
     from threezone.zones import kind_cluster
     from threezone.zones.diagnostics import explain, no_route
@@ -87,72 +83,66 @@ def probe(c: Context, name: str = "", server: str = "", tls_server_name: str = "
     from threezone.zones.probe import probe as try_all
 
     by_hand = given(server, tls_server_name)
-    if held := adopted_context(name):
-        _probe_adopted(held, by_hand, json=json)
+    if adopted := adopted_context(name):
+        _probe_adopted(adopted, by_hand, json=json)
         return
     cluster = chosen_cluster(name)
     known, own = kind_cluster.observe(cluster), find(f"kind-{cluster}")
-    if known.error is not None and known.engine.state != "missing" and own is None:
-        raise known.error
-    found = try_all(cluster, known.kubeconfig, engine=known.engine, zone=known.zone, by_hand=by_hand)
-    data = found.data()
-    chosen = found.verdict.chosen
+    trouble = known.error
+    if trouble is not None and known.engine.state != "missing" and own is None:
+        raise trouble
+    result = try_all(cluster, known.kubeconfig, engine=known.engine, zone=known.zone, by_hand=by_hand)
+    chosen = result.verdict.chosen
     if json:
-        emit(data)
+        emit(result.data())
     else:
-        say(_routes(data["routes"]))
-        if words := explain(found.verdict, found.zone):
-            say(f"\n{as_started(words)}")
-        if chosen and (sentence := proxied(chosen.route.server, os.environ)):
-            say(f"\n{sentence}")
-        if own and own.entry.cluster.get("insecure-skip-tls-verify"):
-            say("\nyour entry has insecure-skip-tls-verify; every certificate was verified here all the same")
-    if chosen is None and not found.untried:
-        if json:
-            sys.exit(RouteError.exit_code)
-        raise RouteError(
-            f"no way to the cluster {cluster} is proved from this {found.zone.kind}",
-            evidence=known.error.message if known.error else "",
-            fix=known.error.fix if known.missing and known.error else no_route(cluster, found.zone, found.verdict).fix,
+        parts = [
+            _routes(result),
+            explain(result.verdict, result.zone),
+            proxied(chosen.route.server, os.environ) if chosen else "",
+            "your entry has insecure-skip-tls-verify; every certificate was verified here all the same"
+            if own and own.entry.cluster.get("insecure-skip-tls-verify")
+            else "",
+        ]
+        say("\n\n".join(filter(None, parts)))
+    if chosen is None and not result.untried:
+        error = RouteError(
+            f"no way to the cluster {cluster} is proved from this {result.zone.kind}",
+            evidence=trouble.message if trouble else "",
+            fix=trouble.fix if known.missing and trouble else no_route(cluster, result.zone, result.verdict).fix,
         )
+        _end(error, json=json)
 
 
 def _probe_adopted(context: str, by_hand: tuple[str, str] | None, *, json: bool) -> None:
-    import sys
-
-    from threezone.core.errors import RouteError
     from threezone.lab.external_cluster import adopt
     from threezone.zones import external_routes
     from threezone.zones.locate import locate
 
     entry = adopt.entry_of(context)
-    found = external_routes.probe(entry, locate(), by_hand)
-    data = found.data()
+    result = external_routes.probe(entry, locate(), by_hand)
+    present(result.data(), _routes(result), as_json=json)
+    if result.verdict.chosen is None:
+        _end(external_routes.no_route(entry, result), json=json)
+
+
+def _end(error: Exception, *, json: bool) -> None:
+    """Fail; for a program by the exit code alone, for the JSON has said why."""
+    from threezone.core.errors import RouteError
+
     if json:
-        emit(data)
-    else:
-        say(_routes(data["routes"]))
-    if found.verdict.chosen is None:
-        if json:
-            sys.exit(RouteError.exit_code)
-        raise external_routes.no_route(entry, found)
+        sys.exit(RouteError.exit_code)
+    raise error
 
 
-def _routes(routes: list[dict[str, Any]]) -> str:
+def _routes(probe: "Probe") -> str:
     rows = [["ok", "route", "server", "TLS name", "stages", "why"]]
-    rows += [
-        [
-            "yes" if route["ok"] else "no",
-            route["name"],
-            route["server"],
-            route["tlsServerName"] or "",
-            " ".join(f"{stage}:{_milliseconds(seen)}" for stage, seen in route["stages"].items() if seen) or "-",
-            route["why"] or "",
-        ]
-        for route in routes
-    ]
+    for route in probe.data()["routes"]:
+        stages = " ".join(
+            f"{name}:" + (f"{stage['seconds'] * 1000:.0f}ms" if stage["ok"] else "failed")
+            for name, stage in route["stages"].items()
+            if stage
+        )
+        tls_name, why = route["tlsServerName"] or "", route["why"] or ""
+        rows.append([yes_no(route["ok"]), route["name"], route["server"], tls_name, stages or "-", why])
     return table(rows)
-
-
-def _milliseconds(stage: dict[str, object]) -> str:
-    return f"{float(str(stage['seconds'])) * 1000:.0f}ms" if stage["ok"] else "failed"

@@ -261,7 +261,10 @@ def everything_works(world: World, tmp_path: Path) -> None:
     kept.init()
     kept.fetch(world.server.url, "+refs/*:refs/*")
     assert kept.refs() == refs(world.lab) == command.refs(kept.remote_refs(world.server.url, "--refs").text)
-    assert data_loss.unknown(kept.root, kept.refs(), world.work) == {"refs/heads/main": 0, "refs/heads/proof": 3}
+    assert data_loss.unknown_commits(kept.root, kept.refs(), world.work) == {
+        "refs/heads/main": 0,
+        "refs/heads/proof": 3,
+    }
     nothing_else_happened(world)
 
 

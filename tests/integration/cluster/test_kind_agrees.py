@@ -10,6 +10,7 @@ import pytest
 from threezone.cluster.spec import declared
 from threezone.cluster.spec.overlay import Options
 from threezone.core import process
+from threezone.core.settings import ClusterOptions
 from threezone.toolchain import install
 
 pytestmark = pytest.mark.timeout(3600)
@@ -81,7 +82,8 @@ def takes(kind: Path, file: Path) -> str:
 def test_kind_takes_what_we_take_and_what_we_give_it(kind: Path, file: Path, tmp_path: Path) -> None:
     assert takes(kind, file) == ""
     given = tmp_path / "given.yaml"
-    options = Options(workers=3, ports=("0:30080",), mounts=("/tmp:/host:ro",), feature_gates=("AllAlpha=true",))  # noqa: S108
+    mounts = ("/tmp:/host:ro",)  # noqa: S108
+    options = Options(ClusterOptions(workers=3, ports=("0:30080",), mounts=mounts, feature_gates=("AllAlpha=true",)))
     given.write_text(declared.with_overlays(declared.declare(file, [options], tmp_path), "lab", []))
     assert takes(kind, given) == ""
 

@@ -253,9 +253,9 @@ def test_commits_are_counted_that_the_checkout_does_not_have(
     commit(work)
     push(work, served, "lab", "main:more")
     held = git_backup.fetch(lab, ["lab"], tmp_path / "held")
-    counted = data_loss.unknown(tmp_path / "held" / "lab.git", held["lab"], checkout)
+    counted = data_loss.unknown_commits(tmp_path / "held" / "lab.git", held["lab"], checkout)
     assert counted == {"refs/heads/main": 0, "refs/heads/more": 2}
-    none = data_loss.unknown(copied(served, tmp_path), held["lab"], tmp_path)
+    none = data_loss.unknown_commits(copied(served, tmp_path), held["lab"], tmp_path)
     assert none == {"refs/heads/main": 1, "refs/heads/more": 3}, "where there is no checkout, all of them"
 
 
@@ -272,4 +272,7 @@ def test_a_shallow_checkout_is_no_reason_to_fail(lab: Any, served: Server, work:
     shallow = tmp_path / "shallow"
     process.run(["git", "clone", "--quiet", "--depth=1", f"file://{work}", shallow], timeout=30)
     held = git_backup.fetch(lab, ["lab"], tmp_path / "held")
-    assert data_loss.unknown(tmp_path / "held" / "lab.git", held["lab"], shallow)["refs/heads/main"] in (0, None)
+    assert data_loss.unknown_commits(tmp_path / "held" / "lab.git", held["lab"], shallow)["refs/heads/main"] in (
+        0,
+        None,
+    )

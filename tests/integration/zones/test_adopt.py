@@ -40,7 +40,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def adopt(root: Path) -> adoption.Found:
+def adopt(root: Path) -> adoption.Adoption:
     found = adoption.observe(adoption.entry_of(CONTEXT))
     return adoption.apply(root, found, adoption.plan(root, found))
 
@@ -54,7 +54,7 @@ def test_an_entry_that_leads_there_is_left_alone(root: Path, config: Path, pki: 
     assert record.context(root) == CONTEXT
     assert adoption.plan(root, found) == ()
     told = adoption.release(root)
-    assert told[0] == f"the cluster of the context {CONTEXT} is given back"
+    assert told[0] == f"the cluster of the context {CONTEXT} is released"
     assert config.read_bytes() == before
     assert not (paths.state_dir() / "adopted").exists()
 
@@ -155,5 +155,5 @@ def test_the_tasks_mean_the_adopted_cluster_and_refuse_to_make_or_delete_it(
     assert json.loads(invoke(root, "zones.probe", "--json").stdout)["chosen"]["server"].startswith("https://127.0.0.1")
     assert "unchanged" in invoke(root, "kubeconfig.connect").stdout
     assert "has no entry kind-kind" in invoke(root, "zones.show", "--name", "kind").stdout
-    assert "is given back" in invoke(root, "cluster.adopt", "--remove").stdout
+    assert "is released" in invoke(root, "cluster.adopt", "--remove").stdout
     assert invoke(root, "cluster.adopt", "--remove").stdout == "no cluster is adopted here\n"

@@ -18,11 +18,11 @@ from threezone.cluster.spec import api_endpoint
 from threezone.cluster.spec.declared import Declared, Overlay, parse
 from threezone.core.errors import EngineError, UsageError
 from threezone.core.plan import StepKind
-from threezone.core.settings import Cluster, Published, Settings
+from threezone.core.settings import Cluster, ClusterOptions, Published, Settings
 from threezone.engine.find import Engine
 from threezone.images import build, preload
 from threezone.lab import up
-from threezone.tasks import lab as tasks
+from threezone.tasks import options as tasks
 from threezone.toolchain import install
 
 LOCAL = "unix:///var/run/docker.sock"
@@ -129,7 +129,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_declared_cluster_is_the_file_then_the_settings_then_the_flags(project: Path) -> None:
     seen: Declared = tasks.open_lab(
-        **declaring(workers=1, port=["8080:80"], set_=["networking.podSubnet=fd00::/56"])
+        **declaring(workers=1, ports=("8080:80",), sets=("networking.podSubnet=fd00::/56",))
     ).declared
     assert seen.path == project / "kind.yaml"
     assert seen.networking == {"ipFamily": "ipv6", "podSubnet": "fd00::/56"}
@@ -147,7 +147,7 @@ def test_the_declared_cluster_is_the_file_then_the_settings_then_the_flags(proje
 
 
 def test_a_relative_config_path_starts_from_the_working_directory(project: Path) -> None:
-    at = tasks.open_lab(**declaring(config="two.yaml", mount=["data:/more:ro"]))
+    at = tasks.open_lab(**declaring(config="two.yaml", mounts=("data:/more:ro",)))
     assert at.declared.path == project / "other" / "two.yaml"
     assert at.declared.nodes[0]["extraMounts"][1]["hostPath"] == str(project / "other" / "data")
     assert at.asked_kubernetes == "1.35.0"
@@ -219,6 +219,5 @@ def test_a_cluster_that_nobody_chose_for_this_file_is_not_deleted(
 
 
 def declaring(**options: Any) -> dict[str, Any]:
-    """The options of `up` and `cluster.create` as invoke hands them over."""
-    nothing = {"config": "", "kubernetes": "", "control_planes": 0, "workers": 0}
-    return tasks.declaring(**{**nothing, "port": [], "mount": [], "feature_gate": [], "set_": [], **options})
+    """The options of `up` and `cluster.create` for the lab that a task opens."""
+    return {"changes": ClusterOptions(**options)}

@@ -18,10 +18,10 @@ from threezone.core.errors import ClusterError
 from threezone.core.plan import StepKind
 from threezone.core.settings import Settings
 from threezone.lab import down
-from threezone.lab.observe import NodeState, Seen
+from threezone.lab.observe import LabState, NodeState
 
 NODE = Node("id-1", "lab-control-plane", "lab", "control-plane", "running", "threezone/node:v1-lab", ours=True)
-WELL = Seen(containers=(NODE,), nodes=(NodeState("lab-control-plane", "v1.35.0", ready=True),))
+WELL = LabState(containers=(NODE,), nodes=(NodeState("lab-control-plane", "v1.35.0", ready=True),))
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_stopped_and_unhealthy_clusters_are_brought_back(
 
 
 @pytest.mark.parametrize("seen", [replace(WELL, nodes=()), replace(WELL, not_back=("pod n/web to be started again",))])
-def test_nodes_are_not_ready_while_one_is_missing_or_a_pod_is_stale(seen: Seen) -> None:
+def test_nodes_are_not_ready_while_one_is_missing_or_a_pod_is_stale(seen: LabState) -> None:
     assert WELL.nodes_ready
     assert not seen.nodes_ready
 
@@ -94,7 +94,7 @@ def test_nodes_are_not_ready_while_one_is_missing_or_a_pod_is_stale(seen: Seen) 
 def deletable(monkeypatch: pytest.MonkeyPatch, nodes: dict[str, tuple[Node, ...]], left: Orphans | None = None) -> None:
     monkeypatch.setattr(kind, "nodes", lambda name=None: nodes.get(name or "", ()))
     monkeypatch.setattr(orphans, "observe", lambda name: left or Orphans(name))
-    monkeypatch.setattr(down, "current", lambda _lab: None)
+    monkeypatch.setattr(down, "find", lambda _lab: None)
 
 
 def named(lab: Lab, name: str) -> Lab:
@@ -104,18 +104,18 @@ def named(lab: Lab, name: str) -> Lab:
 def test_several_clusters_are_looked_at_before_the_first_is_deleted(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = replace(NODE, cluster="theirs", name="theirs-control-plane", ours=False)
     deletable(monkeypatch, {"lab": (NODE,), "theirs": (theirs,)})
-    ((_, actions),) = down.several([lab])
+    ((_, actions),) = down.plan_all([lab])
     assert [action.kind for action in actions] == [StepKind.DELETE_CLUSTER]
     with pytest.raises(ClusterError, match="theirs was not made by threezone"):
-        down.several([lab, named(lab, "theirs")])
+        down.plan_all([lab, named(lab, "theirs")])
     with pytest.raises(ClusterError, match="there is no cluster named gone"):
-        down.several([lab, named(lab, "gone")])
+        down.plan_all([lab, named(lab, "gone")])
 
 
 def test_what_an_interrupted_create_left_can_be_deleted_without_a_node(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deletable(monkeypatch, {}, Orphans("lab", (("id-2", "quirky_name"),), ("threezone/node:v1-lab",)))
-    ((_, (action,)),) = down.several([lab])
+    ((_, (action,)),) = down.plan_all([lab])
     assert (action.kind, action.asks) == (StepKind.REMOVE_ORPHANS, True)
     assert "container quirky_name, image threezone/node:v1-lab" in action.sentence

@@ -14,8 +14,7 @@ from threezone.core.errors import ThreezoneError, UsageError
 from threezone.core.plan import StepKind
 from threezone.core.process import Completed
 from threezone.images import prune
-from threezone.tasks import lab as lab_tasks
-from threezone.tasks.kubeconfig import chosen_cluster
+from threezone.tasks.options import chosen_cluster, open_lab
 
 HEAD = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n"
 PLANE, WORKER = "- role: control-plane\n", "- role: worker\n"
@@ -29,7 +28,7 @@ DOTTED = ["a.b", "a..b", "a.", "a-", "1.2.3", "kind.local"]  # kind takes them
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_is_refused_by_every_way_in(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for read in (names.cluster, lab_tasks.open_lab, chosen_cluster, lambda each: names.new_cluster(each, ["worker"])):
+    for read in (names.cluster, open_lab, chosen_cluster, lambda each: names.new_cluster(each, ["worker"])):
         with pytest.raises(UsageError):
             read(name)
     with pytest.raises(UsageError, match=r"threezone\.cluster\.name"):

@@ -74,7 +74,6 @@ HEAVY = {
     "psutil",
     "ruamel",
     "yaml",
-    "msgspec",
     "filelock",
     "rich",
     "requests",

@@ -4,7 +4,7 @@ from typing import Any
 
 from threezone.clients.git import command
 from threezone.delivery.git_backup import refspecs
-from threezone.lab.data_loss import Branch, Losses, loaded, undelivered, volumes
+from threezone.lab.data_loss import Branch, DataLoss, loaded, undelivered, volumes
 
 
 def item(name: str, **metadata: Any) -> dict[str, Any]:
@@ -67,25 +67,25 @@ def test_images_that_came_later_and_that_up_does_not_bring() -> None:
 
 
 def test_the_losses_are_a_plan_that_asks() -> None:
-    lost = Losses(
+    lost = DataLoss(
         volumes=tuple(f"a/{number} (1Gi)" for number in range(8)),
         images=("mine:1",),
         objects=(("Deployment", 2), ("Pod", 1)),
         repositories=("lab", "second"),
         commits=(Branch("second", "refs/heads/main", 1), Branch("lab", "refs/tags/v1", None)),
     )
-    assert all(action.asks for action in lost.actions)
-    assert [action.sentence for action in lost.actions] == [
+    assert all(action.asks for action in lost.steps)
+    assert [action.sentence for action in lost.steps] == [
         "lose 8 volumes: a/0 (1Gi), a/1 (1Gi), a/2 (1Gi), a/3 (1Gi), a/4 (1Gi), a/5 (1Gi) and 2 more",
         "lose 1 image that the node image does not have: mine:1",
         "lose what Flux does not deliver: 2 Deployments, 1 Pod",
     ]
-    (backup,) = lost.backup
+    (backup,) = lost.backup_steps
     assert not backup.asks, "nothing is lost by it"
     assert "lab, second; only there: second main: 1 commit, lab tags/v1: commits that cannot be counted" in (
         backup.sentence
     )
-    assert Losses().actions == Losses().backup == ()
+    assert DataLoss().steps == DataLoss().backup_steps == ()
 
 
 def test_what_is_put_back_never_overwrites() -> None:

@@ -13,13 +13,13 @@ from threezone.delivery.sync import Delivery
 from threezone.engine.find import Engine
 from threezone.flux.components import REQUIRED, Component, Flux
 from threezone.lab import plan, status
-from threezone.lab.observe import NodeState, Seen
+from threezone.lab.observe import LabState, NodeState
 from threezone.toolchain import install
 from threezone.zones.locate import Zone
 
 LAB = Lab(Path("/project"), Settings(), "lab")
 SHA = "b" * 40
-WELL = Seen(
+WELL = LabState(
     containers=(Node("0", "lab-control-plane", "lab", "control-plane", "running", "image", ours=True),),
     server="https://127.0.0.1:6443",
     nodes=(NodeState("lab-control-plane", "v1.35.0", ready=True),),
@@ -30,7 +30,7 @@ WELL = Seen(
 )
 
 
-def keys(seen: Seen, cluster: tuple[Step, ...] = ()) -> list[StepKind]:
+def keys(seen: LabState, cluster: tuple[Step, ...] = ()) -> list[StepKind]:
     return [action.kind for action in plan.up(LAB, seen, cluster)]
 
 
@@ -39,7 +39,7 @@ def test_a_lab_that_is_well_needs_nothing() -> None:
 
 
 def test_a_new_cluster_needs_everything() -> None:
-    assert keys(Seen(()), (Step(StepKind.CREATE_CLUSTER, "create it"),)) == [
+    assert keys(LabState(()), (Step(StepKind.CREATE_CLUSTER, "create it"),)) == [
         StepKind.CREATE_CLUSTER,
         StepKind.CONNECT,
         StepKind.INSTALL_FLUX,
@@ -68,7 +68,7 @@ def test_only_what_is_off_is_done() -> None:
     assert keys(replace(WELL, nodes=()))[:2] == [StepKind.CONNECT, StepKind.WAIT_FOR_NODES]
 
 
-def status_of(monkeypatch: pytest.MonkeyPatch, seen: Seen) -> dict[str, Any]:
+def status_of(monkeypatch: pytest.MonkeyPatch, seen: LabState) -> dict[str, Any]:
     monkeypatch.setattr(install, "find", lambda *_, **__: None)
     monkeypatch.setattr(status, "observe", lambda _: seen)
     monkeypatch.setattr(status, "observe_engine", lambda: Engine("ok", "unix:///docker.sock"))
@@ -110,7 +110,7 @@ def test_the_revision_is_exactly_head() -> None:
 
 def test_why_a_cluster_is_not_ready() -> None:
     assert status.why(WELL) is None
-    assert status.why(Seen(())) == "there is no such cluster"
+    assert status.why(LabState(())) == "there is no such cluster"
     stopped = replace(WELL, nodes=(), containers=(replace(WELL.containers[0], state="exited"),))
     assert status.why(stopped) == "not running: lab-control-plane"
     answering = replace(stopped, nodes=WELL.nodes)

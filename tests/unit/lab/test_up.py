@@ -17,10 +17,10 @@ from threezone.delivery.repository import Commit
 from threezone.engine import repair
 from threezone.engine.find import Engine
 from threezone.lab import steps, up, versions
-from threezone.lab.observe import Seen
+from threezone.lab.observe import LabState
 
-STOPPED = Seen((), engine_trouble=EngineError("stopped"), head=Commit("a" * 40, "local/gitops"))
-RUNNING = replace(STOPPED, engine_trouble=None)
+STOPPED = LabState((), engine_error=EngineError("stopped"), head=Commit("a" * 40, "local/gitops"))
+RUNNING = replace(STOPPED, engine_error=None)
 REPAIRS = (Step(StepKind.INSTALL_ENGINE, "install", asks=True), Step(StepKind.START_ENGINE, "start", asks=True))
 RECREATE = Step(StepKind.RECREATE_CLUSTER, "delete the cluster", asks=True)
 
@@ -32,7 +32,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
     made.__dict__.update(declared=parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n", Path("kind.yaml")))
     monkeypatch.setattr(repair, "diagnose", lambda: (Engine("stopped", "unix:///docker.sock"), REPAIRS))
     monkeypatch.setattr(repair, "apply", lambda _steps: None)
-    monkeypatch.setattr(versions, "planned_apart", lambda _lab: ())
+    monkeypatch.setattr(versions, "planned_skew", lambda _lab: ())
     monkeypatch.setattr(up, "observe", lambda _lab: RUNNING)
     monkeypatch.setattr(lifecycle, "observe", lambda name: lifecycle.Observed(name, "running"))
     return made

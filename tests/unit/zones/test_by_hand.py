@@ -3,7 +3,7 @@
 import pytest
 
 from threezone.core.errors import UsageError
-from threezone.tasks.kubeconfig import given
+from threezone.tasks.options import given
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from threezone.cluster.spec.schema import CLUSTER, CONTROL_PLANE, NODE, WORKER
 from threezone.cluster.spec.validate import is_everywhere, loopback
 from threezone.core import safe_yaml
 from threezone.core.errors import UsageError
+from threezone.core.settings import ClusterOptions
+from threezone.core.settings import options as declared_options
 
 _PORT = re.compile(
     r"(?:(?P<address>\[[^\]]+\]|[0-9.]+):)?(?P<host>\d+):(?P<inner>\d+)(?:/(?P<protocol>tcp|udp|sctp))?", re.IGNORECASE
@@ -34,19 +36,14 @@ class Options:
     `base` is the directory for relative paths of mounts.
     """
 
+    given: ClusterOptions
     source: str = FLAGS
-    control_planes: int = 0
-    workers: int = 0
-    ports: tuple[str, ...] = ()
-    mounts: tuple[str, ...] = ()
-    feature_gates: tuple[str, ...] = ()
-    sets: tuple[str, ...] = ()
     base: Path = Path()
 
-    def place(self, flag: str, value: object) -> Place:
+    def place(self, field: str, value: object) -> Place:
         """An option as one finds it: `--port 8080:80`, `invoke.yaml: threezone.cluster.ports 8080:80`."""
-        keys = {"control-planes": "control_planes", "port": "ports", "mount": "mounts"}
-        return Place(f"{self.source.format(flag if self.source == FLAGS else keys.get(flag, flag))} {value}")
+        name = declared_options(ClusterOptions)[field].flag if self.source == FLAGS else field
+        return Place(f"{self.source.format(name)} {value}")
 
 
 def settings_overlay(text: str, path: Path) -> Draft | None:
@@ -106,22 +103,20 @@ def nodes(base: Draft) -> list[dict[str, Any]]:
 def apply(base: Draft, options: Options) -> list[str]:
     """Apply options to a draft, in the order of the class; returns a sentence for each change."""
     said = []
-    for flag, role, count in (
-        ("control-planes", CONTROL_PLANE, options.control_planes),
-        ("workers", WORKER, options.workers),
-    ):
-        if count:
-            said += _count(base, role, count, options.place(flag, count))
-    for text in options.sets:
+    given = options.given
+    for field, role in (("control_planes", CONTROL_PLANE), ("workers", WORKER)):
+        if count := getattr(given, field):
+            said += _count(base, role, count, options.place(field, count))
+    for text in given.sets:
         example = "FIELD=VALUE, such as networking.ipFamily=ipv6"
-        said += _set(base, text, options.place("set", text), example)
-    for text in options.feature_gates:
+        said += _set(base, text, options.place("sets", text), example)
+    for text in given.feature_gates:
         example = "a name and true or false, such as AllAlpha=true"
-        said += _set(base, f"featureGates.{text}", options.place("feature-gate", text), example)
-    for text in options.ports:
-        said.append(_port(base, text, options.place("port", text)))
-    for text in options.mounts:
-        said.append(_mount(base, text, options.place("mount", text), options.base))
+        said += _set(base, f"featureGates.{text}", options.place("feature_gates", text), example)
+    for text in given.ports:
+        said.append(_port(base, text, options.place("ports", text)))
+    for text in given.mounts:
+        said.append(_mount(base, text, options.place("mounts", text), options.base))
     return said
 
 

@@ -1,4 +1,4 @@
-"""up and down on an adopted cluster: what the lab brings there, and takes away again. The cluster is left alone."""
+"""up and down on an adopted cluster: what the lab adds to it, and removes again. The cluster itself stays."""
 
 from __future__ import annotations
 
@@ -14,73 +14,72 @@ from threezone.extras.addons import proxy, token
 from threezone.flux import installation, objects, uninstall
 from threezone.lab import plan as lab_plan
 from threezone.lab.external_cluster import adopt, record
-from threezone.lab.observe import Seen
+from threezone.lab.observe import LabState
 from threezone.zones.export import tokens
 
-# Steps of a lab's plan that make or mend a cluster, or wait for workloads that are not ours.
-NOT_OURS = (StepKind.CONNECT, StepKind.WAIT_FOR_NODES, StepKind.WAIT_FOR_WORKLOADS)
+# Steps that create or repair a cluster, or wait for workloads that are not ours.
+OWN_CLUSTER_ONLY = (StepKind.CONNECT, StepKind.WAIT_FOR_NODES, StepKind.WAIT_FOR_WORKLOADS)
 
 
-def plan_up(lab: Lab, seen: Seen) -> Plan:
-    """Flux, the Git server and the commit, as far as they are missing; each needs a yes, for the cluster is not ours.
+def plan_up(lab: Lab, state: LabState) -> Plan:
+    """The missing ones of Flux, the Git server and the commit; each step asks, for the cluster is not ours.
 
     Raises ClusterError when its API server does not answer, UsageError without a commit.
     """
-    if seen.head_trouble is not None:
-        raise seen.head_trouble
-    return Plan(needed(lab, seen))
+    if state.head_error is not None:
+        raise state.head_error
+    return Plan(needed(lab, state))
 
 
-def needed(lab: Lab, seen: Seen) -> tuple[Step, ...]:
-    """The same, from what was seen. Pure."""
-    if seen.unreachable:
+def needed(lab: Lab, state: LabState) -> tuple[Step, ...]:
+    """The steps of `plan_up`. Pure."""
+    if state.unreachable:
         raise ClusterError(
             f"the API server of {lab.context} does not answer",
-            evidence=seen.unreachable,
+            evidence=state.unreachable,
             fix="./run invoke kubeconfig.connect",
         )
-    where = f"(on {lab.context})"
     return tuple(
-        replace(each, sentence=f"{each.sentence} {where}", asks=True)
-        for each in lab_plan.up(lab, seen, ())
-        if each.kind not in NOT_OURS
+        replace(each, sentence=f"{each.sentence} (on {lab.context})", asks=True)
+        for each in lab_plan.up(lab, state, ())
+        if each.kind not in OWN_CLUSTER_ONLY
     )
 
 
 def plan_down(lab: Lab) -> tuple[Step, ...]:
-    """What of ours is there, as far as nobody else needs it, and the end of the adoption."""
+    """The removal of what is ours and nobody else needs, and the end of the adoption."""
     where = lab.context
-    actions = list(serve.plan_remove(lab))
+    steps = list(serve.plan_remove(lab))
     installed = installation.observe(lab.api)
     if installed is not None and installed.ours:
-        if others := _of_others(lab):
+        if others := _objects_of_others(lab):
             sentence = f"leave Flux on {where}: others have objects of it ({', '.join(others)})"
-            actions.append(Step(StepKind.NOTE, sentence))
+            steps.append(Step(StepKind.NOTE, sentence))
         else:
             sentence = f"remove Flux {installed.version}, which threezone has installed on {where}"
-            actions.append(Step(StepKind.REMOVE_FLUX, sentence, "flux uninstall", asks=True))
+            steps.append(Step(StepKind.REMOVE_FLUX, sentence, "flux uninstall", asks=True))
     if accounts := tokens.ours(lab.api):
-        actions.append(Step(StepKind.END_TOKENS, f"end the tokens of {', '.join(accounts)} on {where}", asks=True))
-    actions.append(Step(StepKind.RELEASE_CONTEXT, f"give the cluster of {where} back; it is not changed any more"))
-    return tuple(actions)
+        steps.append(Step(StepKind.END_TOKENS, f"end the tokens of {', '.join(accounts)} on {where}", asks=True))
+    steps.append(Step(StepKind.RELEASE_CONTEXT, f"release the cluster of {where}; it is not changed any more"))
+    return tuple(steps)
 
 
-def _of_others(lab: Lab) -> tuple[str, ...]:
+def _objects_of_others(lab: Lab) -> tuple[str, ...]:
     """Flux's objects that are not the lab's."""
     target = sync.target_of(lab)
     others = (one for one in objects.observe(lab.api) if (one.namespace, one.name) != (target.namespace, target.name))
     return tuple(one.what for one in others if not uninstall.derived(one))
 
 
-def apply_down(lab: Lab, actions: Sequence[Step]) -> tuple[str, ...]:
-    """Carry it out; returns what to tell of the cluster that is given back."""
-    kinds = [action.kind for action in actions]
+def apply_down(lab: Lab, steps: Sequence[Step]) -> tuple[str, ...]:
+    """Carry the plan out; returns sentences about the released cluster."""
+    kinds = [each.kind for each in steps]
     if StepKind.REMOVE_GIT in kinds:
         serve.remove(lab)
     if StepKind.REMOVE_FLUX in kinds:
-        seen = uninstall.observe(lab.api)
-        planned = uninstall.plan(seen, prune=False, keep_namespace=False).steps
-        uninstall.apply(lab.api, seen, planned, prune=False, seconds=lab.settings.gitops.timeout)
+        flux = uninstall.observe(lab.api)
+        planned = uninstall.plan(flux, prune=False, keep_namespace=False).steps
+        uninstall.apply(lab.api, flux, planned, prune=False, seconds=lab.settings.gitops.timeout)
     if StepKind.END_TOKENS in kinds:
         with step("end the tokens"):
             token.remove(lab.api, lab)

@@ -23,8 +23,8 @@ from threezone.core.settings import Settings
 from threezone.engine.find import Engine
 from threezone.lab import data_loss, drift_report, up
 from threezone.lab import plan as lab_plan
-from threezone.lab.data_loss import Losses
-from threezone.lab.observe import NodeState, Seen
+from threezone.lab.data_loss import DataLoss
+from threezone.lab.observe import LabState, NodeState
 
 CONFIG: dict[str, Any] = {"kind": "Cluster", "networking": {"apiServerPort": 6443}}
 FRONT: dict[str, Any] = {**CONFIG, "nodes": [{"role": "control-plane", "labels": {"tier": "front"}}]}
@@ -48,8 +48,8 @@ def drift_of(content: dict[str, Any], running: LiveCluster | None = None) -> Dri
     return Drift(compare(content, KUBERNETES, running), label_changes(content, running), running)
 
 
-def seen(content: dict[str, Any], **labels: str) -> Seen:
-    return Seen(
+def seen(content: dict[str, Any], **labels: str) -> LabState:
+    return LabState(
         (NODE,),
         nodes=(NodeState("lab-control-plane", KUBERNETES, ready=True),),
         labels={"lab-control-plane": labels},
@@ -57,7 +57,7 @@ def seen(content: dict[str, Any], **labels: str) -> Seen:
     )
 
 
-def facts(seen: Seen) -> tuple[str, Mapping[str, Mapping[str, str]]]:
+def facts(seen: LabState) -> tuple[str, Mapping[str, Mapping[str, str]]]:
     return seen.made_from, seen.labels
 
 
@@ -81,10 +81,10 @@ def test_a_healthy_cluster_as_declared_costs_no_comparison(monkeypatch: pytest.M
         raise AssertionError("compared field by field")
 
     monkeypatch.setattr(detect, "drift_of", never)
-    assert up._stands(lab_of(CONFIG), seen(CONFIG)) is None
+    assert up._drift(lab_of(CONFIG), seen(CONFIG)) is None
     with pytest.raises(AssertionError, match="field by field"):
-        up._stands(lab_of(OTHER), seen(CONFIG))
-    assert up._stands(lab_of(OTHER), replace(seen(CONFIG), nodes=())) is None, "first it has to be well"
+        up._drift(lab_of(OTHER), seen(CONFIG))
+    assert up._drift(lab_of(OTHER), replace(seen(CONFIG), nodes=())) is None, "first it has to be well"
 
 
 def test_changes_in_place_are_planned() -> None:
@@ -110,8 +110,8 @@ def test_without_recreate_a_new_cluster_is_a_notice_and_no_action() -> None:
 
 
 def test_a_recreate_lists_the_losses_then_asks_then_makes_it_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = Losses(volumes=("default/data (1Gi)",), repositories=("lab",))
-    monkeypatch.setattr(data_loss, "look", lambda _: lost)
+    lost = DataLoss(volumes=("default/data (1Gi)",), repositories=("lab",))
+    monkeypatch.setattr(data_loss, "observe", lambda _: lost)
     monkeypatch.setattr(create, "supplies", lambda _: ())
     actions = up.changes(lab_of(OTHER), drift_of(OTHER), recreate=True)
     assert keys(actions) == [
@@ -138,10 +138,10 @@ def test_a_recreate_lists_the_losses_then_asks_then_makes_it_anew(monkeypatch: p
 
 
 def test_nothing_is_recreated_when_the_losses_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    def silent(_: Lab) -> Losses:
+    def silent(_: Lab) -> DataLoss:
         raise ClusterError("what would be lost cannot be seen")
 
-    monkeypatch.setattr(data_loss, "look", silent)
+    monkeypatch.setattr(data_loss, "observe", silent)
     with pytest.raises(ClusterError, match="cannot be seen"):
         up.changes(lab_of(OTHER), drift_of(OTHER), recreate=True)
 
@@ -180,34 +180,34 @@ def report(content: dict[str, Any], running: LiveCluster | None = None, **more: 
 
 def test_the_report_on_what_is_the_same() -> None:
     told = report(CONFIG)
-    assert told.trouble is None
-    assert told.words == "the cluster lab is as it is declared"
+    assert told.error is None
+    assert told.text == "the cluster lab is as it is declared"
     assert (told.data["same"], told.data["recorded"], told.data["losses"]) == (True, True, None)
     assert {row[3] for row in told.rows} == {"same"}
 
 
 def test_the_report_on_what_differs_ends_with_the_clusters_code() -> None:
     in_place = report(FRONT)
-    assert in_place.trouble is not None
-    assert (in_place.trouble.exit_code, in_place.trouble.fix) == (4, "./run invoke up")
-    assert "kubectl label node" in in_place.words
-    lost = Losses(volumes=("default/data (1Gi)",), objects=(("Pod", 1),))
-    anew = report(OTHER, lost=lost, kept="what the Git server held is kept")
-    assert anew.trouble is not None
-    assert anew.trouble.fix == "./run invoke up --recreate"
-    assert "! lose 1 volume: default/data (1Gi)" in anew.words
-    assert "is kept" in anew.words
+    assert in_place.error is not None
+    assert (in_place.error.exit_code, in_place.error.fix) == (4, "./run invoke up")
+    assert "kubectl label node" in in_place.text
+    lost = DataLoss(volumes=("default/data (1Gi)",), objects=(("Pod", 1),))
+    anew = report(OTHER, lost=lost, backup="what the Git server held is kept")
+    assert anew.error is not None
+    assert anew.error.fix == "./run invoke up --recreate"
+    assert "! lose 1 volume: default/data (1Gi)" in anew.text
+    assert "is kept" in anew.text
     assert anew.data["losses"]["objects"] == {"Pod": 1}
-    assert "nothing would be lost" in report(OTHER).words
-    unseen = report(OTHER, unseen="the API server is away")
-    assert "the API server is away" in unseen.words
+    assert "nothing would be lost" in report(OTHER).text
+    unseen = report(OTHER, unreadable="the API server is away")
+    assert "the API server is away" in unseen.text
     assert unseen.data["losses"] is None
 
 
 def test_the_report_on_an_older_cluster_says_what_is_not_known() -> None:
     told = report(CONFIG, made(CONFIG, recorded=False))
-    assert told.trouble is None
-    assert "fields are not known: an older threezone" in told.words
+    assert told.error is None
+    assert "fields are not known: an older threezone" in told.text
     assert told.data["recorded"] is False
 
 
@@ -216,5 +216,5 @@ def test_a_long_cell_is_cut_in_the_table_and_whole_in_the_data() -> None:
     content = {**CONFIG, "featureGates": gates}
     told = report(content)
     cells = next(row for row in told.rows if row[0] == "featureGates")
-    assert len(cells[1]) == drift_report.WIDEST
+    assert len(cells[1]) == drift_report.CELL_WIDTH
     assert any("Gate9=true" in field["declared"] for field in told.data["fields"])

@@ -11,6 +11,7 @@ from threezone.cluster.lifecycle import Observed, plan
 from threezone.cluster.spec.declared import Declared, Overlay, parse
 from threezone.cluster.spec.overlay import Options, settings_overlay
 from threezone.core.errors import UsageError
+from threezone.core.settings import ClusterOptions
 
 FILE = Path("kind.yaml")
 HEAD = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n"
@@ -18,8 +19,8 @@ NODES = HEAD + "nodes:\n- role: control-plane\n  labels: {tier: front}\n- role: 
 SETTINGS = "invoke.yaml: threezone.cluster.{}"
 
 
-def laid(text: str = HEAD, **options: Any) -> Declared:
-    return parse(text, FILE, [Options(**options)])
+def laid(text: str = HEAD, *, base: Path = Path(), **options: Any) -> Declared:
+    return parse(text, FILE, [Options(ClusterOptions(**options), base=base)])
 
 
 def test_a_port_is_published_on_loopback_at_the_first_control_plane() -> None:
@@ -59,7 +60,7 @@ def test_counts_add_bare_nodes_and_take_the_last_ones_away() -> None:
 
 
 def test_flags_come_after_settings() -> None:
-    settings, flags = Options(source=SETTINGS, workers=3), Options(workers=1)
+    settings, flags = Options(ClusterOptions(workers=3), SETTINGS), Options(ClusterOptions(workers=1))
     seen = parse(HEAD, FILE, [settings, flags])
     assert len(seen.nodes) == 2
     assert seen.said == (
@@ -214,7 +215,7 @@ def test_mounts_of_the_file_start_from_the_projects_root() -> None:
 
 
 def test_the_plan_has_a_line_for_everything_and_the_hosts_needs_last() -> None:
-    seen = parse(HEAD + "name: theirs\n", FILE, [Options(workers=1)])
+    seen = parse(HEAD + "name: theirs\n", FILE, [Options(ClusterOptions(workers=1))])
     sentences = [action.sentence for action in plan(Observed("lab", "absent"), seen, [Overlay("cgroup v1")], "image")]
     assert sentences[0].startswith("the file names the cluster theirs; it is lab here")
     assert sentences[1:3] == ["nodes: 1 of role worker instead of 0 (--workers 1)", "cgroup v1"]

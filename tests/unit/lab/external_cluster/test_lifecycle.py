@@ -14,11 +14,11 @@ from threezone.delivery.sync import Delivery
 from threezone.flux.components import REQUIRED, Component, Flux
 from threezone.lab import status
 from threezone.lab.external_cluster import lifecycle
-from threezone.lab.observe import NodeState, Seen
+from threezone.lab.observe import LabState, NodeState
 
 SHA = "b" * 40
 AT = Lab(Path("/project"), Settings(), "kind", "docker-desktop")
-WELL = Seen(
+WELL = LabState(
     containers=(),
     server="https://127.0.0.1:6443",
     nodes=(NodeState("docker-desktop", "v1.34.1", ready=True),),
