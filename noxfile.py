@@ -1,7 +1,7 @@
-"""The checks of this project: `./run nox` runs all that CI runs, `./run nox -s tests -- -k kubeconfig` some.
+"""The checks of this project: `./run nox` runs what CI runs, `./run nox -s tests -- -k kubeconfig` a part.
 
-Sessions run in the environment that ./run made from requirements.lock instead of one each: the hashes of one lock file
-hold for everything that runs here, nothing is installed twice, and all of it works without a network.
+All sessions run in the environment that ./run made from requirements.lock: one set of hashes covers everything,
+nothing is installed twice, and no session needs a network.
 """
 
 import sys
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent
 
 
 def python(session: nox.Session, *arguments: str) -> None:
-    """Run a module of the locked environment; refuse any other environment, which could hold anything."""
+    """Run a module of the locked environment; refuse any other environment."""
     lock = ROOT / "requirements.lock"
     mark = Path(sys.prefix, "complete")  # bootstrap.py leaves the lock file that it installed there
     if not (mark.is_file() and mark.read_bytes() == lock.read_bytes()):
@@ -28,27 +28,27 @@ def python(session: nox.Session, *arguments: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Rules and format, by ruff. Repair with `./run ruff check --fix` and `./run ruff format`."""
+    """Check rules and format with ruff. Repair with `./run ruff check --fix` and `./run ruff format`."""
     python(session, "-m", "ruff", "check", *session.posargs)
     python(session, "-m", "ruff", "format", "--check", "--diff", *session.posargs)
 
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Types, by mypy in its strict mode: the package, the tasks, the tests and this file."""
+    """Check types with mypy in strict mode: the package, the tasks, the tests and this file."""
     python(session, "-m", "mypy", *session.posargs)
 
 
 def pytest(session: nox.Session, *paths: str, options: Sequence[str] = ()) -> None:
-    """Run the tests below `paths`, unless what was given after `--` names others."""
+    """Run the tests in `paths`, unless the arguments after `--` name others."""
     named = any(Path(argument.split("::")[0]).exists() for argument in session.posargs)
     python(session, "-m", "pytest", *options, *session.posargs, *(() if named else paths))
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Unit and integration tests: no engine, no cluster, no user's files."""
-    # The real kubectl: on a bare machine it is downloaded or built here, under no test's deadline.
+    """Unit and integration tests, without engine, cluster or files of the user."""
+    # The real kubectl: download or build it here, not within the time limit of a test.
     python(session, "-m", "invoke", "tools.install")
     pytest(session, "tests/unit", "tests/integration")
 
@@ -64,7 +64,7 @@ DELIVERY = [
 
 @nox.session
 def e2e(session: nox.Session) -> None:
-    """The promises on a real engine, kind and Flux. As root, running this is consent to install the engine."""
+    """Tests with a real engine, kind and Flux. As root, this installs and starts the engine if there is none."""
     pytest(
         session, "tests/e2e", options=["--timeout=3600", "--durations=15", *(f"--ignore={path}" for path in DELIVERY)]
     )
@@ -72,17 +72,17 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def delivery(session: nox.Session) -> None:
-    """Flux and the proof in every way in which they may fail: half an hour of it. Not part of CI."""
+    """More e2e tests: failures of Flux and of the proof, other versions. Half an hour; not part of CI."""
     pytest(session, *DELIVERY, options=["--timeout=3600"])
 
 
 @nox.session(default=False)
 def campaign(session: nox.Session) -> None:
-    """Killed at every step and run again, and the races at full size: 50 minutes of it. Not part of CI."""
+    """Kill every step and run it again; races at full size. 50 minutes; not part of CI."""
     pytest(session, "tests/campaign", options=["--timeout=3600"])
 
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Speed as ratios measured in one run; `-- --help` tells the choices."""
+    """Speed compared with the plain commands, as ratios; `-- --help` lists the choices."""
     python(session, "-m", "tests.bench", *session.posargs)

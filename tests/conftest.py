@@ -1,6 +1,6 @@
-"""Every test stands alone: a home, state and kubeconfig of its own; a unit test starts no program unless it says so.
+"""Each test has its own home, state and kubeconfig, and a unit test starts no program without the marker real_program.
 
-What drives the real machine (tests/e2e) is the exception, and keeps the user's files apart by its own means.
+The e2e tests use the real machine, and keep away from the user's files by themselves.
 """
 
 import os
@@ -17,7 +17,7 @@ STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn
 
 
 class Guard:
-    """Python's audit events tell of every way to start a program; a hook cannot be removed, so it has a switch."""
+    """An audit hook that sees every start of a program. A hook cannot be removed, so it has a switch."""
 
     on = False
 
@@ -36,7 +36,7 @@ def _kind(path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def outer_environment() -> dict[str, str]:
-    """The environment the tests were started in, for what must reach the machine's own registries."""
+    """The environment of the test run, for tests that need the machine's package sources."""
     return dict(os.environ)
 
 
@@ -47,7 +47,7 @@ def _alone(
     monkeypatch: pytest.MonkeyPatch,
     outer_environment: dict[str, str],  # noqa: ARG001 - taken before anything is changed here
 ) -> None:
-    """A home of its own. Integration tests keep the real cache: it holds the tools that they run."""
+    """Give the test its own home. Integration tests keep the real cache, which has the tools that they run."""
     kind = _kind(request.path)
     if kind not in ("unit", "integration"):
         return
@@ -63,7 +63,7 @@ def _alone(
 
 @pytest.fixture(autouse=True)
 def _no_programs(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Unit tests are about our code, and fast: the world's programs belong to tests/integration."""
+    """Let a unit test start no program. Tests with programs belong to tests/integration."""
     guard.on = _kind(request.path) == "unit" and request.node.get_closest_marker("real_program") is None
     yield
     guard.on = False

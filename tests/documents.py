@@ -1,6 +1,6 @@
-"""README and the pages in docs/ as data: the code in them, their links, and what their commands ask for.
+"""README and the pages in docs/ as data: code, links, and the tasks that their commands run.
 
-Nothing is executed: a command is read by invoke's own parser, with the tasks that there are.
+Nothing is executed: invoke's own parser reads the commands, with our tasks.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from threezone.tasks import collection
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-SHELL = "console"  # a block of commands, all of which a reader may type
+SHELL = "console"  # a block of commands that a reader can type
 
 
 @dataclass(frozen=True)
 class Code:
-    """A block or an inline piece of code, and the prose around it up to the next block or heading."""
+    """A block of code or inline code, and the prose around a block up to the next block or heading."""
 
     page: Path
     line: int  # of the block, or of the paragraph or table row that it stands in
@@ -36,7 +36,7 @@ class Code:
 
     @property
     def place(self) -> str:
-        """Where it stands, for the report of a failure."""
+        """Its page and line, for the report of a failure."""
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
 
@@ -84,14 +84,14 @@ def links(page: Path) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link may name behind `#`: the headings, as GitHub makes anchors of them."""
+    """The anchors that GitHub makes of the headings."""
     every = tokens(page)
     titles = [every[at + 1].content for at, token in enumerate(every) if token.type == "heading_open"]
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def typed(text: str) -> list[list[str]]:
-    """The commands of a shell block, a line after the other, those between `&&` by themselves, without comments."""
+    """The commands of a shell block, without comments. Commands joined by `&&` are separate."""
     found = []
     for line in text.splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars="&;")
@@ -113,7 +113,7 @@ def contexts() -> dict[str, ParserContext]:
 
 
 def asked(words: list[str]) -> Asked:
-    """What invoke would be asked for by these words, which follow `./run invoke`. Raises ParseError or ValueError."""
+    """The tasks and options in these words, which follow `./run invoke`. Raises ParseError or ValueError."""
     named = [context for name, context in contexts().items() if name in words]  # it copies what it is given
     parsed = Parser(initial=Program().initial_context, contexts=named).parse_argv(words)
     if parsed.unparsed:

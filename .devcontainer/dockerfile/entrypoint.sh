@@ -1,6 +1,6 @@
 #!/bin/sh
-# Let the user vscode use the engine's socket, as root does: it joins the group that the socket has on this host. Programs
-# that are started later have it (docker exec reads the groups anew), so this runs before any command of the definition.
+# Let the user vscode use the engine's socket: add it to the group that the socket has on this host. Programs that start
+# later have the group, because docker exec reads it again. So this runs before the commands of the definition.
 set -eu
 socket=/var/run/docker.sock
 if [ -S "$socket" ]; then

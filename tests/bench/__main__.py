@@ -1,7 +1,7 @@
-"""Speed as ratios, measured in one run, alternating ours and the raw commands: `./run nox -s bench`.
+"""Speed of our tasks compared with the plain commands, as ratios of one run: `./run nox -s bench`.
 
-Exits non-zero only when a command fails: speed is a figure to look at, not a test, and other work on the machine shows
-in it. The clusters have a name, a port, a kubeconfig and a state of their own, and are removed afterwards.
+The exit code is non-zero only if a command fails: speed is no test, because other work on the machine changes it. The
+clusters have their own names, ports, kubeconfig and state, and are removed afterwards.
 """
 
 import argparse
@@ -23,8 +23,8 @@ ROWS = ("list", "kubeconfig", "chooser", "create", "up", "deliver", "fresh", "de
 
 
 def main() -> int:
-    """Measure what was asked for and print it."""
-    # As a user has it: Python keeps compiled modules. Some build machines switch that off, for their images' sake.
+    """Measure the chosen rows and print them."""
+    # As for a user, Python keeps compiled modules. Some build machines switch that off.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     parser = argparse.ArgumentParser(prog="./run nox -s bench --", description=__doc__)
     parser.add_argument("--only", choices=ROWS, action="append", help="measure only this")

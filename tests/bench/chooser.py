@@ -1,8 +1,8 @@
-"""The chooser before real black holes: addresses whose packets a firewall drops. Run in a network namespace of its own:
+"""Measure the choice of a route with black holes: addresses whose packets a firewall drops. Run it in a new network:
 
     unshare --net python -m tests.bench.chooser --runs 15
 
-It prints JSON: the seconds of the good route alone, and those of the race with the black holes in front of it.
+It prints JSON: the seconds for the good route alone, and for the good route behind black holes.
 """
 
 import argparse
@@ -24,7 +24,7 @@ _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1  # SIOCGIFFLAGS, SIOCSIFFLAGS, I
 
 
 def main() -> int:
-    """Drop, measure, print."""
+    """Add the firewall rules, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--name", default="", help="a host name in front too; here its resolver has to be a black hole")
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def loopback_up() -> bool:
-    """Bring the loopback up, which is down in a new network only. False: it was up."""
+    """Bring the loopback up, which is down in a new network. False if it was up."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         request = struct.pack("16sh14x", b"lo", 0)
         (flags,) = struct.unpack_from("h", fcntl.ioctl(any_socket, _GET_FLAGS, request), 16)

@@ -1,4 +1,4 @@
-"""A devcontainer: created with the lab, and made again."""
+"""A devcontainer: created together with the lab, and recreated."""
 
 from functools import partial
 
@@ -11,10 +11,10 @@ from threezone.core import events
 
 
 def opening(bench: Bench, runs: int) -> list[Row]:
-    """postCreate in a devcontainer until `kubectl get nodes` works there, against the documents' two commands outside.
+    """postCreate in a devcontainer until `kubectl get nodes` works, compared with the two commands outside.
 
-    And how long postStart takes to connect a container that was thrown away and made again. Programs, images and the
-    container's environment are there before; Flux, Git and the commit come with postCreate, and not with the commands.
+    And postStart in a recreated container. Programs, images and the container's environment exist before. postCreate
+    also installs Flux and Git and delivers the commit; the two commands do not.
     """
     base = bench.root.parent
     project = Project(bench.root, base / "config", base / "state")

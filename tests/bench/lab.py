@@ -1,4 +1,4 @@
-"""The lab: made, brought up from nothing and again, delivered to."""
+"""The lab: create, up from nothing, up with nothing to do, deliver."""
 
 import json
 import time
@@ -12,9 +12,9 @@ from threezone.core import events
 
 
 def creating(bench: Bench, runs: int) -> list[Row]:
-    """`cluster.create` against the documents' script: two raw commands, then `kubectl get nodes` until it says Ready.
+    """`cluster.create` compared with the two plain commands and a wait until the node is Ready.
 
-    The two commands alone are measured too, for comparison: they end some seconds before the node is Ready.
+    The two commands alone are measured too; they end some seconds before the node is Ready.
     """
     server = (f"--server=https://127.0.0.1:{PORT}", "--tls-server-name=localhost")
     ready = ["kubectl", *server, "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=180s"]
@@ -36,7 +36,7 @@ def creating(bench: Bench, runs: int) -> list[Row]:
 
 
 def repeating(bench: Bench, runs: int) -> list[Row]:
-    """`up` with nothing to do against `kind get clusters`, `kubectl get nodes` and `flux check`, one after another."""
+    """`up` with nothing to do compared with `kind get clusters`, `kubectl get nodes` and `flux check`."""
     ours, raw = [], []
     with events.step("up with nothing to do") as step:
         step.say("bringing the lab up")

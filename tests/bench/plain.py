@@ -1,4 +1,4 @@
-"""The plain script that `up` is held against: the documents' commands one after the other, each waited for."""
+"""The plain script for the comparison with `up`: the same steps as single commands."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PASSWORD = "of-a-bench"
 
 
 def commands(lab: Lab, scratch: Path) -> list[Sequence[str]]:
-    """The commands that make the lab of `session` by hand, with its node image and its images; files go to `scratch`.
+    """The commands that make the lab by hand, with its own images; files go to `scratch`.
 
-    Create and wait, load, install Flux (which waits), apply the Git server and the sample app, wait for everything.
+    Create the cluster, load images, install Flux, apply the Git server and the sample app, wait for everything.
     """
     name, context = lab.name, f"--context={lab.context}"
     made = build.ensure_all(("node", "flux", "git-server", "hello"), lab.channel)

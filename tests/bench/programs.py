@@ -1,4 +1,4 @@
-"""What takes no engine: the list of tasks, the chooser of routes, one entry of a crowded kubeconfig."""
+"""Measurements without an engine: the list of tasks, the choice of a route, one entry of a large kubeconfig."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from threezone.toolchain.install import ensure
 
 
 def listing(runs: int) -> list[Row]:
-    """`invoke --list` with our tasks against bare invoke with an empty tasks file."""
+    """`invoke --list` with our tasks compared with an empty tasks file."""
     invoke = [sys.executable, "-m", "invoke", "--list"]
     ours, raw = [], []
     with tempfile.TemporaryDirectory() as empty, events.step("invoke --list") as step:
@@ -35,9 +35,9 @@ def listing(runs: int) -> list[Row]:
 
 
 def choosing(runs: int) -> list[Row]:
-    """The chooser with two black holes before the good route, against that route alone; in a network of its own.
+    """The choice of a route behind two black holes compared with that route alone, in a separate network.
 
-    Raises ThreezoneError where that network cannot be made: it takes root, and a firewall that drops packets.
+    Raises ThreezoneError if that network cannot be made: it needs root and iptables.
     """
     missing = [program for program in ("unshare", "iptables") if process.find(program) is None]
     if os.geteuid() != 0 or missing:
@@ -59,7 +59,7 @@ store.update(lambda old: document.with_route(old, sys.argv[1], sys.argv[2], "loc
 
 
 def crowded(contexts: int) -> bytes:
-    """A kubeconfig with as many contexts as asked for, each with certificates as long as kind's."""
+    """A kubeconfig with `contexts` contexts, each with certificates as long as kind's."""
     chance = random.Random(1)  # noqa: S311 - the same file in every run, of bytes that mean nothing
 
     def pem(length: int) -> str:
@@ -79,9 +79,9 @@ def crowded(contexts: int) -> bytes:
 
 
 def rewriting(runs: int) -> list[Row]:
-    """One entry of a file with 1,000 contexts: our change of a route against `kubectl config set-cluster`.
+    """One change in a file with 1,000 contexts: ours compared with `kubectl config set-cluster`.
 
-    Ours includes the time for which the lock is held on for a kubectl that has read before.
+    Ours includes the moment for which the lock stays after a write.
     """
     kubectl = ensure(("kubectl",))["kubectl"].path
     whole, inside, raw = [], [], []

@@ -1,4 +1,4 @@
-"""A project with a cluster of its own, and nothing left of it afterwards."""
+"""A project with its own cluster, which is removed afterwards."""
 
 import json
 import os
@@ -25,7 +25,7 @@ FIRST = 90 * MINUTES  # the very first run builds everything from source
 
 
 class Bench:
-    """A project with a cluster of its own, driven as a user drives it."""
+    """A project with its own cluster, whose tasks run through ./run."""
 
     def __init__(self, base: Path) -> None:
         self.root = base / "project"
@@ -56,12 +56,12 @@ class Bench:
             self.run(*command)
 
     def lab(self) -> Lab:
-        """The lab that the tasks of this project work on."""
+        """The lab of this project."""
         settings = load(self.root)
         return Lab(self.root, settings, NAME, requested_channel=settings.channel)
 
     def memory(self) -> str:
-        """The running lab's memory as the engine counts it, and what the node images take on its disk."""
+        """The memory of the running lab, and the disk space of its node images, by the engine."""
         used = self.run("docker", "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}").stdout
         images = self.run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}} {{.Size}}").stdout
         nodes = [line for line in used.splitlines() if line.startswith(f"{NAME}-")]
@@ -70,13 +70,13 @@ class Bench:
 
     @staticmethod
     def told(stderr: str) -> None:
-        """Tell when each step of a task ended, and what it took."""
+        """Print the end and the duration of each step of a task."""
         for line in stderr.splitlines():
             if "✓" in line:
                 events.note(f"ours: {line.strip()}")
 
     def raw_create(self) -> tuple[list[str], list[str]]:
-        """The two raw commands of the documents, from the same node image, with what this engine needs."""
+        """The two plain commands, with the same node image and what this engine needs."""
         lab = self.lab()
         (node,) = build.ensure("node", lab.channel)
         config = self.root.parent / "kind.yaml"
@@ -89,7 +89,7 @@ class Bench:
 
 @contextmanager
 def benched() -> Iterator[Bench]:
-    """A bench, and nothing left of it afterwards."""
+    """A bench that is removed after the block."""
     base = Path(tempfile.mkdtemp(prefix="threezone-bench-"))
     try:
         bench = Bench(base)

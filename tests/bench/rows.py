@@ -11,7 +11,7 @@ MINUTES = 60.0
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: seconds of every run of ours and of the raw commands."""
+    """One comparison: the seconds of every run of our task and of the plain commands."""
 
     what: str
     against: str
@@ -55,7 +55,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long `work` takes."""
+    """The seconds that `work` takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""The long campaigns use the fixtures of the e2e tests, on a lab of their own."""
+"""Fixtures of the campaigns: those of the e2e tests, with a lab that is not shared."""
 
 from tests.e2e.conftest import alone, by_hand, make_project, project
 

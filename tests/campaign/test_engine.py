@@ -1,4 +1,4 @@
-"""The whole engine restarted under a running lab. Every container of the machine stops with it: run this alone."""
+"""Restart the whole engine under a running lab. All containers of the machine stop with it: run this alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.mark.parametrize("repair", [("cluster.start",), ("up", "--yes")], ids=["start", "up"])
-def test_status_tells_the_truth_of_a_restarted_engine_and_the_lab_comes_back(
+def test_a_restarted_engine_is_reported_and_the_lab_repaired(
     project: Project, clean: set[str], repair: tuple[str, ...]
 ) -> None:
     project.invoke("engine.stop", timeout=300)
@@ -23,7 +23,7 @@ def test_status_tells_the_truth_of_a_restarted_engine_and_the_lab_comes_back(
     assert (seen["engine"]["state"], seen["cluster"]["ready"]) == ("stopped", False)
     assert project.invoke("cluster.start", check=False).exit_code == 3
     project.invoke("engine.start", "--yes", timeout=300)
-    # The engine starts the nodes by itself or leaves them (kind asks for on-failure): in both cases they are not back.
+    # The engine may restart the nodes or not (kind asks for on-failure). In both cases they are not Ready.
     told = project.invoke("cluster.status", check=False)
     assert told.exit_code == 4, told.stdout + told.stderr
     project.invoke(*repair, timeout=600)
@@ -31,7 +31,7 @@ def test_status_tells_the_truth_of_a_restarted_engine_and_the_lab_comes_back(
     whole(project, clean)
 
 
-def test_up_begins_with_the_engine_where_it_is_stopped(project: Project, clean: set[str]) -> None:
+def test_up_starts_a_stopped_engine(project: Project, clean: set[str]) -> None:
     project.invoke("engine.stop", timeout=300)
     project.invoke("up", "--yes", timeout=600)
     assert json.loads(project.invoke("status", "--json").stdout)["cluster"]["name"] == NAME

@@ -1,4 +1,4 @@
-"""Killed in the middle, run again: it converges. `nox -s campaign`; each point is a moment that the output shows."""
+"""Tasks that are killed and run again complete their work. Each moment of a kill is a line of the output."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DELIVER = ["… serve Git", "… wait for the Git server", "… push", "… wait
 def killed_at(
     project: Project, moment: str, sign: signal.Signals, *argv: str, env: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Start a task and end it when a line of its output contains `moment`. Returns the lines until then."""
+    """Start a task, and kill it when a line of its output contains `moment`. Returns the lines before that."""
     lines: list[str] = []
     reached = threading.Event()
 
@@ -62,7 +62,7 @@ def killed_at(
 
 
 def left_over(project: Project) -> set[str]:
-    """What a killed run may leave: containers and images of ours that are no node, volumes of nobody, files, locks."""
+    """The things that a killed run may leave: containers, unused volumes, files and locks."""
     listed = {
         "container": ["docker", "ps", "--all", "--filter", f"label=io.threezone.cluster={NAME}", "--format={{.Names}}"],
         "volume": ["docker", "volume", "ls", "--filter", "dangling=true", "--format", "{{.Name}}"],
@@ -80,13 +80,13 @@ def left_over(project: Project) -> set[str]:
 
 @pytest.fixture(scope="module")
 def clean(project: Project) -> set[str]:
-    """What stands around a lab that nobody has interrupted."""
+    """The same for a lab that was not interrupted."""
     project.invoke("up", "--yes", timeout=1200)
     return left_over(project)
 
 
 def whole(project: Project, clean: set[str]) -> None:
-    """`up` brings the lab to where nothing was ever killed, and the second time it has nothing to do."""
+    """Check that `up` completes the lab, and leaves nothing behind."""
     converges(project)
     assert left_over(project) - clean == set()
 
@@ -104,18 +104,18 @@ def converges(project: Project) -> None:
 
 @SIGNS
 @pytest.mark.parametrize("moment", CREATE)
-def test_in_the_middle_of_create(project: Project, moment: str, sign: signal.Signals) -> None:
+def test_kill_create(project: Project, moment: str, sign: signal.Signals) -> None:
     project.invoke("down", "--yes")
     killed_at(project, moment, sign, "cluster.create")
     if moment == CREATE[-1] and sign == signal.SIGINT:
-        converges(project)  # the whole road once; otherwise the cluster is what counts
+        converges(project)  # the whole lab once; otherwise only the cluster
     else:
         project.invoke("cluster.create", timeout=1200)
         project.invoke("cluster.status")
 
 
 @pytest.mark.parametrize("moment", [*INSTALL, *DELIVER])
-def test_in_the_middle_of_what_follows(project: Project, moment: str) -> None:
+def test_kill_install_or_delivery(project: Project, moment: str) -> None:
     project.invoke("cluster.create", timeout=1200)
     project.run(
         project.tool("kubectl"), "--context", f"kind-{NAME}", "delete", "namespace", "threezone", "--ignore-not-found"
@@ -129,9 +129,9 @@ def test_in_the_middle_of_what_follows(project: Project, moment: str) -> None:
 
 
 @pytest.mark.parametrize("moment", ["… build kind", "compiled"])
-def test_in_the_middle_of_a_source_build(project: Project, tmp_path: Path, moment: str) -> None:
+def test_kill_a_source_build(project: Project, tmp_path: Path, moment: str) -> None:
     env = {"THREEZONE_CACHE": str(tmp_path / "cache")}
-    project.invoke("--version", env=env)  # the environment first: it is not what is being killed here
+    project.invoke("--version", env=env)  # make the environment first; this test does not kill that
     argv = ("tools.install", "--channel", "source", "--name", "kind")
     killed_at(project, moment, signal.SIGKILL, *argv, env=env)
     listed = json.loads(project.invoke("tools.list", "--json", env=env).stdout)
@@ -145,15 +145,15 @@ def test_in_the_middle_of_a_source_build(project: Project, tmp_path: Path, momen
 
 @SIGNS
 @pytest.mark.parametrize("moment", STOP)
-def test_in_the_middle_of_stop(project: Project, clean: set[str], moment: str, sign: signal.Signals) -> None:
-    """Whatever had ended by then: `up` starts the node anew where it has no kubelet, or was on its way down."""
+def test_kill_stop(project: Project, clean: set[str], moment: str, sign: signal.Signals) -> None:
+    """`up` restarts a node that has no kubelet or is stopping."""
     killed_at(project, moment, sign, "cluster.stop")
     whole(project, clean)
 
 
 @SIGNS
 @pytest.mark.parametrize("moment", START)
-def test_in_the_middle_of_start(project: Project, clean: set[str], moment: str, sign: signal.Signals) -> None:
+def test_kill_start(project: Project, clean: set[str], moment: str, sign: signal.Signals) -> None:
     project.invoke("cluster.stop")
     killed_at(project, moment, sign, "cluster.start")
     whole(project, clean)
@@ -161,7 +161,7 @@ def test_in_the_middle_of_start(project: Project, clean: set[str], moment: str, 
 
 @SIGNS
 @pytest.mark.parametrize("moment", DELETE)
-def test_in_the_middle_of_delete(project: Project, clean: set[str], moment: str, sign: signal.Signals) -> None:
+def test_kill_delete(project: Project, clean: set[str], moment: str, sign: signal.Signals) -> None:
     killed_at(project, moment, sign, "cluster.delete", "--yes")
     whole(project, clean)
     project.invoke("cluster.delete", "--yes")
@@ -172,7 +172,7 @@ def test_in_the_middle_of_delete(project: Project, clean: set[str], moment: str,
 
 
 @SIGNS
-def test_in_the_middle_of_a_load(project: Project, clean: set[str], sign: signal.Signals) -> None:
+def test_kill_a_load(project: Project, clean: set[str], sign: signal.Signals) -> None:
     node = f"{NAME}-control-plane"
     for image in ("docker.io/threezone/hello:lab",):
         project.run("docker", "exec", node, "ctr", "--namespace", "k8s.io", "images", "rm", image, check=False)
@@ -183,8 +183,8 @@ def test_in_the_middle_of_a_load(project: Project, clean: set[str], sign: signal
 
 @SIGNS
 @pytest.mark.parametrize("moment", RECREATE)
-def test_in_the_middle_of_making_it_anew(project: Project, clean: set[str], moment: str, sign: signal.Signals) -> None:
-    """A declared port cannot be added to a node (kind#2720). What the Git server held is there again at the end."""
+def test_kill_recreate(project: Project, clean: set[str], moment: str, sign: signal.Signals) -> None:
+    """A port cannot be added to a node (kind#2720), so the cluster is recreated; the Git repositories are restored."""
     declared = project.root / "local/kubernetes/kind.yaml"
     before = declared.read_text()
     declared.write_text(f"{before}    extraPortMappings:\n      - {{containerPort: 30080, listenAddress: 127.0.0.1}}\n")
@@ -197,7 +197,7 @@ def test_in_the_middle_of_making_it_anew(project: Project, clean: set[str], mome
     whole(project, clean)
 
 
-def test_in_the_middle_of_down(project: Project) -> None:
+def test_kill_down(project: Project) -> None:
     project.invoke("cluster.create", timeout=1200)
     killed_at(project, "… delete the cluster", signal.SIGKILL, "down", "--yes")
     project.invoke("down", "--yes")

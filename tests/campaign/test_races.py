@@ -1,4 +1,4 @@
-"""The races at their full size: `nox -s campaign -- tests/campaign/test_races.py`. They need no engine."""
+"""Races between writers of a kubeconfig, at full size. They need no engine."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from threezone.toolchain.install import ensure
 pytestmark = pytest.mark.timeout(3600)
 
 
-def test_eight_writers_of_ours_and_four_of_kubectl_s_lose_nothing_in_two_hundred_rounds(tmp_path: Path) -> None:
+def test_concurrent_writers_lose_nothing_in_two_hundred_rounds(tmp_path: Path) -> None:
     kubectl = ensure(("kubectl",))["kubectl"].path
     outcome = race(tmp_path, kubectl, ours=8, theirs=4, rounds=200, pause=1.5)
     print(outcome)  # noqa: T201 - `pytest -s` shows the figures

@@ -1,7 +1,7 @@
-"""act runs GitHub's workflows without GitHub: here on this machine itself, which is a hosted runner with an engine.
+"""act runs GitHub's workflows without GitHub, on this machine instead of a hosted runner.
 
-It is built from its Go module like our other programs. It does actions/checkout by itself: it copies the repository.
-The other actions cannot be had without a network; the small ones in the folder github/ stand for them.
+It is built from its Go module like our other programs. It replaces actions/checkout by a copy of the repository. The
+other actions need the network; the small ones in the directory github/ replace them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from threezone.toolchain.golang import Program
 
 MODULE, VERSION = "github.com/nektos/act", "v0.2.89"
 STAND_INS = Path(__file__).with_name("github")
-# GitHub's runner gives a step neither a terminal nor an input; act gives it a terminal, whose last lines may be lost.
+# GitHub's runner gives a step no terminal and no input. act gives it a terminal, whose last lines may be lost.
 STEP = """#!{bash}
 set -o pipefail
 export PATH="${{PATH//{shims}:/}}"
@@ -33,21 +33,21 @@ export PATH="${{PATH//{shims}:/}}"
 
 @dataclass(frozen=True)
 class Act:
-    """act for the project in `root`; everything that it and its jobs keep is below `home`."""
+    """act for the project in `root`. Its files and those of its jobs are below `home`."""
 
     root: Path
     home: Path
 
     @property
     def artifacts(self) -> set[str]:
-        """What the artifact `lab` holds, or nothing."""
+        """The files of the artifact `lab`; empty if there is none."""
         held = self.home / "artifacts" / "lab"
         return {path.name for path in held.iterdir()} if held.is_dir() else set()
 
     def run(
         self, *options: str, secrets: Mapping[str, str], variables: Mapping[str, str], env: Mapping[str, str]
     ) -> Completed:
-        """Push HEAD, as it were. Whatever its exit code, the result has what every step has printed as `stdout`."""
+        """Run the workflow for a push of HEAD. `stdout` of the result is the output of all steps."""
         shutil.rmtree(self.home, ignore_errors=True)
         shims, log = self.home / "shims", self.home / "steps.log"
         shims.mkdir(parents=True)
@@ -72,7 +72,7 @@ class Act:
             cwd=self.root,
             env={
                 "PATH": os.pathsep.join([str(shims), str(node._node().parent), os.environ["PATH"]]),
-                "HOME": str(self.home / "home"),  # a machine of GitHub's is new: no file of this user's has a say
+                "HOME": str(self.home / "home"),  # a machine of GitHub is new: no file of this user applies
                 **{f"XDG_{kind}_HOME": None for kind in ("CACHE", "CONFIG", "DATA", "STATE")},
                 **dict.fromkeys(("PYTHONPATH", "VIRTUAL_ENV", "KUBECONFIG", "THREEZONE_STATE", "DOCKER_CONFIG")),
                 "THREEZONE_CACHE": str(paths.cache_dir()),

@@ -1,4 +1,4 @@
-"""A devcontainer as the CLI makes it: @devcontainers/cli on this engine, with what this machine needs in it."""
+"""A devcontainer that @devcontainers/cli makes on this engine, with what this machine needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.e2e.project import Project, Ran
 from threezone.core import process
 from threezone.core.process import Completed
 
-RUNS = "dockerfile/devcontainer.json"  # of the definitions, the one that needs no registry of features
+RUNS = "dockerfile/devcontainer.json"  # the definition that needs no registry of features
 USER = 1000  # vscode in there
 PROGRAMS = "/opt/programs"
 NO_CLUSTER = {"THREEZONE_POSTCREATE": "status"}
@@ -36,26 +36,26 @@ def cli(*arguments: str | Path, home: Path, env: dict[str, str] | None = None, c
 
 
 def read(definition: str, root: Path, home: Path, env: dict[str, str] | None = None) -> dict[str, Any]:
-    """What the CLI makes of a definition."""
+    """A definition as the CLI reads it."""
     config = root / ".devcontainer" / definition
-    told = cli("read-configuration", "--workspace-folder", root, "--config", config, home=home, env=env).stdout
-    found: dict[str, Any] = json.loads(told)["configuration"]
+    output = cli("read-configuration", "--workspace-folder", root, "--config", config, home=home, env=env).stdout
+    found: dict[str, Any] = json.loads(output)["configuration"]
     return found
 
 
 @dataclass(frozen=True)
 class Log:
-    """What `devcontainer up` has told."""
+    """The events that `devcontainer up` printed."""
 
     events: list[dict[str, Any]]
 
     @property
     def text(self) -> str:
-        """What the lifecycle commands printed."""
+        """The output of the lifecycle commands."""
         return "".join(each["text"] for each in self.events if each["type"] == "raw")
 
     def seconds(self, *command: str) -> float:
-        """How long a lifecycle command took."""
+        """The seconds that a lifecycle command took."""
         wanted = f"Run in container: {' '.join(command)}"
         (ended,) = (each for each in self.events if each["type"] == "stop" and each["text"] == wanted)
         return float(ended["timestamp"] - ended["startTimestamp"]) / 1000
@@ -63,7 +63,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Devcontainer:
-    """A project that is opened in its devcontainer by a user with the home directory `home`."""
+    """A project in its devcontainer, opened by a user with the home directory `home`."""
 
     project: Project
     name: str  # of the project's cluster
@@ -71,7 +71,7 @@ class Devcontainer:
     definition: dict[str, Any]
 
     def up(self, *options: str, without: str = "", env: dict[str, str] | None = None, user: str = "") -> Log:
-        """`devcontainer up`, perhaps `without` a lifecycle command, or as another `user`."""
+        """Run `devcontainer up`, optionally `without` one lifecycle command or as another `user`."""
         definition = {key: value for key, value in self.definition.items() if key != without}
         if user:
             definition["remoteUser"] = user
@@ -80,7 +80,7 @@ class Devcontainer:
         return Log([json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")])
 
     def run(self, *argv: str, check: bool = True) -> Completed:
-        """Run a program in there, as its user."""
+        """Run a program in the container, as its user."""
         return cli("exec", *self._which, *argv, home=self.home, check=check)
 
     @property
@@ -94,7 +94,7 @@ class Devcontainer:
         return ("--workspace-folder", root, "--config", config, "--override-config", self._override)
 
     def container(self) -> Any:
-        """The container, as the engine shows it; None where there is none."""
+        """The container in the engine's words, or None."""
         label = f"label=devcontainer.local_folder={self.project.root}"
         listed = process.run(["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", label], timeout=30).stdout
         if not listed:
@@ -103,18 +103,18 @@ class Devcontainer:
         return found
 
     def remove(self) -> None:
-        """Throw the container away, with its volume and its images: as it was built, and with the user's number."""
-        seen = self.container()
-        if seen is None:
+        """Delete the container, its volume and its two images (as built, and with the user's id)."""
+        actual = self.container()
+        if actual is None:
             return
-        process.run(["docker", "rm", "--force", seen["Id"]], timeout=60)
-        volumes = [mount["Name"] for mount in seen["Mounts"] if mount["Type"] == "volume"]
+        process.run(["docker", "rm", "--force", actual["Id"]], timeout=60)
+        volumes = [mount["Name"] for mount in actual["Mounts"] if mount["Type"] == "volume"]
         process.run(["docker", "volume", "rm", *volumes], timeout=60)
-        built = seen["Config"]["Image"].removesuffix("-uid")
+        built = actual["Config"]["Image"].removesuffix("-uid")
         process.run(["docker", "image", "rm", f"{built}-uid", built], timeout=60, check=False)
 
     def cluster(self) -> dict[str, str]:
-        """What must not change: the nodes, when they were started, and the cluster's CA."""
+        """The state that must not change: the nodes, their start times, and the cluster's CA."""
         form = "{{.Id}} {{.State.StartedAt}}"
         nodes = process.run(["docker", "inspect", f"{self.name}-control-plane", "--format", form], timeout=30).stdout
         ca = ["docker", "exec", f"{self.name}-control-plane", "sha256sum", "/etc/kubernetes/pki/ca.crt"]
@@ -122,11 +122,11 @@ class Devcontainer:
 
 
 def prepare(project: Project, name: str, home: Path) -> Devcontainer:
-    """The project as a user with this home directory (which is new) has it, ready to be opened."""
+    """The project of a user with this new home directory, ready to open."""
     kube, programs = home / ".kube", home / "programs"
     kube.mkdir(mode=0o700)
     shutil.copy(project.kubeconfig, kube / "config")
-    programs.mkdir()  # copies: the cache of these tests' user is not for others to read
+    programs.mkdir()  # copies, because other users cannot read the cache of this user
     for program in ("kind", "kubectl", "flux"):
         shutil.copy(project.tool(program), programs)
     shutil.copy(Path(sys.prefix) / "bin" / "uv", programs)  # where uv is on PATH, ./run makes its environment with it
@@ -135,13 +135,13 @@ def prepare(project: Project, name: str, home: Path) -> Devcontainer:
 
 
 def as_written(definition: Path) -> dict[str, Any]:
-    """A definition with its variables; its comments stand on lines of their own."""
+    """A definition without its comments; variables are not replaced."""
     found: dict[str, Any] = json.loads(re.sub(r"(?m)^\s*//.*$", "", definition.read_text()))
     return found
 
 
 def adapted(definition: dict[str, Any], programs: Path) -> dict[str, Any]:
-    """The definition on this machine: with its base image, its certificates, and programs that are on PATH."""
+    """The definition with this machine's base image, certificates and programs."""
     trust = dict.fromkeys(("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), str(CERTIFICATES))
     path = f"/home/vscode/.local/bin:{PROGRAMS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     mounts = [
@@ -156,7 +156,7 @@ def adapted(definition: dict[str, Any], programs: Path) -> dict[str, Any]:
 
 
 def belongs_to(user: int, *places: Path) -> None:
-    """Give a user everything below these places: as a person's checkout is theirs, on the host and in there."""
+    """Make a user the owner of everything below these paths."""
     for place in places:
         for path in (place, *place.rglob("*")):
             os.chown(path, user, user, follow_symlinks=False)

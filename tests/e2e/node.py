@@ -1,7 +1,7 @@
-"""Programs of Node for these tests: Node itself from its wheel, the program by a lock file in the folder node/.
+"""Node programs for these tests: Node from its wheel, the programs by a lock file in the directory node/.
 
-Both are checked against pinned sums, come from where this machine's pip and npm get their packages, run no install
-scripts, and are kept in threezone's cache. To change a version, edit its package.json and write the lock again there:
+Both are checked against pinned sums, use the package sources of this machine's pip and npm, run no install
+scripts, and are stored in threezone's cache. To change a version, edit package.json and write the lock file again:
 npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from threezone.core import process
 from threezone.toolchain import cache, golang
 
-AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"  # Node brings its own list; a company's authority is in this one
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"  # Node has its own list; a company's authority is in this one
 LOCKS = Path(__file__).with_name("node")
 WHEEL = "22.20.0"
 WHEEL_SUMS = (
@@ -26,7 +26,7 @@ WHEEL_SUMS = (
 
 
 def command(name: str) -> list[str | Path]:
-    """The command that starts the npm program whose package.json and package-lock.json stand in the folder `name`."""
+    """The command that starts the npm program with package.json and package-lock.json in the directory `name`."""
     wanted = LOCKS / name
     manifest, lock = wanted / "package.json", wanted / "package-lock.json"
     (package,) = json.loads(manifest.read_text())["dependencies"]

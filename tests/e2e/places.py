@@ -1,4 +1,4 @@
-"""Places to stand: containers as teams have them (a devcontainer, a CI job), and what stands for other machines."""
+"""Containers like those of a team (a devcontainer, a CI job) or like another machine."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from threezone.toolchain import channel
 
 IMAGE = "threezone/e2e-place:1"
 RECIPE = Path(__file__).with_name("containers") / "place"
-HOME = "threezone-e2e-home"  # a volume: ./run's environment is made once for all places
-NETWORK = "threezone-e2e-jobs"  # where containers stand that are not on the default bridge
-CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")  # a company's own authority may be among them
+HOME = "threezone-e2e-home"  # a volume: all containers share the environment of ./run
+NETWORK = "threezone-e2e-jobs"  # for containers that are not on the default bridge
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")  # may have a company's own authority
 SOCKET = "/var/run/docker.sock"
 OTHER_CA = "tests/integration/zones/pki/other/ca.crt"
 
 
 @dataclass(frozen=True)
 class Place:
-    """A running container in which the project is mounted, with a kubeconfig of its own."""
+    """A running container with the project and its own kubeconfig."""
 
     container: str
     project: Project
@@ -71,7 +71,7 @@ class Place:
 
 @contextmanager
 def place(project: Project, name: str, *options: str, socket: bool = True, network: str = "bridge") -> Iterator[Place]:
-    """A container of the given name for as long as the block runs; `options` are docker's."""
+    """Run a container while the block runs; `options` are docker's."""
     try:
         yield start(project, name, *options, socket=socket, network=network)
     finally:
@@ -83,7 +83,7 @@ def remove(name: str) -> None:
 
 
 def start(project: Project, name: str, *options: str, socket: bool = True, network: str = "bridge") -> Place:
-    """Start the container, throwing away one that is there. Its kubeconfig is kept in the volume, by `name`."""
+    """Start the container, in place of an older one. Its kubeconfig is in the volume, by `name`."""
     remove(name)
     container = f"threezone-e2e-{name}"
     bin_dir = project.invoke("tools.list", "--path").stdout.strip()
@@ -93,7 +93,7 @@ def start(project: Project, name: str, *options: str, socket: bool = True, netwo
         ["docker", "run", "--detach", "--init", "--name", container, "--network", network, "--workdir", project.root,
          *(["--volume", f"{SOCKET}:{SOCKET}"] if socket else []),
          "--volume", f"{project.root}:{project.root}",
-         "--volume", f"{cache}:{cache}:ro",  # the programs, which stand on PATH in there
+         "--volume", f"{cache}:{cache}:ro",  # the programs, which are on PATH in the container
          "--volume", f"{HOME}:/root", "--env", "THREEZONE_CACHE=/root/threezone",
          "--env", f"KUBECONFIG=/root/{name}/config", "--env", f"THREEZONE_STATE=/root/{name}/state",
          "--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro", *(f"--env={variable}={CERTIFICATES}" for variable in trust),
@@ -107,22 +107,22 @@ def start(project: Project, name: str, *options: str, socket: bool = True, netwo
 
 
 def build_image(image: str, recipe: Path) -> None:
-    """Build one of the images of these tests, on the base that the channel has."""
+    """Build an image of these tests on the channel's base image."""
     process.run(["docker", "build", "--tag", image, "--build-arg", f"BASE={base_image()}", recipe], timeout=900)
 
 
 def base_image() -> str:
-    """The Debian that the channel has."""
+    """The channel's Debian image."""
     return debian_base.ensure() if channel.resolve_channel("auto") == "source" else images().base.release
 
 
-def holds(stand: Project | Place, context: str, *options: str) -> None:
-    """`kubectl get nodes` works through the entry as written, and only with the right CA and the right name."""
+def holds(zone: Project | Place, context: str, *options: str) -> None:
+    """Check that `kubectl get nodes` works with the written entry, and only with the right CA and the right name."""
     get = ["get", "nodes", *options]
-    assert " Ready " in stand.kubectl(*get, context=context).stdout
-    name = stand.kubectl(*get, "--tls-server-name=somebody-else", context=context, check=False)
+    assert " Ready " in zone.kubectl(*get, context=context).stdout
+    name = zone.kubectl(*get, "--tls-server-name=somebody-else", context=context, check=False)
     assert name.exit_code != 0
     assert "x509: certificate is valid for" in name.stderr
-    authority = stand.kubectl(*get, f"--certificate-authority={stand.root / OTHER_CA}", context=context, check=False)
+    authority = zone.kubectl(*get, f"--certificate-authority={zone.root / OTHER_CA}", context=context, check=False)
     assert authority.exit_code != 0
     assert "certificate signed by unknown authority" in authority.stderr

@@ -1,4 +1,4 @@
-"""A project on a machine, as the e2e tests drive it: always through the front door."""
+"""A copy of the repository in which the e2e tests run tasks."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import functools
 import json
 import shutil
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from threezone.core import process
+from threezone.core import labels, process
 from threezone.core.process import Completed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +32,7 @@ def free_port(*wanted: int) -> int:
     return wanted[-1]
 
 
-# The documents' port, unless it is taken: the user's own lab may be up beside the tests.
+# 6443, unless it is in use: the user's own lab may run beside the tests.
 PORT = free_port(6443, 16443)
 GATEWAY, GATEWAY_PORT = "threezone-gateway", 26443
 
@@ -48,14 +49,14 @@ FOREIGN = {
 
 @dataclass(frozen=True)
 class Ran:
-    """A command that a test has run, wherever it stood, and how it ended."""
+    """A command that a test ran, in any place, and its exit code."""
 
     argv: tuple[str, ...]
     exit_code: int
 
     @classmethod
     def record(cls, argv: Iterable[str | Path], exit_code: int) -> None:
-        """Keep what was run: README and docs/ are held against it."""
+        """Record a command, to compare README and docs/ with it."""
         RAN.append(cls(tuple(map(str, argv)), exit_code))
 
 
@@ -64,7 +65,7 @@ RAN: list[Ran] = []
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the repository, as a user has it, and the environment that tasks run in."""
+    """A copy of the repository, and the environment in which tasks run."""
 
     root: Path
     kubeconfig: Path
@@ -112,14 +113,14 @@ class Project:
         target.write_text(text)
 
 
-@functools.cache  # tests look again and again, and some of them have to be quick
+@functools.cache  # many calls, and some tests measure time
 def _tools(project: Project) -> Path:
-    """Where the project's programs are: they stay there."""
+    """The directory of the project's programs."""
     return Path(project.invoke("tools.list", "--path").stdout.strip())
 
 
 def copy_of_repository(target: Path) -> None:
-    """What git would give a user: tracked files, and new ones that are not ignored, in a repository of its own."""
+    """Copy tracked and new files, without ignored ones, into a new git repository."""
     listed = process.run(["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard", "-z"], timeout=60).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
@@ -136,7 +137,7 @@ def copy_of_repository(target: Path) -> None:
 
 
 def without(view: Any, name: str) -> Any:
-    """A kubeconfig as kubectl reads it, without the entries of one context and without the choice of a current one."""
+    """A kubeconfig as kubectl reads it, without the entries of one context and without the current context."""
     return {
         key: [entry for entry in value if entry["name"] != name] if isinstance(value, list) else value
         for key, value in view.items()
@@ -144,8 +145,37 @@ def without(view: Any, name: str) -> Any:
     }
 
 
+@contextmanager
+def registry_of_others_kept() -> Iterator[None]:
+    """Restore the ConfigMap that names the local registry, which `registry.start` changes in every cluster of ours."""
+    planes = ["--filter=label=io.x-k8s.kind.role=control-plane", f"--filter=label={labels.OWNER}"]
+    nodes = process.run(["docker", "ps", *planes, "--format={{.Names}}"], timeout=30).stdout.split()
+    kubectl = ("kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "--namespace=kube-public")
+    get = (*kubectl, "get", "configmaps", "--field-selector=metadata.name=local-registry-hosting", "--output=json")
+    saved = {}
+    for node in nodes:
+        answer = process.run(["docker", "exec", node, *get], timeout=60, check=False)
+        if answer.exit_code == 0 and (found := json.loads(answer.stdout)["items"]):
+            metadata = {key: found[0]["metadata"].get(key) for key in ("name", "namespace", "labels", "annotations")}
+            saved[node] = {**found[0], "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    yield
+    for node, config_map in saved.items():
+        apply = [
+            "docker",
+            "exec",
+            "--interactive",
+            node,
+            *kubectl,
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "-f-",
+        ]
+        process.run(apply, stdin=json.dumps(config_map), timeout=60, check=False)
+
+
 def untouchable(project: Project) -> dict[str, Any]:
-    """The cluster made by hand, as far as anything could have changed it: container ids, start times, its objects."""
+    """The state of the cluster made by hand: container ids, creation times, namespaces."""
     ids = project.run(
         "docker",
         "ps",

@@ -46,17 +46,17 @@ Row = Run | Line | Expected
 
 _LAB, _ZONES, _LIFECYCLE = "lab", "zones", "lifecycle"
 _EDITED = f"{_LAB}::test_an_edited_text_is_delivered_by_commit_and_push"
-_SSH = "tunnel::test_an_engine_behind_ssh_is_reached_by_ssh_s_own_forwarding"
-_ADOPT = "adopt::test_a_cluster_that_is_there_becomes_the_lab_and_is_given_back"
+_SSH = "tunnel::test_an_ssh_engine_is_reached_by_ssh_port_forwarding"
+_ADOPT = "adopt::test_an_adopted_cluster_is_the_lab_until_it_is_given_back"
 _ADDED = "addons::test_add_ons_are_checked_by_the_server_and_delivered_by_commit"
-_TOKEN = "addons::test_a_token_reads_and_does_no_more_and_ends_when_it_is_told_to"
+_TOKEN = "addons::test_a_token_can_only_read_and_can_be_revoked"
 _PROXY = "addons::test_the_proxy_is_a_daemon_of_its_cluster"
-_AGENT = "addons::test_the_agent_s_token_goes_from_its_file_into_a_secret"
-_RIGHTS = "pipelines::test_without_its_rights_the_job_fails_and_says_which_and_the_task_puts_them_back"
-_DOCUMENTS = "pipelines::test_the_documents_job_fails_with_curl_s_exit_code_and_ours_delivers_from_the_same_container"
-_TOFU = "terraform::test_the_module_reads_the_same_kubeconfig_and_takes_the_same_way"
-_HELM = "terraform::test_helm_is_had_in_the_pinned_version_and_speaks_to_the_lab"
-_OPENED = "devcontainer::test_thrown_away_and_made_again_it_reconnects_at_once"
+_AGENT = "addons::test_the_token_of_the_agent_is_stored_in_a_secret"
+_RIGHTS = "pipelines::test_missing_rights_of_a_job_are_named_and_restored"
+_DOCUMENTS = "pipelines::test_the_job_of_the_documents_fails_and_ours_delivers_from_the_same_container"
+_TOFU = "terraform::test_the_module_uses_the_same_kubeconfig_and_route"
+_HELM = "terraform::test_the_pinned_helm_works_with_the_lab"
+_OPENED = "devcontainer::test_a_recreated_devcontainer_reconnects_quickly"
 
 _NO_CODESPACE = "Expected, not tested: no Codespace can be had where these tests run."
 _ANY = "--context prod --kustomization flux-system/flux-system"
@@ -70,32 +70,26 @@ ROWS: dict[str, dict[str, Row]] = {
         "git commit --all --message A new text": Run(_EDITED),
         "./run invoke gitops.push": Run(_EDITED),
         "./run invoke app.open --once": Run(_EDITED),
-        "./run invoke gitops.prove --report proof.html": Run(
-            "report::test_the_readme_s_command_proves_and_leaves_the_page"
-        ),
-        "./run invoke zones.show": Run(f"{_ZONES}::test_the_zones_are_drawn_with_what_is_there"),
-        "./run invoke zones.probe": Run(f"{_ZONES}::test_the_network_s_own_file_works_on_that_network_only"),
-        "./run invoke kubeconfig.connect": Run(f"{_ZONES}::test_on_the_host_the_published_port_is_proved_and_verified"),
-        "./run invoke kubeconfig.check": Run(f"{_ZONES}::test_the_entry_is_checked_without_touching_it"),
+        "./run invoke gitops.prove --report proof.html": Run("report::test_the_command_of_readme_writes_the_page"),
+        "./run invoke zones.show": Run(f"{_ZONES}::test_zones_show_draws_node_port_and_container"),
+        "./run invoke zones.probe": Run(f"{_ZONES}::test_an_export_for_the_network_works_on_that_network_only"),
+        "./run invoke kubeconfig.connect": Run(f"{_ZONES}::test_the_host_uses_the_published_port"),
+        "./run invoke kubeconfig.check": Run(f"{_ZONES}::test_check_does_not_change_the_entry"),
         "./run invoke kubeconfig.export --for network": Run(
-            f"{_ZONES}::test_the_network_s_own_file_works_on_that_network_only"
+            f"{_ZONES}::test_an_export_for_the_network_works_on_that_network_only"
         ),
         "devcontainer up --workspace-folder .": Run(_OPENED, "devcontainer up --workspace-folder *"),
-        "./run invoke cluster.stop": Run(f"{_LIFECYCLE}::test_a_stop_keeps_everything_and_status_says_so"),
-        "./run invoke cluster.start": Run(
-            f"{_LIFECYCLE}::test_a_start_brings_the_same_pods_back_and_waits_until_they_are_ready"
-        ),
-        "./run invoke cluster.inspect": Run(
-            f"{_LIFECYCLE}::test_the_walk_through_the_cluster_tells_what_the_documents_show"
-        ),
+        "./run invoke cluster.stop": Run(f"{_LIFECYCLE}::test_a_stopped_cluster_is_reported_by_every_task"),
+        "./run invoke cluster.start": Run(f"{_LIFECYCLE}::test_a_start_waits_until_the_same_pods_are_ready"),
+        "./run invoke cluster.inspect": Run(f"{_LIFECYCLE}::test_inspect_shows_the_parts_of_the_cluster"),
         "./run invoke down --yes": Run("away::test_down_removes_ours_and_nothing_else"),
         "pip install ../threezone": Line("tests/integration/house/test_adoption.py::adopter", '"../threezone"'),
     },
     "host": {
         "./run invoke up --yes": Run(f"{_LAB}::test_up_again_has_nothing_to_do_and_changes_no_object"),
-        "./run invoke status": Run(f"{_LAB}::test_status_tells_what_there_is"),
-        "./run invoke kubeconfig.check": Run(f"{_ZONES}::test_the_entry_is_checked_without_touching_it"),
-        "./run invoke zones.probe": Run(f"{_ZONES}::test_the_network_s_own_file_works_on_that_network_only"),
+        "./run invoke status": Run(f"{_LAB}::test_status_shows_the_whole_lab"),
+        "./run invoke kubeconfig.check": Run(f"{_ZONES}::test_check_does_not_change_the_entry"),
+        "./run invoke zones.probe": Run(f"{_ZONES}::test_an_export_for_the_network_works_on_that_network_only"),
     },
     "devcontainer": {
         "npm install -g @devcontainers/cli": Line("tests/e2e/node.py::command", '"ci", "--ignore-scripts"'),
@@ -118,7 +112,7 @@ ROWS: dict[str, dict[str, Row]] = {
         "./run invoke ci.kubeconfig --context prod --remove": Run(_RIGHTS),
     },
     "github": {
-        "./run invoke ci.github": Run("pipelines::test_a_workflow_of_github_is_written_beside_it"),
+        "./run invoke ci.github": Run("pipelines::test_a_github_workflow_is_written_in_the_same_project"),
         f"./run invoke ci.kubeconfig {_GITHUB}": Run(_RIGHTS),
         "gh secret set PROD_KUBECONFIG <FILE": Expected("Expected, not tested: `gh` is GitHub's own program"),
     },
@@ -135,7 +129,7 @@ ROWS: dict[str, dict[str, Row]] = {
         "./run invoke down": Run(_ADOPT),
     },
     "addons": {
-        "./run invoke addon.dashboard": Run(_ADDED, exit_code=7),  # its image cannot be had: the page tells it
+        "./run invoke addon.dashboard": Run(_ADDED, exit_code=7),  # the page says that its image is not available
         "git add local/gitops": Run(_ADDED),
         "git commit --message Add dashboard": Run(_ADDED),
         "./run invoke gitops.push": Run(_ADDED),

@@ -1,4 +1,4 @@
-"""The add-ons on the lab: a login, a proxy, and manifests that the real API server checks and commits deliver."""
+"""Add-ons on the lab: a token, a proxy, and manifests that the API server checks and a commit delivers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ADDONS = "../../addons"
 
 @pytest.fixture
 def delivered(lab: Project) -> Iterator[Project]:
-    """The lab, whose commit is what it was when the test is over; and Flux has taken away what came beside it."""
+    """The lab. After the test, its earlier content is delivered again."""
     before = (lab.root / DECLARED).read_text()
     lab.invoke("gitops.push", "--force")
     yield lab
@@ -32,7 +32,7 @@ def delivered(lab: Project) -> Iterator[Project]:
 
 
 def may(project: Project, token: Path, verb: str, what: str) -> str:
-    """Whether the API server lets whoever has the token do that; the token is in a kubeconfig, in no argument."""
+    """The API server's answer whether the owner of `token` may do `verb` to `what`: "yes", "no", or "" on an error."""
     view = project.view()
     cluster = next(each for each in view["clusters"] if each["name"] == CONTEXT)
     mine = {
@@ -50,11 +50,11 @@ def may(project: Project, token: Path, verb: str, what: str) -> str:
 
 
 def comes_to(project: Project, token: Path, verb: str, what: str, answer: str) -> bool:
-    """Whether `may` comes to this answer. The server hears of a binding by a watch, and keeps a token's for 10 s."""
+    """Whether `may` gives this answer within a minute: the API server caches bindings and tokens for some seconds."""
     end = time.monotonic() + 60
-    while (said := may(project, token, verb, what)) != answer and time.monotonic() < end:
+    while (lines := may(project, token, verb, what)) != answer and time.monotonic() < end:
         time.sleep(0.5)
-    return said == answer
+    return lines == answer
 
 
 def written(project: Project, *options: str) -> Path:
@@ -62,7 +62,7 @@ def written(project: Project, *options: str) -> Path:
 
 
 def named(project: Project, task: str, *what: str) -> None:
-    """Where its image cannot be had, a task names it and declares nothing. From source nobody has these."""
+    """The task names `what` is not available, and declares nothing. The channel `source` has none of these images."""
     before = (project.root / DECLARED).read_text()
     done = project.invoke(task, "--channel", "source", check=False)
     assert done.exit_code == 7, done.stderr
@@ -70,7 +70,7 @@ def named(project: Project, task: str, *what: str) -> None:
     assert (project.root / DECLARED).read_text() == before
 
 
-def test_a_token_reads_and_does_no_more_and_ends_when_it_is_told_to(lab: Project) -> None:
+def test_a_token_can_only_read_and_can_be_revoked(lab: Project) -> None:
     token = written(lab)
     assert token == lab.root / "tokens" / f"{CONTEXT}.view.token"
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
@@ -85,7 +85,7 @@ def test_a_token_reads_and_does_no_more_and_ends_when_it_is_told_to(lab: Project
     assert (refused.exit_code, (lab.root / "token.txt").exists()) == (2, False)
     lab.invoke("addon.token", "--remove")
     assert not list(token.parent.glob("*.token"))
-    assert comes_to(lab, kept, "delete", "nodes", ""), "nobody is logged in by it any more"
+    assert comes_to(lab, kept, "delete", "nodes", ""), "the token has ended"
 
 
 def test_the_proxy_is_a_daemon_of_its_cluster(lab: Project) -> None:
@@ -120,7 +120,7 @@ def through_proxy(port: int, method: str, path: str) -> tuple[int, str]:
 
 def test_add_ons_are_checked_by_the_server_and_delivered_by_commit(delivered: Project) -> None:
     lab = delivered
-    # What needs no image comes by commit for real: who may log in to the dashboard, and the Gateway API.
+    # Parts without an image are delivered by commit: the accounts of the dashboard, and the Gateway API.
     before = (lab.root / DECLARED).read_text()
     lab.invoke(
         "addon.ingress", "--check", "--channel", "source", check=False
@@ -139,7 +139,7 @@ def test_add_ons_are_checked_by_the_server_and_delivered_by_commit(delivered: Pr
     assert [may(lab, viewer, *each) for each in asked] == ["yes", "no", "no"]
     assert [may(lab, admin, *each) for each in asked] == ["yes", "yes", "yes"]
 
-    # And all of it is taken by the real API server, the kinds of the Gateway API and of Flux among it.
+    # The API server accepts all objects, including the kinds of the Gateway API and of Flux.
     for name, kinds in (
         ("dashboard", ("Deployment headlamp/headlamp", "Service headlamp/headlamp")),
         ("ingress", ("Gateway ingress/ingress", "GatewayClass traefik", "Deployment ingress/traefik")),
@@ -162,7 +162,7 @@ def test_add_ons_are_checked_by_the_server_and_delivered_by_commit(delivered: Pr
     broken.write_text(good)
 
 
-def test_the_agent_s_token_goes_from_its_file_into_a_secret(lab: Project) -> None:
+def test_the_token_of_the_agent_is_stored_in_a_secret(lab: Project) -> None:
     file = lab.root.parent / "agent-token"
     file.write_text("glagent-of-these-tests\n")
     file.chmod(0o600)

@@ -1,4 +1,4 @@
-"""`cluster.adopt`: a cluster that is there already as the lab of a project, on the host and in containers; and back."""
+"""`cluster.adopt`: an existing cluster becomes the lab of a project, on the host and in containers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KINDS = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,p
 
 
 def everything(project: Project) -> set[str]:
-    """What can be left behind in a cluster outside of a namespace, and the namespaces themselves."""
+    """The namespaces and the cluster-scoped objects that could be left behind."""
     listed = project.json("get", KINDS, context=CONTEXT)["items"]
     return {f"{each['kind']} {each['metadata']['name']} {each['metadata']['uid']}" for each in listed}
 
@@ -31,14 +31,14 @@ def entry(project: Project) -> dict[str, Any]:
 
 @pytest.fixture
 def same_file(project: Project) -> Iterator[None]:
-    """The kubeconfig is byte for byte what it was afterwards: kubectl, which changes it, drops what it cannot read."""
+    """Restore the kubeconfig byte for byte after the test, because kubectl drops what it does not know."""
     file = project.kubeconfig.read_bytes()
     yield
     project.kubeconfig.write_bytes(file)
 
 
 @pytest.mark.usefixtures("same_file")
-def test_a_cluster_that_is_there_becomes_the_lab_and_is_given_back(project: Project, by_hand: str) -> None:
+def test_an_adopted_cluster_is_the_lab_until_it_is_given_back(project: Project, by_hand: str) -> None:
     was, before = project.view(), everything(project)
     port = urlsplit(entry(project)["server"]).port
     kubectl = project.tool("kubectl")
@@ -66,14 +66,18 @@ def test_a_cluster_that_is_there_becomes_the_lab_and_is_given_back(project: Proj
         assert f"@sha1:{sha}" in project.invoke("gitops.wait", "--revision", "HEAD").stdout
         text = project.run("git", "show", "HEAD:local/gitops/apps/hello/index.html").stdout.strip()
         assert project.invoke("app.open", "--once").stdout.strip() == text
-        seen = json.loads(project.invoke("status", "--json").stdout)
-        assert (seen["cluster"]["name"], seen["cluster"]["adopted"], seen["cluster"]["ready"]) == (CONTEXT, True, True)
-        assert seen["gitops"]["revision"] == seen["gitops"]["wanted"]
+        actual = json.loads(project.invoke("status", "--json").stdout)
+        assert (actual["cluster"]["name"], actual["cluster"]["adopted"], actual["cluster"]["ready"]) == (
+            CONTEXT,
+            True,
+            True,
+        )
+        assert actual["gitops"]["revision"] == actual["gitops"]["wanted"]
         assert "yes" in project.invoke("cluster.status").stdout
 
-        told = project.invoke("cluster.adopt", "--remove").stdout
-        assert f"gitops.serve --remove --context {CONTEXT}" in told
-        assert f"flux.uninstall --context {CONTEXT}" in told
+        output = project.invoke("cluster.adopt", "--remove").stdout
+        assert f"gitops.serve --remove --context {CONTEXT}" in output
+        assert f"flux.uninstall --context {CONTEXT}" in output
         assert project.view() == moved, "the entry is as it was before the adoption"
 
         project.invoke("cluster.adopt", "--context", CONTEXT, "--yes")
@@ -97,27 +101,28 @@ def moved_to_desktop(project: Project, context: str) -> str:
     return text.replace(CONTEXT, context).replace("https://127.0.0.1:", f"https://{NOWHERE}:")
 
 
-def give(stand: Place, name: str, text: str) -> None:
-    stand.run("sh", "-c", f"umask 077; mkdir -p /root/{name}; cat > /root/{name}/config", stdin=text)
+def give(zone: Place, name: str, text: str) -> None:
+    zone.run("sh", "-c", f"umask 077; mkdir -p /root/{name}; cat > /root/{name}/config", stdin=text)
 
 
-def test_in_a_container_the_name_is_explained(project: Project, by_hand: str, places: None) -> None:  # noqa: ARG001
-    with place(project, "adopt-alone", socket=False) as stand:
-        give(stand, "adopt-alone", moved_to_desktop(project, "docker-desktop"))
-        refused = stand.invoke("cluster.adopt", "--context", "docker-desktop", "--yes", check=False)
+def test_the_name_of_docker_desktop_is_explained_in_a_container(project: Project, by_hand: str, places: None) -> None:  # noqa: ARG001
+    with place(project, "adopt-alone", socket=False) as zone:
+        give(zone, "adopt-alone", moved_to_desktop(project, "docker-desktop"))
+        refused = zone.invoke("cluster.adopt", "--context", "docker-desktop", "--yes", check=False)
         words = " ".join(refused.stderr.replace("|", " ").split())
         assert refused.exit_code == 5, refused.stderr
         assert f"Could not resolve host: {NOWHERE}" in words
         assert "Only Docker Desktop knows that name, not the resolver of this container" in words
         assert "--add-host=host.docker.internal:host-gateway" in words
-        assert stand.entry("docker-desktop")["server"].startswith(f"https://{NOWHERE}:")
+        assert zone.entry("docker-desktop")["server"].startswith(f"https://{NOWHERE}:")
 
 
-def test_in_a_container_with_the_socket_the_name_is_replaced(project: Project, by_hand: str, places: None) -> None:  # noqa: ARG001
-    with place(project, "adopt-socket") as stand:
-        give(stand, "adopt-socket", moved_to_desktop(project, CONTEXT))
-        stand.invoke("cluster.adopt", "--context", CONTEXT, "--yes")
-        assert stand.entry(CONTEXT)["server"] == f"https://{by_hand}-control-plane:6443"
-        assert " Ready " in stand.kubectl("get", "nodes", context=CONTEXT).stdout
-        stand.invoke("cluster.adopt", "--remove")
-        assert stand.entry(CONTEXT)["server"].startswith(f"https://{NOWHERE}:")
+@pytest.mark.usefixtures("places")
+def test_the_name_of_docker_desktop_is_replaced_in_a_container_with_the_socket(project: Project, by_hand: str) -> None:
+    with place(project, "adopt-socket") as zone:
+        give(zone, "adopt-socket", moved_to_desktop(project, CONTEXT))
+        zone.invoke("cluster.adopt", "--context", CONTEXT, "--yes")
+        assert zone.entry(CONTEXT)["server"] == f"https://{by_hand}-control-plane:6443"
+        assert " Ready " in zone.kubectl("get", "nodes", context=CONTEXT).stdout
+        zone.invoke("cluster.adopt", "--remove")
+        assert zone.entry(CONTEXT)["server"].startswith(f"https://{NOWHERE}:")

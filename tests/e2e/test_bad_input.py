@@ -1,4 +1,4 @@
-"""Bad input gets one clear sentence and a non-zero exit. Each of these is met by real programs on the real engine."""
+"""Bad input gets one clear sentence and a non-zero exit code, with real programs on the real engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KIND = "local/kubernetes/kind.yaml"
 
 
 def refused(project: Project, *argv: str, exit_code: int, env: Mapping[str, str] | None = None) -> str:
-    """The one sentence of a task that must fail."""
+    """The stderr of a task that must fail with this exit code and one sentence."""
     done = project.invoke(*argv, check=False, env=env)
     assert done.exit_code == exit_code, done.stderr
     sentences = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -35,7 +35,7 @@ def test_an_unknown_cluster_name(project: Project) -> None:
     assert "there is no such cluster" in refused(project, "cluster.status", "--name", "nobody", exit_code=4)
 
 
-def test_a_name_that_kind_would_refuse(project: Project) -> None:
+def test_an_invalid_cluster_name(project: Project) -> None:
     assert "'No Name' is no cluster name" in refused(project, "up", "--yes", "--name", "No Name", exit_code=2)
 
 
@@ -54,7 +54,7 @@ def kind_file(project: Project) -> Iterator[Path]:
     file.write_text(before)
 
 
-def test_a_broken_cluster_file_is_told_with_file_and_line(project: Project, kind_file: Path) -> None:
+def test_a_broken_cluster_file_is_reported_with_file_and_line(project: Project, kind_file: Path) -> None:
     kind_file.write_text("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n  - rolle: control-plane\n")
     words = refused(project, "up", "--yes", exit_code=2)
     assert f"{KIND}:4: unknown field nodes[0].rolle; did you mean role?" in words
@@ -62,7 +62,7 @@ def test_a_broken_cluster_file_is_told_with_file_and_line(project: Project, kind
     assert f"{KIND}:2: not valid YAML" in refused(project, "cluster.create", exit_code=2)
 
 
-def test_a_wrong_setting_is_told_with_key_and_file(project: Project) -> None:
+def test_a_wrong_setting_is_reported_with_key_and_file(project: Project) -> None:
     file = project.root / "invoke.yaml"
     before = file.read_text()
     try:
@@ -75,7 +75,7 @@ def test_a_wrong_setting_is_told_with_key_and_file(project: Project) -> None:
         file.write_text(before)
 
 
-def test_a_taken_port_is_told_with_its_holder(project: Project, kind_file: Path) -> None:
+def test_a_port_in_use_is_reported_with_its_process(project: Project, kind_file: Path) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -85,7 +85,7 @@ def test_a_taken_port_is_told_with_its_holder(project: Project, kind_file: Path)
     assert f"port {port} on 127.0.0.1 is taken by process {os.getpid()}" in words
 
 
-def test_a_port_taken_by_a_container_is_told_with_the_containers_name(
+def test_a_port_in_use_by_a_container_is_reported_with_its_name(
     project: Project, kind_file: Path, by_hand: str
 ) -> None:
     node = json.loads(project.run("docker", "inspect", f"{by_hand}-control-plane").stdout)[0]
@@ -95,13 +95,13 @@ def test_a_port_taken_by_a_container_is_told_with_the_containers_name(
     assert f"port {port} on 127.0.0.1 is taken by the container {by_hand}-control-plane" in words
 
 
-def test_a_stopped_engine_is_told_with_the_way_to_start_it(project: Project) -> None:
+def test_a_stopped_engine_is_reported_with_the_command_to_start_it(project: Project) -> None:
     words = refused(project, "cluster.list", exit_code=3, env={"DOCKER_HOST": "unix:///nowhere/docker.sock"})
     assert "the container engine is installed but not running" in words
     assert "engine.start" in words
 
 
-def test_a_nearly_full_disk_is_told_before_a_build_begins(project: Project, tmp_path: Path) -> None:
+def test_a_nearly_full_disk_is_reported_before_a_build(project: Project, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     process.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", small], timeout=20)
@@ -122,13 +122,13 @@ def test_a_nearly_full_disk_is_told_before_a_build_begins(project: Project, tmp_
 def test_an_unreadable_kubeconfig_is_named(project: Project, tmp_path: Path, text: str, words: str) -> None:
     file = tmp_path / "config"
     file.write_text(text)
-    told = refused(project, "status", exit_code=2, env={"KUBECONFIG": str(file)})
-    assert str(file) in told
-    assert words in told
+    output = refused(project, "status", exit_code=2, env={"KUBECONFIG": str(file)})
+    assert str(file) in output
+    assert words in output
     assert file.read_text() == text
 
 
-def test_a_held_lock_is_named_with_its_age_and_not_broken(lab: Project) -> None:
+def test_a_locked_kubeconfig_is_reported_and_the_lock_stays(lab: Project) -> None:
     lock = lab.kubeconfig.with_name("config.lock")
     before = lab.view()  # its text may be kubectl's, from another test
     lab.kubeconfig.write_text(
@@ -136,8 +136,8 @@ def test_a_held_lock_is_named_with_its_age_and_not_broken(lab: Project) -> None:
     )  # something to mend
     lock.touch()
     try:
-        told = refused(lab, "kubeconfig.connect", exit_code=2)
-        assert str(lock) in told
+        output = refused(lab, "kubeconfig.connect", exit_code=2)
+        assert str(lock) in output
         assert lock.exists()
     finally:
         lock.unlink()

@@ -1,4 +1,4 @@
-"""`--context`: a cluster that threezone did not make is delivered to, and left as it was found."""
+"""`--context`: deliver to a cluster that threezone did not make, and leave it unchanged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,p
 
 
 def everything(project: Project) -> set[str]:
-    """What can be left behind in a cluster outside of a namespace, and the namespaces themselves."""
+    """The namespaces and the cluster-scoped objects that could be left behind."""
     listed = project.json("get", KINDS, context=CONTEXT)["items"]
     return {f"{each['kind']} {each['metadata']['name']} {each['metadata']['uid']}" for each in listed}
 
@@ -27,11 +27,11 @@ def status(project: Project) -> Any:
 
 @pytest.fixture
 def foreign(lab: Project, by_hand: str) -> Project:  # noqa: ARG001  made by hand, before the lab
-    """The project whose kubeconfig has the cluster made by hand, too."""
+    """The project, whose kubeconfig also has the cluster made by hand."""
     return lab
 
 
-def test_a_cluster_made_by_hand_is_delivered_to_and_left_as_it_was(foreign: Project) -> None:
+def test_a_foreign_cluster_is_delivered_to_and_restored(foreign: Project) -> None:
     before, ours = everything(foreign), foreign.json("get", "namespaces")["items"]
     try:
         for task in ("flux.install", "gitops.serve", "gitops.push"):
@@ -45,11 +45,11 @@ def test_a_cluster_made_by_hand_is_delivered_to_and_left_as_it_was(foreign: Proj
         sha = foreign.run("git", "rev-parse", "HEAD").stdout.strip()
         assert f"@sha1:{sha}" in foreign.invoke("gitops.push", *AT).stdout, "the yes is for what is ours there"
         assert sha in foreign.invoke("gitops.wait", "--revision", "HEAD", *AT).stdout
-        # Flux looks at the health of what runs every five seconds.
+        # Flux checks the health of workloads every five seconds.
         wait = ("wait", "kustomization/lab", "--namespace=threezone", "--for=condition=Ready", "--timeout=60s")
         foreign.kubectl(*wait, context=CONTEXT)
-        seen = status(foreign)
-        assert [(each["kind"], each["namespace"], each["name"], each["ready"]) for each in seen["objects"]] == [
+        actual = status(foreign)
+        assert [(each["kind"], each["namespace"], each["name"], each["ready"]) for each in actual["objects"]] == [
             ("GitRepository", "threezone", "lab", True),
             ("Kustomization", "threezone", "lab", True),
         ]
@@ -65,7 +65,7 @@ def test_a_cluster_made_by_hand_is_delivered_to_and_left_as_it_was(foreign: Proj
     assert foreign.json("get", "namespaces")["items"] == ours, "the lab is another cluster"
 
 
-def test_a_flux_that_is_there_is_used_as_it_is(foreign: Project) -> None:
+def test_an_existing_flux_is_used_unchanged(foreign: Project) -> None:
     before = everything(foreign)
     flux = foreign.tool("flux")
     foreign.invoke("flux.install", *AT, "--yes", timeout=1200)  # the images are in the nodes, and then:
@@ -73,7 +73,7 @@ def test_a_flux_that_is_there_is_used_as_it_is(foreign: Project) -> None:
     file = foreign.root.parent / "flux.yaml"
     file.write_text(manifests)
     try:
-        # Somebody else's hand has put it there.
+        # As if somebody else had installed it.
         foreign.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=somebody", "-f", str(file),
                         context=CONTEXT)  # fmt: skip
         foreign.invoke("gitops.serve", *AT, "--yes", timeout=1200)

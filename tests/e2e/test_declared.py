@@ -1,6 +1,6 @@
-"""What a kind file can declare, on the real kind: one cluster with all of it, made through our tasks, looked at inside.
+"""Every field of a kind file, in one cluster that our tasks make from it.
 
-The values are unlike every default, so that each is seen to come from its declaration.
+No value is a default, so each one must come from the declaration.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def declared(
     make_project: Callable[[str, int], Project],
     project: Project,  # noqa: ARG001  its engine works, its tools are there
 ) -> Iterator[Project]:
-    """A project with the file above, a settings overlay, and the cluster made of both and of flags."""
+    """A project with the file above and a settings overlay, and its cluster, which also has flags."""
     made = make_project(NAME, API_PORT)
     made.write(FILE, TEXT)
     made.write("data/file", "from the host")
@@ -142,8 +142,8 @@ def test_feature_gates_and_apis_reach_every_component(declared: Project) -> None
     assert "AllBeta: false" in inside(WORKER, "cat", "/var/lib/kubelet/config.yaml")
 
 
-def test_patches_of_both_kinds_are_at_work(declared: Project) -> None:
-    # NamespaceAutoProvision, by a merge patch: the namespace is made with what is put into it
+def test_merge_patches_and_json_patches_are_applied(declared: Project) -> None:
+    # NamespaceAutoProvision, by a merge patch: creating an object also creates its namespace
     declared.kubectl("--namespace", "made-by-itself", "create", "configmap", "x", context=CONTEXT)
     nodes = {node["metadata"]["name"]: node for node in declared.json("get", "nodes", context=CONTEXT)["items"]}
     assert nodes[NODE]["status"]["capacity"]["pods"] == "77", "the node's own JSON patch"
@@ -153,14 +153,14 @@ def test_patches_of_both_kinds_are_at_work(declared: Project) -> None:
     assert "DNS:lab.example.com" in read, "the JSON patch of the settings overlay"
 
 
-def test_containerd_has_its_patches_and_runs_with_them(declared: Project) -> None:  # noqa: ARG001
+def test_patches_of_containerd_are_applied(declared: Project) -> None:  # noqa: ARG001
     for node in (NODE, WORKER):
         config = inside(node, "containerd", "config", "dump")
         assert re.search(r"config_path = ['\"]/etc/containerd/certs.d['\"]", config)
         assert re.search(r"level = ['\"]warn['\"]", config)
 
 
-def test_the_sample_app_is_deployed_opened_and_answers_on_the_mapped_ports(declared: Project) -> None:
+def test_the_sample_app_answers_on_the_mapped_ports(declared: Project) -> None:
     answer = declared.invoke("app.deploy").stdout
     assert "Hello from a Git commit." in answer
     assert declared.invoke("app.open", "--once").stdout == answer
@@ -182,7 +182,7 @@ def test_the_sample_app_is_deployed_opened_and_answers_on_the_mapped_ports(decla
     published = json.loads(process.run(["docker", "inspect", NODE], timeout=30).stdout)[0]["NetworkSettings"]["Ports"]
     for port, outside in ((30080, WEB), (30081, WEB_TOO)):
         assert published[f"{port}/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": str(outside)}]
-        # kube-proxy has its rules for a new service a moment later
+        # kube-proxy writes the rules of a new service a moment later
         curl = [
             "curl",
             "--silent",
@@ -251,7 +251,7 @@ kubeadmConfigPatchesJSON6902:
     ],
     ids=["gate", "value", "field", "json"],
 )
-def test_what_kubernetes_refuses_is_told_in_its_words_with_its_line(
+def test_a_refusal_of_kubernetes_is_reported_with_its_line(
     project: Project, text: str, exit_code: int, words: str
 ) -> None:
     config = project.root.parent / "refused.yaml"
@@ -265,7 +265,7 @@ def test_what_kubernetes_refuses_is_told_in_its_words_with_its_line(
     project.invoke("down", "--yes", "--name", "threezone-refused")  # the node image's name for it stays after a failure
 
 
-def test_a_taken_mapped_port_and_a_missing_mount_are_told_before_anything_is_made(project: Project) -> None:
+def test_a_used_port_and_a_missing_mount_are_reported_before_the_create(project: Project) -> None:
     create = ("cluster.create", "--name", "threezone-refused", "--set", "networking.apiServerPort=0")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -1,8 +1,7 @@
-"""Zone 1 for real: `devcontainer up` of @devcontainers/cli on this engine, with the lifecycle commands run in it.
+"""`devcontainer up` of @devcontainers/cli on this engine, with its lifecycle commands.
 
-The definition without features is what runs, on the base that the channel has. What the test adds to it: this machine's
-certificates, and the programs that are here already. Its cluster is made by postCreate, in the container, by a user
-who is not root.
+The tests start the definition without features, on the base image of the channel. They add this machine's
+certificates and programs. postCreate makes the cluster in the container, as a user who is not root.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def opened(
 ) -> Iterator[Devcontainer]:
     """The project in its devcontainer, with the cluster that postCreate made."""
     made = make_project(NAME, PORT)
-    made.invoke("image.build", "all", timeout=5400)  # only root can build the base; in there nobody is
+    made.invoke("image.build", "all", timeout=5400)  # only root can build the base image
     made.invoke("down", "--yes")
     dev = prepare(made, NAME, tmp_path_factory.mktemp("home"))
     try:
@@ -66,7 +65,7 @@ def opened(
         dev.remove()
 
 
-def test_its_lifecycle_brings_the_lab_up_for_a_user_who_is_not_root(opened: Devcontainer) -> None:
+def test_the_lifecycle_brings_the_lab_up_for_a_normal_user(opened: Devcontainer) -> None:
     assert opened.run("id", "--user").stdout.strip() == str(USER)
     status = json.loads(opened.run("./run", "invoke", "status", "--json").stdout)
     assert (status["zone"], status["cluster"]["ready"]) == ("container", True)
@@ -77,26 +76,26 @@ def test_its_lifecycle_brings_the_lab_up_for_a_user_who_is_not_root(opened: Devc
     assert opened.run("ls", scripts).stdout.split() == ["flux", "kind", "kubectl", "run"]
 
 
-def test_its_way_stands_in_a_file_of_its_own(opened: Devcontainer) -> None:
+def test_the_container_has_its_own_kubeconfig(opened: Devcontainer) -> None:
     kube = opened.home / ".kube"
     assert (kube / "config").read_bytes() == opened.project.kubeconfig.read_bytes(), "the host's is as it was"
     assert f"https://{NAME}-control-plane:6443" in (kube / "devcontainer").read_text()
     assert ((kube / "devcontainer").stat().st_mode & 0o777, (kube / "devcontainer").stat().st_uid) == (0o600, USER)
 
 
-def test_a_path_of_the_workspace_means_the_same_to_the_engine(opened: Devcontainer) -> None:
+def test_workspace_paths_are_the_same_for_the_engine(opened: Devcontainer) -> None:
     file = opened.project.root / "tasks.py"
     shown = opened.run("docker", "run", "--rm", f"--volume={file}:/seen:ro", base_image(), "cat", "/seen").stdout
     assert shown == file.read_text()
 
 
-def test_in_there_a_commit_alone_creates_and_destroys(opened: Devcontainer) -> None:
-    told = opened.run("./run", "invoke", "gitops.prove", "--phases", "create,destroy").stdout
-    assert "create" in told
-    assert "destroy" in told
+def test_the_proof_works_in_the_container(opened: Devcontainer) -> None:
+    output = opened.run("./run", "invoke", "gitops.prove", "--phases", "create,destroy").stdout
+    assert "create" in output
+    assert "destroy" in output
 
 
-def test_thrown_away_and_made_again_it_reconnects_at_once(opened: Devcontainer) -> None:
+def test_a_recreated_devcontainer_reconnects_quickly(opened: Devcontainer) -> None:
     before, container = opened.cluster(), opened.container()["Id"]
     opened.up("--remove-existing-container", without="postStartCommand", env=NO_CLUSTER)
     stale = opened.run("kubectl", "get", "nodes", "--request-timeout=5s", check=False)
@@ -109,16 +108,16 @@ def test_thrown_away_and_made_again_it_reconnects_at_once(opened: Devcontainer) 
     assert opened.cluster() == before
 
 
-def test_as_root_too(opened: Devcontainer) -> None:
+def test_root_can_use_the_container(opened: Devcontainer) -> None:
     belongs_to(0, opened.project.root)
     opened.up("--remove-existing-container", user="root", env=NO_CLUSTER)
     assert opened.run("id", "--user").stdout.strip() == "0"
     assert " Ready " in opened.run("kubectl", "get", "nodes").stdout
 
 
-def test_without_a_cluster_it_starts_and_says_what_is_missing(opened: Devcontainer) -> None:
+def test_without_a_cluster_the_container_starts_and_says_so(opened: Devcontainer) -> None:
     opened.run("./run", "invoke", "down", "--yes")
     process.run(["docker", "stop", "--time=1", opened.container()["Id"]], timeout=60)
-    told = opened.up(user="root", env=NO_CLUSTER).text
-    assert "nothing to connect to: the cluster" in told
-    assert "bring it up: ./run invoke up" in told
+    output = opened.up(user="root", env=NO_CLUSTER).text
+    assert "nothing to connect to: the cluster" in output
+    assert "bring it up: ./run invoke up" in output

@@ -1,4 +1,4 @@
-"""Engines that cannot be used, as the real docker client meets them. No cluster is needed, and none is touched."""
+"""Engines that cannot be used, with the real docker client. These tests need no cluster."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOBODY = "65534"
 
 
 def refused(project: Project, sentence: str, **env: str) -> str:
-    """What `engine.check` says on stderr about the engine that `env` leads to: `sentence`, and exit code 3."""
+    """The stderr of `engine.check` with `env`, which has `sentence`; the exit code is 3."""
     done = project.invoke("engine.check", check=False, env=env)
     assert done.exit_code == 3, done.stdout + done.stderr
     assert f"error: {sentence} (looked at " in done.stderr
@@ -41,7 +41,7 @@ def place() -> Iterator[Path]:
 
 
 class OldEngine(BaseHTTPRequestHandler):
-    """As much of the engine's API as `docker info` asks for, as a Docker 18.09 answers it."""
+    """The part of the engine's API that `docker info` uses, with the answers of Docker 18.09."""
 
     def do_HEAD(self) -> None:
         self._answer(b"")
@@ -80,32 +80,32 @@ def old_engine(place: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_an_engine_that_is_too_old_is_told_with_its_version(project: Project, old_engine: str) -> None:
-    told = refused(project, "the container engine is too old", DOCKER_HOST=old_engine)
-    # Docker's client from 29 on refuses such an engine itself, in words of its own.
-    assert "18.09.1" in told or "not supported by this client" in told
-    assert "upgrade Docker Engine" in told
+def test_an_old_engine_is_reported_with_its_version(project: Project, old_engine: str) -> None:
+    output = refused(project, "the container engine is too old", DOCKER_HOST=old_engine)
+    # Docker's client refuses such an engine itself from version 29, with another message.
+    assert "18.09.1" in output or "not supported by this client" in output
+    assert "upgrade Docker Engine" in output
 
 
-def test_a_user_who_may_not_open_the_socket_is_told_how_to_become_one_who_may(
+def test_missing_permission_for_the_socket_is_reported_with_a_fix(
     project: Project, old_engine: str, place: Path
 ) -> None:
     docker = process.find("docker")
     assert docker, "the engine's client"
     user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     (place / "bin").mkdir()
-    client = place / "bin" / "docker"  # only the client is somebody else: nobody may not read our environment
+    client = place / "bin" / "docker"  # only the client runs as another user, who cannot read our environment
     client.write_text(f'#!/bin/sh\nexec {shlex.join([*user, str(docker)])} "$@"\n')
     client.chmod(0o755)
-    told = refused(
+    output = refused(
         project,
         "this user may not talk to the container engine",
         DOCKER_HOST=old_engine,
         DOCKER_CONFIG=str(place),
         PATH=f"{place}/bin:{os.environ['PATH']}",
     )
-    assert "permission denied" in told
-    assert "usermod -aG docker" in told
+    assert "permission denied" in output
+    assert "usermod -aG docker" in output
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_user_who_may_not_open_the_socket_is_told_how_to_become_one_who_may(
     ],
     ids=["client too new", "client too old"],
 )
-def test_a_client_that_the_running_engine_refuses(project: Project, version: str, sentence: str, fix: str) -> None:
-    told = refused(project, sentence, DOCKER_API_VERSION=version)
-    assert f"client version {version} is too" in told
-    assert fix in told
+def test_a_client_that_the_engine_refuses(project: Project, version: str, sentence: str, fix: str) -> None:
+    output = refused(project, sentence, DOCKER_API_VERSION=version)
+    assert f"client version {version} is too" in output
+    assert fix in output

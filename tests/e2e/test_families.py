@@ -1,4 +1,4 @@
-"""The whole lab on IPv6 alone, and on both families with kube-proxy's nftables mode. In the session `delivery`."""
+"""The whole lab with IPv6 only, and with both families and kube-proxy's nftables mode."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def declared(
     made.invoke("down", "--yes")
 
 
-def test_a_commit_is_delivered_and_answers_and_does_so_after_a_stop(declared: tuple[Project, str]) -> None:
+def test_a_commit_is_delivered_and_answers_after_a_restart(declared: tuple[Project, str]) -> None:
     project, families = declared
     project.invoke("up", "--yes", timeout=1200)
     text = (project.root / "local/gitops/apps/hello/index.html").read_text().strip()

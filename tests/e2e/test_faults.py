@@ -1,4 +1,4 @@
-"""Faults under a delivery: what carries a commit is killed or restarted, and the commit is delivered all the same."""
+"""A commit is delivered although a component in its path is killed or restarted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def signalled(lab: Project, name: str, sign: str) -> None:
     lab.run("docker", "exec", NODE, "pkill", f"--signal={sign}", "--full", f"^{name} ")
 
 
-def seen(lab: Project, kind: str) -> Any:
+def actual(lab: Project, kind: str) -> Any:
     return lab.json("--namespace", "flux-system", "get", kind, "lab")
 
 
@@ -39,19 +39,19 @@ def until(what: str, holds: Callable[[], bool], seconds: float = 120) -> None:
 
 @contextmanager
 def running(lab: Project, *task: str) -> Iterator[tuple[process.Running, queue.Queue[str]]]:
-    said: queue.Queue[str] = queue.Queue()
+    lines: queue.Queue[str] = queue.Queue()
     argv = [str(lab.root / "run"), "invoke", *task]
-    with process.Running(argv, cwd=lab.root, env=lab.env, on_line=said.put) as started:
-        yield started, said
+    with process.Running(argv, cwd=lab.root, env=lab.env, on_line=lines.put) as started:
+        yield started, lines
 
 
 def without_git_server(lab: Project) -> None:
-    """Take the Git server's pod away; another one comes."""
+    """Delete the pod of the Git server; its Deployment makes another one."""
     lab.kubectl("--namespace", "threezone", "delete", "pod", "--selector=app.kubernetes.io/name=git", "--wait=false")
 
 
 def changed(lab: Project, text: str) -> str:
-    """Commit another text of the sample app; returns the commit."""
+    """Commit another text of the sample app, and return the commit."""
     lab.write("local/gitops/apps/hello/index.html", text + "\n")
     return lab.commit(text)
 
@@ -59,21 +59,21 @@ def changed(lab: Project, text: str) -> str:
 def delivered(lab: Project, pushing: process.Running, sha: str, text: str) -> None:
     end = pushing.wait(600)
     assert end.exit_code == 0, end.stderr
-    assert seen(lab, "kustomization")["status"]["lastAttemptedRevision"] == f"main@sha1:{sha}"
+    assert actual(lab, "kustomization")["status"]["lastAttemptedRevision"] == f"main@sha1:{sha}"
     assert lab.invoke("app.open", "--once").stdout.strip() == text
 
 
 def test_source_controller_killed_while_it_fetches(lab: Project) -> None:
     signalled(lab, "source-controller", "STOP")
-    before = seen(lab, "gitrepository")["metadata"]["annotations"].get(STAMP)
+    before = actual(lab, "gitrepository")["metadata"]["annotations"].get(STAMP)
     sha = changed(lab, "fetched twice")
     with running(lab, "gitops.push") as (pushing, _):
-        until("asked for", lambda: seen(lab, "gitrepository")["metadata"]["annotations"][STAMP] != before)
+        until("asked for", lambda: actual(lab, "gitrepository")["metadata"]["annotations"][STAMP] != before)
         signalled(lab, "lighttpd", "STOP")  # the fetch begins, and does not end
         signalled(lab, "source-controller", "CONT")
         until(
             "fetching",
-            lambda: any(c["type"] == "Reconciling" for c in seen(lab, "gitrepository")["status"]["conditions"]),
+            lambda: any(c["type"] == "Reconciling" for c in actual(lab, "gitrepository")["status"]["conditions"]),
         )
         signalled(lab, "source-controller", "KILL")
         signalled(lab, "lighttpd", "CONT")
@@ -84,7 +84,7 @@ def test_the_api_server_restarted_while_a_commit_is_applied(lab: Project) -> Non
     signalled(lab, "kustomize-controller", "STOP")
     sha = changed(lab, "applied twice")
     with running(lab, "gitops.push") as (pushing, _):
-        until("fetched", lambda: seen(lab, "gitrepository")["status"]["artifact"]["revision"].endswith(sha))
+        until("fetched", lambda: actual(lab, "gitrepository")["status"]["artifact"]["revision"].endswith(sha))
         signalled(lab, "kube-apiserver", "KILL")
         signalled(lab, "kustomize-controller", "CONT")
         delivered(lab, pushing, sha, "applied twice")
@@ -92,24 +92,24 @@ def test_the_api_server_restarted_while_a_commit_is_applied(lab: Project) -> Non
 
 def test_the_git_server_restarted_before_flux_has_fetched(lab: Project) -> None:
     signalled(lab, "source-controller", "STOP")
-    before = seen(lab, "gitrepository")["metadata"]["annotations"].get(STAMP)
+    before = actual(lab, "gitrepository")["metadata"]["annotations"].get(STAMP)
     sha = changed(lab, "served twice")
     with running(lab, "gitops.push") as (pushing, _):
-        until("asked for", lambda: seen(lab, "gitrepository")["metadata"]["annotations"][STAMP] != before)
+        until("asked for", lambda: actual(lab, "gitrepository")["metadata"]["annotations"][STAMP] != before)
         without_git_server(lab)
         signalled(lab, "source-controller", "CONT")
         delivered(lab, pushing, sha, "served twice")
 
 
-def test_a_proof_holds_through_all_of_it(lab: Project) -> None:
+def test_a_proof_succeeds_despite_faults(lab: Project) -> None:
     faults: dict[str, Callable[[], object]] = {
         "update": lambda: signalled(lab, "source-controller", "KILL"),
         "drift": lambda: without_git_server(lab),
         "repair": lambda: signalled(lab, "kube-apiserver", "KILL"),
     }
-    with running(lab, "gitops.prove", "--json") as (proving, said):
+    with running(lab, "gitops.prove", "--json") as (proving, lines):
         while faults:
-            line = said.get(timeout=300)
+            line = lines.get(timeout=300)
             if phase := next((name for name in faults if f"… {name}: " in line), ""):
                 faults.pop(phase)()
         end = proving.wait(900)
@@ -117,11 +117,11 @@ def test_a_proof_holds_through_all_of_it(lab: Project) -> None:
     assert json.loads(end.stdout)["ok"] is True
 
 
-def test_a_node_restarted_under_a_commit_loses_none(lab: Project) -> None:
+def test_a_restart_of_the_node_loses_no_commit(lab: Project) -> None:
     signalled(lab, "kustomize-controller", "STOP")
     sha = changed(lab, "after a restart")
     with running(lab, "gitops.push") as (pushing, _):
-        until("fetched", lambda: seen(lab, "gitrepository")["status"]["artifact"]["revision"].endswith(sha))
+        until("fetched", lambda: actual(lab, "gitrepository")["status"]["artifact"]["revision"].endswith(sha))
         lab.run("docker", "restart", "--time=5", NODE)
         delivered(lab, pushing, sha, "after a restart")
     held = lab.run("docker", "exec", NODE, "cat", f"{git_server.STORE}/lab.git/refs/heads/main")
@@ -171,7 +171,7 @@ def is_failed(lab: Project) -> bool:
 
 
 @pytest.mark.parametrize("deep", [False, True], ids=["applied by the lab itself", "applied by a child"])
-def test_a_failed_job_is_no_success_until_it_is_repaired(lab: Project, deep: bool) -> None:
+def test_a_failed_job_is_an_error_until_it_is_repaired(lab: Project, deep: bool) -> None:
     good = (lab.root / KUSTOMIZATION).read_text()
     lab.write("local/gitops/child/job.yaml" if deep else f"{CLUSTER}/job.yaml", json.dumps(FAILING))
     if deep:
@@ -179,7 +179,7 @@ def test_a_failed_job_is_no_success_until_it_is_repaired(lab: Project, deep: boo
     lab.write(KUSTOMIZATION, f"{good}  - {'child' if deep else 'job'}.yaml\n")
     sha = lab.commit("A Job that fails")
     first = lab.invoke("up", "--yes", check=False)
-    assert first.exit_code == (0 if deep and "migrate" not in first.stderr else 6), "nobody waits for a child's Job"
+    assert first.exit_code == (0 if deep and "migrate" not in first.stderr else 6), "a Job of a child is not waited for"
     until("the Job has failed", lambda: is_failed(lab))
     for _ in range(2):  # while Flux rests, and while it tries again
         again = lab.invoke("up", "--yes", check=False)

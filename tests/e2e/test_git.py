@@ -1,4 +1,4 @@
-"""The lab's Git server with the real git, and a commit that is delivered without another command."""
+"""The lab's Git server with the real git, and commits that are delivered automatically."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ TEXT = "local/gitops/apps/hello/index.html"
 
 
 class Server:
-    """The Git server as the forward shows it, and a git with settings of its own."""
+    """The Git server behind its port forward, and a git with its own settings."""
 
     def __init__(self, lab: Project, home: Path) -> None:
-        said = lab.invoke("gitops.serve", "--repository", TEAM, "--forward").stdout.splitlines()
+        lines = lab.invoke("gitops.serve", "--repository", TEAM, "--forward").stdout.splitlines()
         self.lab = lab
         self.home = home
         self.env = {"GIT_CONFIG_GLOBAL": str(home / "gitconfig"), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
                     "GIT_TERMINAL_PROMPT": "0"}  # fmt: skip
-        self.url = next(line.split()[-1] for line in said if line.startswith("git clone") and TEAM in line)
+        self.url = next(line.split()[-1] for line in lines if line.startswith("git clone") and TEAM in line)
         (home / "gitconfig").write_text("[user]\n\tname = A User\n\temail = user@example.invalid\n")
-        self.helper = next(line for line in said if line.startswith("git config"))
+        self.helper = next(line for line in lines if line.startswith("git config"))
         lab.run("sh", "-c", self.helper, env=self.env)
 
     def git(self, *argv: str | Path, check: bool = True, env: dict[str, str] | None = None) -> Completed:
@@ -70,7 +70,7 @@ def server(lab: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     lab.invoke("gitops.serve", "--stop-forward")
 
 
-def test_the_password_is_asked_for_and_stands_nowhere_but_in_its_file(server: Server) -> None:
+def test_the_password_is_needed_to_push_and_is_only_in_its_file(server: Server) -> None:
     password = (server.lab.state / "clusters" / NAME / "git-password").read_text()
     assert password not in server.url + server.helper
     without = {"GIT_CONFIG_GLOBAL": os.devnull}
@@ -85,12 +85,12 @@ def test_the_password_is_asked_for_and_stands_nowhere_but_in_its_file(server: Se
     assert password not in config
 
 
-def test_the_repositories_do_not_know_each_other(server: Server) -> None:
+def test_repositories_are_separate(server: Server) -> None:
     lab = server.git("ls-remote", "--heads", server.url.replace(TEAM, "lab")).stdout
     assert server.refs()["main"] not in lab
 
 
-def test_a_big_pack_goes_there_and_comes_back(server: Server) -> None:
+def test_a_big_pack_is_pushed_and_cloned(server: Server) -> None:
     work = server.home / "first"
     server.git("-C", work, "switch", "--quiet", "--create", "big")
     (work / "big").write_bytes(os.urandom(BIG))
@@ -102,7 +102,7 @@ def test_a_big_pack_goes_there_and_comes_back(server: Server) -> None:
     server.git("-C", work, "switch", "--quiet", "main")
 
 
-def test_a_commit_that_does_not_follow_is_rejected(server: Server) -> None:
+def test_a_push_that_is_no_fast_forward_is_rejected(server: Server) -> None:
     work, beside = server.home / "first", server.clone("beside")
     server.git("-C", beside, "switch", "--quiet", "main")
     theirs = server.commit(work, "theirs")
@@ -116,7 +116,7 @@ def test_a_commit_that_does_not_follow_is_rejected(server: Server) -> None:
     assert server.git("-C", beside, "rev-parse", "origin/main").stdout.strip() == theirs
 
 
-def test_of_pushes_at_once_each_branch_gets_its_own_and_a_shared_one_exactly_one(server: Server) -> None:
+def test_concurrent_pushes_lose_nothing(server: Server) -> None:
     works = [server.clone(f"at-once-{number}") for number in range(4)]
     shas = [server.commit(work, f"of {work.name}") for work in works]
     with ThreadPoolExecutor(4) as pool:
@@ -131,13 +131,13 @@ def test_of_pushes_at_once_each_branch_gets_its_own_and_a_shared_one_exactly_one
     assert won == [server.refs()["main"]]
 
 
-def test_the_forward_outlives_the_pod(server: Server) -> None:
+def test_the_port_forward_survives_a_new_pod(server: Server) -> None:
     before = server.refs()
     server.lab.kubectl("--namespace", "threezone", "delete", "pod", "--selector", "app.kubernetes.io/name=git")
     assert server.refs() == before
 
 
-def test_nothing_is_lost_when_the_node_is_restarted(server: Server) -> None:
+def test_a_restart_of_the_node_loses_nothing(server: Server) -> None:
     before = server.refs()
     server.lab.run("docker", "restart", f"{NAME}-control-plane")
     assert server.refs() == before
@@ -145,15 +145,15 @@ def test_nothing_is_lost_when_the_node_is_restarted(server: Server) -> None:
     server.lab.invoke("up", "--yes")
 
 
-def test_a_port_can_be_chosen_and_is_closed_again(server: Server) -> None:
+def test_the_port_can_be_chosen_and_is_closed_again(server: Server) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         refused = server.lab.invoke("gitops.serve", "--port", str(taken.getsockname()[1]), check=False)
     assert refused.exit_code == 2
     assert "is taken" in refused.stderr
-    said = server.lab.invoke("gitops.serve", "--forward").stdout
-    port = urlsplit(next(line.split()[-1] for line in said.splitlines() if line.startswith("git clone"))).port
+    lines = server.lab.invoke("gitops.serve", "--forward").stdout
+    port = urlsplit(next(line.split()[-1] for line in lines.splitlines() if line.startswith("git clone"))).port
     assert server.lab.invoke("gitops.serve", "--stop-forward").stdout == "the forward is closed\n"
     with socket.socket() as tried:
         assert tried.connect_ex(("127.0.0.1", port or 0)) != 0
@@ -161,20 +161,20 @@ def test_a_port_can_be_chosen_and_is_closed_again(server: Server) -> None:
 
 
 @pytest.mark.usefixtures("places")
-def test_a_container_reaches_it_by_the_same_command(lab: Project) -> None:
-    with place(lab, "git") as stand:
-        stand.invoke("kubeconfig.connect")
-        said = stand.invoke("gitops.serve", "--forward").stdout
-        url = next(line.split()[-1] for line in said.splitlines() if line.startswith("git clone"))
-        assert "refs/heads/main" in stand.run("git", "ls-remote", url).stdout
-        assert "is closed" in stand.invoke("gitops.serve", "--stop-forward").stdout
+def test_a_container_reaches_the_git_server_by_the_same_command(lab: Project) -> None:
+    with place(lab, "git") as zone:
+        zone.invoke("kubeconfig.connect")
+        lines = zone.invoke("gitops.serve", "--forward").stdout
+        url = next(line.split()[-1] for line in lines.splitlines() if line.startswith("git clone"))
+        assert "refs/heads/main" in zone.run("git", "ls-remote", url).stdout
+        assert "is closed" in zone.invoke("gitops.serve", "--stop-forward").stdout
 
 
-# A commit is delivered without another command
+# Commits that are delivered automatically
 
 
 def shown(lab: Project, text: str) -> None:
-    """Have the sample app say something else, by a commit."""
+    """Write another text of the sample app into the working tree."""
     lab.write(TEXT, f"{text}\n")
 
 
@@ -184,53 +184,53 @@ def answers(lab: Project) -> str:
 
 @contextmanager
 def watching(lab: Project) -> Iterator[queue.Queue[str]]:
-    said: queue.Queue[str] = queue.Queue()
+    lines: queue.Queue[str] = queue.Queue()
     argv = [str(lab.root / "run"), "invoke", "gitops.watch", "--force"]
-    with process.Running(argv, cwd=lab.root, env=lab.env, on_line=said.put) as running:
-        yield said
+    with process.Running(argv, cwd=lab.root, env=lab.env, on_line=lines.put) as running:
+        yield lines
         assert running.alive
 
 
-def line(said: queue.Queue[str], words: str) -> str:
+def line(lines: queue.Queue[str], words: str) -> str:
     """The next line with these words."""
     end = time.monotonic() + 240
-    seen = []
+    actual = []
     while time.monotonic() < end:
         try:
-            seen.append(said.get(timeout=max(0.1, end - time.monotonic())))
+            actual.append(lines.get(timeout=max(0.1, end - time.monotonic())))
         except queue.Empty:
             break
-        if words in seen[-1]:
-            return seen[-1]
-    pytest.fail(f"no line with {words!r} in {seen}")
+        if words in actual[-1]:
+            return actual[-1]
+    pytest.fail(f"no line with {words!r} in {actual}")
 
 
-def test_watch_delivers_each_commit_and_survives_a_bad_one_and_a_git_server_that_is_away(lab: Project) -> None:
-    with watching(lab) as said:
+def test_watch_delivers_each_commit_and_survives_errors(lab: Project) -> None:
+    with watching(lab) as lines:
         head = lab.run("git", "rev-parse", "HEAD").stdout
-        line(said, f"{head[:7]} applied in")
+        line(lines, f"{head[:7]} applied in")
         shown(lab, "by watch")
         sha = lab.commit("By watch")
-        assert re.search(r"applied in \d+\.\d s \(push \d+\.\d s\)", line(said, sha[:7]))
+        assert re.search(r"applied in \d+\.\d s \(push \d+\.\d s\)", line(lines, sha[:7]))
         assert answers(lab) == "by watch"
 
         lab.write("local/gitops/clusters/local/kustomization.yaml", "resources: [nowhere]\n")
         bad = lab.commit("Bad")
-        line(said, f"{bad[:7]} was not delivered")
-        assert "nowhere" in line(said, "nowhere")
+        line(lines, f"{bad[:7]} was not delivered")
+        assert "nowhere" in line(lines, "nowhere")
         lab.run("git", "revert", "--no-edit", "HEAD")
-        line(said, f"{lab.run('git', 'rev-parse', 'HEAD').stdout[:7]} applied in")
+        line(lines, f"{lab.run('git', 'rev-parse', 'HEAD').stdout[:7]} applied in")
 
         lab.kubectl("--namespace", "threezone", "scale", "deployment", "git", "--replicas=0")
         shown(lab, "after a while")
         late = lab.commit("While nobody serves")
-        line(said, f"{late[:7]} waits: ")
+        line(lines, f"{late[:7]} waits: ")
         lab.kubectl("--namespace", "threezone", "scale", "deployment", "git", "--replicas=1")
-        line(said, f"{late[:7]} applied in")
+        line(lines, f"{late[:7]} applied in")
         assert answers(lab) == "after a while"
 
 
-def test_with_the_hook_a_commit_is_all_there_is_to_do(lab: Project) -> None:
+def test_the_hook_delivers_each_commit(lab: Project) -> None:
     hooks = lab.root / ".git" / "hooks"
     before = {file.name: file.read_bytes() for file in hooks.iterdir()}
     lab.invoke("gitops.watch", "--install-hook", "--force")

@@ -1,6 +1,6 @@
-"""The workflow that ci.github writes, run by act on this machine, which is then what a runner of GitHub's is.
+"""The workflow of ci.github, run by act on this machine as on a runner of GitHub.
 
-The lab of the other tests is the real cluster that is delivered to; the workflow has but the login of ci.kubeconfig.
+It delivers to the shared lab, with the login of ci.kubeconfig and no other.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ HELLO = "local/gitops/apps/hello/deployment.yaml"  # what the lab runs
 
 @dataclass(frozen=True)
 class Runner:
-    """The team's project, and what runs its workflow."""
+    """The team's project, and the program that runs its workflow."""
 
     project: Project
     act: Act
@@ -51,7 +51,7 @@ def runner(
     lab: Project,  # noqa: ARG001  the cluster that is delivered to is there first
     make_project: Callable[[str, int], Project],
 ) -> Iterator[Runner]:
-    """A team's project at GitHub, with an image of its own, which the lab's Flux runs in the namespace prod."""
+    """A team's project at GitHub, with an image that the lab's Flux runs in the namespace prod."""
     team = make_project(TEAM, TEAM_PORT)
     made = Runner(team, Act(team.root, team.root.with_name("act")))
     team.run("git", "remote", "add", "github", "https://github.com/Team/app.git")
@@ -73,7 +73,7 @@ def nodes() -> str:
 
 
 def push(runner: Runner, lab: Project, host: str, *options: str) -> Completed:
-    """What GitHub starts for a push of HEAD to main, with what a team has put into its settings."""
+    """Run the workflow for a push of HEAD to main, with the team's secrets and variables."""
     return runner.act.run(
         *options,
         secrets={"PROD_KUBECONFIG": login(lab, "host").read_text(), "GITHUB_TOKEN": "none is wanted"},
@@ -82,7 +82,7 @@ def push(runner: Runner, lab: Project, host: str, *options: str) -> Completed:
     )
 
 
-def test_a_push_brings_the_lab_up_builds_the_image_and_delivers_it(
+def test_a_push_runs_the_lab_builds_the_image_and_delivers_it(
     lab: Project,
     runner: Runner,
     delivery: Delivery,  # noqa: F811
@@ -115,7 +115,7 @@ def test_a_push_brings_the_lab_up_builds_the_image_and_delivers_it(
     assert team.run("git", "status", "--porcelain").stdout == ""
 
 
-def test_what_cannot_become_healthy_fails_the_job_that_delivers_it_and_the_logs_are_there(
+def test_an_unhealthy_commit_fails_the_jobs_and_leaves_logs(
     lab: Project,
     runner: Runner,
     delivery: Delivery,  # noqa: F811, ARG001
@@ -124,7 +124,7 @@ def test_what_cannot_become_healthy_fails_the_job_that_delivers_it_and_the_logs_
     team = runner.project
     for path in (HELLO, f"{PATH}/app.yaml"):
         whole = (team.root / path).read_text()
-        # No image of that name is on the nodes: nobody makes the lab's, and in production `build` has not run.
+        # The nodes have no image of that name: no job has built it.
         never = whole.replace("IfNotPresent", "Never").replace("threezone/hello:lab", "threezone/hello:gone")
         assert whole != never
         team.write(path, never)
@@ -137,7 +137,7 @@ def test_what_cannot_become_healthy_fails_the_job_that_delivers_it_and_the_logs_
     assert f"the lab {LAB} is gone" in failed.stdout
     assert nodes() == ""
     assert "Build and push" not in failed.stderr, "nothing is delivered"
-    # The delivery of the same commit, for a team that has no lab before it.
+    # Deliver the same commit without the job `lab` before it.
     refused = push(runner, lab, registry, f"--workflows={without_a_lab(team)}")
     assert refused.exit_code == 1
     assert re.search(r"^error: Deployment prod/app of \w+ cannot become healthy$", refused.stdout, re.MULTILINE), (
@@ -148,7 +148,7 @@ def test_what_cannot_become_healthy_fails_the_job_that_delivers_it_and_the_logs_
 
 
 def without_a_lab(team: Project) -> Path:
-    """The team's workflow with nothing but `deliver`: act runs whatever a job needs."""
+    """A copy of the team's workflow with the job `deliver` only, because act also runs the jobs that a job needs."""
     whole = yaml.safe_load((team.root / WORKFLOW).read_text())
     deliver = {key: value for key, value in whole["jobs"]["deliver"].items() if key != "needs"}
     on = whole.pop(True)  # what YAML 1.1 makes of this word
@@ -158,7 +158,7 @@ def without_a_lab(team: Project) -> Path:
 
 
 def trust_as_checkout_does(team: Project, to: Delivery) -> None:
-    """What actions/checkout leaves in the repository: where it came from, and the header that may push there."""
+    """Add the remote and the authorization header that actions/checkout leaves in a repository."""
     header = base64.b64encode(f"threezone:{to.password}".encode()).decode()
     team.run("git", "remote", "add", "origin", to.url)
     with (team.root / ".git/config").open("a") as file:

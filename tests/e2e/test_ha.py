@@ -1,4 +1,4 @@
-"""Three control planes behind the balancer, and a worker: pods talk across nodes, the API outlives a control plane."""
+"""Three control planes behind the load balancer, and a worker: the API survives the loss of a control plane."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLANES = [f"{NAME}-control-plane", f"{NAME}-control-plane2", f"{NAME}-control-pl
 WORKER, BALANCER = f"{NAME}-worker", f"{NAME}-external-load-balancer"
 KILLED = PLANES[0]  # the one that kind itself asks for everything
 
-# The sample app on every node: it answers on port 8080.
+# The sample app on every node, on port 8080.
 TALKERS = """
 apiVersion: apps/v1
 kind: DaemonSet
@@ -43,7 +43,7 @@ spec:
 
 @pytest.fixture(scope="module")
 def ha(project: Project, make_project: Callable[[str, int], Project]) -> Iterator[Project]:  # noqa: ARG001  the engine works
-    """A project whose cluster is kind-ha.yaml's, beside whatever else runs here."""
+    """A project with the cluster of kind-ha.yaml."""
     made = make_project(NAME, PORT)
     file = made.root / "local/kubernetes/kind-ha.yaml"
     file.write_text(file.read_text().replace("apiServerPort: 6443", f"apiServerPort: {PORT}"))
@@ -61,17 +61,17 @@ def kubectl(project: Project, *argv: str, check: bool = True) -> Completed:
 
 
 def until(project: Project, what: str, holds: Callable[[], bool], seconds: float = 90) -> None:
-    """Wait for what the engine or the API server shows."""
+    """Wait until `holds` returns True, or fail with the state of nodes and pods."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
-            seen = kubectl(project, "get", "nodes,pods", "--all-namespaces", "--output=wide", check=False)
-            pytest.fail(f"{what}\n{seen.stdout}{seen.stderr}")
+            state = kubectl(project, "get", "nodes,pods", "--all-namespaces", "--output=wide", check=False)
+            pytest.fail(f"{what}\n{state.stdout}{state.stderr}")
         time.sleep(0.3)
 
 
 def talk(project: Project) -> dict[tuple[str, str], str]:
-    """What every pod of the DaemonSet fetches from every other one, by their nodes."""
+    """The HTTP answer from every pod of the DaemonSet to every other, by (client's node, server's node)."""
     pods = [
         (pod["spec"]["nodeName"], pod["metadata"]["name"], pod["status"]["podIP"])
         for pod in project.json("get", "pods", "--selector=app=talker", context=CONTEXT)["items"]
@@ -84,7 +84,7 @@ def talk(project: Project) -> dict[tuple[str, str], str]:
     }
 
 
-def test_three_control_planes_and_a_worker_are_ready_behind_the_balancer(ha: Project) -> None:
+def test_all_nodes_are_ready_behind_the_load_balancer(ha: Project) -> None:
     status = json.loads(ha.invoke("cluster.status", "--json").stdout)
     assert sorted(node["name"] for node in status["nodes"]) == [*PLANES, WORKER]
     assert (status["ready"], status["answers"], status["stopped"], status["why"]) == (True, True, [], None)
@@ -98,7 +98,7 @@ def test_three_control_planes_and_a_worker_are_ready_behind_the_balancer(ha: Pro
     assert re.findall(r"^\s+server (\S+)", config, re.MULTILINE) == PLANES
 
 
-def test_the_balancer_is_kinds_own_or_ours_and_goes_with_the_cluster(ha: Project) -> None:
+def test_the_load_balancer_belongs_to_the_cluster(ha: Project) -> None:
     listed = json.loads(ha.invoke("image.list", "--json").stdout)
     balancer = next(image for image in listed if image["name"] == "balancer")
     assert balancer["present"]
@@ -111,7 +111,7 @@ def test_the_balancer_is_kinds_own_or_ours_and_goes_with_the_cluster(ha: Project
     assert BALANCER in [node["name"] for node in nodes["nodes"]]
 
 
-def test_pods_of_every_node_reach_those_of_every_other(ha: Project) -> None:
+def test_pods_reach_each_other_across_nodes(ha: Project) -> None:
     hello = build.ensure("hello", channel.resolve_channel("auto"))
     load(Path(ha.tool("kind")), NAME, [*PLANES, WORKER], hello)
     ha.write("talkers.yaml", TALKERS.format(image=hello[0].reference))
@@ -122,15 +122,15 @@ def test_pods_of_every_node_reach_those_of_every_other(ha: Project) -> None:
     assert all(answers.values()), answers
 
 
-def test_the_api_outlives_a_control_plane_and_status_says_which(ha: Project) -> None:
+def test_the_api_survives_a_control_plane_and_status_names_it(ha: Project) -> None:
     process.run(["docker", "kill", KILLED], timeout=60)
     steady = 0
 
     def answers() -> bool:
-        """Ten answers in a row: the balancer has noticed which one is gone."""
+        """Whether ten answers in a row came: the load balancer has removed the lost control plane."""
         nonlocal steady
-        seen = kubectl(ha, "get", "--raw", "/readyz", "--request-timeout=3s", check=False)
-        steady = steady + 1 if seen.stdout == "ok" else 0
+        actual = kubectl(ha, "get", "--raw", "/readyz", "--request-timeout=3s", check=False)
+        steady = steady + 1 if actual.stdout == "ok" else 0
         return steady >= 10
 
     until(ha, "the API does not answer through the balancer", answers)
@@ -140,18 +140,18 @@ def test_the_api_outlives_a_control_plane_and_status_says_which(ha: Project) -> 
     assert status["why"] == f"not running: {KILLED}; the API server answers through {PLANES[1]} and {PLANES[2]}"
     assert next(node["ready"] for node in status["nodes"] if node["name"] == KILLED) is False
     assert "unchanged" in ha.invoke("kubeconfig.connect").stdout
-    told = ha.invoke("cluster.status", check=False)
-    assert told.exit_code == 4
-    assert f"not running: {KILLED}; the API server answers" in told.stderr
-    row = next(line for line in told.stdout.splitlines() if line.startswith(f"{KILLED} "))
+    result = ha.invoke("cluster.status", check=False)
+    assert result.exit_code == 4
+    assert f"not running: {KILLED}; the API server answers" in result.stderr
+    row = next(line for line in result.stdout.splitlines() if line.startswith(f"{KILLED} "))
     assert "exited" in row
 
 
-def test_it_is_started_again_and_becomes_ready_and_its_pods_talk(ha: Project) -> None:
+def test_create_starts_the_control_plane_again(ha: Project) -> None:
     assert KILLED in ha.invoke("up", "--dry-run").stdout
     ha.invoke("cluster.create")
     until(ha, "the cluster is not ready", lambda: ha.invoke("cluster.status", check=False).exit_code == 0)
-    # Its own etcd and API server again, not those of the others: asked in the node itself.
+    # Ask in the node itself, so that its own etcd and API server answer.
     own = ["exec", KILLED, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", f"--server=https://{KILLED}:6443"]
     until(
         ha,

@@ -1,4 +1,4 @@
-"""The images in use: Git over HTTP with and without the password, the sample app, two nodes with a volume."""
+"""The images: the Git server with and without the password, the sample app, two nodes with a volume."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def images(project: Project) -> dict[str, engine_images.Image]:  # noqa: ARG001 
 
 @contextmanager
 def running(image: engine_images.Image, *options: str) -> Iterator[tuple[str, str]]:
-    """A container as a restricted pod would run it; gives its id and the address of its port 8080 on loopback."""
+    """Run a container with the restrictions of a pod; gives its id and the URL of its port 8080."""
     confined = ["--read-only", "--cap-drop=ALL", "--tmpfs=/tmp:mode=1777", "--publish=127.0.0.1::8080"]
     argv = ["docker", "run", "--detach", *confined, *options, image.reference]
     container = process.run(argv, timeout=60).stdout.strip()
@@ -54,7 +54,7 @@ def running(image: engine_images.Image, *options: str) -> Iterator[tuple[str, st
 
 
 def answer(url: str) -> str:
-    """What a server says, as soon as it listens."""
+    """The answer of a server, as soon as it listens."""
     deadline = time.monotonic() + 20
     while True:
         try:
@@ -67,13 +67,13 @@ def answer(url: str) -> str:
 
 
 def stopped_within(container: str, seconds: float) -> bool:
-    """Whether a container ends by itself when it is asked to."""
+    """Whether a container stops within `seconds` after SIGTERM."""
     began = time.monotonic()
     process.run(["docker", "stop", "--time=30", container], timeout=60)
     return time.monotonic() - began < seconds
 
 
-def test_the_sample_app_answers_with_what_is_mounted_and_stops_when_told(
+def test_the_sample_app_serves_its_mount_and_stops_on_request(
     images: dict[str, engine_images.Image], tmp_path: Path
 ) -> None:
     page = tmp_path / "index.html"
@@ -101,7 +101,7 @@ def git_server(images: dict[str, engine_images.Image], tmp_path: Path) -> Iterat
 
 @pytest.fixture
 def work(tmp_path: Path) -> Callable[..., process.Completed]:
-    """Git in a repository with one commit of 50 MB that cannot be compressed."""
+    """A function that runs git in a repository with one commit of 50 MB of random data."""
     directory = tmp_path / "work"
     directory.mkdir()
     identity = {f"GIT_{who}_{what}": "test@example" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -117,7 +117,7 @@ def work(tmp_path: Path) -> Callable[..., process.Completed]:
     return git
 
 
-def test_git_takes_large_pushes_with_the_password_only_and_gives_to_everybody(
+def test_git_needs_the_password_to_push_and_none_to_read(
     git_server: tuple[str, str], work: Callable[..., process.Completed], tmp_path: Path
 ) -> None:
     container, url = git_server
@@ -140,7 +140,7 @@ def test_git_takes_large_pushes_with_the_password_only_and_gives_to_everybody(
 @pytest.mark.parametrize(
     "path", ["/lab.git/git-receive-pack", "/lab.git/%67it-receive-pack", "/lab.git//git-receive-pack"]
 )
-def test_no_spelling_of_the_address_gets_round_the_password(git_server: tuple[str, str], path: str) -> None:
+def test_no_spelling_of_the_address_avoids_the_password(git_server: tuple[str, str], path: str) -> None:
     _, url = git_server
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(url + path, data=b"0000", timeout=10)  # noqa: S310 - a loopback address
@@ -148,7 +148,7 @@ def test_no_spelling_of_the_address_gets_round_the_password(git_server: tuple[st
         assert refusal.code == 401
 
 
-def test_the_node_image_is_small_and_known_at_once(images: dict[str, engine_images.Image]) -> None:
+def test_the_node_image_is_small_and_found_quickly(images: dict[str, engine_images.Image]) -> None:
     assert images["node"].size < 1_200_000_000
     began = time.monotonic()
     build.ensure("node", channel.resolve_channel("auto"))
@@ -169,7 +169,7 @@ def test_a_clusters_own_node_image_is_derived_once(images: dict[str, engine_imag
 
 @pytest.fixture(scope="module")
 def two_nodes(project: Project, images: dict[str, engine_images.Image]) -> Iterator[Callable[..., process.Completed]]:
-    """kubectl on a cluster of a control plane and a worker."""
+    """A function that runs kubectl on a cluster with a control plane and a worker."""
     kind, kubectl = project.tool("kind"), project.tool("kubectl")
     config = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes: [{role: control-plane}, {role: worker}]\n"
     if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
@@ -221,7 +221,9 @@ def test_pods_of_two_nodes_reach_each_other_and_a_claim_is_bound(
     kubectl = two_nodes
     kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=120s")
     deadline = time.monotonic() + 60
-    while kubectl("get", "serviceaccount", "default", check=False).exit_code != 0:  # pods need it; it comes by itself
+    while (
+        kubectl("get", "serviceaccount", "default", check=False).exit_code != 0
+    ):  # pods need it; a controller makes it
         assert time.monotonic() < deadline
         time.sleep(0.2)
     kubectl("apply", "--filename", "-", stdin=PODS.format(two=TWO, image=images["hello"].reference))
@@ -239,7 +241,7 @@ def test_pods_of_two_nodes_reach_each_other_and_a_claim_is_bound(
 
 
 def for_another_machine(archive: Path) -> Path:
-    """A copy of an archive of `docker save` whose image says that it is made for another architecture."""
+    """A copy of an archive of `docker save`, whose image claims to be for another architecture."""
     other = "amd64" if golang.architecture() == "arm64" else "arm64"
     copy = archive.with_name("other.tar")
     with tarfile.open(archive) as source, tarfile.open(copy, "w") as target:
@@ -257,7 +259,7 @@ def for_another_machine(archive: Path) -> Path:
     return copy
 
 
-def test_images_and_archives_are_loaded_once_and_for_the_right_machine_only(
+def test_images_are_loaded_once_and_for_the_right_architecture_only(
     project: Project,
     two_nodes: Callable[..., process.Completed],
     images: dict[str, engine_images.Image],
@@ -323,7 +325,7 @@ def test_prune_removes_unused_images_of_ours_and_no_other(
         process.run(["docker", "image", "rm", stale, theirs], timeout=30, check=False)
 
 
-def test_a_killed_build_is_finished_by_the_next(project: Project, images: dict[str, engine_images.Image]) -> None:
+def test_a_killed_build_is_finished_by_the_next_one(project: Project, images: dict[str, engine_images.Image]) -> None:
     reference = images["hello"].reference
     argv = ["./run", "invoke", "image.build", "hello"]
     for seconds in (0.5, 1.0, 2.0):

@@ -1,4 +1,4 @@
-"""From nothing to a delivered commit, and back. The tests run in this order, on one lab."""
+"""From an empty engine to a delivered commit. The tests use one lab and run in this order."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_pod_of_the_cluster_is_ready_dns_included(lab: Project) -> None:
     assert any(pod["metadata"]["name"].startswith("coredns") for pod in pods)
 
 
-def test_the_kubeconfig_holds_the_proved_route_beside_everything_else(before: dict[str, Any], lab: Project) -> None:
+def test_the_kubeconfig_has_the_proved_route_and_keeps_other_entries(before: dict[str, Any], lab: Project) -> None:
     view = lab.view()
     entry = next(c["cluster"] for c in view["clusters"] if c["name"] == CONTEXT)
     assert entry["server"] == f"https://127.0.0.1:{PORT}"
@@ -65,7 +65,7 @@ def test_up_again_has_nothing_to_do_and_changes_no_object(lab: Project) -> None:
             for o in listed
         }
 
-    # Flux says that the revision is healthy a few seconds after it is.
+    # Flux reports a healthy revision a few seconds late.
     lab.kubectl("--namespace", "flux-system", "wait", "kustomization/lab", "--for=condition=Ready", "--timeout=60s")
     kubeconfig = lab.kubeconfig.stat()
     before = versions()
@@ -75,7 +75,7 @@ def test_up_again_has_nothing_to_do_and_changes_no_object(lab: Project) -> None:
     assert (after.st_ino, after.st_mtime_ns) == (kubeconfig.st_ino, kubeconfig.st_mtime_ns)
 
 
-def test_status_tells_what_there_is(lab: Project) -> None:
+def test_status_shows_the_whole_lab(lab: Project) -> None:
     status = json.loads(lab.invoke("status", "--json").stdout)
     assert set(status) == {"zone", "engine", "cluster", "kubeconfig", "flux", "gitops"}
     assert {"name", "kubernetes", "nodes", "ready"} <= set(status["cluster"])
@@ -102,7 +102,7 @@ def test_an_edited_text_is_delivered_by_commit_and_push(lab: Project) -> None:
     assert lab.invoke("app.open", "--once").stdout.strip() == "A new text, by commit alone."
 
 
-def test_what_is_not_committed_is_not_delivered_and_is_said(lab: Project) -> None:
+def test_uncommitted_changes_are_named_and_not_delivered(lab: Project) -> None:
     lab.write(PAGE, "Only in the working tree.\n")
     done = lab.invoke("gitops.push")
     assert PAGE in done.stderr
@@ -130,7 +130,7 @@ def test_a_commit_alone_creates_and_destroys(lab: Project) -> None:
     assert "NotFound" in lab.kubectl("get", "namespace", "by-commit", check=False).stderr
 
 
-def test_a_broken_commit_is_reported_in_fluxs_words_and_a_later_one_heals(lab: Project) -> None:
+def test_a_broken_commit_is_reported_and_a_later_one_repairs(lab: Project) -> None:
     deployment = "local/gitops/apps/hello/deployment.yaml"
     good = (lab.root / deployment).read_text()
     lab.write(deployment, good.replace("replicas:", "replicas:").replace("containerPort: 8080", "containerPort: many"))
@@ -156,7 +156,7 @@ def test_a_rewritten_history_is_refused_unless_forced(lab: Project) -> None:
     lab.invoke("gitops.push", "--force")
 
 
-def test_the_password_is_in_no_output_and_its_file_is_private(lab: Project) -> None:
+def test_the_password_is_not_printed_and_its_file_is_private(lab: Project) -> None:
     file = lab.state / "clusters" / NAME / "git-password"
     assert file.stat().st_mode & 0o777 == 0o600
     lab.write(PAGE, "And once more.\n")
@@ -186,7 +186,7 @@ def test_a_push_without_the_password_is_refused(lab: Project) -> None:
         assert "HEAD" in lab.run("git", "ls-remote", url).stdout, "reading needs no password"
 
 
-def test_a_credential_plugin_is_honoured_too(lab: Project, tmp_path: Path) -> None:
+def test_a_credential_plugin_works(lab: Project, tmp_path: Path) -> None:
     view = lab.view()
     user = next(entry["user"] for entry in view["users"] if entry["name"] == CONTEXT)
     status = {
@@ -200,13 +200,13 @@ def test_a_credential_plugin_is_honoured_too(lab: Project, tmp_path: Path) -> No
     view["users"] = [{"name": CONTEXT, "user": {"exec": plugin}}]
     file = tmp_path / "config"
     file.write_text(json.dumps(view))
-    seen = json.loads(lab.invoke("status", "--json", env={"KUBECONFIG": str(file)}).stdout)
-    assert seen["cluster"]["ready"] is True
-    assert seen["flux"]["ready"] is True
+    actual = json.loads(lab.invoke("status", "--json", env={"KUBECONFIG": str(file)}).stdout)
+    assert actual["cluster"]["ready"] is True
+    assert actual["flux"]["ready"] is True
 
 
 def page(address: str) -> str:
-    """What answers at `http://host:port/`."""
+    """The page at `http://host:port/`."""
     connection = http.client.HTTPConnection(address.removeprefix("http://").rstrip("/"), timeout=10)
     try:
         connection.request("GET", "/")
@@ -216,14 +216,16 @@ def page(address: str) -> str:
 
 
 def test_the_app_stays_open_through_a_rollout_until_it_is_interrupted(lab: Project) -> None:
-    said: queue.Queue[str] = queue.Queue()
+    lines: queue.Queue[str] = queue.Queue()
 
     def next_address() -> str:
-        while "http://" not in (line := said.get(timeout=60)):
+        while "http://" not in (line := lines.get(timeout=60)):
             continue
         return line.split()[0]
 
-    with process.Running([lab.root / "run", "invoke", "app.open"], cwd=lab.root, env=lab.env, on_line=said.put) as task:
+    with process.Running(
+        [lab.root / "run", "invoke", "app.open"], cwd=lab.root, env=lab.env, on_line=lines.put
+    ) as task:
         address = next_address()
         assert address.startswith("http://127.0.0.1:")
         text = (lab.root / PAGE).read_text()

@@ -1,4 +1,4 @@
-"""The lab stopped, started, restarted, looked at and collected; no pod is made anew, and nothing secret leaves it."""
+"""Stop, start, restart and inspect the lab, and collect its logs: pods stay the same, and no secret leaves it."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ PAGE = "local/gitops/apps/hello/index.html"
 
 
 def pods(project: Project) -> dict[str, Any]:
-    """Every pod of the cluster by its uid."""
+    """All pods of the cluster by uid."""
     return {pod["metadata"]["uid"]: pod for pod in project.json("get", "pods", "--all-namespaces")["items"]}
 
 
 def started_at(name: str = NODE) -> datetime:
-    """When the engine started the node last."""
-    told = process.run(["docker", "inspect", "--format", "{{.State.StartedAt}}", name], timeout=30).stdout
-    return datetime.strptime(told[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    """The time at which the engine last started the node."""
+    result = process.run(["docker", "inspect", "--format", "{{.State.StartedAt}}", name], timeout=30).stdout
+    return datetime.strptime(result[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
 
 
 def all_back(project: Project) -> None:
-    """Every pod is Ready by what its containers have done since the node's start, not by what was known before."""
+    """Every pod is Ready, and its containers started after the node: the report is not an old one."""
     since = started_at()
     for pod in pods(project).values():
         name = pod["metadata"]["name"]
@@ -45,7 +45,7 @@ def all_back(project: Project) -> None:
 
 
 def secrets(project: Project) -> dict[str, str]:
-    """What must not be found: the administrator's key, every Secret, the bootstrap token, the Git server's password."""
+    """All secrets of the lab: the administrator's key, every Secret, the bootstrap token, the Git server's password."""
     kubeconfig = project.run(project.tool("kind"), "get", "kubeconfig", "--name", NAME).stdout
     (encoded,) = re.findall(r"client-key-data: (\S+)", kubeconfig)
     found = {"client key": encoded}
@@ -63,16 +63,16 @@ def secrets(project: Project) -> dict[str, str]:
 
 
 def read(archive: Path) -> dict[str, str]:
-    """The files of an archive of logs, without the directory that they stand in."""
+    """The content of the files in an archive of logs, by path without the top directory."""
     with tarfile.open(archive) as opened:
         entries = [(entry.name.partition("/")[2], opened.extractfile(entry)) for entry in opened.getmembers()]
         return {name: stream.read().decode(errors="replace") for name, stream in entries if stream}
 
 
-def test_the_walk_through_the_cluster_tells_what_the_documents_show(lab: Project) -> None:
-    seen = json.loads(lab.invoke("cluster.inspect", "--json").stdout)
-    (node,) = seen["nodes"]
-    assert (seen["name"], seen["ours"], node["name"], node["state"]) == (NAME, True, NODE, "running")
+def test_inspect_shows_the_parts_of_the_cluster(lab: Project) -> None:
+    actual = json.loads(lab.invoke("cluster.inspect", "--json").stdout)
+    (node,) = actual["nodes"]
+    assert (actual["name"], actual["ours"], node["name"], node["state"]) == (NAME, True, NODE, "running")
     assert [pod["name"] for pod in node["static_pods"]] == [
         "etcd",
         "kube-apiserver",
@@ -88,7 +88,7 @@ def test_the_walk_through_the_cluster_tells_what_the_documents_show(lab: Project
     assert token not in page + node["kubeadm"]
 
 
-def test_the_logs_are_one_archive_for_its_owner_without_a_secret(lab: Project, tmp_path: Path) -> None:
+def test_the_logs_are_one_private_archive_without_secrets(lab: Project, tmp_path: Path) -> None:
     target = tmp_path / "logs.tar.gz"
     done = lab.invoke("cluster.logs", "--output", str(target))
     assert done.stdout.splitlines() == [str(target)], "everything could be had"
@@ -107,11 +107,11 @@ def test_the_logs_are_one_archive_for_its_owner_without_a_secret(lab: Project, t
     assert leaked == []
 
 
-def test_a_stop_keeps_everything_and_status_says_so(lab: Project, tmp_path: Path) -> None:
+def test_a_stopped_cluster_is_reported_by_every_task(lab: Project, tmp_path: Path) -> None:
     lab.invoke("cluster.stop")
     assert "nothing to do" in lab.invoke("cluster.stop").stdout
-    told = lab.invoke("cluster.status", check=False)
-    assert (told.exit_code, f"not running: {NODE}" in told.stderr) == (4, True)
+    result = lab.invoke("cluster.status", check=False)
+    assert (result.exit_code, f"not running: {NODE}" in result.stderr) == (4, True)
     assert json.loads(lab.invoke("cluster.inspect", "--json").stdout)["nodes"][0]["certificate"] is not None
     half = lab.invoke("cluster.logs", "--output", str(tmp_path / "half.tar.gz"))
     assert "not available: kubernetes: the API server does not answer" in half.stdout
@@ -120,7 +120,7 @@ def test_a_stop_keeps_everything_and_status_says_so(lab: Project, tmp_path: Path
     assert "the API server does not answer" in files["missing.txt"]
 
 
-def test_a_start_brings_the_same_pods_back_and_waits_until_they_are_ready(lab: Project) -> None:
+def test_a_start_waits_until_the_same_pods_are_ready(lab: Project) -> None:
     lab.invoke("cluster.start")
     all_back(lab)
     assert "nothing to do" in lab.invoke("cluster.start").stdout
@@ -128,22 +128,22 @@ def test_a_start_brings_the_same_pods_back_and_waits_until_they_are_ready(lab: P
     assert "nothing to do" in lab.invoke("up", "--yes").stdout
 
 
-def test_after_a_restart_by_hand_status_does_not_believe_what_was_before_and_up_repairs(lab: Project) -> None:
+def test_a_restart_by_hand_is_noticed_and_repaired(lab: Project) -> None:
     before = set(pods(lab))
     process.run(["docker", "restart", NODE], timeout=120)
     assert lab.invoke("cluster.status", check=False).exit_code == 4
     lab.invoke("up", "--yes")
     all_back(lab)
-    assert set(pods(lab)) == before, "no pod was made anew"
+    assert set(pods(lab)) == before, "no pod was replaced"
     lab.invoke("cluster.status")
 
 
-def test_a_cluster_of_others_is_neither_stopped_nor_started_nor_deleted(lab: Project, by_hand: str) -> None:
+def test_a_foreign_cluster_is_not_stopped_started_or_deleted(lab: Project, by_hand: str) -> None:
     since = started_at(f"{BY_HAND}-control-plane")
     for argv in (("cluster.stop",), ("cluster.start",), ("cluster.delete", "--yes")):
         refused = lab.invoke(*argv, "--name", by_hand, check=False)
         assert (refused.exit_code, "was not made by threezone" in refused.stderr) == (4, True), refused.stderr
-    # With one of ours beside it: all is looked at before anything is done.
+    # Together with one of ours: all clusters are checked before one is deleted.
     both = lab.invoke("cluster.delete", "--yes", "--name", NAME, "--name", by_hand, check=False)
     assert (both.exit_code, "was not made by threezone" in both.stderr) == (4, True)
     assert started_at(f"{BY_HAND}-control-plane") == since

@@ -1,4 +1,4 @@
-"""Files of the user's own that are mounted into nodes: they are the same after everything that we do to a cluster."""
+"""The user's files that are mounted into nodes stay unchanged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.e2e.project import Project, free_port
+from tests.e2e.project import Project, free_port, registry_of_others_kept
 
 from threezone.cluster import local_registry
 from threezone.core import process
@@ -27,31 +27,25 @@ OWN = {f"localhost:{PORT}/hosts.toml": "# not yet\n", "registry.example.com/host
 
 
 def files(directory: Path) -> dict[str, str]:
-    """Every file below a directory, with its content."""
+    """The content of every file below a directory, by path."""
     return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()}
 
 
 def ids() -> list[str]:
-    """The containers of the cluster's nodes: a cluster that was made anew has others."""
+    """The container ids of the nodes; a recreated cluster has others."""
     return process.run(["docker", "inspect", "--format", "{{.Id}}", *NODES], timeout=30).stdout.split()
 
 
 def knows(project: Project) -> bool:
-    """Whether tools are told that this cluster has the registry."""
-    argv = [
-        "get",
-        "configmaps",
-        "-n",
-        local_registry.NAMESPACE,
-        "--field-selector",
-        f"metadata.name={local_registry.CONFIG_MAP}",
-    ]
+    """Whether the cluster has the ConfigMap that names the registry."""
+    only = f"metadata.name={local_registry.CONFIG_MAP}"
+    argv = ["get", "configmaps", "-n", local_registry.NAMESPACE, "--field-selector", only]
     return bool(project.json(*argv, context=f"kind-{NAME}")["items"])
 
 
 @pytest.fixture
 def mounted(project: Project, make_project: Callable[[str, int], Project]) -> Iterator[Project]:  # noqa: ARG001  engine
-    """A project whose nodes have directories of the user's: read-only in one, writable in the other."""
+    """A project with the user's directories in its nodes: read-only in one node, writable in the other."""
     made = make_project(NAME, API_PORT)
     settings = yaml.safe_load((made.root / "invoke.yaml").read_text())
     settings["threezone"]["registry"] = {"name": REGISTRY, "port": PORT}
@@ -67,15 +61,16 @@ def mounted(project: Project, make_project: Callable[[str, int], Project]) -> It
     for name, text in OWN.items():
         made.write(f"local/certs.d/{name}", text)
     (made.root / "local/store").mkdir()
-    made.invoke("registry.stop", "--delete", "--yes")
-    made.invoke("cluster.delete", "--yes", check=False)
-    yield made
-    made.invoke("registry.stop", "--delete", "--yes")
+    with registry_of_others_kept():
+        made.invoke("registry.stop", "--delete", "--yes")
+        made.invoke("cluster.delete", "--yes", check=False)
+        yield made
+        made.invoke("registry.stop", "--delete", "--yes")
     if "THREEZONE_KEEP" not in os.environ:
         made.invoke("cluster.delete", "--yes")
 
 
-def test_nothing_is_written_through_a_mount_and_the_cluster_is_whole(mounted: Project) -> None:
+def test_nothing_is_written_into_the_users_mounts(mounted: Project) -> None:
     certs, store = mounted.root / "local/certs.d", mounted.root / "local/store"
     mounted.invoke("registry.start", timeout=1800)
     made = mounted.invoke("cluster.create", timeout=5400)
@@ -104,7 +99,11 @@ def test_nothing_is_written_through_a_mount_and_the_cluster_is_whole(mounted: Pr
     process.run(["docker", "push", image], timeout=300)
     process.run(["docker", "image", "rm", image], timeout=30)
     for node in NODES:
-        process.run(["docker", "exec", node, "crictl", "pull", image], timeout=120)
+        containers = [{"name": "app", "image": image, "imagePullPolicy": "Always"}]
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": node, "namespace": "default"}}
+        mounted.write("pod.json", json.dumps({**pod, "spec": {"nodeName": node, "containers": containers}}))
+        mounted.kubectl("apply", "--filename", "pod.json", context=f"kind-{NAME}")
+        mounted.kubectl("wait", "--for=condition=Ready", f"pod/{node}", "--timeout=120s", context=f"kind-{NAME}")
     mounted.invoke("registry.stop")
     assert files(certs) == added
     assert not knows(mounted)

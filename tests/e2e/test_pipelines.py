@@ -1,6 +1,6 @@
-"""Pipelines for real: the files that ci.gitlab writes, run by gitlab-ci-local on a shell and in job containers.
+"""The files of ci.gitlab, run by gitlab-ci-local on a shell and in job containers.
 
-The lab of the other tests is the real cluster that is delivered to; the jobs have but the login of ci.kubeconfig.
+The jobs deliver to the shared lab, with the login of ci.kubeconfig and no other.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ APP = {
 
 @dataclass(frozen=True)
 class Runner:
-    """gitlab-ci-local in a project. It takes rsync for granted, which is therefore run in a container."""
+    """gitlab-ci-local in a project. It needs rsync, which runs in a container here."""
 
     project: Project
     shims: Path
@@ -64,7 +64,7 @@ class Runner:
         file: str = ".gitlab-ci.yml",
         check: bool = True,
     ) -> Completed:
-        """Run one job, in a container where it names an image."""
+        """Run one job; it runs in a container if it names an image."""
         given = [f"--variable={name}={value}" for name, value in (variables or {}).items()]
         chosen = [f"--file={file}", f"--helper-image={IMAGE}", "--pull-policy=if-not-present", "--no-color"]
         done = process.run(
@@ -83,7 +83,7 @@ class Runner:
         return done
 
     def variables(self, **content: str) -> str:
-        """Write what GitLab keeps as the project's variables; one that begins with a slash is of the type File."""
+        """Write the project's variables, and return the option for them. A leading slash means type File."""
         file = self.project.root.parent / "variables.yml"
         file.write_text(json.dumps(content))
         return f"--variables-file=../{file.name}"
@@ -96,7 +96,7 @@ def runner(
     make_project: Callable[[str, int], Project],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Runner]:
-    """A team's project with an app, whose commits the lab's Flux applies in the namespace prod."""
+    """A team's project with an app. The lab's Flux applies its commits in the namespace prod."""
     team = make_project(TEAM, TEAM_PORT)
     shims = tmp_path_factory.mktemp("shims")
     base = tmp_path_factory.getbasetemp()
@@ -119,20 +119,20 @@ def runner(
 
 @dataclass(frozen=True)
 class Delivery:
-    """Where the team's commits go: the address on this machine, and who may push."""
+    """The repository for the team's commits: its address on this machine, and the password to push."""
 
     url: str
     password: str
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """What GitLab knows of it."""
+        """The variables that a job gets in GitLab."""
         return {"DELIVERY_USER": "threezone", "DELIVERY_TOKEN": self.password}
 
 
 @pytest.fixture(scope="module")
 def delivery(lab: Project, runner: Runner) -> Iterator[Delivery]:
-    """The repository that Flux follows, with the team's commit in it, and the rights of its jobs."""
+    """The repository that Flux follows, with the team's commit, and the objects of its delivery."""
     served = lab.invoke("gitops.serve", "--repository", REPOSITORY, "--forward").stdout
     url = next(line.split()[-1] for line in served.splitlines() if line.endswith(f"/{REPOSITORY}.git"))
     inside = next(line.split()[0] for line in served.splitlines() if f"/{REPOSITORY}.git" in line and " serves" in line)
@@ -167,7 +167,7 @@ def delivery(lab: Project, runner: Runner) -> Iterator[Delivery]:
 
 
 def push(team: Project, to: Delivery) -> str:
-    """Deliver the team's HEAD by hand."""
+    """Push the team's HEAD, and return the commit."""
     helper = '!f() { echo "username=$DELIVERY_USER"; echo "password=$DELIVERY_TOKEN"; }; f'
     with_it = ["git", "-c", "credential.helper=", "-c", f"credential.helper={helper}"]
     team.run(*with_it, "push", "--quiet", to.url, "HEAD:refs/heads/main", env=to.variables)
@@ -175,11 +175,11 @@ def push(team: Project, to: Delivery) -> str:
 
 
 def login(lab: Project, where: str, *options: str) -> Path:
-    """The job's login, made anew."""
-    said = lab.invoke(
+    """A new login for the job."""
+    lines = lab.invoke(
         "ci.kubeconfig", "--for", where, "--kustomization", f"flux-system/{REPOSITORY}", "--json", *options
     ).stdout
-    return Path(json.loads(said)["file"])
+    return Path(json.loads(lines)["file"])
 
 
 def may(lab: Project, verb: str, what: str, namespace: str) -> bool:
@@ -188,7 +188,7 @@ def may(lab: Project, verb: str, what: str, namespace: str) -> bool:
 
 
 def container(lab: Project, *, socket: bool) -> list[str]:
-    """What a runner's config.toml says of its job containers."""
+    """The options that a runner's config.toml gives its job containers."""
     cache = Path(os.environ.get("THREEZONE_CACHE") or Path.home() / ".cache/threezone")
     volumes = [f"{cache}:{cache}:ro", f"{HOME}:/root", f"{CERTIFICATES}:{CERTIFICATES}:ro"]
     if socket:
@@ -204,7 +204,7 @@ def container(lab: Project, *, socket: bool) -> list[str]:
     ]
 
 
-def test_the_documents_job_fails_with_curl_s_exit_code_and_ours_delivers_from_the_same_container(
+def test_the_job_of_the_documents_fails_and_ours_delivers_from_the_same_container(
     lab: Project, runner: Runner, delivery: Delivery
 ) -> None:
     theirs = runner.project.root / "documents.yml"
@@ -231,7 +231,7 @@ def test_the_documents_job_fails_with_curl_s_exit_code_and_ours_delivers_from_th
     assert lab.json("get", "deployment", "app", "-n", "prod")["status"]["availableReplicas"] == 1
 
 
-def test_a_job_s_login_may_look_where_it_has_to_and_nowhere_else(lab: Project, delivery: Delivery) -> None:  # noqa: ARG001
+def test_the_login_of_a_job_has_only_the_rights_it_needs(lab: Project, delivery: Delivery) -> None:  # noqa: ARG001
     file = login(lab, "network")
     assert file.stat().st_mode & 0o777 == 0o600
     document = yaml.safe_load(file.read_text())
@@ -254,7 +254,7 @@ def test_a_job_s_login_may_look_where_it_has_to_and_nowhere_else(lab: Project, d
     assert [each for each in not_his if may(lab, *each)] == []
 
 
-def test_a_workflow_of_github_is_written_beside_it(runner: Runner) -> None:
+def test_a_github_workflow_is_written_in_the_same_project(runner: Runner) -> None:
     runner.project.invoke("ci.github")
     workflows = runner.project.root / ".github/workflows"
     assert "run: ./run invoke up --yes" in (workflows / "threezone.yml").read_text()
@@ -268,11 +268,11 @@ def nodes() -> str:
 
 
 def artifacts(runner: Runner) -> set[str]:
-    """What the last run of the job `lab` left."""
+    """The artifacts of the last run of the job `lab`."""
     return {path.name for path in (runner.project.root / ".gitlab-ci-local/artifacts/lab").iterdir()}
 
 
-def test_a_shell_s_job_brings_the_lab_up_with_an_image_of_the_app_proves_it_and_takes_it_away(runner: Runner) -> None:
+def test_a_shell_job_runs_and_proves_a_lab_with_the_image_of_the_app(runner: Runner) -> None:
     team = runner.project
     before = team.kubeconfig.read_bytes()
     team.write("Dockerfile", "FROM threezone/hello:lab\nLABEL of=team\n")
@@ -289,9 +289,7 @@ def test_a_shell_s_job_brings_the_lab_up_with_an_image_of_the_app_proves_it_and_
     process.run(["docker", "image", "rm", "app:lab"], timeout=60)
 
 
-def test_a_container_with_the_socket_goes_on_with_a_kept_lab_and_collects_the_logs_of_a_failure(
-    lab: Project, runner: Runner
-) -> None:
+def test_a_container_with_the_socket_uses_a_kept_lab_and_collects_logs(lab: Project, runner: Runner) -> None:
     here = Runner(lab, runner.shims)
     lab.run("git", "remote", "add", "origin", "https://gitlab.example.invalid/team/lab.git")
     lab.invoke("ci.gitlab", "--runner", "socket", "--image", IMAGE)
@@ -311,7 +309,7 @@ def test_a_container_with_the_socket_goes_on_with_a_kept_lab_and_collects_the_lo
         shutil.rmtree(lab.root / ".gitlab-ci-local")
 
 
-def test_a_commit_becomes_an_image_and_a_release_that_runs_and_a_second_run_changes_nothing(
+def test_a_commit_becomes_an_image_and_a_release_and_repeating_changes_nothing(
     lab: Project,
     runner: Runner,
     delivery: Delivery,
@@ -350,9 +348,7 @@ def test_a_commit_becomes_an_image_and_a_release_that_runs_and_a_second_run_chan
     assert f"applied main@sha1:{release}" in again.stdout
 
 
-def test_without_its_rights_the_job_fails_and_says_which_and_the_task_puts_them_back(
-    lab: Project, runner: Runner, delivery: Delivery
-) -> None:
+def test_missing_rights_of_a_job_are_named_and_restored(lab: Project, runner: Runner, delivery: Delivery) -> None:
     team = runner.project
     known = runner.variables(PROD_KUBECONFIG=str(login(lab, "host")), **delivery.variables)
     at = {"KUSTOMIZATION": f"flux-system/{REPOSITORY}", "DELIVERY_URL": delivery.url}
@@ -362,13 +358,13 @@ def test_without_its_rights_the_job_fails_and_says_which_and_the_task_puts_them_
     lab.kubectl("delete", "rolebinding", f"prod-{ACCOUNT}", "--namespace", "flux-system")
     failed = runner.run("deliver", known, check=False, variables=at)
     assert failed.exit_code != 0
-    said = failed.stdout + failed.stderr
+    lines = failed.stdout + failed.stderr
     assert (
         f"error: the service account prod/{ACCOUNT} may not list deployments (apps) in the namespace flux-system"
-        in said
+        in lines
     )
-    assert f"./run invoke ci.kubeconfig --namespace prod --account {ACCOUNT}" in said
-    assert "deployment.apps/app" in said, "and what the job may see is in its log"
+    assert f"./run invoke ci.kubeconfig --namespace prod --account {ACCOUNT}" in lines
+    assert "deployment.apps/app" in lines, "and what the job may see is in its log"
     elsewhere = ("ci.kubeconfig", "--context", CONTEXT, "--yes")  # as for a cluster that is not ours
     follows = ("--kustomization", f"flux-system/{REPOSITORY}")
     planned = lab.invoke(*elsewhere, *follows, "--dry-run").stdout
@@ -377,7 +373,7 @@ def test_without_its_rights_the_job_fails_and_says_which_and_the_task_puts_them_
     as_the_job = {"KUBECONFIG": str(file)}
     wait = ("gitops.wait", "HEAD", "--context", CONTEXT, "--kustomization", f"flux-system/{REPOSITORY}")
     assert "applied main@sha1:" in team.invoke(*wait, env=as_the_job).stdout
-    # A token that the API server takes no more. (One whose account is gone is taken for ten seconds: it is cached.)
+    # A token with a wrong signature. (A token whose account is deleted still works for ten seconds, by a cache.)
     head, dot, signature = yaml.safe_load(file.read_text())["users"][0]["user"]["token"].rpartition(".")
     file.write_text(file.read_text().replace(head + dot + signature, head + dot + signature[::-1]))
     refused = team.invoke(*wait, env=as_the_job, check=False)

@@ -1,4 +1,4 @@
-"""What is declared against what runs: same, changed in place, or a new cluster that keeps what the old one held."""
+"""The declared and the running cluster: equal, changed in place, or recreated with the Git repositories kept."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def planned(
     make_project: Callable[[str, int], Project],
     project: Project,  # noqa: ARG001  its engine works, its tools are there
 ) -> Iterator[Project]:
-    """A lab of its own, whose declaration these tests change."""
+    """A separate lab, because these tests change its declaration."""
     made = make_project(PLAN, PORT)
     made.invoke("down", "--yes")
     made.invoke("up", "--yes", timeout=5400)
@@ -65,7 +65,7 @@ def labels(project: Project) -> dict[str, str]:
 
 
 class Team:
-    """Somebody who works in a second repository of the Git server, with a plain git."""
+    """A user with plain git and a second repository on the Git server."""
 
     def __init__(self, project: Project, home: Path) -> None:
         self.project, self.home = project, home
@@ -76,9 +76,9 @@ class Team:
         return self.project.run("git", *argv, env=self.env).stdout.strip()
 
     def url(self) -> str:
-        said = self.project.invoke("gitops.serve", "--repository", TEAM, "--forward").stdout.splitlines()
-        self.project.run("sh", "-c", next(line for line in said if line.startswith("git config")), env=self.env)
-        return next(line.split()[-1] for line in said if line.startswith("git clone") and TEAM in line)
+        lines = self.project.invoke("gitops.serve", "--repository", TEAM, "--forward").stdout.splitlines()
+        self.project.run("sh", "-c", next(line for line in lines if line.startswith("git config")), env=self.env)
+        return next(line.split()[-1] for line in lines if line.startswith("git clone") and TEAM in line)
 
     def push(self) -> str:
         work = self.home / "work"
@@ -94,7 +94,7 @@ class Team:
         return {ref: sha for sha, ref in (line.split("\t") for line in listed)}
 
 
-def test_what_was_just_made_is_as_declared(planned: Project) -> None:
+def test_a_new_cluster_equals_its_declaration(planned: Project) -> None:
     report = plan(planned, 0)
     assert (report["same"], report["recorded"], report["losses"]) == (True, True, None)
     assert differing(report) == {}, "every field is known, and the same"
@@ -121,7 +121,7 @@ def test_a_label_is_changed_in_place(planned: Project) -> None:
     assert container(planned) == before
 
 
-def test_a_new_cluster_is_asked_for_and_keeps_what_the_git_server_held(planned: Project, tmp_path: Path) -> None:
+def test_recreate_asks_and_keeps_the_git_repositories(planned: Project, tmp_path: Path) -> None:
     team, before = Team(planned, tmp_path), container(planned)
     head = team.push()
     held = team.held()
@@ -149,9 +149,9 @@ def test_a_new_cluster_is_asked_for_and_keeps_what_the_git_server_held(planned: 
     assert {"repository": TEAM, "ref": "refs/heads/main", "commits": 3} in lost["rescued"]["commits"]
     assert not any(branch["repository"] == "lab" for branch in lost["rescued"]["commits"]), "the checkout has those"
 
-    told = planned.invoke("up", "--yes")
-    assert "nothing to do" in told.stdout
-    assert re.search(r"notice .*apiServerPort is \d+, declared is \d+", told.stdout)
+    result = planned.invoke("up", "--yes")
+    assert "nothing to do" in result.stdout
+    assert re.search(r"notice .*apiServerPort is \d+, declared is \d+", result.stdout)
     refused = planned.invoke("up", "--recreate", check=False)
     assert refused.exit_code == 8
     assert "default/data (16Mi)" in refused.stderr
@@ -171,7 +171,7 @@ def test_a_new_cluster_is_asked_for_and_keeps_what_the_git_server_held(planned: 
 
 
 def killed_once_it_is_gone(project: Project) -> None:
-    """Have `up --recreate` killed by SIGKILL as soon as it makes the new cluster: the old one is gone by then."""
+    """Kill `up --recreate` with SIGKILL when it starts to make the new cluster, after the old one is deleted."""
     recreate = subprocess.Popen(
         ["./run", "invoke", "up", "--yes", "--recreate"],
         cwd=project.root, env={**os.environ, **project.env}, stderr=subprocess.PIPE, text=True, start_new_session=True,

@@ -1,4 +1,4 @@
-"""The proof, for real: it holds, each phase is able to fail, and whatever happens nothing is left behind."""
+"""The proof: it succeeds, each phase can fail, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def proofs(lab: Project) -> set[str]:
 
 
 def branches(lab: Project) -> set[str]:
-    """What the lab's Git server holds."""
+    """The branches on the lab's Git server."""
     shown = lab.kubectl("--namespace", "threezone", "exec", "deployment/git", "--",
                         "git", "-C", "/srv/git/lab.git", "for-each-ref", "--format=%(refname:short)")  # fmt: skip
     return set(shown.stdout.split())
@@ -50,7 +50,7 @@ def prove(lab: Project, *options: str, exit_code: int = 0) -> dict[str, Any]:
 
 
 def failed(proof: dict[str, Any]) -> dict[str, Any]:
-    """The one phase that failed: those before it held, and none after it was run."""
+    """The one phase that failed; those before it succeeded, and those after it did not run."""
     states = [phase["ok"] for phase in proof["phases"]]
     at = states.index(False)
     assert proof["ok"] is False
@@ -62,14 +62,14 @@ def failed(proof: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def running(lab: Project, *options: str) -> Iterator[tuple[process.Running, queue.Queue[str]]]:
-    said: queue.Queue[str] = queue.Queue()
+    lines: queue.Queue[str] = queue.Queue()
     argv = [str(lab.root / "run"), "invoke", "gitops.prove", *options]
-    with process.Running(argv, cwd=lab.root, env=lab.env, on_line=said.put) as task:
-        yield task, said
+    with process.Running(argv, cwd=lab.root, env=lab.env, on_line=lines.put) as task:
+        yield task, lines
 
 
 def workload(lab: Project) -> str:
-    """The namespace of a proof that runs, once its workload is there."""
+    """Wait for the workload of the running proof, and return its namespace."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for item in lab.json("get", "deployments", "--all-namespaces")["items"]:
@@ -104,18 +104,18 @@ def test_a_commit_alone_creates_updates_and_destroys(lab: Project) -> None:
     assert (applied(lab), branches(lab)) == (before, others), "the user's delivery was not touched"
 
 
-def test_a_kept_proof_is_there_until_it_is_removed(lab: Project) -> None:
+def test_a_kept_proof_stays_until_it_is_removed(lab: Project) -> None:
     proof = prove(lab, "--phases", "create", "--keep")
     name = proof["namespace"]
     path = f"/api/v1/namespaces/{name}/services/web:80/proxy/"
     assert lab.kubectl("get", "--raw", path).stdout == f"proof {proof['id']}: create\n"
     prove(lab, "--phases", "create")
-    assert proofs(lab) == {name, f"{name}-flux"}, "a later proof takes it for nobody's leftover"
+    assert proofs(lab) == {name, f"{name}-flux"}, "a later proof does not remove it"
     lab.invoke("gitops.prove", "--remove", proof["id"])
     nothing_left(lab)
 
 
-def test_two_at_once_do_not_meet(lab: Project) -> None:
+def test_two_proofs_can_run_at_the_same_time(lab: Project) -> None:
     with running(lab) as (one, _), running(lab) as (other, _):
         ends = one.wait(600), other.wait(600)
     assert [end.exit_code for end in ends] == [0, 0], "\n".join(end.stderr for end in ends)
@@ -140,7 +140,7 @@ def test_without_kustomize_controller_nothing_is_created(lab: Project) -> None:
         phase = failed(prove(lab, exit_code=6))
         assert phase["name"] == "create"
         assert phase["why"] == "kustomize-controller is scaled to zero: nobody applies commits"
-        assert time.monotonic() - began < 60, "told as soon as it is known"
+        assert time.monotonic() - began < 60, "reported at once"
         nothing_left(lab)
 
 
@@ -167,7 +167,7 @@ def test_without_pruning_nothing_is_destroyed(lab: Project) -> None:
     nothing_left(lab)
 
 
-def test_a_field_that_somebody_else_keeps_is_named_with_its_owner(lab: Project) -> None:
+def test_a_field_of_another_manager_is_named_with_its_owner(lab: Project) -> None:
     with running(lab, "--phases", "create,update", "--json") as (task, _):
         name = workload(lab)
         lab.kubectl("--namespace", name, "label", "deployment/web", "mine=yes", "--field-manager=somebody")
@@ -179,7 +179,7 @@ def test_a_field_that_somebody_else_keeps_is_named_with_its_owner(lab: Project) 
     nothing_left(lab)
 
 
-def test_what_is_kept_out_of_fluxs_hands_is_not_put_back(lab: Project) -> None:
+def test_drift_in_an_object_that_flux_ignores_fails_the_proof(lab: Project) -> None:
     with running(lab, "--phases", "create,drift", "--timeout", "20", "--json") as (task, _):
         name = workload(lab)
         keep = "kustomize.toolkit.fluxcd.io/reconcile=disabled"
@@ -202,7 +202,7 @@ def test_an_interrupted_proof_cleans_up(lab: Project, sign: signal.Signals) -> N
     nothing_left(lab)
 
 
-def test_what_a_killed_proof_left_is_removed_by_a_later_one(lab: Project) -> None:
+def test_leftovers_of_a_killed_proof_are_removed_by_a_later_one(lab: Project) -> None:
     with running(lab) as (task, _):
         name = workload(lab)
         os.killpg(task.pid, signal.SIGKILL)
@@ -216,14 +216,14 @@ def test_what_a_killed_proof_left_is_removed_by_a_later_one(lab: Project) -> Non
     nothing_left(lab)
 
 
-def test_a_revision_that_is_applied_is_not_waited_for(lab: Project) -> None:
+def test_an_applied_revision_is_reported_at_once(lab: Project) -> None:
     sha = lab.run("git", "rev-parse", "HEAD").stdout.strip()
     lab.invoke("gitops.push")
     for revision in ("HEAD", sha, sha[:7], f"main@sha1:{sha}"):
         assert lab.invoke("gitops.wait", "--revision", revision).stdout.strip() == f"applied main@sha1:{sha}"
 
 
-def test_a_revision_that_nobody_pushed_is_told_at_once(lab: Project) -> None:
+def test_a_revision_that_was_not_pushed_is_reported_at_once(lab: Project) -> None:
     began = time.monotonic()
     done = lab.invoke("gitops.wait", "--revision", "deadbeef", check=False)
     assert done.exit_code == 6
@@ -232,7 +232,7 @@ def test_a_revision_that_nobody_pushed_is_told_at_once(lab: Project) -> None:
     assert lab.invoke("gitops.wait", "--revision", "no-such-branch", check=False).exit_code == 2
 
 
-def test_an_image_that_cannot_be_pulled_is_not_sat_out(lab: Project) -> None:
+def test_an_image_that_cannot_be_pulled_fails_at_once(lab: Project) -> None:
     good = (lab.root / DEPLOYMENT).read_text()
     lab.write(DEPLOYMENT, good.replace("threezone/hello:lab", "127.0.0.1:1/nowhere:1"))
     lab.commit("An image that is nowhere")

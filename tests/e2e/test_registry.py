@@ -1,4 +1,4 @@
-"""The local registry in use, and the channel `release` without the internet: files and images from this machine."""
+"""The local registry, and the channel `release` with files and images from this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.e2e.places import Place
-from tests.e2e.project import BY_HAND, NAME, Project, free_port
+from tests.e2e.project import BY_HAND, NAME, Project, free_port, registry_of_others_kept
 
 from threezone.core import labels, process
 from threezone.core.pins import tools as pinned
@@ -40,16 +40,17 @@ TEAM, TEAM_PORT = "threezone-e2e-team", 26943
 
 @pytest.fixture(scope="module")
 def registry(lab: Project) -> Iterator[str]:
-    """A registry of these tests' own, beside the one that the user may have; gives the address for images."""
+    """A separate registry for these tests, beside the user's; gives its address in image names."""
     file = lab.root / "invoke.yaml"
     before = file.read_text()
     settings = yaml.safe_load(before)
     settings["threezone"]["registry"] = {"name": REGISTRY, "port": PORT}
     file.write_text(yaml.safe_dump(settings))
-    lab.invoke("registry.stop", "--delete", "--yes")
-    lab.invoke("registry.start", timeout=1800)
-    yield HOST
-    lab.invoke("registry.stop", "--delete", "--yes")
+    with registry_of_others_kept():
+        lab.invoke("registry.stop", "--delete", "--yes")
+        lab.invoke("registry.start", timeout=1800)
+        yield HOST
+        lab.invoke("registry.stop", "--delete", "--yes")
     file.write_text(before)
     assert volumes() == ""
 
@@ -63,17 +64,17 @@ def docker(*argv: str | Path, check: bool = True, timeout: float = 300) -> str:
 
 
 def pushed(reference: str, by: Callable[..., Completed] | None = None) -> str:
-    """Push an image that the engine has, take its name away from the engine, and return its digest."""
+    """Push an image, remove it from the engine, and return its digest."""
     argv = ["docker", "push", reference]
-    said = (by(argv) if by else process.run(argv, timeout=300)).stdout
+    lines = (by(argv) if by else process.run(argv, timeout=300)).stdout
     docker("image", "rm", reference)
-    found = re.search(r"digest: (sha256:[0-9a-f]{64})", said)
-    assert found, said
+    found = re.search(r"digest: (sha256:[0-9a-f]{64})", lines)
+    assert found, lines
     return found.group(1)
 
 
 def catalog(lab: Project) -> list[str]:
-    """What the registry holds, asked by a pod."""
+    """The repositories of the registry, as a pod sees them."""
     app = lab.json("get", "pods", "-n", "hello")["items"][0]["metadata"]["name"]
     asked = lab.kubectl(
         "exec", "-n", "hello", app, "--", "/bin/busybox", "wget", "-qO-", f"http://{WITHIN}/v2/_catalog"
@@ -89,19 +90,19 @@ POD = """{{
 
 
 def runs(lab: Project, name: str, image: str) -> str:
-    """Run a pod of `image`, freshly pulled; returns the digest that the node pulled."""
+    """Run a pod with `image`, and return the digest that the node pulled."""
     lab.write(f"{name}.json", POD.format(name=name, image=image))
     try:
         lab.kubectl("apply", "--filename", f"{name}.json")
         lab.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
-        seen = lab.json("get", "pod", name)["status"]["containerStatuses"][0]["imageID"]
-        return str(seen).rpartition("@")[2]
+        actual = lab.json("get", "pod", name)["status"]["containerStatuses"][0]["imageID"]
+        return str(actual).rpartition("@")[2]
     finally:
         lab.kubectl("delete", "pod", name, "--wait=false", "--grace-period=1")
         (lab.root / f"{name}.json").unlink()
 
 
-def test_what_is_pushed_on_the_host_or_in_a_devcontainer_runs_under_the_same_name(
+def test_images_pushed_on_the_host_or_in_a_devcontainer_run_under_the_same_name(
     lab: Project, registry: str, zone1: Place
 ) -> None:
     docker("tag", build.APP, f"{registry}/team/app:1")
@@ -114,22 +115,22 @@ def test_what_is_pushed_on_the_host_or_in_a_devcontainer_runs_under_the_same_nam
     assert catalog(lab) == ["team/app"]
 
 
-def test_it_is_reached_on_loopback_and_on_the_clusters_network_and_nowhere_else(lab: Project, registry: str) -> None:
-    (seen,) = json.loads(docker("inspect", REGISTRY))
-    bindings = [binding for each in seen["NetworkSettings"]["Ports"].values() for binding in each or ()]
+def test_the_registry_listens_on_loopback_and_the_network_of_kind_only(lab: Project, registry: str) -> None:
+    (actual,) = json.loads(docker("inspect", REGISTRY))
+    bindings = [binding for each in actual["NetworkSettings"]["Ports"].values() for binding in each or ()]
     assert bindings == [{"HostIp": "127.0.0.1", "HostPort": str(PORT)}]
-    assert list(seen["NetworkSettings"]["Networks"]) == ["kind"]
-    told = lab.json("get", "configmap", "-n", "kube-public", "local-registry-hosting")["data"]
-    assert yaml.safe_load(told["localRegistryHosting.v1"])["host"] == registry
+    assert list(actual["NetworkSettings"]["Networks"]) == ["kind"]
+    output = lab.json("get", "configmap", "-n", "kube-public", "local-registry-hosting")["data"]
+    assert yaml.safe_load(output["localRegistryHosting.v1"])["host"] == registry
     (row,) = json.loads(lab.invoke("registry.status", "--json").stdout)
     assert (row["state"], row["address"], row["for_nodes_and_pods"]) == ("running", registry, WITHIN)
     untouched = process.run(
         ["docker", "exec", f"{BY_HAND}-control-plane", "ls", "/etc/containerd/certs.d"], timeout=30, check=False
     )
-    assert untouched.exit_code != 0, "a cluster that is not ours is told nothing"
+    assert untouched.exit_code != 0, "a cluster that is not ours is not changed"
 
 
-def test_it_survives_and_a_cluster_that_comes_later_is_told(lab: Project, registry: str) -> None:
+def test_images_survive_a_stop_and_a_later_cluster_is_configured(lab: Project, registry: str) -> None:
     before = docker("inspect", "--format", "{{.Id}}", REGISTRY)
     assert "nothing to do" in lab.invoke("registry.start").stdout
     assert docker("inspect", "--format", "{{.Id}}", REGISTRY) == before
@@ -151,7 +152,7 @@ def test_it_survives_and_a_cluster_that_comes_later_is_told(lab: Project, regist
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves files without a word."""
+    """Serves files and logs nothing."""
 
     def log_message(self, *args: object) -> None:
         pass
@@ -159,7 +160,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def files(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A file server with the three programs as their releases are laid out; its address and its directory."""
+    """The address and the directory of a file server with the three programs, in the layout of their releases."""
     root = tmp_path_factory.mktemp("releases")
     for name in ("kind", "kubectl", "flux"):
         pin = getattr(pinned(), name)
@@ -180,7 +181,7 @@ def files(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @dataclass(frozen=True)
 class Team:
-    """A team's project, whose pins lead to servers of its own, with an empty cache; and its node image's digest."""
+    """A team's project with pins to its own servers, an empty cache, and the digest of its node image."""
 
     project: Project
     cache: Path
@@ -199,8 +200,8 @@ def team(registry: str, files: tuple[str, Path], make_project: Callable[[str, in
     base, root = files
     image = next(found[0] for channel in MADE if (found := build.observe(["node"], channel).get("node")))
     reference = f"{registry}/kindest/node:{image.reference.partition('@')[0].rpartition(':')[2]}"
-    # An image that no engine has seen: of one that it knows by its digest, it asks the registry for nothing. And one
-    # without our label, as a released one has none: what is ours and has no name is removed after a build.
+    # A new image, because the engine pulls nothing that it knows by digest. And without our label, like a released
+    # one, because unnamed images of ours are removed after a build.
     derive(image.reference, reference, {labels.MANAGED: "", "io.threezone.test": secrets.token_hex()})
     digest = pushed(reference)
     by_digest = f"{reference.rpartition(':')[0]}@{digest}"
@@ -218,7 +219,7 @@ def team(registry: str, files: tuple[str, Path], make_project: Callable[[str, in
         docker("image", "rm", by_digest, check=False)
 
 
-def test_a_tampered_program_is_refused_and_nothing_of_it_is_kept(team: Team, files: tuple[str, Path]) -> None:
+def test_a_tampered_program_is_refused_and_not_kept(team: Team, files: tuple[str, Path]) -> None:
     (kind,) = files[1].rglob("kind-*")
     good = kind.read_bytes()
     kind.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
@@ -244,7 +245,7 @@ def test_a_tampered_image_is_refused(team: Team) -> None:
     assert "verification failed" in refused.stderr
 
 
-def test_a_cluster_comes_from_a_teams_own_servers(team: Team) -> None:
+def test_a_cluster_is_made_from_a_teams_own_servers(team: Team) -> None:
     team.invoke("cluster.create", "--channel", "release")
     got = [team.cache.glob(f"tools/{name}-*-release-*/{name}") for name in ("kind", "kubectl", "flux")]
     _, kubectl, _ = (next(paths) for paths in got)  # each one from the file server
@@ -252,6 +253,6 @@ def test_a_cluster_comes_from_a_teams_own_servers(team: Team) -> None:
     (node,) = json.loads(docker("inspect", f"{TEAM}-control-plane"))
     (own,) = json.loads(docker("image", "inspect", node["Image"]))
     layers = image["RootFS"]["Layers"]
-    assert own["RootFS"]["Layers"][: len(layers)] == layers, "the cluster's image stands on the one that was pulled"
+    assert own["RootFS"]["Layers"][: len(layers)] == layers, "the cluster's image is based on the pulled one"
     nodes = team.project.run(kubectl, "--context", f"kind-{TEAM}", "get", "nodes", "-o", "json")
     assert [each["metadata"]["name"] for each in json.loads(nodes.stdout)["items"]] == [f"{TEAM}-control-plane"]

@@ -1,4 +1,4 @@
-"""A Git host outside of the cluster as the source: SSH, with a key in a Secret and the host's key checked."""
+"""A Git host outside of the cluster as the source: SSH with a key in a Secret, and a check of the host's key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SYSTEM = ("--namespace", "flux-system")
 
 @dataclass(frozen=True)
 class Outside:
-    """A project of its own on the lab's cluster, whose source is the Git host, and the files of its owner."""
+    """A second project on the lab's cluster, whose source is the Git host, and the key files of its user."""
 
     project: Project
     files: Path
@@ -66,7 +66,7 @@ class Outside:
 
 
 def key(file: Path) -> str:
-    """Make a key without a passphrase; returns its public half."""
+    """Make a key without a passphrase, and return its public part."""
     process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], timeout=30)
     return file.with_suffix(".pub").read_text()
 
@@ -102,7 +102,7 @@ def outside(lab: Project, tmp_path: Path) -> Iterator[Outside]:
                 lab.kubectl(*SYSTEM, "delete", kind, name, "--ignore-not-found")
 
 
-def test_flux_reads_from_an_ssh_host_with_the_secret_and_says_so_when_it_is_wrong(outside: Outside) -> None:
+def test_flux_reads_from_an_ssh_host_and_reports_wrong_keys(outside: Outside) -> None:
     outside.says("first")
     file = outside.project.kubectl(*SYSTEM, "get", "gitrepositories", context=CONTEXT)
     assert SOURCE not in file.stdout
@@ -123,7 +123,7 @@ def test_flux_reads_from_an_ssh_host_with_the_secret_and_says_so_when_it_is_wron
     assert "unable to authenticate" in refused.stderr
     assert outside.delivered() == "first"
 
-    # The user's own git knows the host; what Flux is given is another key of the same address.
+    # The user's git has the right key of the host; Flux gets another key for the same address.
     outside.set(credentials=str(outside.files / "flux"), known_hosts=str(outside.files / "another"))
     outside.says("third")
     refused = outside.push(check=False)
@@ -137,7 +137,7 @@ def test_flux_reads_from_an_ssh_host_with_the_secret_and_says_so_when_it_is_wron
     assert outside.delivered() == "fourth"
 
 
-def test_a_commit_that_does_not_follow_is_rejected_there_too(outside: Outside) -> None:
+def test_a_push_that_is_no_fast_forward_is_rejected_by_the_ssh_host(outside: Outside) -> None:
     outside.says("first")
     outside.push()
     outside.says("second")

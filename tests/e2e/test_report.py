@@ -1,4 +1,4 @@
-"""The proof's page in a real browser, in a container without any network: it renders, asks for nothing, is quiet."""
+"""The proof's page in a real browser without a network: it renders, requests nothing and logs nothing."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ IMAGE = "threezone/e2e-browser:1"
 RECIPE = Path(__file__).with_name("containers") / "browser"
 VIEWS = [{"width": width, "height": 900, "scheme": scheme} for width in (380, 1200) for scheme in ("light", "dark")]
 
-# What a reader gets: the figures, how far the page scrolls sideways, its ground, and every text that is hard to read
-# (contrast below 4.5, as https://www.w3.org/TR/WCAG22/#contrast-minimum reckons it).
+# The figures of the page, its width, its background, and every text that is hard to read (contrast below 4.5, by
+# https://www.w3.org/TR/WCAG22/#contrast-minimum).
 SCRIPT = """(() => {
   const rgb = (color) => color.match(/[\\d.]+/g).map(Number);
   const light = (color) => {
@@ -56,22 +56,22 @@ Look = Callable[[str], list[dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def look(project: Project) -> Look:  # noqa: ARG001  its engine works
-    """Look at a page in all views: what the script returned, what the console said, what was asked for, a picture."""
+    """A function that opens a page in all views, with the script's result, console output, requests and a picture."""
     build_image(IMAGE, RECIPE)
 
     def look(html: str) -> list[dict[str, Any]]:
         wanted = json.dumps({"html": html, "script": SCRIPT, "views": VIEWS})
         alone = ["--network", "none", "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/root"]  # noqa: S108
         argv = ["docker", "run", "--rm", "--init", "--interactive", *alone, IMAGE]
-        seen: list[dict[str, Any]] = json.loads(process.run(argv, stdin=wanted, timeout=300).stdout)
-        assert len(seen) == len(VIEWS)
-        return seen
+        actual: list[dict[str, Any]] = json.loads(process.run(argv, stdin=wanted, timeout=300).stdout)
+        assert len(actual) == len(VIEWS)
+        return actual
 
     return look
 
 
 def colours(picture: str) -> int:
-    """How many different bytes the pixels of a PNG have: a blank picture has next to none."""
+    """The number of different bytes in the pixels of a PNG; a blank picture has very few."""
     png = base64.b64decode(picture)
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     at, pixels = 8, b""
@@ -84,7 +84,7 @@ def colours(picture: str) -> int:
 
 
 def draw(project: Project, data: dict[str, Any], folder: Path) -> str:
-    """The page of a proof's data, by the front door."""
+    """The page that `report.show` makes of a proof's data."""
     source, page = folder / "proof.json", folder / "proof.html"
     source.write_text(json.dumps(data))
     project.invoke("report.show", str(source), "--html", str(page))
@@ -92,11 +92,11 @@ def draw(project: Project, data: dict[str, Any], folder: Path) -> str:
 
 
 def holds(html: str, data: dict[str, Any], look: Look) -> None:
-    """In light and dark, wide and narrow: it renders, is quiet, asks for nothing, and its figures are the data's."""
-    for view, seen in zip(VIEWS, look(html), strict=True):
-        assert seen["log"] == [], view
-        assert len(seen["requests"]) == 1, "the page itself, and nothing else"
-        value = seen["value"]
+    """In every view, the page renders, logs nothing, requests nothing, and has the figures of the data."""
+    for view, actual in zip(VIEWS, look(html), strict=True):
+        assert actual["log"] == [], view
+        assert len(actual["requests"]) == 1, "the page itself, and nothing else"
+        value = actual["value"]
         assert {name.removeprefix("figure-"): float(number) for name, number, _ in value["figures"]} == figures(data)
         assert all(text == f"{float(number):.2f}" for _, number, text in value["figures"])
         assert value["scrolls"] == view["width"], "nothing is wider than the window"
@@ -104,23 +104,23 @@ def holds(html: str, data: dict[str, Any], look: Look) -> None:
         assert value["texts"] > 50
         assert value["faint"] == [], view
         assert sum(value["bars"]) > 100, "the bars have a width on the screen"
-        assert colours(seen["picture"]) > 100
+        assert colours(actual["picture"]) > 100
 
 
 @pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
-def test_the_page_renders_quietly_in_light_and_dark_wide_and_narrow(
+def test_the_page_renders_in_every_view_without_errors(
     project: Project, look: Look, sample: Callable[[], dict[str, Any]], tmp_path: Path
 ) -> None:
     holds(draw(project, sample(), tmp_path), sample(), look)
 
 
-def test_the_page_of_a_real_proof_is_as_good(lab: Project, look: Look, tmp_path: Path) -> None:
+def test_the_page_of_a_real_proof_renders_in_every_view(lab: Project, look: Look, tmp_path: Path) -> None:
     data = json.loads(lab.invoke("gitops.prove", "--json", "--phases", "create,destroy").stdout)
     assert data["ok"] is True
     holds(draw(lab, data, tmp_path), data, look)
 
 
-def test_the_readme_s_command_proves_and_leaves_the_page(lab: Project) -> None:
+def test_the_command_of_readme_writes_the_page(lab: Project) -> None:
     lab.invoke("gitops.prove", "--report", "proof.html")
     page = lab.root / "proof.html"
     try:
@@ -130,22 +130,20 @@ def test_the_readme_s_command_proves_and_leaves_the_page(lab: Project) -> None:
         page.unlink()
 
 
-def test_what_a_page_should_not_do_is_noticed(look: Look) -> None:
-    """The tests above can fail: a script that complains, a picture from elsewhere, wide and faint text."""
+def test_errors_requests_and_faint_text_are_detected(look: Look) -> None:
+    """The checks above can fail: a script that logs, a picture from another host, wide and faint text."""
     bad = '<script>console.error("complaint")</script><img src="http://127.0.0.1:9/picture.png">'
     bad += '<p style="width: 2000px; color: #eee; background: #fff">faint</p>'
-    for seen in look(f"<!doctype html><body>{bad}"):
-        assert any("complaint" in line for line in seen["log"])
-        assert "http://127.0.0.1:9/picture.png" in seen["requests"]
-        assert seen["value"]["scrolls"] > 1900
-        assert seen["value"]["faint"] == ["P faint"]
+    for actual in look(f"<!doctype html><body>{bad}"):
+        assert any("complaint" in line for line in actual["log"])
+        assert "http://127.0.0.1:9/picture.png" in actual["requests"]
+        assert actual["value"]["scrolls"] > 1900
+        assert actual["value"]["faint"] == ["P faint"]
 
 
-def test_the_page_s_own_policy_stops_what_somebody_else_may_put_into_it(
-    project: Project, look: Look, tmp_path: Path
-) -> None:
+def test_the_policy_of_the_page_blocks_injected_content(project: Project, look: Look, tmp_path: Path) -> None:
     bad = '<script>document.body.textContent = ""</script><img src="http://127.0.0.1:9/picture.png">'
-    for seen in look(draw(project, passed(), tmp_path).replace("</body>", f"{bad}</body>")):
-        assert sum("Content Security Policy" in line for line in seen["log"]) == 2
-        assert len(seen["value"]["figures"]) == len(figures(passed()))
-        assert "http://127.0.0.1:9/picture.png" not in seen["requests"]
+    for actual in look(draw(project, passed(), tmp_path).replace("</body>", f"{bad}</body>")):
+        assert sum("Content Security Policy" in line for line in actual["log"]) == 2
+        assert len(actual["value"]["figures"]) == len(figures(passed()))
+        assert "http://127.0.0.1:9/picture.png" not in actual["requests"]

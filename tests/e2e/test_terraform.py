@@ -1,4 +1,4 @@
-"""local/terraform for real: OpenTofu and a provider, both from their Go modules, on the lab's kubeconfig."""
+"""local/terraform with OpenTofu and a provider, both built from Go modules, on the lab's kubeconfig."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ CONTEXT = f"kind-{NAME}"
 
 @pytest.fixture(scope="module")
 def tofu(lab: Project) -> Path:
-    """OpenTofu, as a user gets it; from nothing it is compiled for some minutes."""
+    """OpenTofu, as a user installs it. The first build takes some minutes."""
     (made,) = json.loads(lab.invoke("tools.install", "--name", "tofu", "--json", timeout=3000).stdout)
     return Path(made["path"])
 
 
 @pytest.fixture(scope="module")
 def provider() -> Path:
-    """The provider that the module asks for, in that version."""
+    """The provider in the version that the module needs."""
     return golang.build(Program(KUBECTL, "v1.19.0", KUBECTL, "terraform-provider-kubectl"))
 
 
 def home(base: Path) -> dict[str, str]:
-    """Somebody's home directory below `base`, for what --shell writes, with the programs that are here already."""
+    """The environment of a new home directory for --shell, with the existing cache of programs."""
     cache = os.environ.get("THREEZONE_CACHE") or str(Path.home() / ".cache/threezone")
     (base / "home").mkdir()
     return {"HOME": str(base / "home"), "THREEZONE_CACHE": cache}
 
 
-def test_the_module_reads_the_same_kubeconfig_and_takes_the_same_way(
+def test_the_module_uses_the_same_kubeconfig_and_route(
     lab: Project, tofu: Path, provider: Path, tmp_path: Path
 ) -> None:
     lab.invoke("tools.install", "--name", "tofu", "--shell", env=home(tmp_path))
@@ -67,7 +67,7 @@ def test_the_module_reads_the_same_kubeconfig_and_takes_the_same_way(
     assert lab.run(*at, "apply", "-auto-approve", "-input=false", state, env=env, check=False).exit_code != 0
 
 
-def test_helm_is_had_in_the_pinned_version_and_speaks_to_the_lab(lab: Project, tofu: Path, tmp_path: Path) -> None:
+def test_the_pinned_helm_works_with_the_lab(lab: Project, tofu: Path, tmp_path: Path) -> None:
     (made,) = json.loads(lab.invoke("tools.install", "--name", "helm", "--json", timeout=3000).stdout)
     assert lab.run(made["path"], "version", "--template", "{{.Version}}").stdout == f"v{made['version']}"
     lab.run(made["path"], "create", tmp_path / "chart")

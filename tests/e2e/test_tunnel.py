@@ -1,8 +1,8 @@
-"""(h) An engine on another machine: DOCKER_HOST=ssh://, to an sshd of the tests' own; and a tunnel through the engine.
+"""An engine on another machine, by DOCKER_HOST=ssh://, and a tunnel through the engine.
 
-The engine's machine is a container in the host's network: its 127.0.0.1 is where kind publishes, and its sshd listens
-at the bridge gateway only. The client stands for a container of another engine: what would name it to this one (the
-sources of three mounts, the cgroup's path, the hostname) is hidden, so it cannot be joined to kind's network.
+The machine is a container in the host's network, where kind publishes on 127.0.0.1. Its sshd listens on the bridge's
+gateway only. The client is a container that this engine cannot identify, like a container of another engine: the
+sources of three mounts, the path of the cgroup and the hostname are hidden. So it cannot join kind's network.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def bridge_gateway() -> str:
 
 @contextmanager
 def container(name: str, *argv: str) -> Iterator[str]:
-    """`docker run` for as long as the block runs."""
+    """Run a container while the block runs."""
     process.run(["docker", "rm", "--force", name], timeout=60, check=False)
     process.run(["docker", "run", "--detach", "--init", "--name", name, *argv], timeout=60)
     try:
@@ -50,7 +50,7 @@ def container(name: str, *argv: str) -> Iterator[str]:
 
 @contextmanager
 def sshd(port: int, *options: str) -> Iterator[str]:
-    """The engine's machine; the answer is the container's name."""
+    """Run the machine of the engine; gives the name of its container."""
     with container(
         f"threezone-e2e-sshd-{port}", "--network", "host", "--volume", f"{SOCKET}:{SOCKET}", SSH_IMAGE,
         "/usr/sbin/sshd", "-D", "-e", f"-oListenAddress={bridge_gateway()}", f"-oPort={port}",
@@ -67,7 +67,7 @@ def images(places: None) -> None:  # noqa: ARG001  the client's image is there
 
 @pytest.fixture
 def hidden(tmp_path: Path, images: None) -> tuple[str, ...]:  # noqa: ARG001  they are there
-    """Options of docker that take from a container what names it to its engine."""
+    """Options of docker that hide the container's identity from the engine."""
     resolver = process.run(["docker", "run", "--rm", IMAGE, "cat", "/etc/resolv.conf"], timeout=60).stdout
     files = {"hostname": "laptop\n", "hosts": "127.0.0.1 localhost laptop\n", "resolv.conf": resolver}
     for name, text in files.items():
@@ -78,93 +78,93 @@ def hidden(tmp_path: Path, images: None) -> tuple[str, ...]:  # noqa: ARG001  th
 
 @contextmanager
 def client(lab: Project, *options: str, socket: bool = False) -> Iterator[Place]:
-    """A place with a kubeconfig and an ssh directory without anything of an earlier test."""
-    with place(lab, "client", *options, socket=socket) as stand:
-        stand.run("rm", "-rf", "/root/.ssh", "/root/client")
-        yield stand
+    """A place without kubeconfig and ssh files of an earlier test."""
+    with place(lab, "client", *options, socket=socket) as zone:
+        zone.run("rm", "-rf", "/root/.ssh", "/root/client")
+        yield zone
 
 
-def introduce(stand: Place, machine: str, port: int) -> None:
-    """Give the client's key to the machine, and the machine's key to the client: by hand, as a user has to."""
-    if stand.run("test", "-f", KEY, check=False).exit_code != 0:
-        stand.run("install", "-d", "-m", "700", "/root/.ssh")
-        stand.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KEY)
+def introduce(zone: Place, machine: str, port: int) -> None:
+    """Give the client's key to the machine, and the machine's key to the client, as a user does by hand."""
+    if zone.run("test", "-f", KEY, check=False).exit_code != 0:
+        zone.run("install", "-d", "-m", "700", "/root/.ssh")
+        zone.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KEY)
     given = process.run(["docker", "exec", machine, "cat", "/etc/ssh/ssh_host_ed25519_key.pub"], timeout=30).stdout
     known = f"[{bridge_gateway()}]:{port} {given}"
-    stand.run("dd", "of=/root/.ssh/known_hosts", "oflag=append", "conv=notrunc", stdin=known)
-    public = stand.run("cat", f"{KEY}.pub").stdout
+    zone.run("dd", "of=/root/.ssh/known_hosts", "oflag=append", "conv=notrunc", stdin=known)
+    public = zone.run("cat", f"{KEY}.pub").stdout
     process.run(
         ["docker", "exec", "--interactive", machine, "dd", "of=/root/.ssh/authorized_keys"], stdin=public, timeout=30
     )
 
 
 def processes(container: str, name: str) -> list[int]:
-    """The ids, on the host, of a container's processes of this name."""
-    seen = process.run(["docker", "top", container, "-eo", "pid,comm"], timeout=30).stdout
-    return [int(line.split()[0]) for line in seen.splitlines()[1:] if line.split()[1] == name]
+    """The process ids on the host of the container's processes with this name."""
+    actual = process.run(["docker", "top", container, "-eo", "pid,comm"], timeout=30).stdout
+    return [int(line.split()[0]) for line in actual.splitlines()[1:] if line.split()[1] == name]
 
 
 def engine(port: int) -> str:
     return f"--env=DOCKER_HOST=ssh://root@{bridge_gateway()}:{port}"
 
 
-def test_an_engine_behind_ssh_is_reached_by_ssh_s_own_forwarding(lab: Project, hidden: tuple[str, ...]) -> None:
-    with sshd(SSH_PORT) as machine, client(lab, engine(SSH_PORT), *hidden) as stand:
-        introduce(stand, machine, SSH_PORT)
-        stand.invoke("kubeconfig.connect")
-        assert stand.entry(CONTEXT)["server"] == f"https://127.0.0.1:{PORT}"
-        assert stand.entry(CONTEXT)["tls-server-name"] == "localhost"
-        holds(stand, CONTEXT)
-        stand.invoke("kubeconfig.check")
-        stand.invoke("up")
-        followed = stand.kubectl("logs", "--namespace=kube-system", "--tail=1", "--selector=k8s-app=kube-dns",
+def test_an_ssh_engine_is_reached_by_ssh_port_forwarding(lab: Project, hidden: tuple[str, ...]) -> None:
+    with sshd(SSH_PORT) as machine, client(lab, engine(SSH_PORT), *hidden) as zone:
+        introduce(zone, machine, SSH_PORT)
+        zone.invoke("kubeconfig.connect")
+        assert zone.entry(CONTEXT)["server"] == f"https://127.0.0.1:{PORT}"
+        assert zone.entry(CONTEXT)["tls-server-name"] == "localhost"
+        holds(zone, CONTEXT)
+        zone.invoke("kubeconfig.check")
+        zone.invoke("up")
+        followed = zone.kubectl("logs", "--namespace=kube-system", "--tail=1", "--selector=k8s-app=kube-dns",
                                  context=CONTEXT)  # fmt: skip
         assert followed.exit_code == 0
-        (tunnel,) = processes(stand.container, "ssh")
+        (tunnel,) = processes(zone.container, "ssh")
         os.kill(tunnel, signal.SIGKILL)  # as a network that went away does
-        assert stand.kubectl("get", "nodes", context=CONTEXT, check=False).exit_code != 0
-        stand.invoke("kubeconfig.connect")
-        holds(stand, CONTEXT)
-        stand.invoke("kubeconfig.remove")
-        assert processes(stand.container, "ssh") == [], "no tunnel is left"
+        assert zone.kubectl("get", "nodes", context=CONTEXT, check=False).exit_code != 0
+        zone.invoke("kubeconfig.connect")
+        holds(zone, CONTEXT)
+        zone.invoke("kubeconfig.remove")
+        assert processes(zone.container, "ssh") == [], "no tunnel is left"
 
 
-def test_ssh_that_does_not_let_us_through_is_explained(lab: Project, hidden: tuple[str, ...]) -> None:
-    with sshd(SSH_PORT) as machine, client(lab, engine(SSH_PORT), *hidden) as stand:
-        unknown = stand.invoke("kubeconfig.connect", check=False)
+def test_ssh_errors_are_explained(lab: Project, hidden: tuple[str, ...]) -> None:
+    with sshd(SSH_PORT) as machine, client(lab, engine(SSH_PORT), *hidden) as zone:
+        unknown = zone.invoke("kubeconfig.connect", check=False)
         assert unknown.exit_code == 3
         assert "Host key verification failed" in unknown.stderr
-        introduce(stand, machine, SSH_PORT)
+        introduce(zone, machine, SSH_PORT)
         process.run(["docker", "exec", machine, "rm", "/root/.ssh/authorized_keys"], timeout=30)
-        denied = stand.invoke("kubeconfig.connect", check=False)
+        denied = zone.invoke("kubeconfig.connect", check=False)
         assert denied.exit_code == 3
         assert "Permission denied (publickey)" in denied.stderr
 
 
-def test_an_sshd_that_forwards_nothing_is_told_how_to(lab: Project, hidden: tuple[str, ...]) -> None:
+def test_an_sshd_without_forwarding_is_explained(lab: Project, hidden: tuple[str, ...]) -> None:
     with (
         sshd(NO_FORWARDING_PORT, "-oAllowTcpForwarding=no") as machine,
-        client(lab, engine(NO_FORWARDING_PORT), *hidden) as stand,
+        client(lab, engine(NO_FORWARDING_PORT), *hidden) as zone,
     ):
-        introduce(stand, machine, NO_FORWARDING_PORT)
-        refused = stand.invoke("kubeconfig.connect", check=False)
+        introduce(zone, machine, NO_FORWARDING_PORT)
+        refused = zone.invoke("kubeconfig.connect", check=False)
         assert refused.exit_code == 5
         assert "administratively prohibited" in refused.stderr
 
 
-def test_where_a_container_cannot_be_joined_the_engine_itself_carries(lab: Project, hidden: tuple[str, ...]) -> None:
-    with client(lab, *hidden, socket=True) as stand:
-        stand.invoke("kubeconfig.connect")
-        assert stand.entry(CONTEXT)["server"] == f"https://127.0.0.1:{PORT}"
-        sockets = [line.split() for line in stand.run("cat", "/proc/net/tcp").stdout.splitlines()]
+def test_a_container_that_cannot_join_uses_a_tunnel_through_the_engine(lab: Project, hidden: tuple[str, ...]) -> None:
+    with client(lab, *hidden, socket=True) as zone:
+        zone.invoke("kubeconfig.connect")
+        assert zone.entry(CONTEXT)["server"] == f"https://127.0.0.1:{PORT}"
+        sockets = [line.split() for line in zone.run("cat", "/proc/net/tcp").stdout.splitlines()]
         listening = [fields[1] for fields in sockets if fields[3] == "0A" and fields[1].endswith(f":{PORT:04X}")]
         assert listening == [f"0100007F:{PORT:04X}"]  # 127.0.0.1
-        holds(stand, CONTEXT)
+        holds(zone, CONTEXT)
         script = "for i in $(seq 10); do kubectl get nodes -o name & done; wait"
-        many = stand.run("bash", "-c", script)
+        many = zone.run("bash", "-c", script)
         assert many.stdout.split() == [f"node/{NAME}-control-plane"] * 10, many.stderr
-        watched = stand.run("timeout", "5", "kubectl", "get", "nodes", "--watch", "-o", "name", check=False)
+        watched = zone.run("timeout", "5", "kubectl", "get", "nodes", "--watch", "-o", "name", check=False)
         assert watched.stdout.startswith("node/")
-        stand.invoke("kubeconfig.remove")
-        assert processes(stand.container, "docker") == []
+        zone.invoke("kubeconfig.remove")
+        assert processes(zone.container, "docker") == []
         assert processes(f"{NAME}-control-plane", "perl") == []

@@ -1,4 +1,4 @@
-"""Other versions of Kubernetes than the pinned one: from the setting to a pod that runs. In the session `delivery`."""
+"""Other versions of Kubernetes than the pinned one, from the setting to a running pod."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def asked(
     project: Project,  # noqa: ARG001  its engine works
     make_project: Callable[[str, int], Project],
 ) -> Iterator[tuple[Project, str]]:
-    """A project that asks for another Kubernetes, and which patch version that is."""
+    """A project with another version of Kubernetes, and its patch version."""
     version = str(request.param)
     made = make_project(NAME, PORT)
     settings = made.root / "invoke.yaml"
@@ -35,14 +35,14 @@ def asked(
     made.invoke("down", "--yes")
 
 
-def test_another_kubernetes_is_made_and_runs_pods(asked: tuple[Project, str]) -> None:
+def test_another_version_of_kubernetes_runs_pods(asked: tuple[Project, str]) -> None:
     project, version = asked
     channel = reach.resolve_channel("auto")
     name = f"node:{version}"
     if not build.has_all([name], channel) and channel == "release" and node_for(version).digest is None:
-        told = project.invoke("cluster.create", check=False)
-        assert told.exit_code == 2
-        assert f"no digest is pinned for docker.io/kindest/node:v{version}" in told.stderr
+        result = project.invoke("cluster.create", check=False)
+        assert result.exit_code == 2
+        assert f"no digest is pinned for docker.io/kindest/node:v{version}" in result.stderr
         return
     project.invoke("cluster.create", timeout=5400)
     status = json.loads(project.invoke("cluster.status", "--json").stdout)

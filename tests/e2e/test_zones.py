@@ -1,6 +1,6 @@
-"""The three zones for real: every place that people stand in, on the lab of the other tests and on one at the gateway.
+"""Every place from which people reach the lab, or the second cluster at the gateway.
 
-In each, `kubectl get nodes` works with the file that was written, and a wrong CA or a wrong TLS name is refused.
+In each place, `kubectl get nodes` works with the written file, and a wrong CA or a wrong TLS name is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def bridge_gateway() -> str:
 
 @contextmanager
 def socat(name: str, network: str, *pairs: tuple[str, str], options: tuple[str, ...] = ()) -> Iterator[None]:
-    """A container that forwards: every pair is an address to listen at and one to carry to, in socat's words."""
+    """Containers that forward: each pair is the address to listen on and the target, as socat writes them."""
     started = []
     try:
         for number, (listening, carried) in enumerate(pairs):
@@ -74,20 +74,20 @@ def taken(wanted: str) -> Iterator[None]:
         process.run(["docker", "rm", "--force", *started], timeout=60, check=False)
 
 
-def probed(stand: Project | Place, *argv: str) -> Any:
-    """What `zones.probe` says, in JSON; it exits with 5 where no way is proved."""
-    return json.loads(stand.invoke("zones.probe", "--json", *argv, check=False).stdout)
+def probed(zone: Project | Place, *argv: str) -> Any:
+    """The JSON of `zones.probe`, which exits with 5 if no route is proved."""
+    return json.loads(zone.invoke("zones.probe", "--json", *argv, check=False).stdout)
 
 
 def route(found: Any, host: str) -> Any:
-    """The first route of a probe that leads to this host."""
+    """The first route of a probe to this host."""
     return next(each for each in found["routes"] if f"//{host}:" in each["server"])
 
 
-# (a) the host
+# The host
 
 
-def test_on_the_host_the_published_port_is_proved_and_verified(lab: Project) -> None:
+def test_the_host_uses_the_published_port(lab: Project) -> None:
     lab.invoke("kubeconfig.connect")
     holds(lab, CONTEXT)
     found = probed(lab)
@@ -97,7 +97,7 @@ def test_on_the_host_the_published_port_is_proved_and_verified(lab: Project) -> 
     assert [name for name, stage in stages.items() if stage["ok"]] == ["dns", "tcp", "tls", "readyz", "auth"]
 
 
-def test_the_network_s_own_file_works_on_that_network_only(lab: Project) -> None:
+def test_an_export_for_the_network_works_on_that_network_only(lab: Project) -> None:
     lab.invoke("zones.probe")
     written = lab.invoke("kubeconfig.export", "--for", "network").stdout
     file = Path(written.splitlines()[0])
@@ -114,7 +114,7 @@ def test_the_network_s_own_file_works_on_that_network_only(lab: Project) -> None
         file.unlink()
 
 
-def test_an_export_that_would_not_work_is_refused_and_says_what_would(lab: Project, tmp_path: Path) -> None:
+def test_an_export_that_cannot_work_is_refused_with_a_fix(lab: Project, tmp_path: Path) -> None:
     file = tmp_path / "ci.yaml"
     refused = lab.invoke("kubeconfig.export", "--for", "ci", "--output", str(file), check=False)
     assert refused.exit_code == 5
@@ -122,7 +122,7 @@ def test_an_export_that_would_not_work_is_refused_and_says_what_would(lab: Proje
     assert not file.exists()
 
 
-def test_the_entry_is_checked_without_touching_it(lab: Project) -> None:
+def test_check_does_not_change_the_entry(lab: Project) -> None:
     before = lab.kubeconfig.read_bytes()
     assert lab.invoke("kubeconfig.check").exit_code == 0
     lab.kubeconfig.write_bytes(before.replace(f"127.0.0.1:{PORT}".encode(), b"127.0.0.1:9"))
@@ -135,21 +135,21 @@ def test_the_entry_is_checked_without_touching_it(lab: Project) -> None:
         lab.kubeconfig.write_bytes(before)
 
 
-# (b) and (c) a container on the default bridge with the engine's socket: a devcontainer on native Linux
+# A container on the default bridge with the engine's socket, as a devcontainer on native Linux
 
 
-def test_the_trap_is_real(lab: Project, zone1: Place) -> None:
+def test_a_copied_kubeconfig_fails_in_a_container(lab: Project, zone1: Place) -> None:
     zone1.run("mkdir", "-p", "/root/zone1")
     process.run(["docker", "cp", lab.kubeconfig, f"{zone1.container}:/root/zone1/config"], timeout=30)
     trapped = zone1.kubectl("get", "nodes", context=CONTEXT, check=False)
     assert trapped.exit_code != 0
     assert f"127.0.0.1:{PORT} was refused" in trapped.stderr
-    told = zone1.invoke("kubeconfig.check", check=False)
-    assert told.exit_code == 5
-    assert "localhost" in told.stderr
+    result = zone1.invoke("kubeconfig.check", check=False)
+    assert result.exit_code == 5
+    assert "localhost" in result.stderr
 
 
-def test_a_container_with_the_socket_is_joined_and_connected(zone1: Place) -> None:
+def test_a_container_with_the_socket_joins_the_network(zone1: Place) -> None:
     assert zone1.networks() == {"bridge"}
     zone1.invoke("kubeconfig.connect")
     assert zone1.networks() == {"bridge", "kind"}
@@ -159,7 +159,7 @@ def test_a_container_with_the_socket_is_joined_and_connected(zone1: Place) -> No
     zone1.invoke("kubeconfig.check")
 
 
-def test_the_same_tasks_work_there(zone1: Place) -> None:
+def test_the_same_tasks_work_in_the_container(zone1: Place) -> None:
     status = json.loads(zone1.invoke("status", "--json").stdout)
     assert status["zone"] == "container"
     assert status["cluster"]["ready"] is True
@@ -167,14 +167,14 @@ def test_the_same_tasks_work_there(zone1: Place) -> None:
     assert "nothing to do" in zone1.invoke("up").stdout
 
 
-def test_thrown_away_and_made_anew_it_reconnects(lab: Project, zone1: Place) -> None:
+def test_a_recreated_container_reconnects(lab: Project, zone1: Place) -> None:
     start(lab, "zone1")
     assert zone1.networks() == {"bridge"}
     zone1.invoke("kubeconfig.connect")
     holds(zone1, CONTEXT)
 
 
-def test_the_zones_are_drawn_with_what_is_there(lab: Project, zone1: Place) -> None:
+def test_zones_show_draws_node_port_and_container(lab: Project, zone1: Place) -> None:
     here, there = lab.invoke("zones.show").stdout, zone1.invoke("zones.show").stdout
     for drawing in (here, there):
         assert NODE in drawing
@@ -184,28 +184,28 @@ def test_the_zones_are_drawn_with_what_is_there(lab: Project, zone1: Place) -> N
     assert (shown["kind"], shown["joined"]) == ("container", True)
 
 
-# (d) Docker Desktop: its gateway carries every published port, 127.0.0.1 of the host included
+# Docker Desktop, whose gateway forwards every published port, including those on 127.0.0.1 of the host
 
 
-def test_where_the_gateway_forwards_the_documents_answer_comes_out(lab: Project, places: None) -> None:  # noqa: ARG001
+def test_a_gateway_that_forwards_is_used_as_on_docker_desktop(lab: Project, places: None) -> None:  # noqa: ARG001
     listening = f"TCP-LISTEN:{PORT},bind={bridge_gateway()}"
     mapped = ("--add-host", "host.docker.internal:host-gateway")
     with (
         socat("desktop", "host", (listening, f"TCP:127.0.0.1:{PORT}")),
-        place(lab, "devcontainer", *mapped) as stand,
+        place(lab, "devcontainer", *mapped) as zone,
     ):
-        stand.invoke("kubeconfig.connect")
-        entry = stand.entry(CONTEXT)
+        zone.invoke("kubeconfig.connect")
+        entry = zone.entry(CONTEXT)
         assert entry["server"] == f"https://host.docker.internal:{PORT}"
         assert entry["tls-server-name"] == "localhost"
-        assert stand.networks() == {"bridge"}, "nothing was changed that need not be"
-        holds(stand, CONTEXT)
+        assert zone.networks() == {"bridge"}, "nothing else was changed"
+        holds(zone, CONTEXT)
 
 
-# (e) a job on another network, without the socket: the API published on the bridge gateway, and an exported file
+# A job on another network, without the socket: the API at the bridge's gateway, and an exported file
 
 
-def test_the_gateway_s_cluster_is_proved_on_the_host_too(gateway: Project) -> None:
+def test_a_cluster_at_the_gateway_works_on_the_host(gateway: Project) -> None:
     holds(gateway, AT_GATEWAY)
     published = process.run(["docker", "port", f"{GATEWAY}-control-plane", "6443/tcp"], timeout=30).stdout
     assert published.strip() == f"{bridge_gateway()}:{GATEWAY_PORT}"
@@ -223,22 +223,22 @@ def test_a_job_without_the_socket_uses_an_exported_file(gateway: Project, tmp_pa
         job.invoke("kubeconfig.check")
 
 
-def test_the_documents_recipe_works_word_for_word_there(gateway: Project) -> None:
-    with place(gateway, "recipe", "--add-host", "host.docker.internal:host-gateway", socket=False) as stand:
-        stand.run("mkdir", "-p", "/root/recipe")
-        process.run(["docker", "cp", gateway.kubeconfig, f"{stand.container}:/root/recipe/config"], timeout=30)
+def test_the_recipe_of_the_documents_works_with_the_gateway(gateway: Project) -> None:
+    with place(gateway, "recipe", "--add-host", "host.docker.internal:host-gateway", socket=False) as zone:
+        zone.run("mkdir", "-p", "/root/recipe")
+        process.run(["docker", "cp", gateway.kubeconfig, f"{zone.container}:/root/recipe/config"], timeout=30)
         server = f"--server=https://host.docker.internal:{GATEWAY_PORT}"
-        stand.kubectl("config", "set-cluster", AT_GATEWAY, server)
-        refused = stand.kubectl("get", "nodes", context=AT_GATEWAY, check=False)
+        zone.kubectl("config", "set-cluster", AT_GATEWAY, server)
+        refused = zone.kubectl("get", "nodes", context=AT_GATEWAY, check=False)
         assert "x509: certificate is valid for" in refused.stderr
-        stand.kubectl("config", "set-cluster", AT_GATEWAY, server, "--tls-server-name=localhost")
-        holds(stand, AT_GATEWAY)
+        zone.kubectl("config", "set-cluster", AT_GATEWAY, server, "--tls-server-name=localhost")
+        holds(zone, AT_GATEWAY)
 
 
-# (f) the GitLab story
+# A GitLab job
 
 
-def test_the_gitlab_job_is_told_why_and_the_export_works(gateway: Project, tmp_path: Path) -> None:
+def test_a_gitlab_job_gets_an_explanation_and_the_export_works(gateway: Project, tmp_path: Path) -> None:
     for_ci = tmp_path / "ci.yaml"
     gateway.invoke("kubeconfig.export", "--for", "ci", "--output", str(for_ci))
     name = "kubernetes.docker.internal"
@@ -253,61 +253,61 @@ def test_the_gitlab_job_is_told_why_and_the_export_works(gateway: Project, tmp_p
         trapped = route(found, name)
         assert trapped["stages"]["dns"]["ok"] is False
         assert f"Could not resolve host: {name}" in trapped["why"]
-        told = job.invoke("kubeconfig.check", "--name", GATEWAY, check=False)
-        assert told.exit_code == 5
-        assert "Only Docker Desktop knows that name" in " ".join(told.stderr.replace("|", " ").split())
+        result = job.invoke("kubeconfig.check", "--name", GATEWAY, check=False)
+        assert result.exit_code == 5
+        assert "Only Docker Desktop knows that name" in " ".join(result.stderr.replace("|", " ").split())
         job.run("install", "-D", "--mode=600", "/root/ci.yaml", "/root/gitlab/config")
         holds(job, AT_GATEWAY)
 
 
-# (g) an engine at an alias, as docker-in-docker has it: DOCKER_HOST=tcp://docker:2375
+# An engine at an alias, as with docker-in-docker: DOCKER_HOST=tcp://docker:2375
 
 
-def test_an_engine_at_an_alias_publishes_at_the_alias(lab: Project, places: None) -> None:  # noqa: ARG001
+def test_an_engine_at_an_alias_is_reached_at_the_alias(lab: Project, places: None) -> None:  # noqa: ARG001
     carried = (("TCP-LISTEN:2375", f"UNIX-CONNECT:{SOCKET}"), (f"TCP-LISTEN:{PORT}", f"TCP:{address(NODE)}:6443"))
     with socat("docker", NETWORK, *carried, options=("--network-alias", "docker")):
         process.run(["docker", "network", "connect", "kind", "threezone-e2e-docker-0"], timeout=30)
-        with place(lab, "dind", "--env=DOCKER_HOST=tcp://docker:2375", socket=False, network=NETWORK) as stand:
-            stand.invoke("kubeconfig.connect")
-            assert stand.entry(CONTEXT)["server"] == f"https://docker:{PORT}"
-            assert stand.entry(CONTEXT)["tls-server-name"] == "localhost"
-            holds(stand, CONTEXT)
-            assert json.loads(stand.invoke("zones.show", "--json").stdout)["engine"] == "remote"
+        with place(lab, "dind", "--env=DOCKER_HOST=tcp://docker:2375", socket=False, network=NETWORK) as zone:
+            zone.invoke("kubeconfig.connect")
+            assert zone.entry(CONTEXT)["server"] == f"https://docker:{PORT}"
+            assert zone.entry(CONTEXT)["tls-server-name"] == "localhost"
+            holds(zone, CONTEXT)
+            assert json.loads(zone.invoke("zones.show", "--json").stdout)["engine"] == "remote"
 
 
-# (i) the node comes back with another address, and the cluster with another CA
+# The node gets another address, and the cluster another CA
 
 
-def test_a_node_with_a_new_address_is_found_again(gateway: Project) -> None:
+def test_connect_finds_a_node_with_a_new_address(gateway: Project) -> None:
     node = f"{GATEWAY}-control-plane"
-    with place(gateway, "moved") as stand:
-        stand.invoke("kubeconfig.connect")
-        holds(stand, AT_GATEWAY)
+    with place(gateway, "moved") as zone:
+        zone.invoke("kubeconfig.connect")
+        holds(zone, AT_GATEWAY)
         before = address(node)
         process.run(["docker", "stop", node], timeout=120)
         with taken(before):
             process.run(["docker", "start", node], timeout=60)
         assert address(node) not in ("", before)
         gateway.invoke("cluster.create")  # waits until the node is Ready again
-        for where in (stand, gateway):
+        for where in (zone, gateway):
             where.invoke("kubeconfig.connect")
             holds(where, AT_GATEWAY)
 
 
-def test_a_recreated_cluster_is_another_one_until_connected_again(gateway: Project) -> None:
-    with place(gateway, "recreated", socket=True) as stand:
-        stand.invoke("kubeconfig.connect")
+def test_a_recreated_cluster_needs_a_new_connection(gateway: Project) -> None:
+    with place(gateway, "recreated", socket=True) as zone:
+        zone.invoke("kubeconfig.connect")
         gateway.invoke("cluster.delete", "--yes")
-        gone = stand.invoke("kubeconfig.connect", check=False)
+        gone = zone.invoke("kubeconfig.connect", check=False)
         assert gone.exit_code == 4
         assert GATEWAY in gone.stderr
-        assert stand.invoke("kubeconfig.check", check=False).exit_code == 4
+        assert zone.invoke("kubeconfig.check", check=False).exit_code == 4
         gateway.invoke("cluster.create")
-        other = stand.invoke("kubeconfig.check", check=False)
+        other = zone.invoke("kubeconfig.check", check=False)
         assert other.exit_code == 4, "the CA is another one"
-        stand.invoke("kubeconfig.connect")
-        holds(stand, AT_GATEWAY)
+        zone.invoke("kubeconfig.connect")
+        holds(zone, AT_GATEWAY)
 
 
-def test_the_host_still_stands_where_it_stood(lab: Project, zone1: Place) -> None:  # noqa: ARG001
+def test_the_entry_of_the_host_is_unchanged(lab: Project, zone1: Place) -> None:  # noqa: ARG001
     assert json.loads(lab.invoke("status", "--json").stdout)["kubeconfig"]["server"] == f"https://127.0.0.1:{PORT}"

@@ -47,7 +47,7 @@ def test_all_tasks_are_there(adopter: Path) -> None:
         assert f" {name} " in listed
 
 
-def test_its_own_cluster_file_is_the_one_that_counts(adopter: Path) -> None:
+def test_the_cluster_file_of_the_project_is_used(adopter: Path) -> None:
     file = adopter / "local/kubernetes/kind.yaml"
     good = file.read_text()
     file.write_text("nodes: 3\n")
@@ -57,7 +57,7 @@ def test_its_own_cluster_file_is_the_one_that_counts(adopter: Path) -> None:
     assert "error: local/kubernetes/kind.yaml:1: nodes: expected a list" in broken.stderr
 
 
-def test_what_is_to_be_typed_fits_a_project_without_the_launcher(adopter: Path) -> None:
+def test_fixes_name_invoke_where_there_is_no_launcher(adopter: Path) -> None:
     told = invoke(adopter, "kubeconfig.connect", "--name", "nobody").stderr
     assert "fix: invoke " in told
     assert "./run" not in told

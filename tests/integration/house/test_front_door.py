@@ -28,7 +28,7 @@ def invoke(project: Path, *arguments: str) -> Completed:
     return run(command, cwd=project, env={"PYTHONPATH": str(ROOT / "scripts")}, timeout=60, check=False)
 
 
-def test_another_repository_gets_all_the_tasks_from_one_import(project: Path) -> None:
+def test_another_repository_imports_all_tasks(project: Path) -> None:
     ours = run([sys.executable, "-m", "invoke", "--list"], cwd=ROOT, timeout=60).stdout
     theirs = invoke(project, "--list")
     assert theirs.exit_code == 0
@@ -36,7 +36,7 @@ def test_another_repository_gets_all_the_tasks_from_one_import(project: Path) ->
     assert "cluster.create" in ours
 
 
-def test_every_task_has_help_those_that_require_an_argument_too() -> None:
+def test_every_task_has_help() -> None:
     asked = run([sys.executable, "-m", "invoke", "--list", "--list-format=json"], cwd=ROOT, timeout=60)
     listed = json.loads(asked.stdout)
     names = [task["name"] for task in listed["tasks"]]
@@ -60,7 +60,7 @@ def tree(directory: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("task", NAMED, ids=lambda task: task[0])
-def test_a_name_that_is_a_path_touches_nothing(project: Path, task: tuple[str, ...]) -> None:
+def test_a_path_as_name_changes_nothing(project: Path, task: tuple[str, ...]) -> None:
     state = Path(os.environ["THREEZONE_STATE"])
     (state / "clusters" / "kind").mkdir(parents=True)
     (state / "clusters" / "kind" / "git-password").write_text("secret")
@@ -103,7 +103,7 @@ def test_another_error_of_invoke_keeps_its_traceback(project: Path) -> None:
     [(["--list"], False), (["tools.list"], False), (["up", "--dry-run"], True), (["gitops.push"], True)],
     ids=["list", "result", "progress", "error"],
 )
-def test_a_reader_that_goes_away_ends_it_quietly(
+def test_a_closed_output_ends_a_task_quietly(
     project: Path, tmp_path: Path, arguments: list[str], both: bool, unbuffered: str
 ) -> None:
     """As in `… | head -1`: the pipe has no reader when the first line is written; `both` is `2>&1`."""
@@ -133,7 +133,7 @@ def test_another_broken_pipe_keeps_its_traceback(project: Path) -> None:
 
 
 @pytest.mark.parametrize("session", ["lint", "types", "tests", "e2e", "bench"])
-def test_nox_outside_the_locked_environment_says_how_to_start_it(tmp_path: Path, session: str) -> None:
+def test_nox_outside_the_environment_is_refused_with_a_fix(tmp_path: Path, session: str) -> None:
     shutil.copy(ROOT / "noxfile.py", tmp_path)
     (tmp_path / "requirements.lock").write_text("another lock file\n")  # so this environment is not that of the lock
     done = run([sys.executable, "-m", "nox", "-s", session], cwd=tmp_path, timeout=60, check=False)
@@ -141,7 +141,7 @@ def test_nox_outside_the_locked_environment_says_how_to_start_it(tmp_path: Path,
     assert "start it as: ./run nox" in done.stdout + done.stderr
 
 
-def test_nox_runs_everything_but_what_is_long() -> None:
+def test_nox_runs_the_default_sessions() -> None:
     listed = run([sys.executable, "-m", "nox", "--list"], cwd=ROOT, timeout=60).stdout.splitlines()
     chosen = {line[2:].split(" -> ")[0] for line in listed if line.startswith("* ")}
     left = {line[2:].split(" -> ")[0] for line in listed if line.startswith("- ")}

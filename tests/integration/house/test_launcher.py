@@ -111,7 +111,7 @@ def old_python(checkout: Checkout) -> None:
 ASK = ("python", "-c", "import sys, tiny; print(tiny.VERSION, sys.prefix)")
 
 
-def test_first_use_installs_what_the_lock_lists_and_says_so(pip_only: Checkout, tmp_path: Path) -> None:
+def test_first_use_installs_the_lock_file(pip_only: Checkout, tmp_path: Path) -> None:
     done = pip_only.run(*ASK, cwd=tmp_path)
     [env] = pip_only.environments()
     assert (done.exit_code, done.stdout) == (0, f"1.0 {env}\n"), done.stderr
@@ -119,7 +119,7 @@ def test_first_use_installs_what_the_lock_lists_and_says_so(pip_only: Checkout, 
     assert "ready" in done.stderr
 
 
-def test_later_uses_are_silent_quick_and_need_no_index(checkout: Checkout, tmp_path: Path) -> None:
+def test_later_uses_are_silent_quick_and_offline(checkout: Checkout, tmp_path: Path) -> None:
     assert checkout.run(*ASK).exit_code == 0
     shutil.rmtree(tmp_path / "index")
     checkout.add("true")
@@ -137,28 +137,28 @@ def test_later_uses_are_silent_quick_and_need_no_index(checkout: Checkout, tmp_p
     assert min(through) - min(direct) < 0.050, "the launcher adds at most 50 ms"
 
 
-def test_uv_is_used_where_it_is(checkout: Checkout) -> None:
+def test_uv_is_used_if_it_is_installed(checkout: Checkout) -> None:
     done = checkout.run(*ASK)
     [env] = checkout.environments()
     assert (done.exit_code, done.stdout) == (0, f"1.0 {env}\n"), done.stderr
     assert "uv" in (env / "pyvenv.cfg").read_text()
 
 
-def test_pip_takes_over_where_uv_cannot(checkout: Checkout) -> None:
+def test_pip_is_used_if_uv_fails(checkout: Checkout) -> None:
     checkout.env["UV_FIND_LINKS"] = "/nonexistent"  # as where only pip was told of the index that is reachable
     done = checkout.run(*ASK)
     assert (done.exit_code, done.stdout[:3]) == (0, "1.0"), done.stderr
     assert "failed with exit code" in done.stderr
 
 
-def test_a_change_of_the_lock_makes_another_environment(checkout: Checkout, tmp_path: Path) -> None:
+def test_a_changed_lock_file_makes_a_new_environment(checkout: Checkout, tmp_path: Path) -> None:
     assert checkout.run(*ASK).stdout.startswith("1.0 ")
     checkout.lock.write_text(wheel(tmp_path / "index", "1.1"))
     assert checkout.run(*ASK).stdout.startswith("1.1 ")
     assert len(checkout.environments()) == 2
 
 
-def test_an_environment_of_another_places_interpreter_is_left_alone(checkout: Checkout) -> None:
+def test_an_environment_of_another_interpreter_is_left_alone(checkout: Checkout) -> None:
     """As where a host and a container share the home directory: each place makes one, and both stay."""
     checkout.run(*ASK)
     [env] = checkout.environments()
@@ -172,7 +172,7 @@ def test_an_environment_of_another_places_interpreter_is_left_alone(checkout: Ch
     assert (theirs / "complete").read_bytes() == checkout.lock.read_bytes()
 
 
-def test_the_same_interpreter_by_another_name_has_the_same_environment(checkout: Checkout) -> None:
+def test_another_name_of_the_interpreter_uses_the_same_environment(checkout: Checkout) -> None:
     checkout.run(*ASK)
     [env] = checkout.environments()
     (env / "complete").unlink()  # so that an interpreter is looked for again
@@ -191,7 +191,7 @@ def test_a_wheel_with_another_hash_is_refused(checkout: Checkout) -> None:
     assert checkout.run(*ASK).exit_code == 7, "what failed is not taken for whole"
 
 
-def test_several_at_once_make_it_once(pip_only: Checkout) -> None:
+def test_concurrent_first_uses_make_one_environment(pip_only: Checkout) -> None:
     together = [Running([pip_only.root / "run", *ASK], env=pip_only.environment()) for _ in range(4)]
     done = [one.wait(TIMEOUT) for one in together]
     assert [one.exit_code for one in done] == [0] * 4, [one.stderr for one in done]
@@ -211,7 +211,7 @@ def half_way(checkout: Checkout, *command: str | Path) -> Iterator[Running]:
         yield running
 
 
-def test_the_next_start_mends_what_a_kill_left(pip_only: Checkout) -> None:
+def test_the_next_start_repairs_a_killed_installation(pip_only: Checkout) -> None:
     with half_way(pip_only, pip_only.root / "run", *ASK) as first:
         os.killpg(first.pid, signal.SIGKILL)
         assert first.wait(TIMEOUT).exit_code != 0
@@ -233,7 +233,7 @@ def test_an_installer_whose_parent_was_killed_is_waited_for(checkout: Checkout) 
     assert "making the environment" in done.stderr
 
 
-def test_an_environment_whose_python_went_away_is_made_again(checkout: Checkout) -> None:
+def test_an_environment_without_its_python_is_made_again(checkout: Checkout) -> None:
     checkout.run(*ASK)
     [env] = checkout.environments()
     (env / "bin" / "python").unlink()
@@ -242,7 +242,7 @@ def test_an_environment_whose_python_went_away_is_made_again(checkout: Checkout)
     assert (done.exit_code, done.stdout[:3]) == (0, "1.0"), done.stderr
 
 
-def test_an_old_python_is_refused_with_one_clear_error(checkout: Checkout) -> None:
+def test_an_old_python_is_refused(checkout: Checkout) -> None:
     old_python(checkout)
     done = checkout.run(*ASK)
     assert done.exit_code == 2
@@ -250,7 +250,7 @@ def test_an_old_python_is_refused_with_one_clear_error(checkout: Checkout) -> No
     assert checkout.environments() == []
 
 
-def test_a_newer_python_beside_an_old_one_is_found(checkout: Checkout) -> None:
+def test_a_newer_python_is_found_beside_an_old_one(checkout: Checkout) -> None:
     old_python(checkout)
     (checkout.bin / f"python3.{sys.version_info.minor}").symlink_to(PYTHON)
     assert checkout.run(*ASK).stdout.startswith("1.0 ")
@@ -280,7 +280,7 @@ def test_a_cache_that_cannot_be_written(checkout: Checkout, tmp_path: Path) -> N
     assert "THREEZONE_CACHE=" in done.stderr
 
 
-def test_without_home_the_password_database_names_it(checkout: Checkout) -> None:
+def test_without_home_the_password_database_is_used(checkout: Checkout) -> None:
     del checkout.env["HOME"]
     show = checkout.bin / "show"
     script(show, 'echo "$HOME"')
@@ -288,7 +288,9 @@ def test_without_home_the_password_database_names_it(checkout: Checkout) -> None
 
 
 @pytest.mark.parametrize(("arguments", "exit_code"), [((), 2), (("--help",), 0), (("-h",), 0)])
-def test_its_use_is_told_without_an_environment(checkout: Checkout, arguments: tuple[str, ...], exit_code: int) -> None:
+def test_usage_is_printed_without_an_environment(
+    checkout: Checkout, arguments: tuple[str, ...], exit_code: int
+) -> None:
     (checkout.bin / "python3").unlink()
     done = checkout.run(*arguments)
     assert done.exit_code == exit_code, done.stderr
@@ -338,7 +340,7 @@ def test_a_word_is_a_program_of_the_environment_or_a_task(
         (["up", "--no-such-option"], 1, "--no-such-option"),
     ],
 )
-def test_an_unknown_word_is_told_with_what_was_probably_meant(words: list[str], exit_code: int, suggested: str) -> None:
+def test_an_unknown_word_gets_a_suggestion(words: list[str], exit_code: int, suggested: str) -> None:
     done = run([str(ROOT / "run"), *words], timeout=TIMEOUT, check=False, cwd=ROOT)
     assert (done.exit_code, done.stdout) == (exit_code, "")
     assert words[-1] in done.stderr

@@ -1,4 +1,4 @@
-"""The argument lists of programs are in clients/ alone: read from every list, tuple and call in the sources."""
+"""Only clients/ contains argument lists of docker, kind, kubectl and flux."""
 
 import ast
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[3] / "scripts" / "threezone"
 PROGRAMS = ("docker", "kind", "kubectl", "flux")
-# Lists of names, not of arguments: their modules and their second elements.
+# Lists of names, not of arguments: the module and the second element.
 NAMES = {
     ("zones/locate.py", "'libpod'"),
     ("toolchain/install.py", "'kubectl'"),
@@ -19,7 +19,7 @@ NAMES = {
 
 
 def _begins_arguments(parts: list[ast.expr]) -> bool:
-    """Whether these begin with a program's name, or with its path and an argument of its own."""
+    """Whether the list begins with a program's name, or with its path and an argument."""
     if len(parts) < 2:
         return False
     first, second = parts[:2]
@@ -59,5 +59,5 @@ def test_programs_are_named_in_the_clients_alone() -> None:
         'process.find("docker")',
     ],
 )
-def test_an_argument_list_elsewhere_is_noticed(source: str) -> None:
+def test_an_argument_list_elsewhere_is_detected(source: str) -> None:
     assert list(argument_lists("lab/up.py", source))

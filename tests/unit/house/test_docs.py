@@ -1,4 +1,4 @@
-"""README and the pages in docs/ name what is there: tasks, options, sessions, programs, files and headings."""
+"""README and the pages in docs/ name only existing tasks, options, sessions, programs, files and headings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RUN = [pytest.param(words, id=f"{piece.place}: {' '.join(words)}") for piece in 
 
 
 def mistake(words: list[str]) -> str:
-    """What is wrong with a command behind `./run`; empty when nothing is."""
+    """The error in a command behind `./run`; empty if there is none."""
     program, *rest = words if Path(sys.prefix, "bin", words[0]).exists() else ["invoke", *words]
     if program == "invoke":
         try:
@@ -46,7 +46,7 @@ def mistake(words: list[str]) -> str:
 
 
 @pytest.mark.parametrize("words", RUN)
-def test_what_is_run_is_there(words: list[str]) -> None:
+def test_commands_in_the_documentation_exist(words: list[str]) -> None:
     assert mistake(words) == ""
 
 
@@ -57,12 +57,12 @@ def test_what_is_run_is_there(words: list[str]) -> None:
         "invoke cluster.delete --name", "invoke cluster.create --workers many", "nox -s no-such-session", "no-program",
     ],
 )  # fmt: skip
-def test_what_is_not_there_is_found(wrong: str) -> None:
+def test_a_wrong_command_is_detected(wrong: str) -> None:
     assert mistake(wrong.split()) != ""
 
 
 def named(piece: Code) -> list[str]:
-    """The words of an inline piece that begins with a task's name. `…` stands for a value, or for nothing."""
+    """The words of inline code that begins with a task's name. `…` is a value, or nothing."""
     words = piece.text.split() if piece.language is None else []
     if words[-1:] == ["…"] and not words[-2].startswith("--"):
         words.pop()
@@ -72,21 +72,21 @@ def named(piece: Code) -> list[str]:
 
 
 @pytest.mark.parametrize("piece", [pytest.param(p, id=f"{p.place}: {p.text}") for p in CODE if named(p)])
-def test_a_task_that_is_named_in_the_text_has_these_options(piece: Code) -> None:
+def test_tasks_in_the_text_have_these_options(piece: Code) -> None:
     words = named(piece)
     assert words[0] in contexts()
     if words[1:]:  # a name alone is no call
         assert asked(words)
 
 
-def test_an_option_that_is_named_alone_is_one_of_some_task() -> None:
+def test_options_in_the_text_exist() -> None:
     known = {flag for context in contexts().values() for flag in context.flags} | {"--help", *NOT_OURS}
     alone = [p for p in CODE if p.language is None and p.text.startswith("--") and p.text.split()[0] != "--"]
     assert len(alone) > 20
     assert [f"{p.place}: {p.text}" for p in alone if p.text not in known and p.text.split()[0] not in known] == []
 
 
-def test_every_link_leads_to_a_page_a_file_or_a_heading() -> None:
+def test_every_link_has_a_target() -> None:
     broken = []
     for page in PAGES:
         for link in links(page):
@@ -99,7 +99,7 @@ def test_every_link_leads_to_a_page_a_file_or_a_heading() -> None:
     assert broken == []
 
 
-def test_every_page_is_reached_from_the_readme() -> None:
+def test_every_page_is_linked_from_readme() -> None:
     reached, new = set(), {PAGES[0]}
     while new:
         reached |= new
@@ -108,7 +108,7 @@ def test_every_page_is_reached_from_the_readme() -> None:
     assert reached == set(PAGES)
 
 
-def test_files_of_this_repository_that_are_named_are_there() -> None:
+def test_files_in_the_text_exist() -> None:
     paths = {p.text.partition("::")[0]: p.place for p in CODE if p.language is None and " " not in p.text}
     ours = {path: place for path, place in paths.items() if path.partition("/")[0] in TOP and "/" in path}
     tests = {path: place for path, place in paths.items() if re.fullmatch(r"test_\w+\.py", path)}
@@ -117,7 +117,7 @@ def test_files_of_this_repository_that_are_named_are_there() -> None:
     assert [f"{place}: {path}" for path, place in tests.items() if not (ROOT / "tests/e2e" / path).exists()] == []
 
 
-def test_every_block_says_what_it_is() -> None:
+def test_every_block_has_a_language() -> None:
     assert {piece.language for piece in CODE if piece.language is not None} <= {SHELL, "text", "yaml", "toml", "python"}
 
 

@@ -1,4 +1,4 @@
-"""Exit codes mean one thing each, and docs/exit-codes.md tells the same as errors.py."""
+"""Each exit code has one meaning, and docs/exit-codes.md agrees with errors.py."""
 
 import re
 from pathlib import Path
@@ -13,14 +13,14 @@ def kinds(root: type[errors.ThreezoneError] = errors.ThreezoneError) -> list[typ
     return [root, *(below for kind in root.__subclasses__() for below in kinds(kind))]
 
 
-def test_every_kind_of_failure_has_a_code_of_its_own() -> None:
+def test_every_error_class_has_its_own_code() -> None:
     own = [kind for kind in kinds() if "exit_code" in vars(kind)]
     codes = [kind.exit_code for kind in own]
     assert len(codes) == len(set(codes)), {kind.__name__: kind.exit_code for kind in own}
     assert all(0 < code < 126 for code in codes), "126 and above belong to shells and signals"
 
 
-def test_the_document_lists_exactly_the_codes_of_the_code() -> None:
+def test_the_document_lists_the_codes_of_errors_py() -> None:
     rows = re.findall(r"^\| (\d+) \| `?(\w+)`? \|", DOCUMENT.read_text(encoding="utf-8"), flags=re.MULTILINE)
     documented = {int(code): name for code, name in rows}
     assert len(rows) == len(documented), "a code is listed twice"

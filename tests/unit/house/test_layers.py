@@ -1,4 +1,4 @@
-"""The house's contract: which package may import which. Every import is read, those inside functions too."""
+"""Which package may import which. All imports are read, including those inside functions."""
 
 import ast
 import re
@@ -13,8 +13,8 @@ from threezone.core.process import run
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "scripts" / "threezone"
 
-# Each package with those that it may import. The order of the lines is the order of the house: a package may only name
-# packages above its own line, so that there is no way around.
+# Each package with the packages that it may import. A package may only name packages in the lines above its own, so
+# there are no cycles.
 MAY_IMPORT = {
     "core": (),
     "clients": ("core",),
@@ -38,15 +38,15 @@ MAY_IMPORT = {
     ),
 }
 RUNNERS = {"sh", "subprocess", "pty", "multiprocessing", "webbrowser"}
-# The runner; the OCI runtime wrapper, a script that the engine runs and that turns into the real runtime; and the
-# tunnel's forwarder, a daemon that stands alone and starts a program for every connection.
+# The runner; the wrapper that the engine runs in place of an OCI runtime; and the daemons of the tunnel and of the port
+# forward, which start a program for every connection.
 MAY_START = {
     "threezone.core.process",
     "threezone.engine.bounded_runtime",
     "threezone.zones.forwarder",
     "threezone.delivery.port_forward",
 }
-# Who makes files beside core/files: in a private directory that is made for it, a lock or log of its own, a tar stream.
+# Modules that write files without core/files: into a new private directory, their own lock or log, a tar stream.
 MAY_WRITE = {
     "threezone.engine.bounded_runtime",
     "threezone.engine.prove",
@@ -94,7 +94,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def package_of(module: str) -> str:
-    """The package of `threezone.package.module`; "" for the root, where only the version stands."""
+    """The package of `threezone.package.module`; "" for the root, which has only the version."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 and parts[1] in MAY_IMPORT else ""
 
@@ -109,7 +109,7 @@ def wrong_arrows(module: str, source: str) -> list[str]:
 
 
 def starters(module: str, source: str) -> list[str]:
-    """Every way to start a program that stands in `source`."""
+    """Every way to start a program in `source`."""
     tree = ast.parse(source)
     found = [f"{module} imports {name}" for name in imports(tree) if name.split(".")[0] in RUNNERS]
     for node in ast.walk(tree):
@@ -224,7 +224,7 @@ def test_the_kubernetes_client_is_imported_in_one_module() -> None:
         ("threezone.flux.check", "if True:\n    import threezone.tasks"),
     ],
 )
-def test_a_wrong_arrow_is_found(module: str, source: str) -> None:
+def test_a_wrong_import_is_detected(module: str, source: str) -> None:
     assert len(wrong_arrows(module, source)) == 1
 
 
@@ -239,7 +239,7 @@ def test_a_wrong_arrow_is_found(module: str, source: str) -> None:
         "run('ls', shell=True)",
     ],
 )
-def test_a_hidden_starter_is_found(source: str) -> None:
+def test_a_hidden_start_of_a_program_is_detected(source: str) -> None:
     assert starters("somewhere", source)
 
 
