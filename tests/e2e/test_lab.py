@@ -65,8 +65,10 @@ def test_up_again_has_nothing_to_do_and_changes_no_object(lab: Project) -> None:
             for o in listed
         }
 
-    # Flux reports a healthy revision a few seconds late.
-    lab.kubectl("--namespace", "flux-system", "wait", "kustomization/lab", "--for=condition=Ready", "--timeout=60s")
+    # Flux reports a healthy revision a few seconds late: the condition first, and then what it has applied.
+    head = lab.run("git", "rev-parse", "HEAD").stdout.strip()
+    for state in ("condition=Ready", f"jsonpath={{.status.lastAppliedRevision}}=main@sha1:{head}"):
+        lab.kubectl("--namespace", "flux-system", "wait", "kustomization/lab", f"--for={state}", "--timeout=60s")
     kubeconfig = lab.kubeconfig.stat()
     before = versions()
     assert "nothing to do" in lab.invoke("up", "--yes").stdout
