@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from threezone.cluster.lab import GENTLE_SECONDS, Lab
@@ -51,8 +52,11 @@ def push(lab: Lab, commit: Commit, *, force: bool = False) -> None:
         )  # fmt: skip
 
 
-def reconcile(lab: Lab, commit: Commit) -> str:
-    """Have Flux fetch and apply a pushed commit, wait for all that it brings, and return the revision."""
+def reconcile(lab: Lab, commit: Commit, newest: Callable[[], str] = lambda: "") -> str:
+    """Have Flux fetch and apply a pushed commit, wait for all that it brings, and return the revision.
+
+    The wait ends with Overtaken when `newest` names a commit that is wanted instead.
+    """
     gitops, target = lab.settings.gitops, sync.target_of(lab)
     if gitops.url and lab.foreign:
         server.make_namespace(lab.api)
@@ -66,7 +70,10 @@ def reconcile(lab: Lab, commit: Commit) -> str:
         secret=give_credentials(lab, target) if gitops.url else "",
     )
     revision = f"{gitops.branch}@sha1:{commit.sha}"
-    return wait.wait_delivered(lab.api, target, revision, sync.request(lab.api, target), gitops.timeout)
+    history = repository.history(lab.root, revision, newest)
+    return wait.wait_delivered(
+        lab.api, target, revision, sync.request(lab.api, target), gitops.timeout, history=history
+    )
 
 
 def give_credentials(lab: Lab, target: sync.Target) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from threezone.clients.git.checkout import Checkout
@@ -87,3 +89,22 @@ def push(
             evidence=answer.words,
             fix="./run invoke gitops.serve" if answer.of_remote else f"git -C {root} fsck",
         )
+
+
+@dataclass(frozen=True)
+class History:
+    """What is known of commits that are newer than a revision: by default nothing."""
+
+    revision: str = ""
+    # Whether the commit that Flux holds has ours in its history; None when the repository does not know it.
+    follows: Callable[[str], bool | None] = lambda _: None
+    newest: Callable[[], str] = lambda: ""  # the SHA of a commit that is wanted instead, "" for none
+
+
+NO_HISTORY = History()
+
+
+def history(root: Path, revision: str, newest: Callable[[], str] = lambda: "") -> History:
+    """What the user's repository knows of commits that are newer than the revision."""
+    sha = revision.rpartition(":")[2]
+    return History(revision, cache(lambda held: held != sha and Checkout(root).follows(held, sha)), newest)

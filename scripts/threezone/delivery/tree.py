@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from threezone.clients.kubernetes.api import Api, Forbidden, Json
 from threezone.clients.kubernetes.watch import World, condition, key_of
-from threezone.delivery.revision import short
+from threezone.delivery.revision import matches, short
 from threezone.flux import health, objects
 from threezone.flux.objects import HELM, KUSTOMIZE, SOURCE, Entry, applied, artifact, attempted, inventory
 
-JOBS = "/apis/batch/v1/namespaces/{namespace}/jobs"
+SUSPENDED = "it is suspended"
+# Seconds for which a source or chart has failed before that is final: Flux tries again after moments.
+RETRIED = 5.0
 CHARTS = f"/apis/{SOURCE}/v1/helmcharts"
 FLUX = {
     (KUSTOMIZE, "Kustomization"): "kustomizations",
@@ -29,13 +32,14 @@ FLUX = {
 class Trouble:
     """Why one object of the tree is not ready. `path` is where a Flux object is asked to reconcile, "" for others.
 
-    `final` says that waiting does not heal it.
+    `final` says that waiting does not heal it, once it has been so for `seconds`.
     """
 
     what: str
     words: str
     final: bool = False
     path: str = ""
+    seconds: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.what}: {self.words}".replace("\n", " ")
@@ -45,35 +49,41 @@ def collection(entry: Entry) -> str:
     """The collection that an object is listed in, "" for a kind that is not looked at."""
     if plural := FLUX.get((entry.group, entry.kind)):
         return f"/apis/{entry.group}/{entry.version}/{plural}"
-    is_job = (entry.group, entry.kind) == ("batch", "Job")
-    return JOBS.format(namespace=entry.namespace) if is_job else health.collection(entry)
+    return health.collection(entry)
 
 
-def _entries(root: Json, world: World) -> list[Entry]:
+def entries(root: Json, world: World) -> list[Entry]:
     """What the Kustomization brought, each once, as far as `world` shows; one with a kubeconfig applies elsewhere."""
-    queue, entries = [root], dict[Entry, None]()
+    queue, known = [root], dict[Entry, None]()
     while queue:
         for entry in inventory(queue.pop(0)):
-            if entry in entries or (entry.kind, entry.key) == ("Kustomization", key_of(root)):
+            if entry in known or (entry.kind, entry.key) == ("Kustomization", key_of(root)):
                 continue
-            entries[entry] = None
+            known[entry] = None
             item = world.get(collection(entry), {}).get(entry.key)
             if item and entry.kind == "Kustomization" and "kubeConfig" not in (item.get("spec") or {}):
                 queue.append(item)
-    return list(entries)
+    return list(known)
 
 
 def members(root: Json, world: World) -> list[tuple[Entry, Json | None]]:
     """Each Flux object and workload of the tree that `world` lists; None for a missing one. Pure."""
-    listed = [(entry, collection(entry)) for entry in _entries(root, world)]
+    listed = [(entry, collection(entry)) for entry in entries(root, world)]
     return [(entry, world[path].get(entry.key)) for entry, path in listed if path in world]
 
 
 def paths(root: Json, world: World) -> set[str]:
     """The collections that show the tree, as far as `world` does. Pure."""
-    entries = _entries(root, world)
-    charts = {CHARTS} if any(entry.kind == "HelmRelease" for entry in entries) else set()
-    return {path for entry in entries if (path := collection(entry))} | charts
+    brought = entries(root, world)
+    charts = {CHARTS} if any(entry.kind == "HelmRelease" for entry in brought) else set()
+    return {path for entry in brought if (path := collection(entry))} | charts
+
+
+def followed(root: Json, world: World) -> set[str]:
+    """The collections of all that may say why the tree is not ready, of kinds that we do not know too. Pure."""
+    brought = entries(root, world)
+    others = {entry.collection for entry in brought if not collection(entry) and health.is_judged(entry)}
+    return paths(root, world) | others | set(health.collections(brought))
 
 
 def gather(api: Api, root: Json, listed: World) -> tuple[World, frozenset[str]]:
@@ -96,10 +106,10 @@ def gather(api: Api, root: Json, listed: World) -> tuple[World, frozenset[str]]:
     return world, frozenset(forbidden)
 
 
-def troubles(source: Json, root: Json, world: World, stamp: str = "") -> list[Trouble]:
-    """What is not ready below the Kustomization `root`, as far as `world` shows. Pure.
+def troubles(source: Json, root: Json, world: World) -> list[Trouble]:
+    """What is not ready below the Kustomization `root`, as far as `world` shows; what is final comes first. Pure.
 
-    With the `stamp` of a request, a failure is final only when Flux has answered that request with it.
+    A failure is final when Flux was not asked to try again since, and its words are about the present change.
     """
     listed = members(root, world)
     sources = {
@@ -113,8 +123,9 @@ def troubles(source: Json, root: Json, world: World, stamp: str = "") -> list[Tr
             unready += [Trouble(str(entry), "it does not exist")] if entry.kind != "Job" else []
         elif plural := FLUX.get((entry.group, entry.kind)):
             path = f"/apis/{entry.group}/{entry.version}/namespaces/{entry.namespace}/{plural}/{entry.name}"
-            lag = _lag(entry, item, source, sources, world.get(CHARTS, {}))
-            unready += _of_flux(item, str(entry), path, lag, stamp)
+            chart = world.get(CHARTS, {}).get(str((item.get("status") or {}).get("helmChart", "")))
+            lag, revision = _lag(entry, item, source, sources, chart)
+            unready += _of_flux(item, str(entry), path, lag, revision=revision, chart=chart)
         else:
             unready += _of_workload(entry, item)
     return sorted(unready, key=lambda trouble: not trouble.final)
@@ -144,25 +155,26 @@ def _lag(
     item: Json,
     source: Json,
     sources: Mapping[tuple[str, str, str], Json],
-    charts: Mapping[str, Json],
-) -> str:
-    """How a Flux object is behind the source of its content; "" when it is not. Pure."""
-    spec, status = item.get("spec") or {}, item.get("status") or {}
+    chart: Json | None,
+) -> tuple[str, str]:
+    """How a Flux object is behind the source of its content, and a Kustomization's revision there. Pure."""
+    spec = item.get("spec") or {}
     if entry.kind == "Kustomization":
         origin = sources.get(_reference(spec.get("sourceRef") or {}, entry.namespace))
-        return _behind(item, artifact(origin) if origin else attempted(item))
+        revision = artifact(origin) if origin else ""
+        return _behind(item, revision or attempted(item)), revision
     if entry.kind == "GitRepository" and all(spec.get(key) == source["spec"].get(key) for key in ("url", "ref")):
         held, wanted = artifact(item), artifact(source)
-        return "" if held == wanted else f"it holds {short(held) or 'nothing'}, not {short(wanted)}"
-    if entry.kind == "HelmRelease" and (chart := charts.get(str(status.get("helmChart", "")))):
+        return ("" if held == wanted else f"it holds {short(held) or 'nothing'}, not {short(wanted)}"), ""
+    if entry.kind == "HelmRelease" and chart:
         origin = sources.get(_reference(chart["spec"]["sourceRef"], chart["metadata"]["namespace"]))
         built = (chart.get("status") or {}).get("observedSourceArtifactRevision")
         if origin and built != artifact(origin):
-            return f"its chart is not built from {short(artifact(origin))} yet"
+            return f"its chart is not built from {short(artifact(origin))} yet", ""
         # The digest of an OCI artifact does not count: helm-controller notes the version alone.
         if attempted(item) != artifact(chart):
-            return f"it has {attempted(item) or 'nothing'}, not {artifact(chart)}"
-    return ""
+            return f"it has {attempted(item) or 'nothing'}, not {artifact(chart)}", ""
+    return "", ""
 
 
 def _reference(reference: Json, namespace: str) -> tuple[str, str, str]:
@@ -176,18 +188,43 @@ def _behind(kustomization: Json, revision: str) -> str:
     return f"it is at {short(applied(kustomization)) or 'nothing'}, not at {short(revision) or 'any revision'}"
 
 
-def _of_flux(item: Json, what: str, path: str, lag: str, stamp: str = "") -> list[Trouble]:
-    """What is not ready of one Flux object. Pure."""
+def _of_flux(
+    item: Json, what: str, path: str, lag: str, *, revision: str = "", chart: Json | None = None
+) -> list[Trouble]:
+    """What is not ready of one Flux object: of a Kustomization at that revision, of a HelmRelease with its chart."""
     kind = what.partition(" ")[0]
     words = "" if objects.is_static(kind, item) else objects.unready(item) or lag
     if not words:
         return []
     if objects.is_suspended(item):
-        return [Trouble(what, f"it is suspended ({words})", final=True)]
-    answered = not stamp or objects.handled(item) == stamp
+        return [Trouble(what, f"{SUSPENDED} ({words})", final=True)]
     if condition(item, "Ready").get("status") == "Unknown" and (failed := last_failure(item)):
         words = f"{failed}; Flux tries again ({words})"
-    return [Trouble(what, words, answered and (objects.is_stalled(item) or objects.has_failed(kind, item)), path)]
+    if chart and (built := _of_flux(chart, f"HelmChart {key_of(chart)}", "", "")):
+        # The release only says that its chart is not ready.
+        return [Trouble(what, f"{words}; {built[0]}", built[0].final, path, RETRIED)]
+    final = _is_current(item, revision, chart) and (objects.is_stalled(item) or objects.has_failed(kind, item))
+    return [Trouble(what, words, final, path, RETRIED if kind in (*objects.SOURCES, "HelmChart") else 0.0)]
+
+
+def _is_current(item: Json, revision: str, chart: Json | None) -> bool:
+    """Whether what Flux says of an object is about its present change, and not from before a request. Pure."""
+    ready, generation = condition(item, "Ready"), item["metadata"].get("generation")
+    if not objects.answered(item) or ready.get("observedGeneration", generation) != generation:
+        return False
+    if chart is not None:  # of another chart it was said before; other failures come before it is taken up
+        return attempted(item) == artifact(chart) or not ready.get("reason", "").endswith("Failed")
+    return not revision or is_about(item, revision)
+
+
+def is_about(kustomization: Json, revision: str) -> bool:
+    """Whether the words of a Kustomization are about a revision. Pure.
+
+    lastAttemptedRevision is set when the files are there; what fails before is told with the progress message.
+    """
+    progress = condition(kustomization, "Reconciling").get("message", "")
+    named = re.findall(r"[^\s'\"]+:[0-9a-f]{40,64}", progress)
+    return any(matches(each, revision) for each in (attempted(kustomization), *named))
 
 
 def last_failure(kustomization: Json) -> str:
@@ -205,6 +242,9 @@ def _of_workload(entry: Entry, item: Json) -> list[Trouble]:
     if entry.kind == "Job":
         failed = condition(item, "Failed")
         return [Trouble(str(entry), objects.said(failed), final=True)] if failed.get("status") == "True" else []
+    if entry.kind == "Pod":
+        ended = (item.get("status") or {}).get("phase") == "Failed"
+        return [Trouble(str(entry), words, final=ended) for words in health.rollout_gaps("Pod", item)]
     generation = item["metadata"].get("generation")
     if (item.get("status") or {}).get("observedGeneration", generation) != generation:
         return [Trouble(str(entry), "its latest change is not taken up yet")]

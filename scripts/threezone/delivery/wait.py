@@ -4,41 +4,39 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from threezone.clients.kubernetes.api import Api, Forbidden, Json
 from threezone.clients.kubernetes.watch import Judge, Overdue, Paths, World, condition, wait_for
 from threezone.cluster.lab import Lab
-from threezone.core.errors import ClusterError, DeliveryError
+from threezone.core.errors import DeliveryError
 from threezone.core.events import note, step
-from threezone.delivery import repository, sync, tree
+from threezone.delivery import progress, removed, repository, sync, tree
+from threezone.delivery.final import (
+    PUSH,
+    NotHealing,
+    Overtaken,
+    advice,
+    patient,
+    require_carriers,
+    require_curable,
+    require_movable,
+    with_event,
+)
+from threezone.delivery.repository import NO_HISTORY, History
 from threezone.delivery.revision import is_revision, matches, short
 from threezone.delivery.sync import Target
 from threezone.flux import components, health, objects
 from threezone.flux.components import DEPLOYMENTS, NAMESPACE
-from threezone.flux.objects import artifact, attempted, inventory
+from threezone.flux.objects import Entry, artifact, attempted, inventory
 
-# Controllers that a commit needs, and what each of them does with it.
-CARRIERS = {"source-controller": "fetches", "kustomize-controller": "applies"}
-# Reasons with which kustomize-controller says that this revision cannot be applied (its api/v1, condition reasons).
-# ReconciliationFailed covers what the API server refuses; HealthCheckFailed comes after spec.timeout.
-FINAL = {"BuildFailed", "ReconciliationFailed", "HealthCheckFailed", "PruneFailed"}
 # How go-git and its SSH library say that credentials or host keys are wrong; trying again does not heal that.
 REFUSED = r"authenticat|authorization failed|knownhosts: |secret '?[^ ]+'? not found"
-PUSH = "./run invoke gitops.push"
-
-
-class Unhealthy(DeliveryError):
-    """An applied object that cannot become healthy, and the pod (namespace/name) that holds it back."""
-
-    def __init__(self, revision: str, stuck: health.Stuck) -> None:
-        super().__init__(
-            f"{stuck.item} of {short(revision)} cannot become healthy",
-            evidence=stuck.words,
-            fix=f"kubectl -n {stuck.item.namespace} describe {stuck.item.kind.lower()} {stuck.item.name}",
-        )
-        self.pod = stuck.pod
+LOOK = 5.0  # seconds that a wait has at least, for one look
+# Seconds for which Flux's words have not changed before they count. Conditions are written before the inventory is, by
+# one request after the other, so that a new condition may stand beside the inventory of the last revision.
+SETTLED = 1.5
 
 
 def wait(lab: Lab, revision: str, kustomization: str = "", seconds: float = 0.0) -> str:
@@ -59,30 +57,95 @@ def wait(lab: Lab, revision: str, kustomization: str = "", seconds: float = 0.0)
     except Forbidden as refusal:  # a CI job may only read: whoever may change Flux's objects can have it apply anything
         stamp = ""
         note(f"{refusal.message}: Flux looks by itself, at its own interval")
-    return wait_delivered(lab.api, target, wanted, stamp, seconds or gitops.timeout)
+    history = repository.history(lab.root, wanted)
+    return wait_delivered(lab.api, target, wanted, stamp, seconds or gitops.timeout, history=history)
 
 
-def wait_delivered(api: Api, target: Target, revision: str, stamp: str, seconds: float) -> str:
+def wait_delivered(
+    api: Api, target: Target, revision: str, stamp: str, seconds: float, *, history: History = NO_HISTORY
+) -> str:
     """Watch until Flux has applied exactly `revision`, and all that it brings is at its revision, ready and healthy.
 
-    Returns the revision as Flux spells it. Raises DeliveryError as soon as that cannot happen, or after `seconds`.
+    What the revision removes is gone then. Returns the revision as Flux spells it. Raises DeliveryError as soon as that
+    cannot happen, or after `seconds`; Overtaken when Flux delivers a newer commit.
     """
-    began = time.monotonic()
+    end = time.monotonic() + seconds
+    before = _entries_before(api, target)
+    settled = _settling(target)
     with step(f"wait until {short(revision)} is applied"):
         world = _watch(
             api,
             target,
-            lambda world: missing(world, target, revision, stamp),
+            lambda world: missing(world, target, revision, stamp, history, settled=settled(world)),
             lambda world: followed(world, target),
             seconds=seconds,
             overdue=f"{short(revision)} was not applied within {seconds:.0f} s",
+            history=history,
         )
     root = target.find(world)[1] or {}
-    wait_for_tree(api, target, max(5.0, began + seconds - time.monotonic()))  # time for one look at least
+    wait_for_tree(api, target, max(LOOK, end - time.monotonic()), history)
+    _wait_removed(api, target, before, end, history)
     return objects.applied(root) if matches(objects.applied(root), revision) else attempted(root)
 
 
-def wait_for_tree(api: Api, target: Target, seconds: float) -> None:
+def _entries_before(api: Api, target: Target) -> list[Entry]:
+    """What has been delivered so far. Flux is asked to try again what failed, so that old failures do not count."""
+    source, root = (api.get(path) for path in target.paths)
+    if not source or not root:
+        return []
+    world = tree.gather(api, root, {})[0]
+    _request(api, [trouble for trouble in tree.troubles(source, root, world) if trouble.final])
+    return tree.entries(root, world)
+
+
+def _request(api: Api, troubles: Iterable[tree.Trouble]) -> None:
+    stamp = ""
+    for path in filter(None, (trouble.path for trouble in troubles)):
+        with suppress(Forbidden):  # it is waited for all the same
+            stamp = objects.request(api, [path], stamp=stamp)
+
+
+def _settling(target: Target) -> Callable[[World], bool]:
+    """Whether the Kustomization's status has stayed as it is for `SETTLED` seconds."""
+    status: Json | None = None
+    since = time.monotonic()
+
+    def settled(world: World) -> bool:
+        nonlocal status, since
+        root = target.find(world)[1]
+        if root is None or root.get("status") != status:
+            status, since = (root or {}).get("status"), time.monotonic()
+        return time.monotonic() - since >= SETTLED
+
+    return settled
+
+
+def _wait_removed(api: Api, target: Target, before: Sequence[Entry], end: float, history: History) -> None:
+    """Wait until what the revision removed is gone. What removes objects itself goes first, and so on."""
+    root = api.get(target.paths[1])
+    if not root or not before:
+        return
+    after = {(entry.group, entry.kind, entry.key) for entry in tree.entries(root, tree.gather(api, root, {})[0])}
+    gone = [entry for entry in before if (entry.group, entry.kind, entry.key) not in after]
+    while lasting := removed.terminating(api, gone):
+        _wait_gone(api, target, lasting, max(LOOK, end - time.monotonic()), history)
+
+
+def _wait_gone(api: Api, target: Target, lasting: Mapping[str, list[str]], seconds: float, history: History) -> None:
+    with step("wait until what was removed is gone"):
+        _watch(
+            api,
+            target,
+            lambda world: removed.remaining(world, lasting),
+            lambda _: lasting,
+            seconds=seconds,
+            overdue="the commit is applied, but what it removed is not gone",
+            history=history,
+            fix="see why the holder of the finalizer does not take it off",
+        )
+
+
+def wait_for_tree(api: Api, target: Target, seconds: float, history: History = NO_HISTORY) -> None:
     """Wait until everything that the applied Kustomization has brought is ready, after requesting what is not.
 
     Raises DeliveryError with the object's own words as soon as that cannot happen, or after `seconds`.
@@ -96,44 +159,61 @@ def wait_for_tree(api: Api, target: Target, seconds: float) -> None:
     troubles = tree.troubles(source, root, world)
     if not troubles:
         return
-    stamp = ""
-    for path in filter(None, (trouble.path for trouble in troubles)):
-        with suppress(Forbidden):  # it is waited for all the same
-            stamp = objects.request(api, [path], stamp=stamp)
+    _request(api, troubles)
     with step("wait until all that was delivered is ready"):
         _watch(
             api,
             target,
-            lambda world: _missing_of_tree(world, target, forbidden, stamp),
-            lambda world: set(_followed_of_tree(world, target)) - forbidden,
+            lambda world: _missing_of_tree(world, target, forbidden),
+            lambda world: set(followed(world, target)) - forbidden,
             seconds=seconds,
             overdue="not all that was delivered became ready in time",
+            history=history,
         )
 
 
-def _watch(api: Api, target: Target, judge: Judge, more: Paths, *, seconds: float, overdue: str) -> World:
+def _watch(
+    api: Api,
+    target: Target,
+    judge: Judge,
+    more: Paths,
+    *,
+    seconds: float,
+    overdue: str,
+    history: History,
+    fix: str = "./run invoke flux.status",
+) -> World:
     """Watch until `judge` finds nothing missing; `overdue` is the message of the error after `seconds`."""
+
+    def wanted(world: World) -> Sequence[str]:
+        if newer := history.newest():
+            raise Overtaken(history.revision, newer)
+        return judge(world)
+
     try:
         return wait_for(
             api,
             [target.sources, target.kustomizations, DEPLOYMENTS],
-            judge,
+            patient(wanted),
             seconds=seconds,
             what="the delivery",
             more=more,
             fresh=True,  # the objects may be seen later than what Flux says of them
         )
-    except Unhealthy as unhealthy:
-        raise with_event(api, unhealthy) from None
+    except NotHealing as error:
+        raise with_event(api, error) from None
     except Overdue as late:
-        raise DeliveryError(overdue, evidence=late.evidence, fix="./run invoke flux.status") from None
+        raise DeliveryError(overdue, evidence=late.evidence, fix=fix) from None
 
 
-def missing(world: World, target: Target, revision: str, stamp: str = "") -> list[str]:
+def missing(
+    world: World, target: Target, revision: str, stamp: str = "", history: History = NO_HISTORY, *, settled: bool = True
+) -> list[str]:
     """What is missing until the revision is applied and healthy. Pure. Raises DeliveryError if that cannot happen.
 
     `revision` is a full one or what `matches` takes for it. With the `stamp` of a request, what Flux said before it
     does not count: a revision that failed then may have healed. Without one every word about that revision counts.
+    Unless Flux's words are `settled`, its inventory may be that of the revision before.
     """
     source, root = target.find(world)
     if source is None or root is None:
@@ -143,57 +223,54 @@ def missing(world: World, target: Target, revision: str, stamp: str = "") -> lis
     both = matches(attempted(root), revision) and matches(objects.applied(root), revision)
     if fetched and both and objects.is_ready(root):
         return []
-    carried(world)
+    require_carriers(world)
     if not fetched:
-        return _unfetched(source, target, revision, stamp)
-    _require_movable(root, "Kustomization")
-    entries, progress = inventory(root), f"Flux to apply {short(revision)} ({_progress(root)})"
-    if not matches(attempted(root), revision):
-        return [progress]
-    if (words := failure(root, revision)) and (not stamp or objects.handled(root) == stamp):
+        return _unfetched(source, target, revision, stamp, history)
+    require_movable(root, "Kustomization")
+    applying = f"Flux to apply {short(revision)} ({_progress(root)})"
+    lines = health.troubles(world, tree.entries(root, world)) if matches(attempted(root), revision) else []
+    if words := progress.failure(root, revision, stamp):
         raise DeliveryError(
             f"Flux could not apply {short(revision)}: {condition(root, 'Ready').get('reason')}",
-            evidence="\n".join([words, *health.troubles(world, entries)]),
-            fix=f"correct the manifests, commit, and {PUSH}",
+            evidence="\n".join([words, *lines]),
+            fix=advice(words),
         )
-    if applied(root, revision):
-        if stuck := health.stuck(world, entries):
-            raise Unhealthy(revision, stuck)
+    if progress.is_applied(root, revision) and settled:
+        require_curable(world, source, root)
         # Flux looks every 5 s, and will say the same. It checks nothing where it has applied nothing: an inventory that
-        # is empty is the one before, because it is written after the condition.
-        if entries and is_checking(root) and health.runs(world, entries):
+        # is empty is the one before.
+        entries = inventory(root)
+        if entries and progress.is_checking(root) and health.runs(world, entries):
             return []
-    return [progress, *health.troubles(world, entries)]
+    return [applying, *lines]
 
 
-def _missing_of_tree(world: World, target: Target, forbidden: frozenset[str], stamp: str) -> list[str]:
+def _missing_of_tree(world: World, target: Target, forbidden: frozenset[str]) -> list[str]:
     source, root = target.find(world)
     if source is None or root is None:
         return ["Flux's objects"]
     unlisted = sorted(tree.paths(root, world) - world.keys() - forbidden)
-    troubles = tree.troubles(source, root, world, stamp)
+    troubles = tree.troubles(source, root, world)
     if troubles:
-        carried(world)
-    if final := next((trouble for trouble in troubles if trouble.final), None):
-        raise DeliveryError(
-            f"{final.what} is not ready",
-            evidence="\n".join(map(str, troubles)),
-            fix=f"correct what it names, commit, and {PUSH}",
-        )
-    if stuck := health.stuck(world, [entry for entry, _ in tree.members(root, world)]):
-        raise Unhealthy(artifact(source), stuck)
+        require_carriers(world)
+    require_curable(world, source, root)
     return [*map(str, troubles), *(f"the list of {path}" for path in unlisted)]
 
 
-def _unfetched(source: Json, target: Target, revision: str, stamp: str) -> list[str]:
+def _unfetched(source: Json, target: Target, revision: str, stamp: str, history: History) -> list[str]:
     held, words = artifact(source), str(condition(source, "Ready").get("message", ""))
-    _require_movable(source, target.source_kind)
-    answered = stamp and objects.handled(source) == stamp
+    require_movable(source, target.source_kind)
+    follows = history.follows(held.rpartition(":")[2]) if held else False
+    if follows:
+        raise Overtaken(revision, held)
+    answered = stamp and objects.answered(source, stamp)
     if answered and objects.is_ready(source) and not _arriving(source, revision):
         raise DeliveryError(
             f"the source {source['metadata']['name']} does not hold {short(revision)}: it holds {short(held)}",
             evidence=words,
-            fix=f"push that commit to the branch that Flux follows: {PUSH}",
+            fix=f"push that commit to the branch that Flux follows: {PUSH}"
+            if follows is False
+            else "somebody else has pushed: fetch that commit, and put yours on top of it",
         )
     if answered and re.search(REFUSED, words):
         raise DeliveryError(
@@ -219,103 +296,7 @@ def _progress(item: Json) -> str:
     return re.sub(r"([0-9a-f]{7})[0-9a-f]{33,}", r"\1", words) or "not begun"
 
 
-def failure(kustomization: Json, revision: str) -> str:
-    """Flux's words why it could not apply this revision; "" when it does not say so. Pure."""
-    ready = condition(kustomization, "Ready")
-    failed = ready.get("status") == "False" and ready.get("reason") in FINAL
-    return str(ready.get("message", "")) if failed and matches(attempted(kustomization), revision) else ""
-
-
-def fetched(world: World, target: Target, revision: str) -> bool:
-    """Whether Flux holds the revision's files. Pure."""
-    source = target.find(world)[0]
-    return source is not None and matches(artifact(source), revision)
-
-
-def applied(kustomization: Json, revision: str) -> bool:
-    """Whether the API server has all objects of the revision; they need not be healthy yet. Pure.
-
-    kustomize-controller checks health after it has applied and pruned, and says so in its condition Healthy.
-    """
-    if not matches(attempted(kustomization), revision):
-        return False
-    done = attempted(kustomization) == objects.applied(kustomization)
-    return done or _checks(kustomization, "Healthy") or _checks(kustomization, "Reconciling")
-
-
-def is_checking(kustomization: Json) -> bool:
-    """Whether Flux has applied the last revision and checks the health of its objects at this moment. Pure.
-
-    The message alone does not say so: it stays in the conditions after a check that failed, beside Ready=False.
-    """
-    return condition(kustomization, "Ready").get("status") == "Unknown" and _checks(kustomization, "Reconciling")
-
-
-def _checks(kustomization: Json, kind: str) -> bool:
-    """Whether a condition tells of the health checks of the last revision, for the present generation."""
-    words, generation = condition(kustomization, kind), kustomization["metadata"].get("generation")
-    current = words.get("observedGeneration", generation) == generation
-    return current and f"health checks for revision {attempted(kustomization)} " in words.get("message", "")
-
-
-def carried(world: World) -> None:
-    """Raise DeliveryError when one of Flux's controllers that a commit needs is scaled to zero. Pure."""
-    for name, work in CARRIERS.items():
-        deployment = world.get(DEPLOYMENTS, {}).get(f"{NAMESPACE}/{name}")
-        if deployment and deployment["spec"].get("replicas", 1) == 0:
-            raise DeliveryError(
-                f"{name} is scaled to zero: nobody {work} commits",
-                evidence=f"deployment {NAMESPACE}/{name}: replicas 0",
-                fix=f"kubectl -n {NAMESPACE} scale deployment {name} --replicas=1",
-            )
-
-
-def _require_movable(item: Json, kind: str) -> None:
-    """Raise DeliveryError when Flux will not look at the object again by itself: suspended, or stalled."""
-    name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
-    if objects.is_suspended(item):
-        change = '{"spec":{"suspend":false}}'
-        raise DeliveryError(
-            f"the {kind} {name} is suspended: nothing moves",
-            fix=f"kubectl -n {namespace} patch {kind.lower()} {name} --type=merge -p '{change}'",
-        )
-    if objects.is_stalled(item):
-        stalled = condition(item, "Stalled")
-        raise DeliveryError(
-            f"the {kind} {name} is stalled: {stalled.get('reason')}",
-            evidence=str(stalled.get("message", "")),
-            fix=f"kubectl -n {namespace} describe {kind.lower()} {name}",
-        )
-
-
-def followed(world: World, target: Target) -> Sequence[str]:
-    """The collections of the workloads and pods behind what the Kustomization has applied. Pure."""
+def followed(world: World, target: Target) -> Iterable[str]:
+    """The collections of all that the Kustomization has brought, and of the pods behind it. Pure."""
     root = target.find(world)[1]
-    return health.collections(inventory(root)) if root else ()
-
-
-def _followed_of_tree(world: World, target: Target) -> Iterable[str]:
-    root = target.find(world)[1]
-    if root is None:
-        return ()
-    return tree.paths(root, world) | set(health.collections(entry for entry, _ in tree.members(root, world)))
-
-
-def with_event(api: Api, unhealthy: Unhealthy) -> Unhealthy:
-    """The same error with the last event of its pod in the evidence (one request; none when it is refused)."""
-    namespace, _, name = unhealthy.pod.partition("/")
-    try:
-        listed = api.get(f"/api/v1/namespaces/{namespace}/events", fieldSelector=f"involvedObject.name={name}")
-    except ClusterError:
-        return unhealthy
-    if name and (line := last_event((listed or {}).get("items") or [])):
-        unhealthy.evidence = f"{unhealthy.evidence}\n{line}"
-    return unhealthy
-
-
-def last_event(events: Sequence[Json]) -> str:
-    """The latest warning among events, else the latest event, as one line. Pure."""
-    when = sorted(
-        events, key=lambda e: (e.get("type") == "Warning", e.get("lastTimestamp") or e.get("eventTime") or "")
-    )
-    return f"event {when[-1].get('reason')}: {when[-1].get('message')}" if when else ""
+    return tree.followed(root, world) if root else ()

@@ -41,8 +41,11 @@ class Attempt:
         return "\n".join([head, *lines, *([f"  fix: {self.failure.fix}"] if self.failure.fix else [])])
 
 
-def attempt(lab: Lab, sha: str, *, force: bool = False) -> Attempt:
-    """Push one commit and wait until it is applied. Never raises: the failure is part of the answer."""
+def attempt(lab: Lab, tip: Tip, sha: str, *, force: bool = False) -> Attempt:
+    """Push one commit of a branch and wait until it is applied, or until the branch has another one.
+
+    Never raises: the failure is part of the answer.
+    """
     began = time.monotonic()
     pushed = 0.0
     try:
@@ -51,7 +54,7 @@ def attempt(lab: Lab, sha: str, *, force: bool = False) -> Attempt:
             components.require(components.observe(lab.api))
             push.push(lab, commit, force=force)
             pushed = time.monotonic() - began
-            push.reconcile(lab, commit)
+            push.reconcile(lab, commit, lambda: newer if (newer := tip.other(sha, 0)) != sha else "")
     except ThreezoneError as failure:
         return Attempt(sha, pushed, time.monotonic() - began, failure, _passing(failure, pushed=bool(pushed)))
     return Attempt(sha, pushed, time.monotonic() - began)
@@ -68,7 +71,8 @@ def _passing(failure: ThreezoneError, *, pushed: bool) -> bool:
 def watch(lab: Lab, branch: str, report: Callable[[str], None], *, force: bool = False) -> NoReturn:
     """Deliver the newest commit of `branch`, now and after every new one, until Ctrl-C. `report` gets a line for each.
 
-    A commit that failed is not tried again; it is while the API server or the Git server is away.
+    A commit that failed is not tried again; it is while the API server or the Git server is away. A newer commit ends
+    the wait for an older one.
     """
     tip = Tip(lab.root, branch)
     done = ""
@@ -92,14 +96,15 @@ def once(lab: Lab, branch: str, *, force: bool = False) -> Attempt | None:
         return None
     with FileLock(now, mode=0o600):
         waiting.release()
-        return attempt(lab, Tip(lab.root, branch).sha, force=force)
+        tip = Tip(lab.root, branch)
+        return attempt(lab, tip, tip.sha, force=force)
 
 
 def _deliver(lab: Lab, tip: Tip, sha: str, report: Callable[[str], None], *, force: bool) -> str:
     """Try until it is delivered or cannot be, or there is a newer commit. Returns the last commit."""
     pause, reported = FIRST, ""
     while True:
-        result = attempt(lab, sha, force=force)
+        result = attempt(lab, tip, sha, force=force)
         if result.line != reported or not result.again:
             report(result.line)
             reported = result.line

@@ -111,6 +111,19 @@ class Entry:
         """`namespace/name`, as watched collections spell it."""
         return f"{self.namespace}/{self.name}"
 
+    @property
+    def collection(self) -> str:
+        """The API path of its collection, in its namespace if it has one; the plural is the usual one of its kind."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        return f"{root}/namespaces/{self.namespace}/{self._plural}" if self.namespace else f"{root}/{self._plural}"
+
+    @property
+    def _plural(self) -> str:
+        kind = self.kind.lower()
+        if kind.endswith("y") and kind[-2:-1] not in "aeou":
+            return f"{kind[:-1]}ies"
+        return f"{kind}es" if kind.endswith(("s", "x", "ch", "sh")) else f"{kind}s"
+
     def __str__(self) -> str:
         return f"{self.kind} {self.key.lstrip('/')}"
 
@@ -280,6 +293,15 @@ def request(api: Api, paths: Iterable[str], change: Json | None = None, *, stamp
 def handled(item: Json) -> str:
     """The stamp of the last request that Flux has answered for an object."""
     return str((item.get("status") or {}).get("lastHandledReconcileAt", ""))
+
+
+def answered(item: Json, stamp: str = "") -> bool:
+    """Whether Flux has answered what was asked of an object last, by us (`stamp`) or by others. Pure.
+
+    Somebody's later request replaces ours, and its answer is ours too.
+    """
+    last = (item["metadata"].get("annotations") or {}).get(REQUESTED, stamp)
+    return handled(item) == stamp if last == stamp else not last or handled(item) == last
 
 
 def delete(api: Api, path: str) -> None:

@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -8,7 +9,7 @@ from threezone.clients.kubernetes.watch import World
 from threezone.cluster.lab import Lab
 from threezone.core.errors import DeliveryError
 from threezone.core.settings import Settings
-from threezone.delivery import sync, verdict, wait
+from threezone.delivery import final, progress, sync, verdict, wait
 from threezone.delivery.revision import is_revision, matches
 from threezone.delivery.sync import KUSTOMIZATIONS, SOURCES, Target
 from threezone.flux import components
@@ -77,7 +78,7 @@ def test_nothing_declared_yet() -> None:
     assert wait.missing(world(None, None), LAB, NEW, "now") == ["Flux's GitRepository lab and Kustomization lab"]
 
 
-@pytest.mark.parametrize("reason", sorted(wait.FINAL))
+@pytest.mark.parametrize("reason", sorted(progress.FINAL))
 def test_a_revision_that_failed_ends_the_wait_with_fluxs_words(reason: str) -> None:
     failed = kustomization(
         OLD, attempted=NEW, ready="False", reason=reason, message="kustomize build failed: no such file"
@@ -206,7 +207,7 @@ def unhealthy() -> World:
 
 
 def test_a_pod_that_can_never_start_ends_the_wait() -> None:
-    with pytest.raises(wait.Unhealthy, match="Deployment shop/web of main@sha1:bbbbbbb cannot become") as caught:
+    with pytest.raises(final.Unhealthy, match="Deployment shop/web of main@sha1:bbbbbbb cannot become") as caught:
         wait.missing(unhealthy(), LAB, NEW, "now")
     assert caught.value.evidence == "container web: ImagePullBackOff: no such image"
     assert caught.value.pod == "shop/web-1"
@@ -227,9 +228,9 @@ def test_the_pods_behind_the_inventory_are_followed() -> None:
 def test_a_warning_tells_more_than_a_later_event() -> None:
     pulled = {"type": "Normal", "reason": "Pulling", "message": "image", "lastTimestamp": "2026-01-01T00:00:09Z"}
     failed = {"type": "Warning", "reason": "Failed", "message": "not found", "lastTimestamp": "2026-01-01T00:00:01Z"}
-    assert wait.last_event([failed, pulled]) == "event Failed: not found"
-    assert wait.last_event([pulled]) == "event Pulling: image"
-    assert wait.last_event([]) == ""
+    assert final.last_event([failed, pulled]) == "event Failed: not found"
+    assert final.last_event([pulled]) == "event Pulling: image"
+    assert final.last_event([]) == ""
 
 
 def test_a_healthy_workload_is_delivered_before_fluxs_next_check() -> None:
@@ -260,7 +261,7 @@ def test_an_old_message_after_a_failed_check_does_not_count() -> None:
     )
     failed["status"]["inventory"] = {"entries": [{"id": "_shop__Namespace", "v": "v1"}]}
     assert wait.missing(world(source(NEW), failed), LAB, NEW, "now"), "Flux has said that it is not healthy"
-    assert wait.applied(failed, NEW), "the objects are there all the same"
+    assert progress.is_applied(failed, NEW), "the objects are there all the same"
 
 
 def test_ready_of_a_revision_in_between_does_not_count() -> None:
@@ -277,7 +278,7 @@ def test_a_login_without_rights_to_request_waits_for_fluxs_interval(monkeypatch:
 
     stamps = []
 
-    def wait_delivered(_api: Any, _at: Target, revision: str, stamp: str, _seconds: float) -> str:
+    def wait_delivered(_api: Any, _at: Target, revision: str, stamp: str, _seconds: float, **_: object) -> str:
         stamps.append(stamp)
         return f"main@sha1:{revision}"
 
@@ -286,6 +287,6 @@ def test_a_login_without_rights_to_request_waits_for_fluxs_interval(monkeypatch:
     monkeypatch.setattr(sync, "target", lambda _api, name, namespace: Target(name, namespace))
     monkeypatch.setattr(sync, "request", request)
     monkeypatch.setattr(wait, "wait_delivered", wait_delivered)
-    made: Any = SimpleNamespace(api=None, settings=Settings(), foreign="")
+    made: Any = SimpleNamespace(api=None, root=Path(), settings=Settings(), foreign="")
     assert wait.wait(cast("Lab", made), "0123456") == "main@sha1:0123456"
     assert stamps == [""], "what Flux said of this revision before counts: nothing was asked of it"

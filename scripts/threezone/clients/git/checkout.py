@@ -95,6 +95,11 @@ class Checkout:
         """The SHAs of all refs; none outside of a repository."""
         return self._ask("show-ref", "--head", "--hash").text.split()
 
+    def follows(self, newer: str, older: str) -> bool | None:
+        """Whether a commit has another one in its history; None when the repository does not know one of them."""
+        code = self._ask("merge-base", "--is-ancestor", older, newer).code
+        return code == 0 if code in (0, 1) else None
+
     def remote_sha(self, url: str, ref: str) -> str:
         """The commit of `ref` at `url`, asked with the user's credentials; "" when there is none or no answer."""
         return self._ask("ls-remote", url, ref).text.partition("\t")[0]

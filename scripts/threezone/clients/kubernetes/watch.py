@@ -43,6 +43,7 @@ def look(api: Api, paths: Sequence[str], *, unless_forbidden: Collection[str] = 
 
 
 STARTING = 15.0  # seconds in which a 403 may come from an API server that has not loaded its rules yet
+AGAIN = 1.0  # seconds after which a judge is asked again though nothing has changed: some judge by time, too
 _Told = queue.Queue[tuple[str, dict[str, Json] | Forbidden]]
 
 
@@ -150,10 +151,10 @@ class Watching:
                     note(first)
                     said = first
             try:
-                end = good + steady if good else deadline
+                end = good + steady if good else min(deadline, time.monotonic() + AGAIN)
                 path, items = self._inbox.get(timeout=max(0.0, end - time.monotonic()))
             except queue.Empty:
-                if good:
+                if good or time.monotonic() < deadline:
                     continue
                 raise Overdue(
                     f"{what}: not ready within {seconds:.0f} s", evidence="\n".join(missing), fix="./run invoke status"

@@ -9,7 +9,7 @@ from threezone.clients.kubernetes import pods
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import NAMESPACES, World, condition
 from threezone.core.errors import DeliveryError
-from threezone.delivery import wait
+from threezone.delivery import final, progress, wait
 from threezone.delivery.proof import field_ownership, manifests
 from threezone.delivery.proof.manifests import Names
 from threezone.delivery.revision import short
@@ -126,13 +126,13 @@ class Assertions:
         kustomization = self._fetched(world, revision)
         if kustomization is None:
             return [f"Flux to fetch {short(revision)}"]
-        if wait.applied(kustomization, revision):
+        if progress.is_applied(kustomization, revision):
             raise DeliveryError(
                 f"Flux applied {short(revision)}, although it cannot be valid",
                 evidence=str(condition(kustomization, "Ready").get("message", "")),
                 fix=f"kubectl -n {self.names.name} get deployment {manifests.APP} -o yaml",
             )
-        return [] if wait.failure(kustomization, revision) else [f"Flux's word on {short(revision)}"]
+        return [] if progress.failure(kustomization, revision) else [f"Flux's word on {short(revision)}"]
 
     def suspended(self, world: World, revision: str, stamp: str) -> list[str]:
         """A suspended Flux has fetched the revision, answered the request `stamp`, and not touched the revision.
@@ -153,8 +153,8 @@ class Assertions:
 
     def _fetched(self, world: World, revision: str) -> Json | None:
         """The Kustomization, once its source holds the revision."""
-        wait.carried(world)
-        return self.target.find(world)[1] if wait.fetched(world, self.target, revision) else None
+        final.require_carriers(world)
+        return self.target.find(world)[1] if progress.fetched(world, self.target, revision) else None
 
     def remaining(self, world: World, inventory: Iterable[Entry], *, terminating: bool) -> list[str]:
         """The objects of a former inventory that still exist; those that are being deleted only on request."""

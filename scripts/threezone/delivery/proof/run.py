@@ -11,7 +11,7 @@ from threezone.clients.kubernetes.api import RETRY, Api, Json
 from threezone.clients.kubernetes.watch import Judge, Overdue, Watching, World, look
 from threezone.core.errors import ClusterError, DeliveryError, ThreezoneError
 from threezone.core.events import note, step
-from threezone.delivery import sync, wait
+from threezone.delivery import final, progress, sync, wait
 from threezone.delivery.proof import field_ownership, manifests, sandbox
 from threezone.delivery.proof.assertions import Assertions
 from threezone.delivery.proof.manifests import Files, Names
@@ -86,8 +86,8 @@ class Proof:
             outcome.ok = True
         except Overdue as overdue:
             self._fail(f"not finished within {self.seconds:.0f} s", overdue.evidence, "./run invoke flux.status")
-        except wait.Unhealthy as trouble:
-            error = wait.with_event(self.api, trouble)
+        except final.NotHealing as trouble:
+            error = final.with_event(self.api, trouble)
             self._fail(error.message, error.evidence, error.fix)
         except ThreezoneError as error:
             self._fail(error.message, error.evidence, error.fix)
@@ -127,7 +127,7 @@ class Proof:
         revision, before = self._outcome.revision, self._generation()
         world = self._until(lambda world: self._assert.refused(world, revision))
         self._outcome.mark("applied")
-        self._outcome.evidence = wait.failure(self._target.find(world)[1] or {}, revision)
+        self._outcome.evidence = progress.failure(self._target.find(world)[1] or {}, revision)
         self._require_unchanged(before, self._files[manifests.PAGE])
 
     def _repair(self) -> None:
@@ -140,7 +140,7 @@ class Proof:
         self._commit_workload()
         revision = self._outcome.revision
         fetch = [f"Flux to fetch {short(revision)}"]
-        self._until(lambda world: [] if wait.fetched(world, self._target, revision) else fetch)
+        self._until(lambda world: [] if progress.fetched(world, self._target, revision) else fetch)
         stamp = sync.request(self._api, self._target)
         self._until(lambda world: self._assert.suspended(world, revision, stamp), fresh=True)
         self._require_unchanged(before, page)
@@ -201,14 +201,14 @@ class Proof:
 
         def noting(world: World) -> Sequence[str]:
             kustomization = self._target.find(world)[1]
-            if wait.fetched(world, self._target, revision):
+            if progress.fetched(world, self._target, revision):
                 outcome.mark("fetched")
-            if kustomization and wait.applied(kustomization, revision):
+            if kustomization and progress.is_applied(kustomization, revision):
                 outcome.mark("applied")
             return judge(world)
 
         seconds = self._deadline - time.monotonic()
-        return self._watching.until(noting, seconds=seconds, what=outcome.phase.name, fresh=fresh)
+        return self._watching.until(final.patient(noting), seconds=seconds, what=outcome.phase.name, fresh=fresh)
 
     def _wait_settled(self, also: Judge = lambda _: ()) -> None:
         """The commit's revision runs, answers with its text, and nobody but Flux owns what it declares."""
