@@ -60,7 +60,8 @@ def patient(judge: Judge) -> Judge:
         try:
             return judge(world)
         except NotHealing as error:
-            if time.monotonic() - since.setdefault(error.message, time.monotonic()) >= error.seconds:
+            now = time.monotonic()
+            if now - since.setdefault(error.message, now) >= error.seconds:
                 raise
             return [f"{error.message}: {error.evidence}"]
 
@@ -81,10 +82,9 @@ def require_curable(world: World, source: Json, root: Json) -> None:
     """Raise NotHealing when something that the applied Kustomization brought cannot become ready by waiting. Pure."""
     if stuck := health.stuck(world, tree.entries(root, world)):
         raise Unhealthy(objects.artifact(source), stuck)
-    troubles = tree.troubles(source, root, world)
-    if final := next((trouble for trouble in troubles if trouble.final), None):
-        lines = [*map(str, troubles), *health.troubles(world, tree.entries(root, world))]
-        error = NotHealing(f"{final.what} is not ready", evidence="\n".join(dict.fromkeys(lines)), fix=_fix(final))
+    if final := next((trouble for trouble in tree.troubles(source, root, world) if trouble.final), None):
+        evidence = "\n".join(tree.voices(source, root, world))
+        error = NotHealing(f"{final.what} is not ready", evidence=evidence, fix=_fix(final))
         error.seconds = final.seconds
         raise error
 

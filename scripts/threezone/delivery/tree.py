@@ -131,6 +131,12 @@ def troubles(source: Json, root: Json, world: World) -> list[Trouble]:
     return sorted(unready, key=lambda trouble: not trouble.final)
 
 
+def voices(source: Json, root: Json, world: World) -> list[str]:
+    """What everything below the Kustomization `root` says that it lacks, and the pods behind it; causes first. Pure."""
+    others = [entry for entry in entries(root, world) if (entry.group, entry.kind) not in FLUX]
+    return list(dict.fromkeys([*map(str, troubles(source, root, world)), *health.troubles(world, others)]))
+
+
 def of_root(source: Json, root: Json) -> list[Trouble]:
     """What is not ready of the root's source and of the root itself. Pure."""
     return [

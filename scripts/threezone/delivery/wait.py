@@ -228,7 +228,7 @@ def missing(
         return _unfetched(source, target, revision, stamp, history)
     require_movable(root, "Kustomization")
     applying = f"Flux to apply {short(revision)} ({_progress(root)})"
-    lines = health.troubles(world, tree.entries(root, world)) if matches(attempted(root), revision) else []
+    lines = tree.voices(source, root, world) if matches(attempted(root), revision) else []
     if words := progress.failure(root, revision, stamp):
         raise DeliveryError(
             f"Flux could not apply {short(revision)}: {condition(root, 'Ready').get('reason')}",
@@ -254,7 +254,7 @@ def _missing_of_tree(world: World, target: Target, forbidden: frozenset[str]) ->
     if troubles:
         require_carriers(world)
     require_curable(world, source, root)
-    return [*map(str, troubles), *(f"the list of {path}" for path in unlisted)]
+    return [*(tree.voices(source, root, world) if troubles else ()), *(f"the list of {path}" for path in unlisted)]
 
 
 def _unfetched(source: Json, target: Target, revision: str, stamp: str, history: History) -> list[str]:

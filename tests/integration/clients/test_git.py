@@ -482,3 +482,13 @@ def test_an_author_of_the_environment_does_not_sign_our_commits(
     own.init(bare=False, branch="b")
     own.commit("one", *AUTHOR)
     assert git(own.root, "log", "--format=%an %ae %cn %ce") == " ".join((*AUTHOR, *AUTHOR))
+
+
+def test_a_repository_knows_which_commit_follows_which(world: World) -> None:
+    older = git(world.work, "rev-parse", "HEAD")
+    git(world.work, "commit", "--quiet", "--allow-empty", "--message", "newer")
+    newer = git(world.work, "rev-parse", "HEAD")
+    held = repository.history(world.work, f"main@sha1:{older}")
+    assert [held.follows(sha) for sha in (newer, older, "0" * 40)] == [True, False, None]
+    assert repository.history(world.work, newer).follows(older) is False
+    assert repository.history(world.base / "traps", older).follows(newer) is None, "that is no repository"

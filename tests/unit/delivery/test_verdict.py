@@ -317,8 +317,12 @@ class Server:
         self.asked.append(path)
         return self.held.get(path)
 
-    def merge(self, path: str, _: object) -> None:
+    def merge(self, path: str, change: Json) -> None:
         self.merged.append(path)
+        for listed in self.held.values():
+            for item in listed.get("items", []):
+                if path.endswith(f"/{item['metadata']['name']}"):
+                    item["metadata"].setdefault("annotations", {}).update(change["metadata"]["annotations"])
 
 
 def server(root: Json, world: World) -> Server:

@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,11 +11,13 @@ from threezone.cluster.lab import Lab
 from threezone.core.errors import DeliveryError
 from threezone.core.settings import Settings
 from threezone.delivery import final, progress, sync, verdict, wait
+from threezone.delivery.repository import History
 from threezone.delivery.revision import is_revision, matches
 from threezone.delivery.sync import KUSTOMIZATIONS, SOURCES, Target
 from threezone.flux import components
 from threezone.flux.components import DEPLOYMENTS
 from threezone.flux.health import APPS, PODS, REVISION
+from threezone.flux.objects import REQUESTED
 
 OLD = "main@sha1:" + "a" * 40
 NEW = "main@sha1:" + "b" * 40
@@ -290,3 +293,102 @@ def test_a_login_without_rights_to_request_waits_for_fluxs_interval(monkeypatch:
     made: Any = SimpleNamespace(api=None, root=Path(), settings=Settings(), foreign="")
     assert wait.wait(cast("Lab", made), "0123456") == "main@sha1:0123456"
     assert stamps == [""], "what Flux said of this revision before counts: nothing was asked of it"
+
+
+def checking(inventory: str, revision: str = NEW) -> Json:
+    """The Kustomization while it checks what it has applied."""
+    item = kustomization(OLD, attempted=revision, ready="Unknown", reason="Progressing", message="reconciling")
+    words = f"Running health checks for revision {revision} with a timeout of 2m0s"
+    item["status"]["conditions"].append({"type": "Reconciling", "status": "True", "message": words})
+    item["status"]["inventory"] = {"entries": [{"id": inventory, "v": "v1"}]}
+    return item
+
+
+JOBS = "/apis/batch/v1/namespaces/shop/jobs"
+FAILED_JOB = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "no database"}
+
+
+def test_a_new_condition_beside_the_inventory_of_the_last_revision_does_not_count() -> None:
+    beside = world(source(NEW), checking("_shop__Namespace"))
+    assert wait.missing(beside, LAB, NEW, settled=False), "the Namespace is not all that is applied"
+    assert wait.missing(beside, LAB, NEW) == []
+    job = {"shop/migrate": {"metadata": {}, "status": {"conditions": [FAILED_JOB]}}}
+    old = world(source(NEW), checking("shop_migrate_batch_Job")) | {JOBS: job}
+    assert any("no database" in line for line in wait.missing(old, LAB, NEW, settled=False)), "the commit may remove it"
+    with pytest.raises(final.NotHealing, match="Job shop/migrate"):
+        wait.missing(old, LAB, NEW)
+
+
+def test_words_are_settled_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    settled = wait._settling(LAB)
+    first, second = world(source(NEW), checking("_shop__Namespace")), world(source(NEW), checking("_other__Namespace"))
+    assert not settled(first)
+    now += 2
+    assert settled(first)
+    assert not settled(second), "the inventory has been written now"
+    now += 2
+    assert settled(second)
+
+
+NEWER = "c" * 40
+
+
+@pytest.mark.parametrize(("follows", "words"), [(True, "overtaken"), (False, "does not hold"), (None, "does not hold")])
+def test_a_newer_commit_that_flux_holds(follows: bool | None, words: str) -> None:
+    held = source(f"main@sha1:{NEWER}")
+    held["status"]["lastHandledReconcileAt"] = "theirs"
+    held["metadata"]["annotations"] = {REQUESTED: "theirs"}  # their request replaced ours
+    history = History(NEW, lambda sha: follows if sha == NEWER else None)
+    with pytest.raises(DeliveryError, match=words) as caught:
+        wait.missing(world(held, kustomization(OLD)), LAB, NEW, "ours", history)
+    assert isinstance(caught.value, final.Overtaken) is bool(follows)
+    assert ("gitops.push" in caught.value.fix) is (follows is False), "pushing again would roll theirs back"
+
+
+def test_a_request_of_others_that_is_not_answered_is_no_answer_to_ours() -> None:
+    held = source(OLD)
+    held["status"]["lastHandledReconcileAt"] = "earlier"
+    held["metadata"]["annotations"] = {REQUESTED: "theirs"}
+    assert wait.missing(world(held, kustomization(OLD)), LAB, NEW, "ours")
+
+
+def test_a_path_that_is_not_among_the_files_ends_the_wait() -> None:
+    message = "kustomization path not found: stat /tmp/k/apps: no such file or directory"
+    root = kustomization(OLD, ready="False", reason="ArtifactFailed", message=message)
+    progress = f"Fetching manifests for revision {NEW} with a timeout of 2m0s"
+    root["status"]["conditions"].append({"type": "Reconciling", "status": "True", "message": progress})
+    with pytest.raises(DeliveryError, match="ArtifactFailed") as caught:
+        wait.missing(world(source(NEW), root), LAB, NEW, "now")
+    assert "symbolic links" in caught.value.fix
+    root["status"]["conditions"][-1]["message"] = progress.replace(NEW, OLD)
+    assert wait.missing(world(source(NEW), root), LAB, NEW, "now"), "that was said of the last revision"
+
+
+@pytest.mark.parametrize(
+    ("revision", "ended", "when", "stands"),
+    [
+        (NEW, "HealthCheckFailed", "2026-01-01T00:00:09Z", True),
+        (NEW, "HealthCheckFailed", "2026-01-01T00:00:01Z", False),
+        (NEW, "ReconciliationSucceeded", "2026-01-01T00:00:09Z", False),
+        (OLD, "HealthCheckFailed", "2026-01-01T00:00:09Z", False),
+    ],
+)
+def test_a_failure_stands_while_flux_tries_again(revision: str, ended: str, when: str, stands: bool) -> None:
+    stamp = "2026-01-01T00:00:05+00:00"
+    root = kustomization(OLD, attempted=NEW, ready="Unknown", reason="Progressing", handled=stamp)
+    past = {"lastReconciledStatus": ended, "lastReconciled": when, "metadata": {"revision": revision}}
+    root["status"]["history"] = [past]
+    assert (progress.failure(root, NEW, stamp) == ended) is stands
+    assert progress.failure(root, NEW, "later") == ""
+
+
+def test_a_commit_that_nobody_wants_any_more_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = world(source(OLD), kustomization(OLD))
+    monkeypatch.setattr(wait, "_entries_before", lambda *_: [])
+    monkeypatch.setattr(wait, "wait_for", lambda _api, _paths, judge, **_: judge(seen))
+    api: Any = None
+    with pytest.raises(final.Overtaken) as caught:
+        wait.wait_delivered(api, LAB, NEW, "now", 1, history=History(NEW, newest=lambda: NEWER))
+    assert NEWER in caught.value.fix

@@ -157,3 +157,65 @@ def test_kinds_that_only_flux_can_judge_are_never_healthy_here(item: Entry) -> N
 )
 def test_every_kind_has_counts_of_its_own(kind: str, status: Json, *, runs: bool) -> None:
     assert (health.rollout_gaps(kind, {"metadata": {}, "spec": {}, "status": status}) == []) is runs
+
+
+NO_ACCOUNT = 'pods "web-" is forbidden: serviceaccount "absent" not found'
+REFUSED = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": NO_ACCOUNT}
+JOB, SET = Entry("Job", "batch", "v1", "shop", "web"), Entry("StatefulSet", "apps", "v1", "shop", "web")
+EVENTS = "/api/v1/namespaces/shop/events"
+
+
+def event(reason: str, when: str) -> Json:
+    return {"reason": reason, "message": NO_ACCOUNT, "lastTimestamp": when, "involvedObject": {"uid": "web"}}
+
+
+def in_world(entry: Entry, item: Json, *pods: Json, events: tuple[Json, ...] = ()) -> World:
+    listed = {str(number): each for number, each in enumerate(events)}
+    return world(item, *pods) | {entry.collection: {"shop/web": item}, EVENTS: listed}
+
+
+@pytest.mark.parametrize(
+    ("entry", "seen", "words"),
+    [
+        (WEB, world(deployment(conditions=[REFUSED])), NO_ACCOUNT),
+        (WEB, world(deployment(conditions=[REFUSED]), pod("web-2-a", "web-2")), ""),
+        (WEB, world(deployment(conditions=[{**REFUSED, "message": "exceeded quota: small"}])), ""),
+        (SET, in_world(SET, deployment(), events=(event("FailedCreate", "1"),)), NO_ACCOUNT),
+        (SET, in_world(SET, deployment(), events=(event("FailedCreate", "1"), event("SuccessfulCreate", "2"))), ""),
+        (JOB, in_world(JOB, deployment(), events=(event("FailedCreate", "1"),)), NO_ACCOUNT),
+        (JOB, in_world(JOB, deployment(conditions=[{"type": "Complete"}]), events=(event("FailedCreate", "1"),)), ""),
+    ],
+    ids=["account", "a pod is there", "quota", "stateful set", "made since", "job", "the job has ended"],
+)
+def test_a_workload_whose_pods_cannot_be_made_is_stuck_after_a_while(entry: Entry, seen: World, words: str) -> None:
+    stuck = health.stuck(seen, [entry])
+    assert (stuck.words if stuck else "") == words
+    assert stuck is None or stuck.seconds == health.NO_POD
+    assert "exceeded quota" in str(seen) or bool(health.troubles(seen, [entry])) is bool(
+        words or "web-2-a" in str(seen)
+    )
+
+
+def test_the_image_of_a_job_and_of_a_bare_pod_that_cannot_be_had() -> None:
+    bad = pod("web", "web", "ImagePullBackOff")
+    by_job = health.stuck(in_world(JOB, deployment(), bad), [JOB])
+    assert by_job is not None
+    assert (by_job.item, by_job.pod) == (JOB, "shop/web")
+    bare = health.stuck({PODS: {"shop/web": bad}}, [Entry("Pod", "", "v1", "shop", "web")])
+    assert bare is not None
+    assert "ImagePullBackOff" in bare.words
+
+
+def test_a_job_runs_well_when_it_is_complete() -> None:
+    complete = {"type": "Complete", "status": "True"}
+    assert health.runs(in_world(JOB, deployment(conditions=[complete])), [JOB])
+    assert not health.runs(in_world(JOB, deployment()), [JOB])
+
+
+@pytest.mark.parametrize(
+    ("kind", "plural"),
+    [("Gateway", "gateways"), ("NetworkPolicy", "networkpolicies"), ("Ingress", "ingresses"), ("Job", "jobs")],
+)
+def test_the_collection_of_any_kind(kind: str, plural: str) -> None:
+    assert Entry(kind, "g", "v1", "shop", "x").collection == f"/apis/g/v1/namespaces/shop/{plural}"
+    assert Entry(kind, "", "v1", "", "x").collection == f"/api/v1/{plural}"

@@ -213,3 +213,18 @@ def test_an_api_server_that_does_not_know_its_rules_yet_is_waited_for() -> None:
 
 def test_a_further_collection_that_may_not_be_seen_holds_nothing_up() -> None:
     assert guarded(Guarded([thing("a", "good")]), [PATH], more=True)[PATH] != {}
+
+
+def test_a_judge_that_judges_by_time_is_asked_again_though_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "AGAIN", 0.05)
+    server = Two("good")
+    judged: list[World] = []
+
+    def judge(world: World) -> list[str]:
+        judged.append(world)
+        return [] if len(judged) > 3 else ["a moment"]
+
+    with Watching(cast("Api", server), [PATH]) as watching:
+        watching.until(judge, seconds=3, what="the moment")
+    server.over.set()
+    assert len(judged) > 3
