@@ -207,8 +207,9 @@ def _of_flux(
     if condition(item, "Ready").get("status") == "Unknown" and (failed := last_failure(item)):
         words = f"{failed}; Flux tries again ({words})"
     if chart and (built := _of_flux(chart, f"HelmChart {key_of(chart)}", "", "")):
-        # The release only says that its chart is not ready.
-        return [Trouble(what, f"{words}; {built[0]}", built[0].final, path, RETRIED)]
+        # The release only says that its chart is not ready, and a chart without files waits for its source.
+        final = built[0].final and condition(chart, "Ready").get("reason") != "NoSourceArtifact"
+        return [Trouble(what, f"{words}; {built[0]}", final, path, RETRIED)]
     final = _is_current(item, revision, chart) and (objects.is_stalled(item) or objects.has_failed(kind, item))
     return [Trouble(what, words, final, path, RETRIED if kind in (*objects.SOURCES, "HelmChart") else 0.0)]
 

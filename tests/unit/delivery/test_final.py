@@ -65,6 +65,9 @@ CASES: dict[str, tuple[World, str, float]] = {
     "a release whose chart cannot be built": (
         released(release("False", "SourceNotReady"), BROKEN_CHART), "HelmChart flux-system/shop-page: ChartPack", 5,
     ),
+    "a release whose chart waits for its source": (
+        released(release("False", "SourceNotReady"), chart() | {"status": {"conditions": failed("NoSourceArtifact")}}), "", 0,
+    ),
     "a release that failed with the chart before": (
         released(release("False", "UpgradeFailed", version="0.9.0"), chart()), "", 0,
     ),
