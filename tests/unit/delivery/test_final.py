@@ -42,6 +42,7 @@ REPOSITORY = flux("charts", conditions=failed("IndexationFailed", "no such host"
 BROKEN_CHART = chart() | {
     "status": {"observedGeneration": 1, "conditions": failed("ChartPackageError", "no templates")}
 }
+WAITING_CHART = chart() | {"status": {"observedGeneration": 1, "conditions": failed("NoSourceArtifact")}}
 CASES: dict[str, tuple[World, str, float]] = {
     "YAML of a child that is broken": (child(conditions=failed("BuildFailed")), "apps: BuildFailed", 0),
     "said of the revision before": (child(applied=OLD, conditions=failed("BuildFailed")), "", 0),
@@ -66,7 +67,7 @@ CASES: dict[str, tuple[World, str, float]] = {
         released(release("False", "SourceNotReady"), BROKEN_CHART), "HelmChart flux-system/shop-page: ChartPack", 5,
     ),
     "a release whose chart waits for its source": (
-        released(release("False", "SourceNotReady"), chart() | {"status": {"conditions": failed("NoSourceArtifact")}}), "", 0,
+        released(release("False", "SourceNotReady"), WAITING_CHART), "", 0,
     ),
     "a release that failed with the chart before": (
         released(release("False", "UpgradeFailed", version="0.9.0"), chart()), "", 0,
