@@ -100,7 +100,7 @@ def test_the_proxy_is_a_daemon_of_its_cluster(lab: Project) -> None:
         assert through_proxy(reading["port"], "DELETE", "/api/v1/namespaces/hello")[0] == 403
         assert (
             lab.invoke("addon.proxy", "status").stdout.strip()
-            == f"{reading['url']} is the API of {CONTEXT}, to read only"
+            == f"{reading['url']} serves the API of {CONTEXT}, read-only"
         )
     finally:
         lab.invoke("addon.proxy", "stop")

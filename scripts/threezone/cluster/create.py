@@ -72,7 +72,7 @@ def create(lab: Lab, *, retain: bool = False) -> Created:
     kubeconfig = run_kind(lab, image, retain=retain)
     hidden = containers.mounts(kind.nodes(lab.name), node_images.STORE)  # a mount there hides the image's content
     with optional("kubeadm could not be asked about fields that it does not know"):
-        if warning := kubeadm.check_made(lab.declared, lab.name):
+        if warning := kubeadm.check_created(lab.declared, lab.name):
             note(warning)
     return Created(kubeconfig, frozenset() if hidden else included)
 
@@ -103,7 +103,7 @@ def _failed(error: CommandFailed, lab: Lab, program: Path, *, retain: bool) -> C
         kind.delete(program, name)
     cause, fix = diagnosed(_text(logs, "serial.log"))
     if not cause:
-        words, place = kubeadm.blamed(error.tail, _text(logs, "kubelet.log"), lab.declared)
+        words, place = kubeadm.explain_failure(error.tail, _text(logs, "kubelet.log"), lab.declared)
         cause = "".join(f": {text}" for text in (place, words) if text and words)
         fix = f"correct {place.rpartition(':')[0] or place}" if place else ""
     kept = " and its nodes are kept" if retain else ""
@@ -163,7 +163,7 @@ def ready(lab: Lab, *, new: bool) -> bool:
     """Wait until every node is Ready, then mark the cluster as complete. False: the pod network is missing."""
     complete = nodes_ready(lab)
     mark(lab, new=new)
-    local_registry.tell(lab)
+    local_registry.connect(lab)
     return complete
 
 

@@ -140,7 +140,7 @@ def check(declared: Declared, image: str, version: str) -> None:
     asked = list(candidates(declared, version))
     if len(asked) == 1:
         return
-    refused = answers(containers.run(image, "-s", entrypoint="bash", stdin=script(asked)).stdout)
+    refused = refusals(containers.run(image, "-s", entrypoint="bash", stdin=script(asked)).stdout)
     if refused and refused[0][0] == 0:  # a kubeadm before 1.26 cannot be asked
         return
     for number, words in refused:
@@ -152,7 +152,7 @@ def check(declared: Declared, image: str, version: str) -> None:
         raise UsageError(f"{place}: {what}: Kubernetes {version} refuses it: {brief(words)}", evidence=words)
 
 
-def check_made(declared: Declared, cluster: str) -> str:
+def check_created(declared: Declared, cluster: str) -> str:
     """A JSON 6902 patch's field that kubeadm does not know, with its place; "" when there is none.
 
     This can be asked only in the nodes: such a patch needs what kind has generated.
@@ -161,14 +161,14 @@ def check_made(declared: Declared, cluster: str) -> str:
     for node in kind.nodes(cluster) if by_json else ():
         argv = ("kubeadm", "config", "validate", "--config", "/kind/kubeadm.conf")
         done = containers.execute(node.container, *argv, timeout=SECONDS, check=False)
-        for _, words in answers(f"{_MARK} 0\n{done.stderr}") if done.exit_code else ():
+        for _, words in refusals(f"{_MARK} 0\n{done.stderr}") if done.exit_code else ():
             field = _field(words, [field for patch in by_json for field in patch.fields])
             if field and "unknown field" in words:
                 return f"{field[1]}: {field[0]}: kubeadm goes on without it: {brief(words)}"
     return ""
 
 
-def answers(output: str) -> list[tuple[int, str]]:
+def refusals(output: str) -> list[tuple[int, str]]:
     """The numbers of the refused candidates with the error: kubeadm's without its warnings, or the kubelet's. Pure."""
     refused = []
     for block in output.split(f"{_MARK} ")[1:]:
@@ -210,7 +210,7 @@ def _field(words: str, fields: Sequence[Field]) -> Field | None:
     return max(matches, key=lambda match: match[0])[1:] if matches else None
 
 
-def blamed(output: str, kubelet_log: str, declared: Declared) -> tuple[str, str]:
+def explain_failure(output: str, kubelet_log: str, declared: Declared) -> tuple[str, str]:
     """The error of a failed create about a declared patch, gate or subnet, and its place; "" if there is none. Pure.
 
     `output` is what kind printed.

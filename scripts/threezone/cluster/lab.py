@@ -29,7 +29,7 @@ from threezone.zones.kubeconfig_entry import find as entry_of
 CHANNELS: tuple[Literal["release", "source"], ...] = ("release", "source")
 # The registries of the node image, and in the cluster of Flux's images; without credentials they answer 401.
 REGISTRIES = ("https://registry-1.docker.io/v2/", "https://ghcr.io/v2/")
-GENTLE_SECONDS = 300.0  # for waits without a setting of their own
+WAIT_SECONDS = 300.0  # for waits without a setting of their own
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class Lab:
         return self.foreign or f"kind-{self.name}"
 
     @property
-    def called(self) -> str:
+    def display_name(self) -> str:
         """The cluster's name for a person: kind's, or the foreign context."""
         return self.foreign or self.name
 
@@ -83,7 +83,7 @@ class Lab:
         from threezone.images import build
         from threezone.toolchain import channel
 
-        images = build.names_for(self.asked_kubernetes)
+        images = build.names_for(self.requested_kubernetes)
         present = next((each for each in CHANNELS if build.has_all(images, each)), None)
         return present or channel.resolve_channel("auto", [*channel.releases(self.root), *REGISTRIES])
 
@@ -104,7 +104,7 @@ class Lab:
         return spec.declare(self.cluster_file, [settings, self.flags] if self.flags else [settings], self.root)
 
     @property
-    def asked_kubernetes(self) -> str:
+    def requested_kubernetes(self) -> str:
         """The version that --kubernetes or the settings ask for, else the one in the file's images, else ""."""
         if self.foreign:  # we would not create it, so there may be no file
             return ""
@@ -115,14 +115,14 @@ class Lab:
         """The Kubernetes version that nodes shall run, such as v1.35.0."""
         from threezone.images.versions import node_for
 
-        return f"v{node_for(self.asked_kubernetes).version}"
+        return f"v{node_for(self.requested_kubernetes).version}"
 
     @functools.cached_property
     def images(self) -> tuple[str, ...]:
         """The names of the lab's images, with a balancer for several control planes."""
         from threezone.images import build
 
-        images = build.names_for(self.asked_kubernetes)
+        images = build.names_for(self.requested_kubernetes)
         return (*images, build.BALANCER) if self.declared.control_planes > 1 else images
 
     @functools.cached_property

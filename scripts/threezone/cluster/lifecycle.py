@@ -78,7 +78,7 @@ def plan(observed: Observed, declared: Declared, added: Sequence[Overlay], image
     if observed.state == "interrupted":
         sentence = f"remove the rest of an interrupted create of the cluster {name}"
         steps.append(Step(StepKind.DELETE_CLUSTER, sentence, f"kind delete cluster --name {name}"))
-    notes = [*declared.said, *(overlay.sentence for overlay in added)]
+    notes = [*declared.changes, *(overlay.sentence for overlay in added)]
     if declared.name not in ("", name):
         setting = "--name, or threezone.cluster.name in invoke.yaml"
         notes.insert(0, f"the file names the cluster {declared.name}; it is {name} here ({setting})")

@@ -74,7 +74,7 @@ def start(lab: Lab, chosen: RegistryPlan) -> tuple[str, ...]:
     return configure(chosen.nodes, chosen.wanted)
 
 
-def tell(lab: Lab) -> None:
+def connect(lab: Lab) -> None:
     """Configure the lab's cluster for a registry that runs; a failure is only a warning."""
     name = lab.settings.registry.name
     with optional(f"the cluster {lab.name} does not know the local registry (./run invoke registry.start)"):

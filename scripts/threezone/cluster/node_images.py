@@ -33,7 +33,7 @@ def chosen(lab: Lab, names: Sequence[str]) -> list[Image]:
         raise UsageError(f"{unusable[0]} is what nodes are made from; it is not loaded into them", fix="leave it out")
     images: list[Image] = []
     for name, group in build.ensure_all(short, lab.channel).items() if short else ():
-        images += (*group, lasting(group[0])) if name == "hello" else group
+        images += (*group, tag_hello(group[0])) if name == "hello" else group
     references = {name: _with_tag(name) for name in names if name not in short}
     present = engine_images.inspect(list(references.values()))
     if missing := [name for name, reference in references.items() if reference not in present]:
@@ -42,7 +42,7 @@ def chosen(lab: Lab, names: Sequence[str]) -> list[Image]:
     return [*images, *present.values()]
 
 
-def lasting(hello: Image) -> Image:
+def tag_hello(hello: Image) -> Image:
     """The sample app under the name that commits use for it: built images are named by their content."""
     tag(hello.reference, build.APP)
     return replace(hello, reference=build.APP)
@@ -62,7 +62,7 @@ def _kind_cluster(lab: Lab, fix: str, evidence: str = "") -> str:
     """The lab's kind cluster. Raises UsageError when its nodes are not on the engine here."""
     if lab.kind_cluster:
         return lab.kind_cluster
-    message = f"the nodes of {lab.called} are no nodes of kind's on the engine here: they get no image from it"
+    message = f"the nodes of {lab.display_name} are no nodes of kind's on the engine here: they get no image from it"
     raise UsageError(message, evidence=evidence, fix=fix)
 
 

@@ -52,7 +52,7 @@ def judge(
         node = _node_of(pod)
         since = started.get(node)
         stale = since is not None and not is_fresh(pod, since)
-        if _is_over(pod) or (pods.is_ready(pod) and not stale):
+        if _has_ended(pod) or (pods.is_ready(pod) and not stale):
             continue
         words = pods.trouble(pod) or _ended(pod)
         line = f"pod {key_of(pod)}" + (f" ({words})" if words else "")
@@ -72,7 +72,7 @@ def judge(
     return Recovery(tuple(waiting), tuple(back_off), tuple(stuck))
 
 
-def not_back(world: World, started: Mapping[str, datetime]) -> list[str]:
+def not_recovered(world: World, started: Mapping[str, datetime]) -> list[str]:
     """The nodes that are not back, and the pods that are older than their node's start and not back. Pure."""
     old = {
         key: pod
@@ -108,7 +108,7 @@ def _node_of(pod: Json) -> str:
     return str((pod.get("spec") or {}).get("nodeName", ""))
 
 
-def _is_over(pod: Json) -> bool:
+def _has_ended(pod: Json) -> bool:
     """Whether the pod has ended for good, or is being deleted."""
     ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
     return ended or bool(pod["metadata"].get("deletionTimestamp"))

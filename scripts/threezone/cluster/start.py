@@ -64,7 +64,7 @@ def start(nodes: Sequence[Node]) -> None:
         for node in in_order(stopped, old, _free_addresses() if several else ()):
             _run(node, docker.unpause if node.state == "paused" else docker.start)
         running.result = ", ".join(node.name for node in stopped)
-    lead_to_api(nodes, [node for node in nodes if node in stopped or node.just_started])
+    route_service_address(nodes, [node for node in nodes if node in stopped or node.just_started])
 
 
 def in_order(nodes: Sequence[Node], old: Mapping[str, str], free: Sequence[str]) -> list[Node]:
@@ -143,7 +143,7 @@ def service_address(manifest: str) -> str:
         return ""
 
 
-def lead_to_api(nodes: Sequence[Node], started: Sequence[Node]) -> None:
+def route_service_address(nodes: Sequence[Node], started: Sequence[Node]) -> None:
     """Lead the API's service address to an API server in each started node until kube-proxy does. Best effort.
 
     A control plane uses its own API server, a worker the first control plane's.

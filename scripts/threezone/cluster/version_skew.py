@@ -13,7 +13,7 @@ from threezone.core.versions import dotted, parse
 KUBELET_BEHIND = 3  # minor versions that a kubelet may be older than its API server
 # The oldest and newest Kubernetes that a kind can create: the node images of its release notes, and newer ones whose
 # kubeadm reads its configuration (v1beta3, pkg/cluster/internal/kubeadm/config.go; kubeadm 1.36 reads it).
-MADE_BY: dict[tuple[int, int], tuple[tuple[int, int], tuple[int, int]]] = {(0, 31): ((1, 31), (1, 36))}
+SUPPORTED_BY_KIND: dict[tuple[int, int], tuple[tuple[int, int], tuple[int, int]]] = {(0, 31): ((1, 31), (1, 36))}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def sentences(versions: Versions) -> tuple[str, ...]:
                 f"the kubelet of {node} is {kubelet.removeprefix('v')}, and the API server is {shown}: {rule}; "
                 "create the cluster anew"
             )
-    oldest, newest = MADE_BY.get(parse(versions.kind).series, (server.series, server.series))
+    oldest, newest = SUPPORTED_BY_KIND.get(parse(versions.kind).series, (server.series, server.series))
     if not oldest <= server.series <= newest:
         misfits.append(
             f"kind {versions.kind} can create Kubernetes {dotted(oldest)} to {dotted(newest)}, and this is {shown}: "

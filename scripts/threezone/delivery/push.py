@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from threezone.cluster.lab import GENTLE_SECONDS, Lab
+from threezone.cluster.lab import WAIT_SECONDS, Lab
 from threezone.delivery import git_server as server
 from threezone.delivery import remote, repository, sync, wait
 from threezone.delivery.repository import Commit
@@ -29,7 +29,7 @@ def deliver_to_new(lab: Lab, *, reach: bool = False) -> str:
     commit = repository.head(lab.root, lab.settings.gitops.path)
     push(lab, commit)
     if not (flux := components.observe(lab.api)).ready:
-        components.wait_ready(lab.api, flux.names, GENTLE_SECONDS)
+        components.wait_ready(lab.api, flux.names, WAIT_SECONDS)
     if reach:
         server.wait_reachable(lab)
     return reconcile(lab, commit)

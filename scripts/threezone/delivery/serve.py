@@ -12,7 +12,7 @@ from threezone.clients import kind
 from threezone.clients.docker.containers import execute
 from threezone.clients.kind import Node
 from threezone.cluster import containers, node_images
-from threezone.cluster.lab import GENTLE_SECONDS, Lab
+from threezone.cluster.lab import WAIT_SECONDS, Lab
 from threezone.core.events import note, step
 from threezone.core.plan import Step, StepKind
 from threezone.delivery import git_backup, git_forward, git_server, sync
@@ -24,7 +24,7 @@ DELETED = f"{git_server.STORE}.gone"
 def serve(lab: Lab, repository: str = "", image: str = "") -> tuple[str, ...]:
     """Serve Git in the cluster, with `repository` beside those already served, and wait. Returns all of them."""
     repositories = start(lab, repository, image)
-    git_server.wait_ready(lab.api, GENTLE_SECONDS)
+    git_server.wait_ready(lab.api, WAIT_SECONDS)
     git_server.wait_reachable(lab)
     return repositories
 
@@ -39,7 +39,7 @@ def start(lab: Lab, repository: str = "", image: str = "", present: frozenset[st
     if not image:
         built = build.ensure_all(("git-server", "hello"), lab.channel)
         (git,), (hello,) = built["git-server"], built["hello"]
-        node_images.load_missing(lab, (git, node_images.lasting(hello)), present=present)
+        node_images.load_missing(lab, (git, node_images.tag_hello(hello)), present=present)
         image = git.reference
     secret = git_server.password(lab.api, lab.key)
     names = (name, *git_backup.repositories(lab.key))
@@ -89,7 +89,7 @@ def remove(lab: Lab) -> bool:
         return False
     with step("remove the Git server and what it delivered"):
         # The Kustomization first: it prunes what it applied, as long as its source and Flux exist.
-        sync.forget(lab.api, sync.target_of(lab), GENTLE_SECONDS)
+        sync.forget(lab.api, sync.target_of(lab), WAIT_SECONDS)
         delete(lab)
     return True
 
@@ -108,7 +108,7 @@ def delete(lab: Lab) -> None:
     store = git_server.STORE
     for node in ours:
         _run(node.name, "sh", "-c", f"rm -rf {DELETED} && if [ -e {store} ]; then mv {store} {DELETED}; fi")
-    git_server.delete(lab.api, GENTLE_SECONDS)
+    git_server.delete(lab.api, WAIT_SECONDS)
     for node in ours:
         _run(node.name, "rm", "-rf", DELETED)
 

@@ -238,7 +238,7 @@ def last_failure(kustomization: Json) -> str:
     """What the last health check or run of a Kustomization failed with, while Flux tries again; "" for none. Pure."""
     healthy, last = condition(kustomization, "Healthy"), objects.latest(kustomization)
     if healthy.get("status") == "False":
-        return objects.said(healthy)
+        return objects.condition_text(healthy)
     revision = (last.get("metadata") or {}).get("revision", "")
     status = str(last.get("lastReconciledStatus", ""))
     return status if status.endswith("Failed") and revision in ("", attempted(kustomization)) else ""
@@ -248,7 +248,9 @@ def _of_workload(entry: Entry, item: Json) -> list[Trouble]:
     """What is not ready of a workload; one that only Flux can judge is left to it. Pure."""
     if entry.kind == "Job":
         failed = condition(item, "Failed")
-        return [Trouble(str(entry), objects.said(failed), final=True)] if failed.get("status") == "True" else []
+        return (
+            [Trouble(str(entry), objects.condition_text(failed), final=True)] if failed.get("status") == "True" else []
+        )
     if entry.kind == "Pod":
         ended = (item.get("status") or {}).get("phase") == "Failed"
         return [Trouble(str(entry), words, final=ended) for words in health.rollout_gaps("Pod", item)]

@@ -240,7 +240,7 @@ def missing(
         # Flux looks every 5 s, and will say the same. It checks nothing where it has applied nothing: an inventory that
         # is empty is the one before.
         entries = inventory(root)
-        if entries and progress.is_checking(root) and health.runs(world, entries):
+        if entries and progress.is_checking(root) and health.are_healthy(world, entries):
             return []
     return [applying, *lines]
 

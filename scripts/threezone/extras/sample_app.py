@@ -27,7 +27,7 @@ def deploy(lab: Lab, path: Path) -> None:
     """
     if not lab.foreign:
         (hello,) = build.ensure("hello", lab.channel)
-        node_images.load_missing(lab, (node_images.lasting(hello),))
+        node_images.load_missing(lab, (node_images.tag_hello(hello),))
     with step(f"apply {path}") as running:
         try:
             done = kubectl.apply(lab.tools["kubectl"], lab.context, path)

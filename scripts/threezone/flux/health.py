@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from threezone.clients.kubernetes import pods
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import World, condition, key_of
-from threezone.flux.objects import Entry, said
+from threezone.flux.objects import Entry, condition_text
 
 APPS = "/apis/apps/v1/namespaces/{namespace}/{plural}"
 PODS = "/api/v1/namespaces/{namespace}/pods"
@@ -17,7 +17,7 @@ WORKLOADS = {("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSe
 # Seconds for which no pod may be made before that is final. A new namespace has no ServiceAccount for a moment.
 NO_POD = 5.0
 # Kinds that are healthy as soon as they exist (fluxcd/cli-utils, pkg/kstatus/status, says the same).
-STILL = {
+ALWAYS_HEALTHY = {
     "": {"Namespace", "ConfigMap", "Secret", "Service", "ServiceAccount", "LimitRange", "ResourceQuota"},
     "rbac.authorization.k8s.io": {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"},
     "networking.k8s.io": {"NetworkPolicy", "Ingress"},
@@ -71,11 +71,11 @@ def stuck(world: World, entries: Iterable[Entry]) -> Stuck | None:
     return None
 
 
-def runs(world: World, entries: Sequence[Entry]) -> bool:
+def are_healthy(world: World, entries: Sequence[Entry]) -> bool:
     """Whether all of `entries` are healthy, as far as `world` shows; False for kinds that only Flux can judge."""
     workloads = dict(_observed(world, entries))
     return all(
-        entry.kind in STILL.get(entry.group, ())
+        entry.kind in ALWAYS_HEALTHY.get(entry.group, ())
         or (entry in workloads and not rollout_gaps(entry.kind, workloads[entry]))
         for entry in entries
     )
@@ -152,7 +152,7 @@ def refusal(world: World, entry: Entry, item: Json) -> str:
 
 def is_judged(entry: Entry) -> bool:
     """Whether an object can be other than healthy once it exists."""
-    return entry.kind not in STILL.get(entry.group, ())
+    return entry.kind not in ALWAYS_HEALTHY.get(entry.group, ())
 
 
 def unready(item: Json) -> str:
@@ -167,7 +167,7 @@ def unready(item: Json) -> str:
         return "its latest change is not taken up yet"
     for kind, bad in (("Stalled", {"True"}), ("Reconciling", {"True"}), ("Ready", {"False", "Unknown"})):
         if (words := condition(item, kind)).get("status") in bad:
-            return said(words) or f"{kind} is {words['status']}"
+            return condition_text(words) or f"{kind} is {words['status']}"
     return "it is pending" if status.get("phase") == "Pending" else ""
 
 

@@ -10,7 +10,7 @@ from threezone.clients.flux import export
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import namespace_usable
 from threezone.cluster import node_images
-from threezone.cluster.lab import GENTLE_SECONDS, Lab
+from threezone.cluster.lab import WAIT_SECONDS, Lab
 from threezone.core.errors import Declined
 from threezone.core.events import step
 from threezone.core.plan import Plan, Step, StepKind
@@ -21,9 +21,9 @@ from threezone.images import build
 
 @functools.cache
 def objects(program: Path, components: tuple[str, ...], *, ours: bool = True) -> list[Json]:
-    """The objects that the CLI carries for these components; `ours` with shorter waits (manifests.impatient)."""
+    """The objects that the CLI carries for these components; `ours` with shorter waits (manifests.with_short_waits)."""
     manifest = export(program, components, flux.NAMESPACE)
-    return manifests.parse(manifests.impatient(manifest) if ours else manifest)
+    return manifests.parse(manifests.with_short_waits(manifest) if ours else manifest)
 
 
 def plan(lab: Lab, asked: Sequence[str] = ()) -> tuple[Plan, list[Json]]:
@@ -59,4 +59,4 @@ def apply(lab: Lab, actions: Sequence[Step], wanted: list[Json], present: frozen
                 manifests.apply(lab.api, wanted)
                 running.result = f"{len(wanted)} objects"
         else:
-            flux.wait_ready(lab.api, manifests.components(wanted), GENTLE_SECONDS)
+            flux.wait_ready(lab.api, manifests.components(wanted), WAIT_SECONDS)

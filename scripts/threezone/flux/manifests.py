@@ -31,7 +31,7 @@ COLLECTIONS = {
     "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
 }
 # What the API server writes into metadata by itself.
-SERVERS_OWN = {"managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"}
+SERVER_FIELDS = {"managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Change:
     what: str
 
 
-def impatient(manifest: str) -> str:
+def with_short_waits(manifest: str) -> str:
     """The manifest with shorter waits than Flux's defaults. Pure.
 
     kustomize-controller leaves a failing revision as soon as there is a newer one. By default it checks the health of
@@ -51,21 +51,21 @@ def impatient(manifest: str) -> str:
     every ten (periodSeconds), and the first probe of a starting controller fails.
     """
     parts = re.split(r"^(---\n)", manifest, flags=re.MULTILINE)
-    return "".join(_impatient(part) for part in parts)
+    return "".join(_with_short_waits(part) for part in parts)
 
 
 _READINESS = re.compile(r"^( *)readinessProbe:\n((?:\1 .*\n)*)", re.MULTILINE)
 _KUSTOMIZE = re.compile(r"^kind: Deployment\nmetadata:\n(  .*\n)*?  name: kustomize-controller$", re.MULTILINE)
 
 
-def _each_second(probe: re.Match[str]) -> str:
+def _probe_each_second(probe: re.Match[str]) -> str:
     indent, rest = probe.groups()
     return probe[0] if "periodSeconds:" in rest else f"{indent}readinessProbe:\n{indent}  periodSeconds: 1\n{rest}"
 
 
-def _impatient(part: str) -> str:
+def _with_short_waits(part: str) -> str:
     if re.search(r"^kind: Deployment$", part, re.MULTILINE):
-        part = _READINESS.sub(_each_second, part)
+        part = _READINESS.sub(_probe_each_second, part)
     label = re.search(r"^\s+app\.kubernetes\.io/version: (\S+)", part, re.MULTILINE)
     if not (_KUSTOMIZE.search(part) and label and versions.parse(label[1]) >= GATE_SINCE):
         return part
@@ -116,7 +116,7 @@ def changes(api: Api, objects: Sequence[Json]) -> tuple[Change, ...]:
         # Without its namespace a dry run would be refused; an object that is being deleted will be gone when we apply.
         if live is None or "deletionTimestamp" in live["metadata"]:
             needed.append(Change("create", what))
-        elif bare(live) != bare(_apply(api, wanted, dry=True)):
+        elif without_server_fields(live) != without_server_fields(_apply(api, wanted, dry=True)):
             needed.append(Change("change", what))
     return tuple(needed)
 
@@ -139,7 +139,7 @@ def _apply(api: Api, wanted: Json, *, dry: bool = False) -> Json:
         ) from None
 
 
-def bare(item: Json) -> Json:
+def without_server_fields(item: Json) -> Json:
     """An object without what the API server itself keeps in its metadata. Pure."""
-    kept = {key: value for key, value in item["metadata"].items() if key not in SERVERS_OWN}
+    kept = {key: value for key, value in item["metadata"].items() if key not in SERVER_FIELDS}
     return {**item, "metadata": kept}

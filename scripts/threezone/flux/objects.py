@@ -46,7 +46,7 @@ class Kind:
         """The API path of the collection in all namespaces."""
         return f"/apis/{self.group}/{self.version}/{self.plural}"
 
-    def of(self, namespace: str, name: str) -> str:
+    def object_path(self, namespace: str, name: str) -> str:
         """The API path of one object."""
         return f"/apis/{self.group}/{self.version}/namespaces/{namespace}/{self.plural}/{name}"
 
@@ -78,7 +78,7 @@ class FluxObject:
     @property
     def path(self) -> str:
         """Its API path."""
-        return self.kind.of(self.namespace, self.name)
+        return self.kind.object_path(self.namespace, self.name)
 
     @property
     def what(self) -> str:
@@ -205,11 +205,11 @@ def unready(item: Json) -> str:
     if not ready:
         return "not reconciled yet"
     if is_stalled(item):
-        return said(condition(item, "Stalled")) or "not ready"
+        return condition_text(condition(item, "Stalled")) or "not ready"
     if ready.get("status") != "True":
-        return said(ready) or "not ready"
+        return condition_text(ready) or "not ready"
     if (reconciling := condition(item, "Reconciling")).get("status") == "True":
-        return said(reconciling) or "not ready"
+        return condition_text(reconciling) or "not ready"
     observed = [
         value for value in (status.get("observedGeneration"), ready.get("observedGeneration")) if value is not None
     ]
@@ -218,7 +218,7 @@ def unready(item: Json) -> str:
     return "" if current else "its latest change is not reconciled yet"
 
 
-def said(words: Mapping[str, str]) -> str:
+def condition_text(words: Mapping[str, str]) -> str:
     """A condition's reason and message in one line."""
     return f"{words.get('reason', '')}: {words.get('message', '')}".strip(": ")
 

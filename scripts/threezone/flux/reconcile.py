@@ -132,7 +132,7 @@ def missing(world: World, kind: Kind, keys: Sequence[str], stamp: str) -> list[s
         if item is None:
             raise DeliveryError(f"{kind.kind} {key} was deleted meanwhile", fix="./run invoke flux.status")
         ready = condition(item, "Ready")
-        words = "" if objects.is_ready(item) else objects.said(ready)
+        words = "" if objects.is_ready(item) else objects.condition_text(ready)
         shown = f" ({words})" if words else ""
         if objects.handled(item) != stamp:
             lines.append(f"{kind.kind} {key} to be reconciled{shown}")

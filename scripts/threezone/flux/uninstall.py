@@ -37,7 +37,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Everything:
+class FluxState:
     """Everything of Flux in the cluster. `namespace` is the namespace object, None when there is none.
 
     `tenants` are pods in that namespace that are not Flux's, `kept` the Secrets and ConfigMaps that would go with it.
@@ -51,21 +51,21 @@ class Everything:
     kept: tuple[str, ...] = ()
 
     @property
-    def place(self) -> str:
+    def namespace_name(self) -> str:
         """The namespace's name."""
         return (self.installation.namespace if self.installation else "") or NAMESPACE
 
 
-def observe(api: Api) -> Everything:
+def observe(api: Api) -> FluxState:
     """Look at everything that Flux has in the cluster. Changes nothing."""
-    flux = Everything(flux_installation.observe(api), flux_objects.observe(api))
+    flux = FluxState(flux_installation.observe(api), flux_objects.observe(api))
     parts: list[Part] = []
     for kind, collection in COLLECTIONS.items():
-        path = collection.format(namespace=flux.place)
+        path = collection.format(namespace=flux.namespace_name)
         if kind != "Namespace":
             parts.extend(Part(kind, name, f"{path}/{name}") for name in _names(_list(api, path, LABELLED)))
     flux = replace(flux, parts=tuple(parts))
-    core = f"{NAMESPACES}/{flux.place}"
+    core = f"{NAMESPACES}/{flux.namespace_name}"
     namespace = api.get(core)
     if namespace is None:
         return flux
@@ -83,7 +83,7 @@ def _names(items: Sequence[Json]) -> tuple[str, ...]:
     return tuple(str(item["metadata"]["name"]) for item in items if item["metadata"]["name"] not in EVERYWHERE)
 
 
-def plan(flux: Everything, *, prune: bool, keep_namespace: bool) -> Plan:
+def plan(flux: FluxState, *, prune: bool, keep_namespace: bool) -> Plan:
     """What has to be done, in order. Pure. Raises DeliveryError when pruning is asked for and its controller is down.
 
     Asked about is what is not ours, what others declared, and what cannot be restored: workloads, and Secrets.
@@ -109,22 +109,24 @@ def plan(flux: Everything, *, prune: bool, keep_namespace: bool) -> Plan:
         actions.append(_delete_components_step(flux))
     if not keep_namespace and flux.namespace is not None:
         if stays := _namespace_stays(flux):
-            notices += [f"the namespace {flux.place} stays: {stays}"] if flux.parts or flux.tenants else []
+            notices += [f"the namespace {flux.namespace_name} stays: {stays}"] if flux.parts or flux.tenants else []
         else:
-            sentence = f"delete the namespace {flux.place}" + (f", with {', '.join(flux.kept)}" if flux.kept else "")
-            command = f"kubectl delete namespace {flux.place}"
+            sentence = f"delete the namespace {flux.namespace_name}" + (
+                f", with {', '.join(flux.kept)}" if flux.kept else ""
+            )
+            command = f"kubectl delete namespace {flux.namespace_name}"
             actions.append(Step(StepKind.DELETE_NAMESPACE, sentence, command, asks=bool(flux.kept)))
     return Plan(tuple(actions), tuple(notices))
 
 
-def _namespace_stays(flux: Everything) -> str:
+def _namespace_stays(flux: FluxState) -> str:
     """Why Flux's namespace must not be deleted; "" when it may be."""
     if flux.tenants:
         return f"pods of others run in it: {', '.join(flux.tenants)}"
     return "" if is_part(flux.namespace or {"metadata": {}}) else "it was not made with Flux"
 
 
-def _delete_objects_step(flux: Everything, *, prune: bool, absent: Sequence[str]) -> Step:
+def _delete_objects_step(flux: FluxState, *, prune: bool, absent: Sequence[str]) -> Step:
     words = [f"delete Flux's objects: {', '.join(one.what for one in flux.objects)}"]
     if prune:
         shown = ", ".join(map(str, _pruned(flux.objects)))
@@ -135,7 +137,7 @@ def _delete_objects_step(flux: Everything, *, prune: bool, absent: Sequence[str]
     return Step(StepKind.DELETE_OBJECTS, "; ".join(words), asks=prune or others)
 
 
-def _delete_components_step(flux: Everything) -> Step:
+def _delete_components_step(flux: FluxState) -> Step:
     installed = flux.installation
     foreign = installed is not None and not installed.ours
     name = f"Flux {installed.version}".rstrip() if installed else "Flux"
@@ -144,7 +146,7 @@ def _delete_components_step(flux: Everything) -> Step:
     return Step(
         StepKind.DELETE_COMPONENTS,
         f"remove {name}{by}: {len(flux.parts)} objects ({kinds})",
-        f"flux uninstall --namespace={flux.place} --keep-namespace",
+        f"flux uninstall --namespace={flux.namespace_name} --keep-namespace",
         asks=foreign,
     )
 
@@ -182,7 +184,7 @@ def _pruned(objects: Sequence[FluxObject]) -> list[Entry]:
     return [entry for one in objects if prunes(one) for entry in inventory(one.item)]
 
 
-def apply(api: Api, flux: Everything, actions: Sequence[Step], *, prune: bool, seconds: float) -> None:
+def apply(api: Api, flux: FluxState, actions: Sequence[Step], *, prune: bool, seconds: float) -> None:
     """Carry a plan out and watch until all of it is gone. `seconds` is the time that one kind of thing may take.
 
     Raises DeliveryError when Flux cannot prune, in its words, ClusterError when something does not go.
@@ -190,7 +192,7 @@ def apply(api: Api, flux: Everything, actions: Sequence[Step], *, prune: bool, s
     for action in actions:
         if action.kind is StepKind.SUSPEND_OBJECTS:
             with step("suspend what applies"):
-                _spare(api, flux.objects, prune=prune)
+                _suspend_appliers(api, flux.objects, prune=prune)
         elif action.kind is StepKind.DELETE_OBJECTS:
             with step("delete Flux's objects") as running:
                 running.result = f"{_delete_objects(api, flux, prune=prune, seconds=seconds)} objects"
@@ -199,26 +201,28 @@ def apply(api: Api, flux: Everything, actions: Sequence[Step], *, prune: bool, s
                 _delete_parts(api, flux, seconds)
                 running.result = f"{len(flux.parts)} objects"
         elif action.kind is StepKind.DELETE_NAMESPACE:
-            with step(f"delete the namespace {flux.place}"):
-                delete(api, f"{NAMESPACES}/{flux.place}")
-                wait_gone(api, {NAMESPACES: [f"/{flux.place}"]}, seconds, f"the namespace {flux.place}")
+            with step(f"delete the namespace {flux.namespace_name}"):
+                delete(api, f"{NAMESPACES}/{flux.namespace_name}")
+                wait_gone(
+                    api, {NAMESPACES: [f"/{flux.namespace_name}"]}, seconds, f"the namespace {flux.namespace_name}"
+                )
 
 
-def _spare(api: Api, objects: Sequence[FluxObject], *, prune: bool) -> None:
+def _suspend_appliers(api: Api, objects: Sequence[FluxObject], *, prune: bool) -> None:
     """Suspend what must not take away what it applied: a controller deletes nothing for a suspended object."""
     for one in objects:
         if one.kind.kind in APPLIERS and not one.suspended and not (prune and prunes(one)):
             api.merge(one.path, {"spec": {"suspend": True}})
 
 
-def _delete_objects(api: Api, flux: Everything, *, prune: bool, seconds: float) -> int:
+def _delete_objects(api: Api, flux: FluxState, *, prune: bool, seconds: float) -> int:
     """Delete appliers first, then their sources; again while a reconcile under way has made new ones."""
     count, objects = 0, flux.objects
     for _ in range(ROUNDS):
         if not objects:
             break
         absent = unserved(flux.installation, objects)
-        _spare(api, objects, prune=prune)
+        _suspend_appliers(api, objects, prune=prune)
         for appliers in (True, False):
             stage = [one for one in objects if (one.kind.kind in APPLIERS) is appliers]
             for one in stage:
@@ -290,14 +294,14 @@ def _collection(api: Api, entry: Entry) -> tuple[str, bool]:
     return "", False
 
 
-def _delete_parts(api: Api, flux: Everything, seconds: float) -> None:
+def _delete_parts(api: Api, flux: FluxState, seconds: float) -> None:
     """Delete the controllers first, and wait for their pods: one that still runs would write to what goes next."""
     by_kind = {kind: [part for part in flux.parts if part.kind == kind] for kind in COLLECTIONS}
     definitions = by_kind.pop("CustomResourceDefinition")
     for part in by_kind.pop("Deployment"):
         delete(api, part.path)
-    pods = f"{NAMESPACES}/{flux.place}/pods"
-    running = [f"{flux.place}/{name}" for name in _names(_list(api, pods, LABELLED))]
+    pods = f"{NAMESPACES}/{flux.namespace_name}/pods"
+    running = [f"{flux.namespace_name}/{name}" for name in _names(_list(api, pods, LABELLED))]
     wait_gone(api, {pods: running}, seconds, "Flux's controllers")
     for part in [*(part for parts in by_kind.values() for part in parts), *definitions]:
         delete(api, part.path)

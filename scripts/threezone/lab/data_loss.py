@@ -176,12 +176,12 @@ def undelivered(listed: Mapping[str, Sequence[Json]]) -> tuple[tuple[str, int], 
         for item in items:
             metadata = item["metadata"]
             key = (metadata["namespace"], metadata["name"], name)
-            if key not in delivered and not _comes_back(metadata):
+            if key not in delivered and not _is_restored_by_up(metadata):
                 counted[name] += 1
     return tuple(sorted(counted.items()))
 
 
-def _comes_back(metadata: Mapping[str, Any]) -> bool:
+def _is_restored_by_up(metadata: Mapping[str, Any]) -> bool:
     namespace, labels = metadata["namespace"], metadata.get("labels") or {}
     return bool(
         metadata.get("ownerReferences")  # a static pod belongs to its node
@@ -200,10 +200,10 @@ def _images(cluster: str) -> tuple[str, ...]:
         return execute(node, "sh", "-c", _IMAGES, timeout=60).stdout
 
     with ThreadPoolExecutor(max(1, len(nodes))) as pool:
-        return loaded(list(pool.map(ask, nodes)))
+        return loaded_later(list(pool.map(ask, nodes)))
 
 
-def loaded(answers: Sequence[str]) -> tuple[str, ...]:
+def loaded_later(answers: Sequence[str]) -> tuple[str, ...]:
     """The images that came into nodes later, by what each node has written down and what it has now. Pure.
 
     Only the control planes have it written down, and all nodes come from one image.

@@ -50,7 +50,7 @@ def report(lab: Lab) -> Report:
     steps = drift.actions
     if observed.state == "stopped":
         steps = lifecycle.plan(observed, lab.declared, (), "")
-    return made(lab.name, drift, steps, lost=lost, unreadable=unreadable, backup=git_backup.summary(lab.key))
+    return describe_drift(lab.name, drift, steps, lost=lost, unreadable=unreadable, backup=git_backup.summary(lab.key))
 
 
 def _absent(name: str, state: str, steps: Sequence[Step]) -> Report:
@@ -60,7 +60,7 @@ def _absent(name: str, state: str, steps: Sequence[Step]) -> Report:
     return Report((), describe(steps), data, error)
 
 
-def made(
+def describe_drift(
     name: str, drift: Drift, steps: Sequence[Step], *, lost: DataLoss = NOTHING, unreadable: str = "", backup: str = ""
 ) -> Report:
     """The report on an existing cluster. Pure.

@@ -49,7 +49,7 @@ class LabState:
     unreachable: str = ""
     kubernetes: str = ""  # the API server's own version
     nodes: tuple[NodeState, ...] = ()
-    not_back: tuple[str, ...] = ()  # what a restart within the last minute has taken away and not brought back yet
+    not_recovered: tuple[str, ...] = ()  # what a restart within the last minute has taken away and not brought back yet
     flux: Flux = NO_FLUX
     git_serves: bool = False
     delivery: Delivery | None = None
@@ -68,7 +68,7 @@ class LabState:
     def nodes_ready(self) -> bool:
         """Whether the API answers, every container runs and every node is Ready, and a restart left nothing missing."""
         ready = bool(self.nodes) and all(node.ready for node in self.nodes)
-        return ready and not self.stopped and not self.not_back
+        return ready and not self.stopped and not self.not_recovered
 
     @property
     def is_healthy_and_ours(self) -> bool:
@@ -122,14 +122,14 @@ def _ask(api: Api, lab: Lab, containers: Sequence[Node], *, patient: bool) -> di
         nodes = (api.get(NODES) or {}).get("items") or []
         deployments = (api.get(ALL_DEPLOYMENTS) or {}).get("items") or []
         delivered = verdict.observe(api, delivery.target_of(lab), deployments, patient=patient)
-        not_back: tuple[str, ...] = ()
+        not_recovered: tuple[str, ...] = ()
         if any(node.just_started for node in containers):  # a minute after a restart the API server is right again
             world = look(api, [NODES, pod_recovery.ALL_PODS])
-            not_back = tuple(pod_recovery.not_back(world, started(containers)))
+            not_recovered = tuple(pod_recovery.not_recovered(world, started(containers)))
     except ThreezoneError as error:
         return {"unreachable": str(getattr(error, "evidence", "") or error)}
     facts = read(nodes, deployments, delivered)
-    return {"unreachable": "", "kubernetes": kubernetes, "not_back": not_back, **facts}
+    return {"unreachable": "", "kubernetes": kubernetes, "not_recovered": not_recovered, **facts}
 
 
 def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None) -> dict[str, object]:

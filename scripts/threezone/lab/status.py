@@ -1,4 +1,4 @@
-"""status: the observation, for people and for programs. Changes nothing and needs nothing to be well."""
+"""status: the state of the lab, for people and for programs. Read-only; works with any component down."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def collect(lab: Lab) -> dict[str, Any]:
             "cgroup": engine.cgroup,
         },
         "cluster": {
-            "name": lab.called,
+            "name": lab.display_name,
             "adopted": bool(lab.foreign),
             "kubernetes": state.kubernetes or None,
             "nodes": [asdict(node) | {"ready": node.ready and node.name not in state.stopped} for node in state.nodes],
@@ -76,14 +76,14 @@ def _why_ours(state: LabState) -> str:
 
 
 def _not_ready(state: LabState) -> str:
-    if state.not_back:
-        more = f" and {len(state.not_back) - 1} more" if len(state.not_back) > 1 else ""
-        return f"restarted a moment ago, waiting for {state.not_back[0]}{more}"
+    if state.not_recovered:
+        more = f" and {len(state.not_recovered) - 1} more" if len(state.not_recovered) > 1 else ""
+        return f"restarted a moment ago, waiting for {state.not_recovered[0]}{more}"
     return "not Ready: " + ", ".join(node.name for node in state.nodes if not node.ready)
 
 
 def _answers(state: LabState) -> str:
-    """What is left of a cluster in which something does not run: whether its API answers all the same."""
+    """For a cluster with stopped nodes: whether its API server still answers, and through which nodes."""
     if not state.nodes:
         return ""
     planes = [node for node in state.containers if node.role == "control-plane"]

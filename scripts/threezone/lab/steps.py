@@ -13,7 +13,7 @@ from threezone.clients.kubernetes.watch import World, condition, wait_for
 from threezone.cluster import create, lifecycle, local_registry, recover
 from threezone.cluster.create import Created
 from threezone.cluster.drift import detect
-from threezone.cluster.lab import GENTLE_SECONDS, Lab
+from threezone.cluster.lab import WAIT_SECONDS, Lab
 from threezone.cluster.pod_recovery import ALL_PODS
 from threezone.core.errors import ThreezoneError
 from threezone.core.events import note, step
@@ -56,7 +56,7 @@ def unsettled(world: World) -> list[str]:
 def settle(lab: Lab) -> None:
     """Wait until every workload of the cluster is available, CoreDNS included."""
     with step("wait until every workload is available"):
-        wait_for(lab.api, [ALL_DEPLOYMENTS, ALL_PODS], unsettled, seconds=GENTLE_SECONDS, what="the lab")
+        wait_for(lab.api, [ALL_DEPLOYMENTS, ALL_PODS], unsettled, seconds=WAIT_SECONDS, what="the lab")
 
 
 def apply(
@@ -96,7 +96,7 @@ def _run(lab: Lab, steps: Sequence[Step], results: Results, *, retain: bool) -> 
                 complete = create.nodes_ready(lab)
                 new = results.created is not None
                 results.background[StepKind.WAIT_FOR_NODES] = pool.submit(create.mark, lab, new=new)
-                local_registry.tell(lab)  # before the first pod whose image may come from there
+                local_registry.connect(lab)  # before the first pod whose image may come from there
                 if not complete:
                     raise create.no_pod_network(lab)
             elif each.kind in results.background:
@@ -134,7 +134,7 @@ def _step(lab: Lab, each: Step, results: Results, *, retain: bool) -> None:  # n
         case StepKind.INSTALL_FLUX:
             install.install(lab, results.images)
         case StepKind.WAIT_FOR_GIT:
-            git_server.wait_ready(lab.api, GENTLE_SECONDS)
+            git_server.wait_ready(lab.api, WAIT_SECONDS)
             results.reach = True
         case StepKind.RESTORE_GIT:
             git_backup.restore(lab)

@@ -71,7 +71,7 @@ def notice(lab: Lab, nodes: Sequence[Node]) -> str:
         return ""
     from threezone.cluster.spec import api_endpoint
 
-    return api_endpoint.elsewhere(nodes, published(lab.declared, lab.published))
+    return api_endpoint.other_address_notice(nodes, published(lab.declared, lab.published))
 
 
 def _cluster(lab: Lab, state: LabState, drift: Drift | None, *, engine_first: bool, recreate: bool) -> tuple[Step, ...]:

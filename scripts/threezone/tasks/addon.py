@@ -1,4 +1,4 @@
-"""addon.*: what a lab can have beside its workloads: a login, a proxy, a dashboard, an ingress, the GitLab agent."""
+"""addon.*: optional parts of a lab: tokens, a proxy, a dashboard, an ingress, the GitLab agent."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,25 +10,26 @@ from threezone.tasks.runtime import ask, emit, present, say, task
 if TYPE_CHECKING:
     from threezone.cluster.lab import Lab
 
-Check = Annotated[bool, "have the API server check the manifests, and change nothing"]
-Remove = Annotated[bool, "take it out again; the next commit removes it from the cluster"]
+Check = Annotated[bool, "only have the API server check the manifests"]
+Remove = Annotated[bool, "remove its declaration; the next commit removes it from the cluster"]
 
 
 @task
 def token(
     role: Annotated[str, "the cluster role of the token (default: view, which reads everything but Secrets)"] = "",
     account: Annotated[str, "a service account instead of a role: NAMESPACE/NAME, such as headlamp/viewer"] = "",
-    hours: Annotated[int, "how long it lasts; the server may allow less"] = 1,
-    output: Annotated[str, "the file to write (default: below tokens/ in the project), outside of Git"] = "",
-    remove: Annotated[bool, "end every token of a role now, and remove the files"] = False,
+    hours: Annotated[int, "hours until it expires; the server may allow fewer"] = 1,
+    output: Annotated[str, "the file to write, which Git must ignore (default: below tokens/ in the project)"] = "",
+    remove: Annotated[bool, "revoke every token of a role now, and remove the files"] = False,
     yes: Yes = False,
     name: ClusterName = "",
     context: ContextName = "",
 ) -> None:
     """Write a short-lived token into a file that only you can read (0600), for a dashboard or a script.
 
-    It is never printed; the first line is the file's path. A role's token belongs to a service account of ours in
-    kube-system, --account takes an account of yours. To paste it into a page: xclip < FILE, or pbcopy < FILE.
+    It is never printed; the first line is the file's path. A role's token belongs to a service account that
+    threezone creates in kube-system; --account uses one of yours.
+    To paste it into a page: xclip < FILE, or pbcopy < FILE.
     """
     from threezone.extras.addons import token as tokens
 
@@ -47,17 +48,17 @@ def token(
 def proxy(
     action: Annotated[str, "start, stop or status"],
     port: Annotated[int, "the port on 127.0.0.1 (default: 8001, or a free one)"] = 0,
-    read_only: Annotated[bool, "let nothing through that changes anything"] = False,
+    read_only: Annotated[bool, "refuse requests that change anything"] = False,
     json: Json = False,
     name: ClusterName = "",
     context: ContextName = "",
 ) -> None:
     """Run kubectl proxy in the background: the cluster's API on a port of 127.0.0.1, one for each cluster.
 
-    addon.proxy start, addon.proxy stop, addon.proxy status. Every program of this machine that opens the port has the
-    API with your entry's rights, without a login: stop it when you are done, or start it --read-only. Pods cannot be
-    entered or attached to through it (kubectl's own default). down stops it, too. Exit code 5: no proxy runs, or the
-    API server does not answer through it.
+    addon.proxy start, addon.proxy stop, addon.proxy status. Every program on this machine can use the
+    port with the rights of your kubeconfig entry, without a login: stop the proxy when you are done, or start it with
+    --read-only. It refuses exec and attach to pods (kubectl's default). down stops it too.
+    Exit code 5: no proxy runs, or the API server does not answer through it.
     """
     from threezone.core.errors import RouteError, UsageError
     from threezone.extras.addons import proxy as proxies
@@ -79,7 +80,7 @@ def proxy(
             emit({"running": False})
         raise RouteError(f"no proxy to {lab.context} runs here", fix="./run invoke addon.proxy start")
     data = running.data()
-    text = f"{running.url} is the API of {running.context}{', to read only' if running.read_only else ''}"
+    text = f"{running.url} serves the API of {running.context}{', read-only' if running.read_only else ''}"
     present(data, text, as_json=json)
     if not data["answers"]:
         raise RouteError(
@@ -90,7 +91,7 @@ def proxy(
 
 @task
 def dashboard(
-    admin: Annotated[bool, "with an account that may do everything, headlamp/admin, beside the viewer"] = False,
+    admin: Annotated[bool, "also declare headlamp/admin, an account that may do everything"] = False,
     check: Check = False,
     remove: Remove = False,
     name: ClusterName = "",
@@ -99,9 +100,9 @@ def dashboard(
 ) -> None:
     """Declare Headlamp, the Kubernetes Dashboard's successor, for the next commit: local/gitops/addons/dashboard.
 
-    The API server checks its manifests first. Log in with a token: addon.token --account headlamp/viewer, who sees
-    everything but Secrets and changes nothing. Headlamp itself has no rights. Exit code 7: this channel does not have
-    the image; it is named, and nothing is declared.
+    The API server checks its manifests first. Log in with a token: addon.token --account headlamp/viewer, which may
+    read everything but Secrets and change nothing. Headlamp itself has no rights. Exit code 7: the image is not
+    available in this channel; nothing is declared.
     """
     from threezone.extras.addons import declare
 
@@ -128,9 +129,9 @@ def ingress(
 ) -> None:
     """Declare a Gateway API controller (Traefik) for the next commit: local/gitops/addons/ingress.
 
-    The Gateway API's own definitions are written beside it, from their published module. Routes name the Gateway
+    The Gateway API's own definitions are written beside it from the published module. Routes name the Gateway
     ingress/ingress (an example: local/gitops/addons/ingress/hello). It serves on node port 30080, which
-    --port 8080:30080 publishes. Exit code 7: this channel does not have the image; it is named, nothing is declared.
+    --port 8080:30080 publishes. Exit code 7: the image is not available in this channel; nothing is declared.
     """
     from threezone.extras.addons import declare
 
@@ -157,14 +158,14 @@ def agent(
     """Declare the GitLab agent for the next commit (local/gitops/addons/agent), and put its token into the cluster.
 
     A HelmRelease of GitLab's own chart, at a full version, with read-only rights for pipelines; the address of your
-    GitLab's agent server stands in release.yaml. Exit code 7: this channel does not have the chart.
+    GitLab's agent server is in release.yaml. Exit code 7: the chart is not available in this channel.
     """
     from threezone.core.errors import UsageError
     from threezone.extras.addons import declare
 
     lab = open_lab(name, channel, context)
     if remove:
-        ask(lab, "the agent's token is removed", yes=yes)
+        ask(lab, "remove the agent's token", yes=yes)
         forgotten = declare.forget_agent(lab.api)
         _say_removed("agent", changed=declare.withdraw(lab, "agent") or forgotten)
         return
@@ -182,16 +183,16 @@ def agent(
 
 
 def _declare(lab: "Lab", name: str, paths: Sequence[Path], *, check: bool) -> bool:
-    """Check an add-on's manifests by the API server, then declare it; True when that changed something."""
+    """Have the API server check an add-on's manifests, then declare it. Returns whether that changed a file."""
     from threezone.extras.addons import declare
 
     objects = [item for path in paths for item in declare.rendered(lab, path)]
     result = declare.check(lab, objects)
     if result.unknown:
-        say(f"not checked, for their kinds come with the same commit: {', '.join(result.unknown)}")
+        say(f"not checked, because the same commit brings their kinds: {', '.join(result.unknown)}")
     if check:
         say("\n".join(f"accepted: {item}" for item in result.accepted))
-    declare.require(declare.lacking(lab, objects), name)
+    declare.require(declare.unavailable(lab, objects), name)
     if check:
         return False
     if not declare.declare(lab, paths):
@@ -207,6 +208,6 @@ def _declare(lab: "Lab", name: str, paths: Sequence[Path], *, check: bool) -> bo
 
 def _say_removed(name: str, *, changed: bool) -> None:
     if changed:
-        say(f"{name} is taken out; commit that, and ./run invoke gitops.push removes it")
+        say(f"{name} is no longer declared; commit that, and ./run invoke gitops.push removes it from the cluster")
     else:
         say(f"{name} is not declared; nothing to do")

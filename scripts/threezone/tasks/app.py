@@ -25,7 +25,7 @@ def deploy(
 def open_(
     name: ClusterName = "",
     port: Annotated[int, "port on 127.0.0.1 to open the app on; 0 lets the system choose"] = 0,
-    once: Annotated[bool, "print what the app answers and return"] = False,
+    once: Annotated[bool, "print the app's answer and return"] = False,
 ) -> None:
     """Open the sample app on a loopback port until Ctrl-C; --once prints its answer and returns."""
     from threezone.extras import sample_app

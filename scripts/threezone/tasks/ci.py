@@ -1,4 +1,4 @@
-"""ci.*: the same tasks in a pipeline: its file, and what its jobs may do in a cluster."""
+"""ci.*: a pipeline's file, and the rights of its jobs in a cluster."""
 
 import sys
 from typing import Annotated
@@ -7,7 +7,7 @@ import msgspec
 
 from threezone.core import names, settings
 from threezone.core.settings import option
-from threezone.tasks.options import ClusterName, ContextName, DryRun, Json, Yes, given, on_foreign, open_lab
+from threezone.tasks.options import ClusterName, ContextName, DryRun, Json, Yes, asking_on_foreign, given, open_lab
 from threezone.tasks.runtime import agreed, consent, emit, say, task
 
 
@@ -18,7 +18,7 @@ class PipelineOptions(msgspec.Struct, frozen=True, kw_only=True):
     stdout: Annotated[bool, option("print it and write nothing")] = False
     image: Annotated[str, option("the image of job containers: Python 3.11+, git, apt-get or a docker client")] = ""
     setup: Annotated[str, option("a command that each job runs first: pip install -r requirements.txt")] = ""
-    namespace: Annotated[str, option("the app's namespace in the cluster that is delivered to")] = "prod"
+    namespace: Annotated[str, option("the app's namespace in the target cluster")] = "prod"
     release: Annotated[str, option("the directory that the delivery writes: a Kustomize component with the image")] = (
         "local/gitops/release"
     )
@@ -38,7 +38,7 @@ def gitlab(
     ] = "socket",
     options: PipelineOptions = NO_OPTIONS,
 ) -> None:
-    """Write .gitlab-ci.yml: this lab proved in a job, and the delivery to a real cluster. Safe to repeat.
+    """Write .gitlab-ci.yml: a job that proves this lab, and jobs that deliver to a real cluster. Safe to repeat.
 
     lab: up, prove, logs on failure, down. build and deliver: build, push, deliver by commit, verify by revision, logs
     on failure, clean up. A file that was edited, or that is not ours, is shown as a diff and asked about.
@@ -55,7 +55,7 @@ def github(
     ] = "hosted",
     options: PipelineOptions = NO_OPTIONS,
 ) -> None:
-    """Write .github/workflows/threezone.yml: this lab proved in a job, and the delivery to a real cluster.
+    """Write .github/workflows/threezone.yml: a job that proves this lab, and jobs that deliver to a real cluster.
 
     Its jobs are those of ci.gitlab, with the same commands. Safe to repeat; a file that was edited, or that is not
     ours, is shown as a diff and asked about. Actions are pinned by commit.
@@ -102,10 +102,10 @@ def kubeconfig(
     account: Annotated[str, "the service account"] = "gitlab-ci-serviceaccount",
     kustomization: Annotated[str, "what the job waits for, NAME or NAMESPACE/NAME (default: the lab's)"] = "",
     apply: Annotated[bool, "let the job also apply deployments, statefulsets, services and configmaps there"] = False,
-    hours: Annotated[int, "how long the token lasts; the server may allow less"] = 1,
-    output: Annotated[str, "the file to write (default: below the state directory), outside of Git"] = "",
-    server: Annotated[str, "offer this address instead: https://HOST:PORT"] = "",
-    proof: Annotated[bool, "prove the route there first; --no-proof writes it unproved"] = True,
+    hours: Annotated[int, "hours until the token expires; the server may allow fewer"] = 1,
+    output: Annotated[str, "the file to write (default: below the state directory); Git must ignore it"] = "",
+    server: Annotated[str, "use this address instead: https://HOST:PORT"] = "",
+    proof: Annotated[bool, "prove the route there first; --no-proof skips that"] = True,
     remove: Annotated[bool, "remove the account and its rights; every token of it ends"] = False,
     dry_run: DryRun = False,
     json: Json = False,
@@ -116,8 +116,8 @@ def kubeconfig(
     """Give a pipeline's job a short-lived login of its own: a namespaced account, and a file with its token (0600).
 
     The account may read workloads, pods, logs and events in its namespace, and what Flux has fetched and applied. It
-    may change nothing: what is delivered by commit, Flux applies. It sees no Secret. The file is proved from where the
-    jobs run. The first line is the file's path. Exit code 5: it would not work there; nothing is written.
+    cannot read Secrets or change anything: Flux applies what a commit delivers. The file is proved from where the jobs
+    run. The first line of the output is its path. Exit code 5: it would not work there; nothing is written.
     """
     from threezone.core.plan import Plan
     from threezone.extras.ci import credential, rights
@@ -127,7 +127,7 @@ def kubeconfig(
     lab = open_lab(name, context=context)
     address, _ = given(server, "") or ("", "")
     needed = credential.rights_of(lab, Job(namespace, account, apply=apply), kustomization)
-    steps = tuple(on_foreign(lab, needed.removal if remove else needed.steps))
+    steps = tuple(asking_on_foreign(lab, needed.removal if remove else needed.steps))
     notices = (needed.notice,) if needed.notice else ()
     if not agreed(Plan(steps, notices), yes=yes, dry_run=dry_run):
         return

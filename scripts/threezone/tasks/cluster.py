@@ -46,7 +46,7 @@ def create(
         created = steps.apply(lab, plan, retain=retain).created
         connect(lab, created.kubeconfig if created else "")
         whole = ready(lab, new=created is not None)
-        state = "is ready" if whole else "runs, and waits for the pod network that is yours to install"
+        state = "is ready" if whole else "runs; its nodes become Ready when you install a pod network"
         say(f"the cluster {lab.name} {state}" + ("" if plan else "; nothing to do"))
         if kept := git_backup.summary(lab.key):
             say(kept)
@@ -75,12 +75,12 @@ def plan(name: ClusterName = "", json: Json = False, changes: ClusterOptions = N
 @task
 def delete(
     name: Annotated[list[str], "the cluster's name (default: threezone.cluster.name in invoke.yaml); repeatable"],
-    all: Annotated[bool, "all clusters of ours on this engine, and the rest of interrupted ones"] = False,
+    all: Annotated[bool, "all clusters of ours on this engine, and leftovers of interrupted ones"] = False,
     yes: Yes = False,
 ) -> None:
-    """Delete clusters of ours, found by their labels, with their kubeconfig entries and the rest of interrupted ones.
+    """Delete clusters of ours, with their kubeconfig entries and the leftovers of interrupted ones.
 
-    The network `kind` stays: kind made it, for everybody's clusters, and makes it again where it is missing.
+    The network `kind` stays: all kind clusters share it, and kind creates it when it is missing.
     """
     from threezone.cluster import orphans
     from threezone.core.errors import UsageError
@@ -100,7 +100,7 @@ def delete(
 
 @task
 def list_(json: Json = False) -> None:
-    """List the kind clusters of this engine, found by kind's labels; ours are marked."""
+    """List the kind clusters of this engine, and which of them are ours."""
     from threezone.clients import kind
 
     clusters: dict[str, list[kind.Node]] = {}
@@ -131,7 +131,7 @@ def status(name: ClusterName = "", json: Json = False) -> None:
     lab = open_lab(name, context="")
     cluster = collect(lab)["cluster"]
     by_name = {node["name"]: node for node in cluster["nodes"]}
-    if lab.foreign:  # the engine is not asked for its containers
+    if lab.foreign:  # its containers may be on another engine
         rows = [[node["name"], "-", "-", node["version"], yes_no(node["ready"])] for node in cluster["nodes"]]
     else:
         rows = []
@@ -143,13 +143,13 @@ def status(name: ClusterName = "", json: Json = False) -> None:
     present(cluster, text, as_json=json)
     if not cluster["ready"]:
         fix = "./run invoke kubeconfig.connect" if lab.foreign else "./run invoke up"
-        raise ClusterError(f"the cluster {lab.called} is not ready: {cluster['why']}", fix=fix)
+        raise ClusterError(f"the cluster {lab.display_name} is not ready: {cluster['why']}", fix=fix)
 
 
 @task
 def stop(
     name: ClusterName = "",
-    grace: Annotated[int, "seconds that pods get to end by themselves; the rest is killed, and named"] = 5,
+    grace: Annotated[int, "seconds for pods to end by themselves; later ones are killed and listed"] = 5,
 ) -> None:
     """Stop the cluster's nodes and keep their content; cluster.start, or up, starts them again."""
     from threezone.cluster import lifecycle
@@ -175,14 +175,14 @@ def start(name: ClusterName = "") -> None:
     if stuck is None:
         say(f"the cluster {lab.name} is ready; nothing to do")
     else:
-        say("\n".join([f"the cluster {lab.name} is ready", *(f"not by the restart: {line}" for line in stuck)]))
+        say("\n".join([f"the cluster {lab.name} is ready", *(f"still not ready: {line}" for line in stuck)]))
 
 
 @task
 def inspect(name: ClusterName = "", json: Json = False) -> None:
-    """Explain a cluster's parts: containers, addresses, ports, balancer, kubeadm.conf, static pods, certificate.
+    """Show a cluster's parts: containers, addresses, ports, balancer, kubeadm.conf, static pods, certificate.
 
-    Without secrets, and without the API server: works for a stopped cluster too, and for one that kind alone made.
+    Shows no secrets and needs no API server: works for a stopped cluster too, and for one that kind alone created.
     """
     from threezone.cluster import inspect as inspection
 
@@ -196,10 +196,10 @@ def logs(
     name: ClusterName = "",
     output: Annotated[str, "the .tar.gz to write (default: one below the state directory; its path is printed)"] = "",
 ) -> None:
-    """Collect logs and state in one archive: nodes, kubelet, events, Flux, engine, our own plan.
+    """Collect logs and state in one archive: nodes, kubelet, events, Flux, engine, threezone's plan.
 
-    Keys, tokens, passwords and the values of the cluster's Secrets are removed. What is not available is listed; a
-    stopped or broken cluster gives what it can.
+    Keys, tokens, passwords and the values of the cluster's Secrets are removed. What is not available is listed: it
+    works for a stopped or broken cluster too.
     """
     from threezone.doctor.support_bundle import bundle
 
@@ -225,16 +225,16 @@ def adopt(
     context: Annotated[str, "the kubeconfig context of the cluster: docker-desktop, or any other"] = "",
     server: ServerAddress = "",
     tls_server_name: TlsServerName = "",
-    remove: Annotated[bool, "release the adopted cluster: its kubeconfig entry is as it was before"] = False,
+    remove: Annotated[bool, "release the adopted cluster and restore its kubeconfig entry"] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
     """Use an existing cluster, such as Docker Desktop's own, as the lab of this project.
 
-    From then on status, flux.*, gitops.*, app.* and addon.* mean that cluster, without --context. It is never created,
-    started, stopped or deleted. The entry is proved first; where it does not lead there from here (the name
-    kubernetes.docker.internal in a container), another route is searched, proved, and written after a question.
-    Without options: which cluster is adopted. Exit code 5: no route works; each that was tried is explained.
+    From then on status, flux.*, gitops.*, app.* and addon.* work on that cluster, without --context. It is never
+    created, started, stopped or deleted. Your kubeconfig entry is proved first. If it does not work from here (the
+    name kubernetes.docker.internal in a container), another route is proved and, after a question, written.
+    Without options, prints the adopted cluster. Exit code 5: no route works; each one that was tried is explained.
     """
     from threezone.core.errors import UsageError
     from threezone.core.events import step
@@ -247,7 +247,7 @@ def adopt(
         return
     if not context:
         if server:
-            raise UsageError("--server belongs to a context", fix="add --context NAME")
+            raise UsageError("--server needs a context", fix="add --context NAME")
         adopted = record.context(root)
         say(f"adopted: {adopted}" if adopted else "no cluster is adopted here; cluster.adopt --context NAME adopts one")
         return

@@ -24,7 +24,7 @@ def display(stream: TextIO | None = None) -> Iterator[None]:
 
 def plain(stream: TextIO) -> Sink:
     """A sink of plain lines with elapsed time, for logs and pipes."""
-    shown = ""  # the step whose lines stand above: its notes need not repeat its title
+    shown = ""  # the step of the lines above: its notes need not repeat its title
 
     def show(event: Event) -> None:
         nonlocal shown
@@ -59,7 +59,7 @@ def live(stream: TextIO) -> Iterator[Sink]:
         TextColumn("{task.fields[text]}", style="dim", markup=False),
         console=console,
         transient=True,
-        # What tasks print is theirs, to the letter: redirected, a question's "[y/N]" would be taken for markup.
+        # Tasks print to stdout and stderr unchanged: redirected, a question's "[y/N]" would be taken for markup.
         redirect_stdout=False,
         redirect_stderr=False,
     )

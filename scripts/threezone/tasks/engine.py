@@ -26,7 +26,7 @@ def check(json: Json = False) -> None:
 
 @task
 def start(yes: Yes = False, dry_run: DryRun = False) -> None:
-    """Make a container engine work: install (Debian, Ubuntu; root), adapt to a bounded machine, start, prove."""
+    """Make the container engine work: install it (Debian, Ubuntu; as root), adapt, start and prove it."""
     from threezone.engine.find import require
     from threezone.engine.repair import apply, diagnose
 

@@ -11,7 +11,7 @@ from threezone.tasks.options import (
     DryRun,
     Json,
     Yes,
-    on_foreign,
+    asking_on_foreign,
     open_lab,
     words,
 )
@@ -28,8 +28,8 @@ Timeout = Annotated[int, "seconds for one kind of object (default: threezone.git
 
 @task
 def install(
-    components: Annotated[str, "comma-separated (default: those that run, else all of the channel); adds only"] = "",
-    flux_version: Annotated[str, "refuse any other version than this one (pins.toml pins the version)"] = "",
+    components: Annotated[str, "comma-separated, to add (default: those that run, else the channel's)"] = "",
+    flux_version: Annotated[str, "fail unless local/pins.toml pins this version"] = "",
     export: Annotated[bool, "print the manifests, to commit them, and change nothing; needs no cluster"] = False,
     dry_run: DryRun = False,
     yes: Annotated[bool, "answer yes: replace a Flux that somebody else installed, or a newer one"] = False,
@@ -39,7 +39,7 @@ def install(
 ) -> None:
     """Install or upgrade Flux in place and wait for it; fails at once for a pod that cannot start. Safe to repeat.
 
-    A Flux of others (bootstrap, Helm, flux install) is never changed without a question, nor is a second one installed.
+    A Flux of somebody else (bootstrap, Helm, flux install) is changed only after a question; a second one is refused.
     """
     from threezone.clients import flux as flux_cli
     from threezone.core import pins
@@ -52,10 +52,10 @@ def install(
     installation.require_version(flux_version, pins.tools(lab.root).flux.version, lab.channel)
     if export:
         chosen = installation.choose(words(components), lab.channel, None)
-        say(manifests.impatient(flux_cli.export(lab.tools["flux"], chosen, flux.NAMESPACE)).rstrip("\n"))
+        say(manifests.with_short_waits(flux_cli.export(lab.tools["flux"], chosen, flux.NAMESPACE)).rstrip("\n"))
         return
     plan, objects = flux_install.plan(lab, words(components))
-    if not agreed(Plan(tuple(on_foreign(lab, plan.steps)), plan.notices), yes=yes, dry_run=dry_run):
+    if not agreed(Plan(tuple(asking_on_foreign(lab, plan.steps)), plan.notices), yes=yes, dry_run=dry_run):
         return
     flux_install.apply(lab, plan.steps, objects)
     installed = installation.observe(lab.api)
@@ -65,7 +65,7 @@ def install(
 
 @task
 def check(name: ClusterName = "", json: Json = False, context: ContextName = "") -> None:
-    """Check what Flux needs, its definitions, controllers and sources. Exit 6 with the first reason."""
+    """Check Flux: versions, resource definitions, controllers and sources. Exit 6 with the first failure."""
     from threezone.flux import check as flux_check
     from threezone.toolchain import install as tools
 
@@ -83,7 +83,7 @@ def check(name: ClusterName = "", json: Json = False, context: ContextName = "")
 def status(name: ClusterName = "", json: Json = False, context: ContextName = "") -> None:
     """Show Flux's controllers and objects: ready, revision, message, age. Exit 6 when something is not ready.
 
-    A suspended object is no failure. The age is that of its present state.
+    A suspended object is no failure. AGE is the time in the present state.
     """
     from threezone.flux import components, installation, objects
     from threezone.flux import status as states_of
@@ -118,7 +118,7 @@ def reconcile(
     name: ClusterName = "",
     context: ContextName = "",
 ) -> None:
-    """Have Flux reconcile now, and watch until it has: done, or the failure in Flux's words."""
+    """Have Flux reconcile now and wait for the result; a failure is shown in Flux's words."""
     from threezone.core.errors import UsageError
     from threezone.flux import reconcile as reconciling
 
@@ -138,7 +138,7 @@ def reconcile(
 @task
 def suspend(
     object: Object,
-    all: Annotated[bool, "all that Flux reconciles"] = False,
+    all: Annotated[bool, "everything that Flux reconciles"] = False,
     namespace: Namespace = "",
     yes: Yes = False,
     name: ClusterName = "",
@@ -150,7 +150,7 @@ def suspend(
     lab = open_lab(name, context=context)
     ask(lab, "objects of Flux are suspended", yes=yes)
     every, chosen = _objects(lab, object, namespace, everything=all)
-    # A HelmRelease makes its HelmChart anew: to suspend the chart has no effect.
+    # A HelmRelease creates its HelmChart again, so suspending the chart has no effect.
     wanted = chosen or tuple(item for item in every if not item.static and item.kind.kind != "HelmChart")
     targets = [item for item in wanted if not item.suspended]
     reconciling.suspend(lab.api, targets)
@@ -160,14 +160,14 @@ def suspend(
 @task
 def resume(
     object: Object,
-    all: Annotated[bool, "all that is suspended"] = False,
+    all: Annotated[bool, "everything that is suspended"] = False,
     namespace: Namespace = "",
     timeout: Timeout = 0,
     yes: Yes = False,
     name: ClusterName = "",
     context: ContextName = "",
 ) -> None:
-    """Resume suspended objects and watch until Flux has reconciled them: done, or the failure in Flux's words."""
+    """Resume suspended objects and wait until Flux has reconciled them; a failure is shown in Flux's words."""
     from threezone.flux import reconcile as reconciling
 
     lab = open_lab(name, context=context)
@@ -184,14 +184,14 @@ def resume(
 @task
 def uninstall(
     prune: Annotated[bool, "also remove what Flux applied (default: the workloads stay)"] = False,
-    keep_namespace: Annotated[bool, "leave Flux's namespace and what else is in it"] = False,
+    keep_namespace: Annotated[bool, "keep Flux's namespace and everything else in it"] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     timeout: Timeout = 0,
     name: ClusterName = "",
     context: ContextName = "",
 ) -> None:
-    """Remove Flux and its objects, in an order in which nothing hangs. What Flux applied stays, unless --prune.
+    """Remove Flux and its objects; no finalizer keeps anything. What Flux applied stays, unless --prune.
 
     A question is asked where Flux or its objects are not ours, and before workloads or Secrets are removed.
     """
@@ -201,7 +201,7 @@ def uninstall(
     lab = open_lab(name, context=context)
     flux = removal.observe(lab.api)
     plan = removal.plan(flux, prune=prune, keep_namespace=keep_namespace)
-    steps = tuple(on_foreign(lab, plan.steps))
+    steps = tuple(asking_on_foreign(lab, plan.steps))
     if not agreed(Plan(steps, plan.notices), yes=yes, dry_run=dry_run or not steps):
         return
     seconds = timeout or lab.settings.gitops.timeout

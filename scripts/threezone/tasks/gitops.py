@@ -1,4 +1,4 @@
-"""gitops.*: a commit, and what Flux makes of it."""
+"""gitops.*: deliver commits with Flux."""
 
 import shlex
 import sys
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @task
 def serve(
-    repository: Annotated[str, "one more repository (default: threezone.gitops.repository); none is removed"] = "",
-    forward: Annotated[bool, "keep it open on a loopback port of this machine, across restarts"] = False,
-    port: Annotated[int, "that port (default: 8418, or a free one)"] = 0,
-    stop_forward: Annotated[bool, "close that port, and do nothing else"] = False,
-    image: Annotated[str, "the Git server's image, where the cluster has to pull it from a registry"] = "",
+    repository: Annotated[str, "the repository to add (default: threezone.gitops.repository)"] = "",
+    forward: Annotated[bool, "also serve it on a loopback port of this machine"] = False,
+    port: Annotated[int, "the loopback port (default: 8418, or a free one)"] = 0,
+    stop_forward: Annotated[bool, "close the loopback port, and do nothing else"] = False,
+    image: Annotated[str, "the Git server's image, for a cluster that pulls it from a registry"] = "",
     remove: Annotated[bool, "remove the Git server with all its repositories and what was delivered from it"] = False,
     yes: Yes = False,
     name: ClusterName = "",
@@ -50,7 +50,7 @@ def serve(
 @task
 def push(
     name: ClusterName = "",
-    force: Annotated[bool, "replace what the lab's branch holds by your commit"] = False,
+    force: Annotated[bool, "replace the commits on the lab's branch by yours"] = False,
     yes: Yes = False,
     context: ContextName = "",
 ) -> None:
@@ -70,7 +70,7 @@ def wait(
     name: ClusterName = "",
     context: ContextName = "",
 ) -> None:
-    """Wait until exactly that revision is applied and all that it brings is ready, or tell why it cannot be. Exit 6."""
+    """Wait until exactly this revision is applied and everything in it is ready. Exit 6, with the reason, if not."""
     from threezone.delivery import wait as waiting
 
     applied = waiting.wait(open_lab(name, context=context), revision, kustomization, float(timeout))
@@ -80,8 +80,8 @@ def wait(
 @task
 def prove(
     phases: Annotated[str, "only these and what they depend on, such as create,update (default: all seven)"] = "",
-    keep: Annotated[bool, "remove nothing at the end, to look at it"] = False,
-    remove: Annotated[str, "remove the kept proof of this id, and run none"] = "",
+    keep: Annotated[bool, "keep everything at the end, to look at it"] = False,
+    remove: Annotated[str, "only remove the kept proof with this id"] = "",
     timeout: Annotated[int, "seconds for each phase (default: threezone.gitops.timeout in invoke.yaml)"] = 0,
     json: Json = False,
     junit: Annotated[str, "write the evidence as JUnit XML to this file"] = "",
@@ -90,12 +90,12 @@ def prove(
     name: ClusterName = "",
     context: ContextName = "",
 ) -> None:
-    """Prove that a commit alone creates, updates and destroys a workload, with evidence. Cleans up. Exit 6 when not."""
+    """Prove that a commit alone creates, updates and destroys a workload. Cleans up. Exit 6 with the first failure."""
     from threezone.core.errors import UsageError
     from threezone.delivery.proof import prove as proofs
 
     lab = open_lab(name, context=context)
-    for file in filter(None, (junit, report)):  # said before a minute of work, not after it
+    for file in filter(None, (junit, report)):  # fail before a minute of work, not after it
         if not Path(file).absolute().parent.is_dir():
             raise UsageError(f"{file} cannot be written: its directory does not exist", fix="name another file")
     if remove:
@@ -132,16 +132,16 @@ def _figures(proved: "Proved") -> str:
 
 @task
 def watch(
-    branch: Annotated[str, "the branch to follow (default: the one that is checked out)"] = "",
-    force: Annotated[bool, "replace what the lab's branch holds by your commit (after an amend or a rebase)"] = False,
-    once: Annotated[bool, "deliver the branch's commit and end, as the hook does"] = False,
+    branch: Annotated[str, "the branch to follow (default: the current one)"] = "",
+    force: Annotated[bool, "replace the commits on the lab's branch by yours (after an amend or a rebase)"] = False,
+    once: Annotated[bool, "deliver the branch's newest commit and end, as the hook does"] = False,
     install_hook: Annotated[bool, "have git deliver each commit of the branch, with a post-commit hook"] = False,
-    uninstall_hook: Annotated[bool, "remove that hook, and put back the one that was there before"] = False,
+    uninstall_hook: Annotated[bool, "remove that hook, and restore the earlier one"] = False,
     yes: Yes = False,
     name: ClusterName = "",
     context: ContextName = "",
 ) -> None:
-    """Deliver each new commit of a branch, until Ctrl-C: a line for each, with its times or with its failure."""
+    """Deliver each new commit of a branch until Ctrl-C, and print its times or its failure."""
     from threezone.delivery import hook
     from threezone.delivery import watch as deliveries
     from threezone.delivery.branch import branch_of

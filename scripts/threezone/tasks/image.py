@@ -11,12 +11,12 @@ from threezone.tasks.runtime import agreed, present, say, table, task
 def build(
     name: Annotated[
         str,
-        "node, node:1.34 (of another Kubernetes), flux, git-server, hello, balancer, preloaded (the node with "
+        "node, node:1.34 (for another Kubernetes), flux, git-server, hello, balancer, preloaded (the node with "
         "Flux, the Git server and the app inside), or all that the lab needs",
     ],
     channel: Channel = "",
 ) -> None:
-    """Get an image: pulled by digest, or built on this machine from Debian and Go modules; nothing if it exists.
+    """Pull an image by digest, or build it here from Debian and Go modules; does nothing if it exists.
 
     `release` pulls the node image and builds the small ones on a public Debian. `source` needs package registries
     only, root on Debian or Ubuntu, 16 GB of disk and, the first time, up to 25 minutes on two cores.
@@ -42,7 +42,7 @@ def load(
     name: ClusterName = "",
     channel: Channel = "",
 ) -> None:
-    """Load images into every node of a cluster at once: only what a node lacks, compared by digest.
+    """Load images into all nodes of a cluster in parallel; skips those that a node has, by digest.
 
     An image for another architecture than the nodes' is refused before anything is copied.
     """
@@ -54,17 +54,21 @@ def load(
     names = [word for word in wanted if word not in files]
     loaded = node_images.into_nodes(lab, names, [Path(file) for file in (*files, *archive)])
     references = ", ".join(image.reference for image in loaded)
-    say(f"loaded into {lab.called}: {references}" if loaded else f"nothing to do: every node of {lab.called} has them")
+    say(
+        f"loaded into {lab.display_name}: {references}"
+        if loaded
+        else f"nothing to do: every node of {lab.display_name} has them"
+    )
 
 
 @task
 def prune(
-    all: Annotated[bool, "also what the lab here would fetch or build again, and what only speeds up builds"] = False,
+    all: Annotated[bool, "also the images of the lab here, and build caches"] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     channel: Channel = "",
 ) -> None:
-    """Remove images of ours that no cluster and no lab here uses, and the rest of interrupted runs; no others."""
+    """Remove images of ours that no cluster and no lab here uses, and leftovers of interrupted runs."""
     from threezone.cluster import node_images
     from threezone.images.prune import apply
 

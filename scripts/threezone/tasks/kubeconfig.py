@@ -22,8 +22,8 @@ def connect(
     name: ClusterName = "",
     server: ServerAddress = "",
     tls_server_name: TlsServerName = "",
-    break_lock: Annotated[bool, "remove the lock that a killed kubectl left on your kubeconfig first"] = False,
-    if_running: Annotated[bool, "for a container's start: an absent or stopped cluster is no failure"] = False,
+    break_lock: Annotated[bool, "first remove the lock that a killed kubectl left on your kubeconfig"] = False,
+    if_running: Annotated[bool, "do not fail without a running cluster (for a container's start)"] = False,
 ) -> None:
     """Prove a route to the cluster's API from here and write it into your kubeconfig; also repairs an entry.
 
@@ -104,7 +104,7 @@ def check(
     """Prove the entry in your kubeconfig exactly as it is; nothing is changed, and no other route is tried.
 
     Exit code 0: kubectl can work with it. 2: no such entry, or a file that kubectl cannot read. 4: the cluster is gone,
-    stopped, or another one now (a new one with another CA). 5: the route does not lead there from here; the failed
+    stopped, or was replaced (it has another CA). 5: the route does not work from here; the failed
     stage is explained. Notices name other risks: a file that others may read, a lock, a proxy, a certificate that
     ends soon. Credential plugins are not run.
     """
@@ -132,21 +132,21 @@ def check(
 @task
 def export(
     for_: Annotated[str, "the place: host, container, ci (a job's container), network (on kind's network), any"],
-    output: Annotated[str, "the file to write (default: below the state directory), outside of Git"] = "",
+    output: Annotated[str, "the file to write (default: below the state directory); Git must ignore it"] = "",
     token: Annotated[bool, "log in with a short-lived token instead of the administrator's key"] = False,
-    hours: Annotated[int, "how long the token lasts; the server may allow less"] = 1,
+    hours: Annotated[int, "hours until the token expires; the server may allow fewer"] = 1,
     role: Annotated[str, "the cluster role of the token"] = "cluster-admin",
     name: ClusterName = "",
-    server: Annotated[str, "offer this address instead: https://HOST:PORT"] = "",
-    proof: Annotated[bool, "prove it in that zone first; --no-proof writes it unproved"] = True,
+    server: Annotated[str, "use this address instead: https://HOST:PORT"] = "",
+    proof: Annotated[bool, "prove it in that zone first; --no-proof skips that"] = True,
 ) -> None:
     """Write a kubeconfig for another place (--for), proved there by kubectl in a throw-away container.
 
-    host: the published port. container: host.docker.internal, verified as localhost. ci: an address that needs no name.
+    host: the published port. container: host.docker.internal, verified as localhost. ci: an IP address.
     network: the node itself, for containers on kind's network. any: one file with a context for each of them, and a
-    picker that points kind-NAME at the one that leads to the cluster from where it runs.
-    The file is minimal, only you can read it (0600), and everything is inline. Its path is the first line that is
-    printed; the others say where it works and where not. Exit code 5: it would not work there; nothing is written.
+    picker that points kind-NAME at the one that works from where it runs.
+    The file is minimal, only you can read it (0600), and everything is inline. The first line of the output is its
+    path; the others say where it works and where not. Exit code 5: it would not work there; nothing is written.
     """
     from threezone.zones.export.export import ExportOptions
     from threezone.zones.export.export import export as write

@@ -24,14 +24,18 @@ P = ParamSpec("P")
 
 Channel = Annotated[str, "where tools and images come from: auto (by reachability), release, source"]
 ClusterName = Annotated[str, "the cluster's name (default: threezone.cluster.name in invoke.yaml)"]
-ContextName = Annotated[str, "the kubeconfig context of any cluster, instead of a lab; asks before its first change"]
+ContextName = Annotated[
+    str, "the kubeconfig context of any cluster, instead of a lab; asks before the first change to it"
+]
 DryRun = Annotated[bool, "print the plan and change nothing"]
 Json = Annotated[bool, "print JSON"]
-Recreate = Annotated[bool, "make a new cluster where the declaration needs one; lists what would be lost, and asks"]
+Recreate = Annotated[
+    bool, "replace the cluster where the declaration needs a new one; lists what would be lost, and asks"
+]
 Timeout = Annotated[int, "seconds to wait (default: threezone.gitops.timeout in invoke.yaml)"]
 Yes = Annotated[bool, "answer yes to every question"]
 ServerAddress = Annotated[str, "use this address instead of looking for one: https://HOST:PORT"]
-TlsServerName = Annotated[str, "the name in the server's certificate, if not the address's host (kind's has localhost)"]
+TlsServerName = Annotated[str, "the name in the server's certificate, if not the address's host (kind: localhost)"]
 NO_CHANGES = settings.ClusterOptions()
 
 
@@ -143,7 +147,7 @@ def open_lab(
 
 
 def checked_channel(channel: str) -> settings.Channel | None:
-    """The channel that --channel names; None when it names none. Raises UsageError."""
+    """The channel of --channel; None without one. Raises UsageError."""
     from threezone.core.errors import UsageError
 
     if channel and channel not in get_args(settings.Channel):
@@ -179,15 +183,15 @@ def given(server: str, tls_server_name: str) -> tuple[str, str] | None:
 
     if not server:
         if tls_server_name:
-            raise UsageError("--tls-server-name belongs to an address", fix="add --server https://HOST:PORT")
+            raise UsageError("--tls-server-name needs --server", fix="add --server https://HOST:PORT")
         return None
     try:
         parts = urlsplit(server)
         good = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
-    except ValueError:  # a port that is no number, half an IPv6 address
+    except ValueError:  # the port is not a number, or an IPv6 address is incomplete
         good = False
     if not good or parts.query or parts.fragment:
-        raise UsageError("what --server names is no https address", fix="--server https://HOST:PORT")
+        raise UsageError("--server needs an https address", fix="--server https://HOST:PORT")
     return server.rstrip("/"), tls_server_name
 
 
@@ -196,7 +200,7 @@ def words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def on_foreign(lab: "Lab", steps: "Sequence[Step]") -> "Sequence[Step]":
+def asking_on_foreign(lab: "Lab", steps: "Sequence[Step]") -> "Sequence[Step]":
     """The same steps; on a cluster that is not ours each one asks and names it."""
     from dataclasses import replace
 

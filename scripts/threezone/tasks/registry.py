@@ -8,11 +8,11 @@ from threezone.tasks.runtime import agreed, consent, present, say, table, task
 
 @task
 def start(channel: Channel = "", dry_run: DryRun = False) -> None:
-    """Start the local registry and make it known to every cluster of ours. Safe to repeat.
+    """Start the local registry and configure every cluster of ours for it. Safe to repeat.
 
-    An image that is pushed to localhost:5001/NAME is pulled by pods under that very name. The registry listens on
-    127.0.0.1 and on the clusters' network only, speaks plain HTTP there (which engines accept for loopback), asks for
-    no password, and keeps its images when clusters, or it itself, are stopped. Later clusters know it too.
+    Pods pull an image that was pushed to localhost:5001/NAME under the same name. The registry listens on
+    127.0.0.1 and on the clusters' network only, speaks plain HTTP there (which engines accept for loopback), needs
+    no password, and keeps its images when it or a cluster is stopped. Clusters created later use it too.
     """
     from threezone.cluster import local_registry
     from threezone.images.registry import address
@@ -23,7 +23,7 @@ def start(channel: Channel = "", dry_run: DryRun = False) -> None:
         return
     clusters = ", ".join(local_registry.start(lab, plan)) or "none yet"
     name = address(plan.wanted[0].port)
-    say(f"the registry is {name}{'' if plan.steps else '; nothing to do'}; clusters that know it: {clusters}")
+    say(f"the registry is {name}{'' if plan.steps else '; nothing to do'}; clusters that use it: {clusters}")
     say(f"docker tag IMAGE {name}/NAME && docker push {name}/NAME")
 
 
@@ -64,4 +64,4 @@ def stop(delete: Annotated[bool, "also delete every image that it holds (asks)"]
         sentence = f"delete every image in the local registry (volume {', '.join(volume)})"
         consent([Step(StepKind.STOP_REGISTRY, sentence, f"docker volume rm {' '.join(volume)}", asks=True)], yes=yes)
     removed = local_registry.stop(name, delete=delete)
-    say(f"gone: {', '.join(removed)}" if removed else "no registry of ours is there")
+    say(f"removed: {', '.join(removed)}" if removed else "there is no registry of ours")

@@ -13,7 +13,7 @@ def show(
     junit: Annotated[str, "write JUnit XML, as GitLab and Jenkins read it, to this file"] = "",
     open_: Annotated[bool, "open the page (without --html: beside FILE, with the same name)"] = False,
 ) -> None:
-    """Show the report of a proof: its figures here, as a page (--html) or as JUnit XML (--junit).
+    """Show the report of a proof: on the terminal, as a page (--html) or as JUnit XML (--junit).
 
     The page is one file that loads nothing: keep it, attach it, print it.
     """
@@ -40,7 +40,9 @@ def show(
     say("\n".join(lines), html, junit)
     target = Path(html) if html else source.with_suffix(".html")
     if open_ and not html and is_stream(source):
-        raise UsageError(f"{file} is no regular file: no page can stand beside it", fix="name the page with --html")
+        raise UsageError(
+            f"{file} is not a regular file: the page cannot be written beside it", fix="name the page with --html"
+        )
     if html or open_:
         files.save(target, page.page(data))
         say(f"page: {target}", html, junit)

@@ -49,7 +49,7 @@ def task(body: Callable[P, None]) -> invoke.Task[Callable[P, None]]:
                 _help()
             _run(cast("_Body", body), options.arguments(given))
         except BrokenPipeError:
-            end_unheard()
+            end_by_sigpipe()
             raise
 
     vars(guarded)["__signature__"] = options.signature
@@ -60,7 +60,7 @@ def task(body: Callable[P, None]) -> invoke.Task[Callable[P, None]]:
 
 
 def _help() -> NoReturn:
-    """Print the help of the task before `--help`: invoke takes the option for the argument that the task requires."""
+    """Print the help of the task before `--help`, which invoke has taken for the task's required argument."""
     invoke.Program().run(["invoke", _HELP, sys.argv[sys.argv.index(_HELP) - 1]], exit=False)
     sys.exit(0)
 
@@ -77,7 +77,7 @@ def _run(body: _Body, arguments: Mapping[str, object]) -> None:
         sys.exit(INTERRUPTED)
 
 
-def end_unheard() -> None:
+def end_by_sigpipe() -> None:
     """End by SIGPIPE, as other programs do, when whoever read our output is gone (`… | head -1`); else return.
 
     The signal's own effect is not restored for the whole run: it would also end us for a connection that is closed.
@@ -95,18 +95,18 @@ def flush() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        end_unheard()
+        end_by_sigpipe()
 
 
 def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """For `sys.excepthook`: errors of invoke itself, outside of any task.
 
-    It reads invoke.yaml by itself, so a broken one ends it before a task could say so; and it prints `--list`.
+    invoke reads invoke.yaml before any task runs: for a broken file the cause is printed, not a traceback.
     """
     from threezone.core import settings
 
     if issubclass(kind, BrokenPipeError):
-        end_unheard()
+        end_by_sigpipe()
     try:
         settings.load(settings.find_root())
     except ThreezoneError as cause:
@@ -159,7 +159,7 @@ def consent(steps: Sequence[Step], *, yes: bool) -> None:
 
 
 def ask(lab: Lab, change: str, *, yes: bool) -> None:
-    """Ask before a cluster that is not ours is changed, unless our namespace is there by an earlier yes."""
+    """Ask before a cluster that is not ours is changed, unless an earlier yes has created our namespace there."""
     from threezone.delivery import git_server
 
     if lab.foreign and not git_server.is_installed(lab.api):
@@ -187,7 +187,7 @@ def say(text: str, *outputs: str) -> None:
 
 
 def yes_no(value: object) -> str:
-    """A cell of a table for a fact that holds or does not."""
+    """A yes-or-no cell of a table."""
     return "yes" if value else "no"
 
 

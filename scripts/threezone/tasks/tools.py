@@ -20,7 +20,7 @@ def install(
     shell: Annotated[bool, "make them ready for your shells: links in ~/.local/bin, completions for bash"] = False,
     json: Json = False,
 ) -> None:
-    """Install kind, kubectl and flux where they are missing; helm and tofu for those who name them.
+    """Install kind, kubectl and flux where they are missing; helm and tofu only when named.
 
     A suitable program on PATH is used as it is. Otherwise the release is downloaded and compared with its pinned
     checksum, or, where the release hosts cannot be reached, built from Go modules. Nothing outside the cache changes,
@@ -41,7 +41,7 @@ def install(
 
 @task
 def list_(path: Annotated[bool, "print only the directory to put on PATH"] = False, json: Json = False) -> None:
-    """Show which programs are wanted, which are installed, and where.
+    """Show the pinned programs, whether they are installed, and where.
 
     For a shell that uses the same programs: export PATH="$(./run invoke tools.list --path):$PATH"
     """
@@ -70,8 +70,8 @@ def list_(path: Annotated[bool, "print only the directory to put on PATH"] = Fal
     text = [table([["TOOL", "WANTED", "VERSION", "CHANNEL", "PATH"], *rows])]
     for line in lines:
         for tool in line.unsuitable:
-            version = tool.version or "says no version"
-            text.append(f"passed over: {tool.path} ({version}), wanted {line.name} {line.wanted}")
+            version = tool.version or "unknown version"
+            text.append(f"not used: {tool.path} ({version}), wanted {line.name} {line.wanted}")
     if missing:
         text.append("install what is missing: ./run invoke tools.install")
     else:
@@ -81,7 +81,7 @@ def list_(path: Annotated[bool, "print only the directory to put on PATH"] = Fal
 
 @task
 def verify(json: Json = False) -> None:
-    """Compare the installed programs with their checksums again.
+    """Compare the installed programs with their checksums.
 
     Downloaded ones are compared with the pinned checksum, built ones with the checksum recorded after the build.
     Programs of yours on PATH are not checked. Exit code 7 when one differs.

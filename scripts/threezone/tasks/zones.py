@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def show(name: ClusterName = "", json: Json = False) -> None:
     """Draw the three zones and what is in them now: where you are, the engine, the cluster, where your entry leads.
 
-    The evidence stands below. Read-only; works with any component down.
+    The evidence is printed below. Read-only; works with any component down.
     """
     from dataclasses import asdict
 
@@ -71,9 +71,9 @@ def probe(
 ) -> None:
     """Try every route to the cluster's API from here: name, TCP, verified TLS, /readyz, an authenticated request.
 
-    Without an engine the entry in your kubeconfig says whom to trust. Each failure is explained: which boundary between
-    the zones it is, and what to do. Read-only. Exit code 5 when no route is proved and kubeconfig.connect could open
-    none either.
+    Without an engine, the CA in your kubeconfig entry is trusted. Each failure is explained: the boundary between the
+    zones that stopped it, and what to do. Read-only. Exit code 5 when no route is proved and kubeconfig.connect could
+    open none either.
     """
     from threezone.core.errors import RouteError
     from threezone.zones import kind_cluster
@@ -107,7 +107,7 @@ def probe(
         say("\n\n".join(filter(None, parts)))
     if chosen is None and not result.untried:
         error = RouteError(
-            f"no way to the cluster {cluster} is proved from this {result.zone.kind}",
+            f"no route to the cluster {cluster} is proved from this {result.zone.kind}",
             evidence=trouble.message if trouble else "",
             fix=trouble.fix if known.missing and trouble else no_route(cluster, result.zone, result.verdict).fix,
         )
@@ -127,7 +127,7 @@ def _probe_adopted(context: str, by_hand: tuple[str, str] | None, *, json: bool)
 
 
 def _end(error: Exception, *, json: bool) -> None:
-    """Fail; for a program by the exit code alone, for the JSON has said why."""
+    """Fail. With --json only the exit code is set: the JSON has the reason."""
     from threezone.core.errors import RouteError
 
     if json:

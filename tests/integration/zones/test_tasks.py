@@ -78,7 +78,7 @@ def test_without_a_way_the_failure_is_explained_and_the_exit_code_says_so(
     done = invoke("zones.probe", "--name", "kind", "--server", f"https://{host}:{closed}")
     assert done.exit_code == 5
     assert words.removeprefix('" ') in done.stdout
-    assert "error: no way to the cluster kind is proved from this " in done.stderr
+    assert "error: no route to the cluster kind is proved from this " in done.stderr
     assert "| no container engine is installed here" in done.stderr
     assert "fix: " in done.stderr
 

@@ -108,7 +108,7 @@ def test_a_mount_over_the_nodes_store_hides_the_images_that_are_inside(
     monkeypatch.setattr(create, "checked_node_image", lambda _: (Image("node:1", "id", 1), inside))
     monkeypatch.setattr(create, "cluster_image", lambda *_: "node:1-lab")
     monkeypatch.setattr(containers, "mounts", lambda *_: mounts)
-    monkeypatch.setattr(kubeadm, "check_made", failing(EngineError("the engine does not answer")))
+    monkeypatch.setattr(kubeadm, "check_created", failing(EngineError("the engine does not answer")))
     assert create.create(lab) == create.Created("kubeconfig", frozenset() if mounted else inside)
 
 

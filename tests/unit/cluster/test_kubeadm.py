@@ -205,19 +205,19 @@ FAILED_6902 = (
 
 
 def test_a_json_patch_that_does_not_apply_is_reported_with_its_line() -> None:
-    words, place = kubeadm.blamed(FAILED_6902, "", DECLARED)
+    words, place = kubeadm.explain_failure(FAILED_6902, "", DECLARED)
     assert words.startswith("failed to apply JSON 6902 patch: replace operation does not apply")
     assert place == "kind.yaml:32: /apiServer/timeoutForControlPlain"
 
 
 def test_a_kubelets_error_on_a_gate_is_reported_with_its_line() -> None:
-    words, place = kubeadm.blamed("ERROR: failed to init node with kubeadm", GATE, DECLARED)
+    words, place = kubeadm.explain_failure("ERROR: failed to init node with kubeadm", GATE, DECLARED)
     assert "unrecognized feature gate: Nonsense" in words
     assert place == "kind.yaml:5: Nonsense"
 
 
 def test_an_unrelated_failure_blames_no_declared_field() -> None:
-    assert kubeadm.blamed("ERROR: failed to create cluster: docker run failed", "", DECLARED) == ("", "")
+    assert kubeadm.explain_failure("ERROR: failed to create cluster: docker run failed", "", DECLARED) == ("", "")
 
 
 def test_an_unknown_field_of_a_json_patch_is_reported_after_the_create(
@@ -227,9 +227,9 @@ def test_an_unknown_field_of_a_json_patch_is_reported_after_the_create(
     fake_docker(monkeypatch, lambda _: failed(words))
     node = Node("0", "lab-control-plane", "lab", "control-plane", "running", "image", ours=True)
     monkeypatch.setattr("threezone.clients.kind.nodes", lambda _: (node,))
-    told = kubeadm.check_made(DECLARED, "lab")
+    told = kubeadm.check_created(DECLARED, "lab")
     assert told.startswith(
         "kind.yaml:32: /apiServer/timeoutForControlPlain: kubeadm goes on without it: strict decoding"
     )
     plain = parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n", Path("kind.yaml"))
-    assert kubeadm.check_made(plain, "lab") == ""
+    assert kubeadm.check_created(plain, "lab") == ""

@@ -136,7 +136,7 @@ def test_the_declared_cluster_is_the_file_then_the_settings_then_the_flags(proje
     assert [node["role"] for node in seen.nodes] == ["control-plane", "worker"]
     assert seen.nodes[1]["extraMounts"] == [{"hostPath": str(project / "data"), "containerPath": "/data"}]
     assert seen.nodes[0]["extraPortMappings"][0]["listenAddress"] == "::1"
-    assert [sentence.rpartition("(")[2] for sentence in seen.said] == [
+    assert [sentence.rpartition("(")[2] for sentence in seen.changes] == [
         f"{project / 'invoke.yaml'}:1)",
         "invoke.yaml: threezone.cluster.workers 2)",
         "invoke.yaml: threezone.cluster.mounts data:/data)",
@@ -150,8 +150,8 @@ def test_a_relative_config_path_starts_from_the_working_directory(project: Path)
     at = tasks.open_lab(**declaring(config="two.yaml", mounts=("data:/more:ro",)))
     assert at.declared.path == project / "other" / "two.yaml"
     assert at.declared.nodes[0]["extraMounts"][1]["hostPath"] == str(project / "other" / "data")
-    assert at.asked_kubernetes == "1.35.0"
-    assert tasks.open_lab(**declaring(config="two.yaml", kubernetes="v1.34")).asked_kubernetes == "1.34"
+    assert at.requested_kubernetes == "1.35.0"
+    assert tasks.open_lab(**declaring(config="two.yaml", kubernetes="v1.34")).requested_kubernetes == "1.34"
 
 
 @pytest.mark.usefixtures("project")

@@ -35,7 +35,7 @@ def test_nothing_is_configured_without_a_running_registry(
     configured: list[Sequence[Instance]], seen: dict[str, LiveInstance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "observe", lambda _: seen)
-    local_registry.tell(LAB)
+    local_registry.connect(LAB)
     assert configured == []
 
 
@@ -50,7 +50,7 @@ def test_a_cluster_is_configured_for_the_running_registry_whatever_its_settings(
         for each in running
     }
     monkeypatch.setattr(registry, "observe", lambda _: seen)
-    local_registry.tell(LAB)
+    local_registry.connect(LAB)
     assert configured == [running]
 
 
@@ -62,7 +62,7 @@ def test_a_registry_from_before_the_first_cluster_moves_to_its_network(
     moved: list[str] = []
     monkeypatch.setattr(registry, "observe", lambda _: {NAME: before})
     monkeypatch.setattr(registry, "apply", lambda actions, *_: moved.extend(action.target for action in actions))
-    local_registry.tell(LAB)
+    local_registry.connect(LAB)
     assert moved == [NAME]
     assert configured == [(only,)]
 

@@ -4,7 +4,7 @@ from typing import Any
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import World, key_of
 from threezone.cluster.lifecycle import NODES
-from threezone.cluster.pod_recovery import ALL_PODS, is_fresh, judge, not_back, restarts
+from threezone.cluster.pod_recovery import ALL_PODS, is_fresh, judge, not_recovered, restarts
 
 START = datetime(2026, 11, 21, 12, 0, 0, 500000, tzinfo=UTC)
 BEFORE, AFTER = "2026-11-21T11:00:00Z", "2026-11-21T12:00:09Z"
@@ -105,9 +105,9 @@ def test_pods_that_no_restart_repairs_are_stuck() -> None:
 def test_only_pods_from_before_the_restart_can_be_missing() -> None:
     new = pod("new", ready="False")
     new["metadata"]["creationTimestamp"] = AFTER
-    assert not_back(world(new), STARTED) == []
-    assert not_back(world(pod(ready="False"), new), STARTED) == ["pod n/web"]
-    assert not_back(world(pod(ready="False", reason="CrashLoopBackOff")), STARTED) == [
+    assert not_recovered(world(new), STARTED) == []
+    assert not_recovered(world(pod(ready="False"), new), STARTED) == ["pod n/web"]
+    assert not_recovered(world(pod(ready="False", reason="CrashLoopBackOff")), STARTED) == [
         "pod n/web (container main: CrashLoopBackOff)"
     ]
 

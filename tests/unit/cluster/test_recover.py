@@ -85,7 +85,9 @@ def test_stopped_and_unhealthy_clusters_are_brought_back(
     assert done == ["start", "connect", "revive what was started in lab-control-plane"]
 
 
-@pytest.mark.parametrize("seen", [replace(WELL, nodes=()), replace(WELL, not_back=("pod n/web to be started again",))])
+@pytest.mark.parametrize(
+    "seen", [replace(WELL, nodes=()), replace(WELL, not_recovered=("pod n/web to be started again",))]
+)
 def test_nodes_are_not_ready_while_one_is_missing_or_a_pod_is_stale(seen: LabState) -> None:
     assert WELL.nodes_ready
     assert not seen.nodes_ready

@@ -2,7 +2,7 @@
 
 import pytest
 
-from threezone.cluster.version_skew import MADE_BY, Versions, sentences
+from threezone.cluster.version_skew import SUPPORTED_BY_KIND, Versions, sentences
 
 WELL = Versions("v1.35.0", "1.35.0", {"a": "v1.35.0", "b": "v1.35.0"}, "0.31.0", "v2.7.3", (1, 32))
 
@@ -40,7 +40,7 @@ def test_kind_makes_what_its_kubeadm_configuration_is_read_by() -> None:
     (told,) = sentences(Versions("v1.37.0", kind="0.31.0"))
     assert told.startswith("kind 0.31.0 can create Kubernetes 1.31 to 1.36, and this is 1.37.0")
     assert sentences(Versions("v1.37.0", kind="9.9.9")) == (), "of another kind nothing is known"
-    assert all(low < high for low, high in MADE_BY.values())
+    assert all(low < high for low, high in SUPPORTED_BY_KIND.values())
 
 
 def test_flux_has_an_oldest_kubernetes() -> None:

@@ -104,8 +104,8 @@ CONFIG = Entry("ConfigMap", "", "v1", "shop", "page")
 
 
 def test_a_rolled_out_workload_and_objects_without_state_are_healthy() -> None:
-    assert health.runs(world(rolled()), [WEB, CONFIG])
-    assert health.runs(world(rolled()), [])
+    assert health.are_healthy(world(rolled()), [WEB, CONFIG])
+    assert health.are_healthy(world(rolled()), [])
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_rolled_out_workload_and_objects_without_state_are_healthy() -> None:
     ids=["an old pod is left", "not all are new", "not all serve", "the controller has not seen it"],
 )
 def test_an_incomplete_rollout_is_not_healthy(found: Json) -> None:
-    assert not health.runs(world(found), [WEB, CONFIG])
+    assert not health.are_healthy(world(found), [WEB, CONFIG])
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_an_incomplete_rollout_is_not_healthy(found: Json) -> None:
     ids=str,
 )
 def test_kinds_that_only_flux_can_judge_are_never_healthy_here(item: Entry) -> None:
-    assert not health.runs(world(rolled()), [WEB, item])
+    assert not health.are_healthy(world(rolled()), [WEB, item])
 
 
 @pytest.mark.parametrize(
@@ -208,8 +208,8 @@ def test_the_image_of_a_job_and_of_a_bare_pod_that_cannot_be_had() -> None:
 
 def test_a_job_runs_well_when_it_is_complete() -> None:
     complete = {"type": "Complete", "status": "True"}
-    assert health.runs(in_world(JOB, deployment(conditions=[complete])), [JOB])
-    assert not health.runs(in_world(JOB, deployment()), [JOB])
+    assert health.are_healthy(in_world(JOB, deployment(conditions=[complete])), [JOB])
+    assert not health.are_healthy(in_world(JOB, deployment()), [JOB])
 
 
 @pytest.mark.parametrize(

@@ -274,7 +274,7 @@ spec:
 
 def test_kustomize_controller_leaves_a_failing_revision_for_a_newer_one() -> None:
     both = "---\n".join(CONTROLLER.format(name=name, version="v2.7.3") for name in ("helm-controller", KUSTOMIZE))
-    helm, kustomize = manifests.parse(manifests.impatient(both))
+    helm, kustomize = manifests.parse(manifests.with_short_waits(both))
     assert args(helm) == ["--log-level=info", "--log-encoding=json"]
     assert args(kustomize) == [
         "--log-level=info",
@@ -285,7 +285,7 @@ def test_kustomize_controller_leaves_a_failing_revision_for_a_newer_one() -> Non
 
 def test_an_older_flux_gets_no_feature_gate() -> None:
     old = CONTROLLER.format(name=KUSTOMIZE, version="v2.6.4")
-    assert manifests.impatient(old) == old
+    assert manifests.with_short_waits(old) == old
 
 
 PROBE = """\
@@ -299,7 +299,7 @@ PROBE = """\
 
 def test_readiness_is_probed_every_second() -> None:
     manifest = CONTROLLER.format(name="source-controller", version="v2.7.3") + PROBE
-    (made,) = manifests.parse(manifests.impatient(manifest))
+    (made,) = manifests.parse(manifests.with_short_waits(manifest))
     (container,) = made["spec"]["template"]["spec"]["containers"]
     assert container["readinessProbe"] == {"periodSeconds": 1, "httpGet": {"path": "/readyz", "port": "healthz"}}
     assert container["resources"] == {}
@@ -309,7 +309,7 @@ def test_a_probe_period_in_the_manifest_is_kept() -> None:
     own = CONTROLLER.format(name="source-controller", version="v2.7.3") + PROBE.replace(
         "          httpGet:", "          periodSeconds: 5\n          httpGet:"
     )
-    assert manifests.impatient(own) == own
+    assert manifests.with_short_waits(own) == own
 
 
 def args(deployment: Json) -> list[str]:

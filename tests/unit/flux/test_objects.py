@@ -12,7 +12,7 @@ def test_every_kind_is_known_once_in_its_best_version_and_sources_come_first() -
     order = ["GitRepository", "HelmRepository", "HelmChart", "Kustomization", "HelmRelease", "Alert", "Receiver"]
     assert [each.kind for each in kinds(RESOURCES)] == order
     assert GIT.path == "/apis/source.toolkit.fluxcd.io/v1/gitrepositories"
-    assert GIT.of("a", "b") == "/apis/source.toolkit.fluxcd.io/v1/namespaces/a/gitrepositories/b"
+    assert GIT.object_path("a", "b") == "/apis/source.toolkit.fluxcd.io/v1/namespaces/a/gitrepositories/b"
     assert KINDS["Alert"].version == "v1beta3"
 
 

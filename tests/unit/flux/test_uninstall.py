@@ -9,7 +9,7 @@ from threezone.flux import uninstall
 from threezone.flux.components import Component
 from threezone.flux.installation import Installation
 from threezone.flux.objects import FluxObject, Kind
-from threezone.flux.uninstall import Everything, Part, plan, prunes
+from threezone.flux.uninstall import FluxState, Part, plan, prunes
 
 KUSTOMIZATION = Kind("Kustomization", "kustomize.toolkit.fluxcd.io", "v1", "kustomizations", frozenset())
 RELEASE = Kind("HelmRelease", "helm.toolkit.fluxcd.io", "v2", "helmreleases", frozenset())
@@ -38,10 +38,10 @@ def installation(installer: str = "threezone", **ready: bool) -> Installation:
     return Installation("v2.7.3", components, "flux-system", installer)
 
 
-def seen(*objects: FluxObject, installer: str = "threezone", **more: Any) -> Everything:
+def seen(*objects: FluxObject, installer: str = "threezone", **more: Any) -> FluxState:
     ready = {key: more.pop(key) for key in ("source", "kustomize", "helm") if key in more}
     namespace: Json = {"metadata": {"name": "flux-system", "labels": LABELS}}
-    return Everything(installation(installer, **ready), objects, PARTS, more.pop("namespace", namespace), **more)
+    return FluxState(installation(installer, **ready), objects, PARTS, more.pop("namespace", namespace), **more)
 
 
 def keys(made: Plan) -> list[tuple[StepKind, bool]]:
@@ -123,9 +123,9 @@ def test_a_namespace_that_was_not_made_with_flux_stays() -> None:
 
 
 def test_without_flux_the_plan_is_empty() -> None:
-    assert plan(Everything(None), prune=False, keep_namespace=False) == Plan(())
+    assert plan(FluxState(None), prune=False, keep_namespace=False) == Plan(())
     somebodys: Json = {"metadata": {"name": "flux-system"}}
-    assert plan(Everything(None, namespace=somebodys), prune=False, keep_namespace=False) == Plan(())
+    assert plan(FluxState(None, namespace=somebodys), prune=False, keep_namespace=False) == Plan(())
 
 
 @pytest.mark.parametrize(

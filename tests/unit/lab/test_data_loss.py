@@ -4,7 +4,7 @@ from typing import Any
 
 from threezone.clients.git import command
 from threezone.delivery.git_backup import refspecs
-from threezone.lab.data_loss import Branch, DataLoss, loaded, undelivered, volumes
+from threezone.lab.data_loss import Branch, DataLoss, loaded_later, undelivered, volumes
 
 
 def item(name: str, **metadata: Any) -> dict[str, Any]:
@@ -58,12 +58,12 @@ def test_images_that_came_later_and_that_up_does_not_bring() -> None:
         "docker.io/threezone/hello:lab\nghcr.io/fluxcd/source-controller:v1\nimport-2026-01-01@sha256:ee\n"
     )
     plane, worker = f"{came}---\n{came}{now}", f"---\n{came}other.invalid/on-one-node:2\n"
-    assert loaded([plane, worker]) == (
+    assert loaded_later([plane, worker]) == (
         "docker.io/library/mine:1",
         "example.invalid/only@sha256:cc",
         "other.invalid/on-one-node:2",
     )
-    assert loaded([]) == ()
+    assert loaded_later([]) == ()
 
 
 def test_the_losses_are_a_plan_that_asks() -> None:

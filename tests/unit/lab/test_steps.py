@@ -60,7 +60,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     say(create, "connect", "connect")
     say(create, "nodes_ready", "ready", result=True)
     say(create, "mark", "mark")
-    monkeypatch.setattr(local_registry, "tell", lambda _: None)
+    monkeypatch.setattr(local_registry, "connect", lambda _: None)
     say(install, "install", "flux")
     say(serve, "start", "git")
     say(git_server, "wait_ready", "serve")

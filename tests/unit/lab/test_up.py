@@ -56,7 +56,7 @@ def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[StepKind]:
     monkeypatch.setattr(steps, "_step", lambda _lab, each, _results, **_: log.append(each.kind))
     monkeypatch.setattr(create, "nodes_ready", lambda _lab: True)
     monkeypatch.setattr(create, "mark", lambda _lab, **_: None)
-    monkeypatch.setattr(local_registry, "tell", lambda _lab: None)
+    monkeypatch.setattr(local_registry, "connect", lambda _lab: None)
     return log
 
 

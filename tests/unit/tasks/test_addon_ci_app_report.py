@@ -44,7 +44,7 @@ def test_a_proxy_is_started_and_has_to_answer(answers: bool, code: int, invoke: 
     start = patch("extras.addons.proxy.start", proxy(answers=answers))
     done = invoke("addon.proxy", "start", "--read-only", "--port", "9")
     assert (done.exit_code, start[0][1]) == (code, {"port": 9, "read_only": True})
-    assert "to read only" in done.out
+    assert "read-only" in done.out
     patch("extras.addons.proxy.find", proxy(answers=answers))
     done = invoke("addon.proxy", "status", "--json")
     assert (done.exit_code, done.data["answers"]) == (code, answers)
@@ -67,7 +67,7 @@ def declare(patch: Patch, project: Path) -> Any:
     patch("extras.addons.declare.definitions")
     patch("extras.addons.declare.rendered", ({"kind": "Pod"},))
     patch("extras.addons.declare.check", SimpleNamespace(unknown=("Gateway a",), accepted=("Pod b",)))
-    patch("extras.addons.declare.lacking", {})
+    patch("extras.addons.declare.unavailable", {})
     patch("extras.addons.declare.require")
     patch("extras.addons.declare.file", project / "local/gitops/addons.yaml")
     return patch("extras.addons.declare.declare", answer=True)
@@ -84,7 +84,7 @@ def test_an_addon_is_checked_declared_and_removed(name: str, invoke: Invoke, pat
     patch("extras.addons.declare.declare", answer=False)
     assert "nothing to do" in invoke(f"addon.{name}").out
     patch("extras.addons.declare.withdraw", answer=True)
-    assert "is taken out" in invoke(f"addon.{name}", "--remove").out
+    assert "no longer declared" in invoke(f"addon.{name}", "--remove").out
     patch("extras.addons.declare.withdraw", answer=False)
     assert "nothing to do" in invoke(f"addon.{name}", "--remove").out
 
@@ -103,7 +103,7 @@ def test_the_agent_needs_its_token(invoke: Invoke, patch: Patch, declare: Any) -
     assert (len(token), len(declare)) == (1, 1)
     patch("extras.addons.declare.forget_agent", answer=True)
     patch("extras.addons.declare.withdraw", answer=False)
-    assert "is taken out" in invoke("addon.agent", "--remove").out
+    assert "no longer declared" in invoke("addon.agent", "--remove").out
 
 
 def test_the_app_is_deployed_and_opened(invoke: Invoke, patch: Patch, project: Path) -> None:

@@ -132,7 +132,7 @@ def test_stop_stops_what_runs(steps: tuple[Step, ...], stopped: int, invoke: Inv
     assert all(options == {"grace": 7} for _, options in stop)
 
 
-@pytest.mark.parametrize(("stuck", "text"), [(None, "nothing to do"), (("a pod",), "not by the restart: a pod")])
+@pytest.mark.parametrize(("stuck", "text"), [(None, "nothing to do"), (("a pod",), "still not ready: a pod")])
 def test_start_names_the_pods_that_stay_down(
     stuck: tuple[str, ...] | None, text: str, invoke: Invoke, patch: Patch
 ) -> None:

@@ -33,10 +33,10 @@ def test_an_https_address_is_taken_as_it_is(server: str, name: str, expected: tu
     ],
 )
 def test_anything_else_is_refused(server: str) -> None:
-    with pytest.raises(UsageError, match="is no https address"):
+    with pytest.raises(UsageError, match="--server needs an https address"):
         given(server, "")
 
 
 def test_a_tls_name_alone_is_no_address() -> None:
-    with pytest.raises(UsageError, match="belongs to an address"):
+    with pytest.raises(UsageError, match="needs --server"):
         given("", "localhost")

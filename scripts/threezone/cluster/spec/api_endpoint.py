@@ -69,7 +69,7 @@ def on_gateway(declared: Declared, gateway: str, *, remote: bool = False) -> Ove
     )
 
 
-def elsewhere(nodes: Sequence[Node], wanted: str) -> str:
+def other_address_notice(nodes: Sequence[Node], wanted: str) -> str:
     """A sentence for a running cluster that publishes its API on another address than `wanted`; "" otherwise.
 
     Neither kind nor the engine can move a published port (kind#2720).

@@ -41,12 +41,12 @@ class Overlay:
 class Declared:
     """A validated cluster: its file, and its content with settings and flags.
 
-    `said` has a sentence for each difference to the file; `spots` has the place of each value.
+    `changes` has a sentence for each difference to the file; `spots` has the place of each value.
     """
 
     path: Path
     content: dict[str, Any]
-    said: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     spots: Spot = field(default_factory=lambda: Spot(Place("")), compare=False, repr=False)
 
     @property
@@ -122,29 +122,29 @@ def parse(
     Relative paths of mounts start from `root`; without it they are kept, and kind starts from where it is run.
     """
     draft = decode.read(text, str(path))
-    said = overlay.lay(draft, over) if over else []
+    changes = overlay.lay(draft, over) if over else []
     for each in options:
-        said += overlay.apply(draft, each)
+        changes += overlay.apply(draft, each)
     validate.check(draft)
     for node in draft.content.get("nodes") or []:
         for mount in node.get("extraMounts") or []:
             if root is not None:
                 mount["hostPath"] = str(root / mount["hostPath"])
-    said += [*_loopback(draft), *_notes(draft)]
-    return Declared(path, draft.content, tuple(said), draft.spots)
+    changes += [*_loopback(draft), *_notes(draft)]
+    return Declared(path, draft.content, tuple(changes), draft.spots)
 
 
 def _loopback(draft: Draft) -> list[str]:
     """Publish on loopback what has no address: kind itself would publish it on every address of the machine."""
-    said = []
+    changes = []
     for keys, port in validate.mappings(draft.content):
         if not port.get("listenAddress"):
             address = port["listenAddress"] = validate.loopback(draft.content)
-            said.append(
+            changes.append(
                 f"{shown(*keys)} names no listenAddress ({draft.spots.at(*keys)}): it is published on {address}, and "
                 "not on every address of the machine, as kind would"
             )
-    return said
+    return changes
 
 
 def _notes(draft: Draft) -> list[str]:

@@ -65,21 +65,21 @@ def lay(base: Draft, over: Draft) -> list[str]:
 
 
 def _merge(base: dict[str, Any], spots: Spot, over: dict[str, Any], over_spots: Spot, keys: Keys) -> list[str]:
-    said = []
+    changes = []
     for key, value in over.items():
         spot, before, field = over_spots.below[key], base.get(key), (*keys, key)
         if isinstance(value, dict) and isinstance(before, dict):
-            said += _merge(before, spots.below[key], value, spot, field)
+            changes += _merge(before, spots.below[key], value, spot, field)
         elif isinstance(value, list) and isinstance(before, list):
             for index, item in enumerate(value):
-                said.append(f"{shown(*field)}: {_brief(item)} is added ({spot.at(index)})")
+                changes.append(f"{shown(*field)}: {_brief(item)} is added ({spot.at(index)})")
                 spots.below[key].below[len(before) + index] = spot.below[index]
             base[key] = [*before, *value]
         else:
             instead = f" instead of {_brief(before)}" if before is not None and before != value else ""
-            said.append(f"{shown(*field)}: {_brief(value)}{instead} ({spot.place})")
+            changes.append(f"{shown(*field)}: {_brief(value)}{instead} ({spot.place})")
             base[key], spots.below[key] = value, spot
-    return said
+    return changes
 
 
 def _brief(value: object) -> str:
@@ -102,22 +102,22 @@ def nodes(base: Draft) -> list[dict[str, Any]]:
 
 def apply(base: Draft, options: Options) -> list[str]:
     """Apply options to a draft, in the order of the class; returns a sentence for each change."""
-    said = []
+    changes = []
     given = options.given
     for field, role in (("control_planes", CONTROL_PLANE), ("workers", WORKER)):
         if count := getattr(given, field):
-            said += _count(base, role, count, options.place(field, count))
+            changes += _count(base, role, count, options.place(field, count))
     for text in given.sets:
         example = "FIELD=VALUE, such as networking.ipFamily=ipv6"
-        said += _set(base, text, options.place("sets", text), example)
+        changes += _set(base, text, options.place("sets", text), example)
     for text in given.feature_gates:
         example = "a name and true or false, such as AllAlpha=true"
-        said += _set(base, f"featureGates.{text}", options.place("feature_gates", text), example)
+        changes += _set(base, f"featureGates.{text}", options.place("feature_gates", text), example)
     for text in given.ports:
-        said.append(_port(base, text, options.place("ports", text)))
+        changes.append(_port(base, text, options.place("ports", text)))
     for text in given.mounts:
-        said.append(_mount(base, text, options.place("mounts", text), options.base))
-    return said
+        changes.append(_mount(base, text, options.place("mounts", text), options.base))
+    return changes
 
 
 def _spots(value: Any, place: Place) -> Spot:

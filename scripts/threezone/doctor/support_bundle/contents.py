@@ -99,9 +99,9 @@ def kubernetes(api: Api) -> Contents:
 
     contents: Contents = {
         "kubernetes/events.txt": lambda: events(items("/api/v1/events")),
-        "kubernetes/nodes.json": lambda: _json(bare(items("/api/v1/nodes"))),
-        "kubernetes/pods.json": lambda: _json(bare(items("/api/v1/pods"))),
-        "flux/objects.json": lambda: _json(bare([one.item for one in objects.observe(api)])),
+        "kubernetes/nodes.json": lambda: _json(without_settings(items("/api/v1/nodes"))),
+        "kubernetes/pods.json": lambda: _json(without_settings(items("/api/v1/pods"))),
+        "flux/objects.json": lambda: _json(without_settings([one.item for one in objects.observe(api)])),
     }
     try:
         controllers = items("/api/v1/pods", labelSelector=_FLUX)
@@ -114,7 +114,7 @@ def kubernetes(api: Api) -> Contents:
     return contents
 
 
-def bare(items: list[Json]) -> list[Json]:
+def without_settings(items: list[Json]) -> list[Json]:
     """The objects with their names and status, and only the fields of a spec that explain the status. Pure.
 
     Environments, arguments and annotations are the user's and may hold anything.

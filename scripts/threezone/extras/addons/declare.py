@@ -109,7 +109,7 @@ def _title(item: Json) -> str:
     return f"{item['kind']} {'/'.join(filter(None, (metadata.get('namespace', ''), metadata['name'])))}"
 
 
-def lacking(lab: Lab, objects: Iterable[Json]) -> dict[Artifact, str]:
+def unavailable(lab: Lab, objects: Iterable[Json]) -> dict[Artifact, str]:
     """What the cluster would have to fetch and cannot get by this channel, each with the reason.
 
     An image that a node has already is not fetched. In the channel `release` the registries are asked from here.

@@ -20,7 +20,7 @@ def signed(by: str, body: str) -> str:
     return f"{first}\n{body}"
 
 
-def untouched(text: str) -> bool:
+def is_unedited(text: str) -> bool:
     """Whether this is a file of ours without edits. Pure."""
     first, _, body = text.partition("\n")
     match = _FIRST.match(first)
@@ -37,7 +37,7 @@ def plan(path: Path, existing: str | None, text: str) -> tuple[Step, ...]:
         return ()
     if existing is None:
         return (Step(StepKind.WRITE_FILE, f"write {path}"),)
-    if untouched(existing):
+    if is_unedited(existing):
         return (Step(StepKind.WRITE_FILE, f"renew {path}, which nobody has edited"),)
     whose = "which was edited" if _FIRST.match(existing) else "which threezone has not made"
     lines = difflib.unified_diff(

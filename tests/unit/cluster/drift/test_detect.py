@@ -175,7 +175,7 @@ def test_with_labels_changes_only_the_labels() -> None:
 
 def report(content: dict[str, Any], running: LiveCluster | None = None, **more: Any) -> drift_report.Report:
     found = drift_of(content, running)
-    return drift_report.made("lab", found, found.actions, **more)
+    return drift_report.describe_drift("lab", found, found.actions, **more)
 
 
 def test_the_report_on_what_is_the_same() -> None:

@@ -8,7 +8,7 @@ import pytest
 from threezone.clients.kind import Node
 from threezone.cluster import preflight
 from threezone.cluster.lifecycle import Observed, plan
-from threezone.cluster.spec.api_endpoint import elsewhere, for_engine, on_gateway
+from threezone.cluster.spec.api_endpoint import for_engine, on_gateway, other_address_notice
 from threezone.cluster.spec.declared import parse, published, with_overlays
 from threezone.core import process
 from threezone.core.errors import EngineError, UsageError
@@ -122,9 +122,9 @@ def test_the_bridges_address_is_what_the_engine_says(config: list[dict[str, str]
 
 
 def test_a_notice_names_the_published_address_and_the_fix() -> None:
-    told = elsewhere([node("127.0.0.1:6443->6443/tcp")], GATEWAY)
+    told = other_address_notice([node("127.0.0.1:6443->6443/tcp")], GATEWAY)
     assert "published on 127.0.0.1, not on 172.17.0.1" in told
-    assert elsewhere([node("127.0.0.1:6442-6444->6442-6444/tcp")], GATEWAY) == told
+    assert other_address_notice([node("127.0.0.1:6442-6444->6442-6444/tcp")], GATEWAY) == told
     assert "./run invoke up --recreate" in told
 
 
@@ -141,12 +141,12 @@ def test_a_notice_names_the_published_address_and_the_fix() -> None:
     ],
 )
 def test_no_notice_when_the_api_is_published_as_declared(nodes: list[Node], wanted: str) -> None:
-    assert elsewhere(nodes, wanted) == ""
+    assert other_address_notice(nodes, wanted) == ""
 
 
 def test_with_several_control_planes_the_balancer_is_what_counts() -> None:
     nodes = [node("127.0.0.1:33445->6443/tcp"), node("172.17.0.1:6443->6443/tcp", "external-load-balancer")]
-    assert "published on 172.17.0.1, not on 127.0.0.1" in elsewhere(nodes, "127.0.0.1")
+    assert "published on 172.17.0.1, not on 127.0.0.1" in other_address_notice(nodes, "127.0.0.1")
 
 
 def test_a_port_is_taken_while_somebody_listens() -> None:

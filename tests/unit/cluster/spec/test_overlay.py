@@ -32,7 +32,7 @@ def test_a_port_is_published_on_loopback_at_the_first_control_plane() -> None:
         {"containerPort": 80, "hostPort": 8080, "listenAddress": "127.0.0.2"},
         {"containerPort": 81, "hostPort": 0, "listenAddress": "127.0.0.1"},
     ]
-    assert "127.0.0.1:8080 leads to port 30080 of the node (--port 8080:30080)" in seen.said[0]
+    assert "127.0.0.1:8080 leads to port 30080 of the node (--port 8080:30080)" in seen.changes[0]
 
 
 def test_a_port_of_an_ipv6_cluster_is_published_on_its_loopback() -> None:
@@ -48,22 +48,22 @@ def test_a_mount_is_in_every_node_and_starts_from_where_it_was_typed() -> None:
             {"hostPath": "/project/data", "containerPath": "/data", "readOnly": True},
             {"hostPath": "/srv", "containerPath": "/srv"},
         ]
-    assert seen.said[0] == "extraMounts of every node: /project/data at /data, read-only (--mount data:/data:ro)"
+    assert seen.changes[0] == "extraMounts of every node: /project/data at /data, read-only (--mount data:/data:ro)"
 
 
 def test_counts_add_bare_nodes_and_take_the_last_ones_away() -> None:
     roles = [node["role"] for node in laid(NODES, control_planes=3, workers=1).nodes]
     assert roles == ["control-plane", "worker", "control-plane", "control-plane"]
     assert laid(NODES, control_planes=3).nodes[0]["labels"] == {"tier": "front"}
-    assert laid(NODES, workers=2).said == (), "as the file says"
-    assert laid(workers=1).said == ("nodes: 1 of role worker instead of 0 (--workers 1)",)
+    assert laid(NODES, workers=2).changes == (), "as the file says"
+    assert laid(workers=1).changes == ("nodes: 1 of role worker instead of 0 (--workers 1)",)
 
 
 def test_flags_come_after_settings() -> None:
     settings, flags = Options(ClusterOptions(workers=3), SETTINGS), Options(ClusterOptions(workers=1))
     seen = parse(HEAD, FILE, [settings, flags])
     assert len(seen.nodes) == 2
-    assert seen.said == (
+    assert seen.changes == (
         "nodes: 3 of role worker instead of 0 (invoke.yaml: threezone.cluster.workers 3)",
         "nodes: 1 of role worker instead of 3 (--workers 1)",
     )
@@ -91,7 +91,7 @@ def test_any_single_value_can_be_set_by_its_field(text: str, keys: tuple[Any, ..
 
 def test_the_former_value_is_shown() -> None:
     text = HEAD + "networking:\n  apiServerPort: 6443\n"
-    assert laid(text, sets=("networking.apiServerPort=7443",)).said == (
+    assert laid(text, sets=("networking.apiServerPort=7443",)).changes == (
         "networking.apiServerPort: 7443 instead of 6443 (--set networking.apiServerPort=7443)",
     )
 
@@ -163,7 +163,7 @@ def test_a_piece_of_kinds_configuration_in_the_settings_is_merged_with_its_place
         "kind: KubeletConfiguration\nmaxPods: 50\n",
     ]
     assert seen.nodes == [{"role": "control-plane"}, {"role": "worker", "labels": {"tier": "back"}}]
-    assert seen.said == (
+    assert seen.changes == (
         "networking.kubeProxyMode: nftables (invoke.yaml:6)",
         "nodes: {role: worker, labels: {tier: back}} is added (invoke.yaml:8)",
         "kubeadmConfigPatches: kind: KubeletConfiguration maxPods: 50 is added (invoke.yaml:11)",
@@ -200,13 +200,13 @@ PORT = "nodes:\n- role: control-plane\n  extraPortMappings:\n  - containerPort: 
 def test_a_port_of_the_file_without_an_address_stays_on_loopback_and_that_is_said() -> None:
     seen = parse(HEAD + PORT, FILE)
     assert seen.nodes[0]["extraPortMappings"][0]["listenAddress"] == "127.0.0.1"
-    assert "names no listenAddress (kind.yaml:6): it is published on 127.0.0.1, and not on every" in seen.said[0]
+    assert "names no listenAddress (kind.yaml:6): it is published on 127.0.0.1, and not on every" in seen.changes[0]
 
 
 def test_a_port_that_the_file_opens_is_open_and_the_plan_says_to_whom() -> None:
     seen = parse(HEAD + PORT + "    listenAddress: '::'\n", FILE)
     assert seen.nodes[0]["extraPortMappings"][0]["listenAddress"] == "::"
-    assert "port 8080/TCP is open to everybody who reaches this machine" in seen.said[0]
+    assert "port 8080/TCP is open to everybody who reaches this machine" in seen.changes[0]
 
 
 def test_mounts_of_the_file_start_from_the_projects_root() -> None:
@@ -238,4 +238,4 @@ def test_the_kubernetes_version_comes_from_the_nodes_images(images: list[str], v
     text = HEAD + "nodes:\n" + "".join(f"- image: {image}\n" for image in images)
     seen = parse(text, FILE)
     assert seen.kubernetes == version
-    assert all("is not used itself" in sentence for sentence in seen.said)
+    assert all("is not used itself" in sentence for sentence in seen.changes)

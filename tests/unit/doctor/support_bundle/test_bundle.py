@@ -9,7 +9,7 @@ import pytest
 from threezone.clients.kubernetes.api import Json
 from threezone.core.errors import UsageError
 from threezone.doctor.support_bundle.bundle import _archive, of_secrets
-from threezone.doctor.support_bundle.contents import bare, events
+from threezone.doctor.support_bundle.contents import events, without_settings
 
 
 def test_an_archive_is_for_its_owner_and_holds_what_was_added(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_objects_are_shown_by_their_state_and_not_by_what_their_authors_wrote() 
         "spec": {"nodeName": "plane", "containers": [{"env": [{"name": "PASSWORD", "value": "hunter2"}]}]},
         "status": {"phase": "Running"},
     }
-    (shown,) = bare([item])
+    (shown,) = without_settings([item])
     assert "hunter2" not in str(shown)
     assert (shown["metadata"]["name"], shown["spec"], shown["status"]["phase"]) == (
         "web",

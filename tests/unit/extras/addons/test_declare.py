@@ -132,20 +132,20 @@ def test_a_refusal_has_the_servers_message(at: Any, monkeypatch: pytest.MonkeyPa
 
 def test_from_source_only_the_images_of_nodes_are_available(at: Any) -> None:
     at.channel = "source"
-    missing = declare.lacking(at, [DEPLOYMENT, *CHARTED])
+    missing = declare.unavailable(at, [DEPLOYMENT, *CHARTED])
     assert [(each.kind, each.name) for each in missing] == [("image", IMAGE), ("chart", CHART)]
     with pytest.raises(ToolError, match=f"dashboard is not declared: the image {IMAGE} and the chart") as refused:
         declare.require(missing, "dashboard")
     assert f"image.load --images {IMAGE}" in refused.value.fix
     at.api.held = [IMAGE]
-    assert declare.lacking(at, [DEPLOYMENT]) == {}
+    assert declare.unavailable(at, [DEPLOYMENT]) == {}
     declare.require({}, "dashboard")
 
 
 def test_in_the_channel_release_the_registries_are_asked(at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {"https://ghcr.io/v2/": "", "https://charts.invalid/index.yaml": "no such host"}
     monkeypatch.setattr(reach, "why_not", lambda urls: {url: answers[url] for url in urls})
-    missing = declare.lacking(at, [DEPLOYMENT, *CHARTED])
+    missing = declare.unavailable(at, [DEPLOYMENT, *CHARTED])
     assert missing == {Artifact("chart", CHART, "https://charts.invalid/index.yaml"): "no such host"}
     with pytest.raises(ToolError, match=f"the chart {CHART} cannot be had") as refused:
         declare.require(missing, "agent")
@@ -161,7 +161,7 @@ def test_without_an_engine_the_registries_are_asked_too(monkeypatch: pytest.Monk
             raise EngineError("no container engine is installed here")
 
     monkeypatch.setattr(reach, "why_not", lambda urls: dict.fromkeys(urls, ""))
-    assert declare.lacking(Engineless(), [DEPLOYMENT]) == {}  # type: ignore[arg-type]
+    assert declare.unavailable(Engineless(), [DEPLOYMENT]) == {}  # type: ignore[arg-type]
 
 
 def test_the_definitions_are_copied_once_and_are_whole_with_their_kustomization(

@@ -71,7 +71,7 @@ def test_nothing_is_left_of_the_template_and_no_line_is_broken(kind: str, runner
     assert not re.search(r"[ \t]+$", text, re.MULTILINE)
     assert "insecure" not in text
     assert "0.0.0.0" not in text  # noqa: S104
-    assert file.untouched(text)
+    assert file.is_unedited(text)
 
 
 @pytest.mark.parametrize(("kind", "runner"), EVERY)
