@@ -150,7 +150,7 @@ FAILING = {
         },
     },
 }
-CHILD = {
+CHILD: dict[str, Any] = {
     "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
     "kind": "Kustomization",
     "metadata": {"name": "child", "namespace": "flux-system"},
@@ -207,3 +207,140 @@ def test_a_suspended_delivery_is_named(lab: Project) -> None:
     assert "suspended" in refused.stderr
     lab.invoke("flux.resume", "--object", "kustomization/lab")
     assert lab.invoke("up", "--yes").exit_code == 0
+
+
+def child(**spec: object) -> dict[str, Any]:
+    return {**CHILD, "spec": {**CHILD["spec"], **spec}}
+
+
+def with_image(kind: str, name: str, container: dict[str, str] | None = None, **pod: object) -> dict[str, Any]:
+    """A workload of the sample app's image; `container` and `pod` override parts of its pods."""
+    container = {"name": "app", "image": "threezone/hello:lab", "imagePullPolicy": "IfNotPresent", **(container or {})}
+    labels = {"app": name}
+    template: dict[str, Any] = {"metadata": {"labels": labels}, "spec": {"containers": [container], **pod}}
+    job = kind == "Job"
+    return {
+        "apiVersion": "batch/v1" if job else "apps/v1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": "hello"},
+        "spec": {"template": template, **({} if job else {"selector": {"matchLabels": labels}})},
+    }
+
+
+def release(**chart: object) -> dict[str, Any]:
+    return {
+        "apiVersion": "helm.toolkit.fluxcd.io/v2",
+        "kind": "HelmRelease",
+        "metadata": {"name": "page", "namespace": "hello"},
+        "spec": {"interval": "10m", "chart": {"spec": chart}},
+    }
+
+
+LAB_SOURCE = {"kind": "GitRepository", "name": "lab", "namespace": "flux-system"}
+UNREACHABLE = {
+    "apiVersion": "source.toolkit.fluxcd.io/v1",
+    "kind": "HelmRepository",
+    "metadata": {"name": "charts", "namespace": "hello"},
+    "spec": {"interval": "1h", "url": "http://127.0.0.1:9/"},
+}
+MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-child", "namespace": "hello"}}
+CHART = "apiVersion: v2\nname: page\nversion: 1.0.0\n"
+# What a commit brings, other files of it, and what is told of it.
+HOPELESS: dict[str, tuple[list[dict[str, Any]], dict[str, str], tuple[str, ...]]] = {
+    "a child with broken YAML": ([CHILD], {"local/gitops/child/map.yaml": "a: [b\n"}, ("BuildFailed", "yaml")),
+    "a child whose path is hidden": (
+        [child(path="./local/gitops/hidden")],
+        {"local/gitops/hidden/map.yaml": json.dumps(MAP), ".sourceignore": "/local/gitops/hidden/\n"},
+        ("path not found", ".sourceignore"),
+    ),
+    "a suspended child": (
+        [child(suspend=True)], {"local/gitops/child/map.yaml": json.dumps(MAP)}, ("it is suspended", "flux.resume"),
+    ),
+    "no ServiceAccount": ([with_image("Deployment", "page", serviceAccountName="absent")], {}, ('"absent" not found',)),
+    "a Job without an image": (
+        [with_image("Job", "page", restartPolicy="Never", container={"image": "absent:1", "imagePullPolicy": "Never"})],
+        {},
+        ("Job hello/page", "ErrImageNeverPull"),
+    ),
+    "a chart that does not render": (
+        [release(chart="./charts/page", reconcileStrategy="Revision", sourceRef=LAB_SOURCE)],
+        {"charts/page/Chart.yaml": CHART, "charts/page/templates/map.yaml": "{{ end }}\n"},
+        ("HelmRelease hello/page", "unexpected {{end}}"),
+    ),
+    "a chart repository that cannot be reached": (
+        [UNREACHABLE, release(chart="page", sourceRef={"kind": "HelmRepository", "name": "charts"})],
+        {},
+        ("HelmRepository hello/charts", "connection refused"),
+    ),
+}  # fmt: skip
+
+
+def brought(lab: Project, message: str, objects: list[dict[str, Any]]) -> str:
+    """Commit these objects beside the sample app; none takes them away. Returns the commit."""
+    lab.write(f"{CLUSTER}/more.yaml", "\n---\n".join(map(json.dumps, objects)) or "# nothing\n")
+    kustomization = lab.root / KUSTOMIZATION
+    good = kustomization.read_text().removesuffix("  - more.yaml\n")
+    kustomization.write_text(good + ("  - more.yaml\n" if objects else ""))
+    return lab.commit(message)
+
+
+@pytest.mark.parametrize(("objects", "files", "words"), HOPELESS.values(), ids=HOPELESS)
+def test_the_cause_is_named_long_before_flux_gives_up(
+    lab: Project, objects: list[dict[str, Any]], files: dict[str, str], words: tuple[str, ...]
+) -> None:
+    for path, text in files.items():
+        lab.write(path, text)
+    brought(lab, "Hopeless", objects)
+    refused = lab.invoke("gitops.push", check=False, timeout=100)  # Flux itself takes two minutes
+    assert refused.exit_code == 6, refused.stderr
+    for word in words:
+        assert word in refused.stderr
+    for path in files:
+        (lab.root / path).unlink()
+    brought(lab, "Mended", [])
+    lab.invoke("gitops.push")
+
+
+def test_what_a_commit_removes_is_gone_when_it_is_applied(lab: Project) -> None:
+    held = {**MAP, "metadata": {"name": "held", "namespace": "hello", "finalizers": ["example.com/hold"]}}
+    brought(lab, "Held", [held])
+    lab.invoke("gitops.push")
+    sha = brought(lab, "Not held", [])
+    with running(lab, "gitops.push") as (pushing, lines):
+        line = ""
+        while "example.com/hold" not in line:
+            line = lines.get(timeout=120)
+        assert pushing.alive
+        lab.kubectl(
+            "--namespace=hello", "patch", "configmap", "held", "--type=merge", '-p={"metadata":{"finalizers":null}}'
+        )
+        end = pushing.wait(600)
+    assert end.exit_code == 0, end.stderr
+    assert sha in end.stdout
+
+
+PENDING = with_image("Deployment", "page", nodeSelector={"absent": "node"})
+
+
+def test_a_newer_commit_overtakes_an_older_one(lab: Project) -> None:
+    older = brought(lab, "Waits for a node", [PENDING])
+    with running(lab, "gitops.push") as (overtaken, _):
+        until("fetched", lambda: actual(lab, "gitrepository")["status"]["artifact"]["revision"].endswith(older))
+        newer = brought(lab, "Waits no more", [])
+        with running(lab, "gitops.push") as (pushing, _):
+            end = overtaken.wait(100)
+            assert end.exit_code == 6, end.stdout
+            assert f"{newer[:7]} has overtaken" in end.stderr
+            assert f"gitops.wait {newer}" in end.stderr
+            assert pushing.wait(600).exit_code == 0
+
+
+def test_watch_leaves_a_hopeless_commit_for_its_fix(lab: Project) -> None:
+    older = brought(lab, "Waits for a node", [PENDING])
+    with running(lab, "gitops.watch", "--force") as (_, lines):
+        until("fetched", lambda: actual(lab, "gitrepository")["status"]["artifact"]["revision"].endswith(older))
+        newer = brought(lab, "The fix", [])
+        printed = [""]
+        while f"{newer[:7]} applied in" not in printed[-1]:
+            printed.append(lines.get(timeout=100))
+    assert any(f"{newer[:7]} has overtaken" in line for line in printed)

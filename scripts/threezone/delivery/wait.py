@@ -260,11 +260,11 @@ def _missing_of_tree(world: World, target: Target, forbidden: frozenset[str]) ->
 def _unfetched(source: Json, target: Target, revision: str, stamp: str, history: History) -> list[str]:
     held, words = artifact(source), str(condition(source, "Ready").get("message", ""))
     require_movable(source, target.source_kind)
-    follows = history.follows(held.rpartition(":")[2]) if held else False
-    if follows:
-        raise Overtaken(revision, held)
     answered = stamp and objects.answered(source, stamp)
     if answered and objects.is_ready(source) and not _arriving(source, revision):
+        follows = history.follows(held.rpartition(":")[2]) if held else False
+        if follows:  # before the answer it may be what a rollback takes away
+            raise Overtaken(revision, held)
         raise DeliveryError(
             f"the source {source['metadata']['name']} does not hold {short(revision)}: it holds {short(held)}",
             evidence=words,

@@ -345,6 +345,8 @@ def test_a_newer_commit_that_flux_holds(follows: bool | None, words: str) -> Non
         wait.missing(world(held, kustomization(OLD)), LAB, NEW, "ours", history)
     assert isinstance(caught.value, final.Overtaken) is bool(follows)
     assert ("gitops.push" in caught.value.fix) is (follows is False), "pushing again would roll theirs back"
+    held["metadata"]["annotations"][REQUESTED] = "ours"
+    assert wait.missing(world(held, kustomization(OLD)), LAB, NEW, "ours", history), "a rollback has not arrived yet"
 
 
 def test_a_request_of_others_that_is_not_answered_is_no_answer_to_ours() -> None:
