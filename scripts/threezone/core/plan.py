@@ -53,6 +53,7 @@ class StepKind(Enum):
     BACK_UP_GIT = auto()
     RESTORE_GIT = auto()
     REMOVE_GIT = auto()
+    REPLACE_DELIVERY = auto()
     DELIVER = auto()
     WAIT_FOR_WORKLOADS = auto()
     # Beside the lab

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from threezone.cluster.lab import WAIT_SECONDS, Lab
 from threezone.delivery import git_server as server
-from threezone.delivery import remote, repository, sync, wait
+from threezone.delivery import handover, remote, repository, sync, wait
 from threezone.delivery.repository import Commit
 from threezone.flux import components
 
@@ -60,6 +60,8 @@ def reconcile(lab: Lab, commit: Commit, newest: Callable[[], str] = lambda: "") 
     gitops, target = lab.settings.gitops, sync.target_of(lab)
     if gitops.url and lab.foreign:
         server.make_namespace(lab.api)
+    old = handover.former(handover.observe(lab.api, target), target)
+    held = handover.release(lab.api, old) if old else ()
     sync.declare(
         lab.api,
         name=gitops.repository,
@@ -71,9 +73,11 @@ def reconcile(lab: Lab, commit: Commit, newest: Callable[[], str] = lambda: "") 
     )
     revision = f"{gitops.branch}@sha1:{commit.sha}"
     history = repository.history(lab.root, revision, newest)
-    return wait.wait_delivered(
-        lab.api, target, revision, sync.request(lab.api, target), gitops.timeout, history=history
-    )
+    stamp = sync.request(lab.api, target)
+    applied = wait.wait_delivered(lab.api, target, revision, stamp, gitops.timeout, history=history)
+    if old:
+        handover.finish(lab.api, target, old, held)
+    return applied
 
 
 def give_credentials(lab: Lab, target: sync.Target) -> str:

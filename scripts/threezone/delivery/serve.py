@@ -15,7 +15,7 @@ from threezone.cluster import containers, node_images
 from threezone.cluster.lab import WAIT_SECONDS, Lab
 from threezone.core.events import note, step
 from threezone.core.plan import Step, StepKind
-from threezone.delivery import git_backup, git_forward, git_server, sync
+from threezone.delivery import git_backup, git_forward, git_server, handover, sync
 from threezone.images import build
 
 DELETED = f"{git_server.STORE}.gone"
@@ -26,6 +26,8 @@ def serve(lab: Lab, repository: str = "", image: str = "") -> tuple[str, ...]:
     repositories = start(lab, repository, image)
     git_server.wait_ready(lab.api, WAIT_SECONDS)
     git_server.wait_reachable(lab)
+    for change in handover.changes(lab, handover.observe(lab.api, sync.target_of(lab)), None):
+        note(f"gitops.push is to {change}")
     return repositories
 
 
@@ -89,7 +91,10 @@ def remove(lab: Lab) -> bool:
         return False
     with step("remove the Git server and what it delivered"):
         # The Kustomization first: it prunes what it applied, as long as its source and Flux exist.
-        sync.forget(lab.api, sync.target_of(lab), WAIT_SECONDS)
+        target = sync.target_of(lab)
+        for each in handover.observe(lab.api, target):
+            if each.target == target or each.url == git_server.url(each.target.name):
+                sync.forget(lab.api, each.target, WAIT_SECONDS)
         delete(lab)
     return True
 

@@ -17,8 +17,9 @@ from threezone.cluster.lab import Lab, api_of
 from threezone.cluster.lifecycle import NODES, kubelet
 from threezone.core.errors import ThreezoneError, UsageError
 from threezone.delivery import git_server as server
-from threezone.delivery import repository, verdict
+from threezone.delivery import handover, repository, verdict
 from threezone.delivery import sync as delivery
+from threezone.delivery.handover import Declared
 from threezone.delivery.repository import Commit
 from threezone.delivery.sync import Delivery
 from threezone.flux import components as flux
@@ -53,6 +54,7 @@ class LabState:
     flux: Flux = NO_FLUX
     git_serves: bool = False
     delivery: Delivery | None = None
+    declared: tuple[Declared, ...] = ()  # every delivery of ours, with those of earlier settings
     waiting: tuple[str, ...] = ()
     head: Commit | None = None
     head_error: UsageError | None = None
@@ -122,6 +124,7 @@ def _ask(api: Api, lab: Lab, containers: Sequence[Node], *, patient: bool) -> di
         nodes = (api.get(NODES) or {}).get("items") or []
         deployments = (api.get(ALL_DEPLOYMENTS) or {}).get("items") or []
         delivered = verdict.observe(api, delivery.target_of(lab), deployments, patient=patient)
+        declared = handover.observe(api, delivery.target_of(lab))
         not_recovered: tuple[str, ...] = ()
         if any(node.just_started for node in containers):  # a minute after a restart the API server is right again
             world = look(api, [NODES, pod_recovery.ALL_PODS])
@@ -129,7 +132,7 @@ def _ask(api: Api, lab: Lab, containers: Sequence[Node], *, patient: bool) -> di
     except ThreezoneError as error:
         return {"unreachable": str(getattr(error, "evidence", "") or error)}
     facts = read(nodes, deployments, delivered)
-    return {"unreachable": "", "kubernetes": kubernetes, "not_recovered": not_recovered, **facts}
+    return {"unreachable": "", "kubernetes": kubernetes, "not_recovered": not_recovered, "declared": declared, **facts}
 
 
 def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None) -> dict[str, object]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from threezone.cluster.lab import Lab
 from threezone.core.plan import Step, StepKind, has
+from threezone.delivery import handover
 from threezone.lab.observe import LabState
 
 
@@ -15,8 +16,9 @@ def revision(lab: Lab, state: LabState) -> str:
 
 
 def is_delivered(lab: Lab, state: LabState) -> bool:
-    """Whether Flux has applied the wanted revision, and everything that it brings is ready."""
-    return bool(state.delivery and state.delivery.ready and state.delivery.applied == revision(lab, state))
+    """Whether Flux has applied the wanted revision as the settings say, and everything that it brings is ready."""
+    applied = bool(state.delivery and state.delivery.ready and state.delivery.applied == revision(lab, state))
+    return applied and not handover.changes(lab, state.declared, state.head)
 
 
 def up(lab: Lab, state: LabState, cluster: tuple[Step, ...], backup: Sequence[str] = ()) -> tuple[Step, ...]:
@@ -45,6 +47,7 @@ def up(lab: Lab, state: LabState, cluster: tuple[Step, ...], backup: Sequence[st
     if restore:  # before Flux is sent there: the branch that it follows has to be what it was
         names = f" ({', '.join(backup)})" if backup else ""
         steps.append(Step(StepKind.RESTORE_GIT, f"put back what the Git server held{names}"))
+    steps.extend(() if fresh else handover.plan(lab, state.declared, state.head))
     if git or not is_delivered(lab, state):
         commit = state.head.sha[:7] if state.head else "the commit"
         sentence = f"push {commit} and wait until Flux has applied it"

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from threezone.cluster.lab import Lab
+from threezone.delivery import handover
 from threezone.engine.find import observe as observe_engine
 from threezone.lab import plan, versions
 from threezone.lab.observe import LabState, observe
@@ -51,6 +52,7 @@ def collect(lab: Lab) -> dict[str, Any]:
             "ready": plan.is_delivered(lab, state),
             "wanted": plan.revision(lab, state) or None,
             "why": state.delivery.message if state.delivery and not state.delivery.ready else None,
+            "replaces": list(handover.changes(lab, state.declared, state.head)),
             "suspended": list(state.delivery.suspended) if state.delivery else [],
         },
     }
@@ -115,6 +117,7 @@ def rows(status: dict[str, Any]) -> list[list[str]]:
         ["kubeconfig", _yes(bool(kubeconfig["server"])), f"{kubeconfig['server'] or 'no entry'}{tls}"],
         ["flux", _yes(flux["ready"]), f"{flux['version'] or absent} {parts}".strip()],
         ["gitops", _yes(gitops["ready"]), f"{gitops['revision'] or nothing}{behind}{why}{suspended}"],
+        *(["notice", "", f"up is to {sentence}"] for sentence in gitops["replaces"]),
         *(["notice", "", sentence] for sentence in cluster["skew"]),
     ]
 

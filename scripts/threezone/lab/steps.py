@@ -138,6 +138,8 @@ def _step(lab: Lab, each: Step, results: Results, *, retain: bool) -> None:  # n
             results.reach = True
         case StepKind.RESTORE_GIT:
             git_backup.restore(lab)
+        case StepKind.REPLACE_DELIVERY:
+            pass  # DELIVER does it, as gitops.push and gitops.watch do
         case StepKind.DELIVER:
             push.deliver_to_new(lab, reach=results.reach)
         case StepKind.WAIT_FOR_WORKLOADS:

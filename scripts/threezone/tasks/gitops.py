@@ -9,6 +9,7 @@ from threezone.tasks.options import Channel, ClusterName, ContextName, Json, Tim
 from threezone.tasks.runtime import ask, consent, present, say, table, task
 
 if TYPE_CHECKING:
+    from threezone.cluster.lab import Lab
     from threezone.delivery.proof.prove import Proved
 
 
@@ -47,6 +48,14 @@ def serve(
         say(f"to push, tell git where the password is:\n{opened.helper(password)}")
 
 
+def _ask_to_replace(lab: "Lab", *, yes: bool) -> None:
+    """Ask before a delivery on a cluster of others is replaced: it may be a colleague's."""
+    if lab.foreign:
+        from threezone.delivery import handover, sync
+
+        consent(handover.plan(lab, handover.observe(lab.api, sync.target_of(lab)), None), yes=yes)
+
+
 @task
 def push(
     name: ClusterName = "",
@@ -59,6 +68,7 @@ def push(
 
     lab = open_lab(name, context=context)
     ask(lab, "the content of the commit, delivered by Flux", yes=yes)
+    _ask_to_replace(lab, yes=yes)
     say(f"applied {deliver(lab, force=force)}")
 
 
@@ -153,6 +163,8 @@ def watch(
         return
     branch = branch or branch_of(root)
     ask(lab, "the content of the commits, delivered by Flux", yes=yes)
+    if not install_hook:
+        _ask_to_replace(lab, yes=yes)
     if install_hook:
         options = ["--name", name] if name else ["--context", context] if context else []
         options += ["--force"] if force else []

@@ -8,8 +8,9 @@ from threezone.clients.kind import Node
 from threezone.cluster.lab import Lab
 from threezone.core.plan import Step, StepKind
 from threezone.core.settings import Settings
+from threezone.delivery.handover import Declared
 from threezone.delivery.repository import Commit
-from threezone.delivery.sync import Delivery
+from threezone.delivery.sync import Delivery, Target
 from threezone.engine.find import Engine
 from threezone.flux.components import REQUIRED, Component, Flux
 from threezone.lab import plan, status
@@ -74,6 +75,17 @@ def status_of(monkeypatch: pytest.MonkeyPatch, seen: LabState) -> dict[str, Any]
     monkeypatch.setattr(status, "observe_engine", lambda: Engine("ok", "unix:///docker.sock"))
     monkeypatch.setattr(status, "locate", lambda: Zone("host", ("a test",)))
     return status.collect(LAB)
+
+
+def test_a_delivery_of_earlier_settings_is_replaced_and_status_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = Declared(Target("old"), "http://git/old.git", "main", "local/gitops")
+    state = replace(WELL, kubernetes="v1.35.0", declared=(old,))
+    assert keys(state) == [StepKind.REPLACE_DELIVERY, StepKind.DELIVER, StepKind.WAIT_FOR_WORKLOADS]
+    data = status_of(monkeypatch, state)
+    assert data["gitops"]["ready"] is False
+    (sentence,) = data["gitops"]["replaces"]
+    assert "http://git/old.git" in sentence
+    assert any(sentence in row[2] for row in status.rows(data))
 
 
 def test_a_delivery_that_failed_is_delivered_again_and_status_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
