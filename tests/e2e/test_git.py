@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -246,3 +248,54 @@ def test_the_hook_delivers_each_commit(lab: Project) -> None:
     lab.invoke("gitops.watch", "--uninstall-hook")
     assert {file.name: file.read_bytes() for file in hooks.iterdir()} == before
     assert not log.exists()
+
+
+@contextmanager
+def asked_for_its_page(lab: Project) -> Iterator[list[int]]:
+    """Ask for the app's page while the block runs; yields the exit codes of the requests."""
+    codes: list[int] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        path = "/api/v1/namespaces/hello/services/http:hello:80/proxy/"
+        while not over.is_set():
+            codes.append(lab.kubectl("get", "--raw", path, check=False).exit_code)
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        try:
+            yield codes
+        finally:
+            over.set()
+            asking.result()
+
+
+def test_a_renamed_repository_is_delivered_without_a_gap(lab: Project) -> None:
+    lab.invoke("gitops.push", "--force")
+    names = ("kustomizations", "gitrepositories")
+    uid = lab.json("get", "--namespace", "hello", "deployment", "hello")["metadata"]["uid"]
+    settings = (lab.root / "invoke.yaml").read_text()
+    try:
+        lab.write("invoke.yaml", settings.replace("repository: lab", "repository: renamed"))
+        status = json.loads(lab.invoke("status", "--json").stdout)["gitops"]
+        assert status["ready"] is False
+        (replaces,) = status["replaces"]
+        assert "lab.git" in replaces
+        assert "renamed.git" in replaces
+        assert "renamed.git" in lab.invoke("up", "--dry-run").stdout
+        with asked_for_its_page(lab) as codes:
+            lab.invoke("up", "--yes")
+        assert set(codes) == {0}
+        deployment = lab.json("get", "--namespace", "hello", "deployment", "hello")["metadata"]
+        assert deployment["uid"] == uid
+        assert deployment["labels"]["kustomize.toolkit.fluxcd.io/name"] == "renamed"
+        for kind in names:
+            listed = lab.json("get", "--namespace", "flux-system", kind)["items"]
+            assert {"lab", "renamed"} & {item["metadata"]["name"] for item in listed} == {"renamed"}
+        assert json.loads(lab.invoke("status", "--json").stdout)["gitops"]["ready"] is True
+    finally:
+        (lab.root / "invoke.yaml").write_text(settings)
+        lab.invoke("gitops.push", "--force")
+    for kind in names:
+        listed = lab.json("get", "--namespace", "flux-system", kind)["items"]
+        assert {"lab", "renamed"} & {item["metadata"]["name"] for item in listed} == {"lab"}

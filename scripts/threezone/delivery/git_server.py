@@ -105,6 +105,11 @@ def repositories(deployment: Json | None) -> tuple[str, ...]:
     return tuple(deployment["spec"]["template"]["spec"]["containers"][0].get("args") or ()) if deployment else ()
 
 
+def image(deployment: Json) -> str:
+    """The image of a Deployment of the Git server."""
+    return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
 def served(api: Api) -> tuple[str, ...]:
     """The repositories of the cluster's Git server; none where there is none of ours."""
     return repositories(find_deployment(api)) if is_installed(api) else ()

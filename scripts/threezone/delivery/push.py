@@ -8,7 +8,7 @@ from pathlib import Path
 
 from threezone.cluster.lab import WAIT_SECONDS, Lab
 from threezone.delivery import git_server as server
-from threezone.delivery import handover, remote, repository, sync, wait
+from threezone.delivery import handover, remote, repository, serve, sync, wait
 from threezone.delivery.repository import Commit
 from threezone.flux import components
 
@@ -44,6 +44,11 @@ def push(lab: Lab, commit: Commit, *, force: bool = False) -> None:
     if gitops.url:
         remote.push(lab.root, commit, remote.check(gitops.url), gitops.branch, force=force)
         return
+    deployment = server.find_deployment(lab.api)
+    if deployment and gitops.repository not in server.repositories(deployment):  # the setting was changed
+        serve.start(lab, image=server.image(deployment))
+        server.wait_ready(lab.api, GENTLE_SECONDS)
+        server.wait_reachable(lab)
     secret = server.password(lab.api, lab.key)
     with server.forwarded(lab) as forward:
         repository.push(

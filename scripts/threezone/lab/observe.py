@@ -131,12 +131,15 @@ def _ask(api: Api, lab: Lab, containers: Sequence[Node], *, patient: bool) -> di
             not_recovered = tuple(pod_recovery.not_recovered(world, started(containers)))
     except ThreezoneError as error:
         return {"unreachable": str(getattr(error, "evidence", "") or error)}
-    facts = read(nodes, deployments, delivered)
+    gitops = lab.settings.gitops
+    facts = read(nodes, deployments, delivered, "" if gitops.url else gitops.repository)
     return {"unreachable": "", "kubernetes": kubernetes, "not_recovered": not_recovered, "declared": declared, **facts}
 
 
-def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None) -> dict[str, object]:
-    """The facts in what the API server listed. Pure."""
+def read(
+    nodes: list[Json], deployments: list[Json], delivered: Delivery | None, repository: str = ""
+) -> dict[str, object]:
+    """The facts in what the API server listed; the Git server is to serve `repository`. Pure."""
     by_name = {f"{item['metadata']['namespace']}/{item['metadata']['name']}": item for item in deployments}
     waiting = tuple(name for name, item in by_name.items() if condition(item, "Available").get("status") != "True")
     git = f"{server.NAMESPACE}/{server.NAME}"
@@ -145,7 +148,9 @@ def read(nodes: list[Json], deployments: list[Json], delivered: Delivery | None)
             NodeState(n["metadata"]["name"], kubelet(n), condition(n, "Ready").get("status") == "True") for n in nodes
         ),
         "flux": flux.read(list(filter(flux.is_part, deployments))),
-        "git_serves": git in by_name and git not in waiting,
+        "git_serves": git in by_name
+        and git not in waiting
+        and (not repository or repository in server.repositories(by_name[git])),
         "delivery": delivered,
         "waiting": waiting,
         "labels": {n["metadata"]["name"]: n["metadata"].get("labels") or {} for n in nodes},
