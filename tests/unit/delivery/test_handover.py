@@ -10,7 +10,7 @@ from threezone.cluster.lab import Lab
 from threezone.core.errors import DeliveryError
 from threezone.core.plan import StepKind
 from threezone.core.settings import GitOps, Settings
-from threezone.delivery import git_server, handover, push, sync, wait
+from threezone.delivery import git_server, handover, push, repository, sync, wait
 from threezone.delivery.handover import Declared
 from threezone.delivery.repository import Commit
 from threezone.delivery.sync import Target
@@ -96,7 +96,7 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def deliver(monkeypatch: pytest.MonkeyPatch, cluster: Cluster, brought: tuple[Json, ...] = ()) -> None:
     """Deliver to the repository team; Flux then has applied what the commit brings."""
 
-    def delivered(*_: object) -> str:
+    def delivered(*_: object, **__: object) -> str:
         cluster.done.append(("delivered", "team"))
         cluster.items |= {Cluster.path(each): each for each in brought}
         return "main@sha1:" + COMMIT.sha
@@ -104,6 +104,7 @@ def deliver(monkeypatch: pytest.MonkeyPatch, cluster: Cluster, brought: tuple[Js
     monkeypatch.setattr(Lab, "api", cluster)
     monkeypatch.setattr(sync, "request", lambda *_: "stamp")
     monkeypatch.setattr(wait, "wait_delivered", delivered)
+    monkeypatch.setattr(repository, "history", lambda *_: None)
     push.reconcile(lab(repository="team"), COMMIT)
 
 
