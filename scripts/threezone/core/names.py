@@ -76,3 +76,9 @@ def in_context(context: str) -> str:
     """The name of the kind cluster that a context belongs to; "" for other contexts."""
     name = context.removeprefix(_CONTEXT)
     return name if name != context and is_cluster(name) else ""
+
+
+def is_branch(name: str) -> bool:
+    """Whether git takes the name for a branch (git-check-ref-format(1))."""
+    wrong = r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|//|@\{|(^|/)\.|\.lock(/|\Z)|^[-/]|[/.]\Z"
+    return name not in ("", "@", "HEAD") and not re.search(wrong, name)

@@ -20,6 +20,7 @@ import msgspec.structs
 from threezone.core import names, versions
 from threezone.core.errors import UsageError
 
+RUN = "./run invoke"  # as messages in the code name it
 Channel = Literal["auto", "release", "source"]
 Published = Literal["loopback", "gateway"]
 Seconds = Annotated[int, msgspec.Meta(ge=1)]
@@ -155,6 +156,15 @@ def find_root(start: Path | None = None) -> Path:
     return here
 
 
+def launcher(root: Path) -> str:
+    """How tasks of the project at `root` are started: a project that installed threezone as a package has no ./run.
+
+    A script of somebody else's may be called `run`, too.
+    """
+    ours = (root / "run").is_file() and (root / "scripts" / "threezone").is_dir()
+    return RUN if ours else RUN.partition(" ")[2]
+
+
 def load(root: Path) -> Settings:
     """The settings of the project at `root`; defaults without invoke.yaml. Raises UsageError."""
     path = root / "invoke.yaml"
@@ -186,6 +196,9 @@ def parse(section: Any, path: Path) -> Settings:
         names.cluster(settings.cluster.name)
     except UsageError as error:
         raise UsageError(f"{path}: threezone.cluster.name: {error.message}", fix=f"correct {path}") from None
+    if not names.is_branch(settings.gitops.branch):
+        wrong = f"{settings.gitops.branch!r} is no name of a branch"
+        raise UsageError(f"{path}: threezone.gitops.branch: {wrong} (git check-ref-format)", fix=f"correct {path}")
     return settings
 
 

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from threezone.clients.kubernetes.api import Api, Forbidden, Json
 from threezone.clients.kubernetes.watch import key_of
-from threezone.cluster.lab import GENTLE_SECONDS, Lab
+from threezone.cluster.lab import WAIT_SECONDS, Lab
 from threezone.core.errors import DeliveryError
 from threezone.core.events import note, step
 from threezone.core.plan import Step, StepKind
@@ -159,7 +159,7 @@ def _release(api: Api, items: Sequence[Json]) -> tuple[Entry, ...]:
         api.merge(path, {"spec": {"suspend": True, "prune": False}})
     for path in paths:
         objects.delete(api, path)
-    objects.wait_gone(api, wanted, GENTLE_SECONDS, "the end of the old delivery")
+    objects.wait_gone(api, wanted, WAIT_SECONDS, "the end of the old delivery")
     return tuple(entry for item in items for entry in objects.inventory(item))
 
 
@@ -184,7 +184,7 @@ def finish(api: Api, target: Target, old: Sequence[Declared], held: Sequence[Ent
             note(f"the GitRepository {each.target.name} stays, for {', '.join(others)} reads it")
             continue
         objects.delete(api, each.target.paths[0])
-        objects.wait_gone(api, {each.target.sources: [key(each.target)]}, GENTLE_SECONDS, "the end of the old source")
+        objects.wait_gone(api, {each.target.sources: [key(each.target)]}, WAIT_SECONDS, "the end of the old source")
         secret = f"/api/v1/namespaces/{each.target.namespace}/secrets/{each.target.name}-git"
         if (item := api.get(secret)) and objects.declared_by_us(item["metadata"]):
             objects.delete(api, secret)

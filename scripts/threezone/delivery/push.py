@@ -47,7 +47,7 @@ def push(lab: Lab, commit: Commit, *, force: bool = False) -> None:
     deployment = server.find_deployment(lab.api)
     if deployment and gitops.repository not in server.repositories(deployment):  # the setting was changed
         serve.start(lab, image=server.image(deployment))
-        server.wait_ready(lab.api, GENTLE_SECONDS)
+        server.wait_ready(lab.api, WAIT_SECONDS)
         server.wait_reachable(lab)
     secret = server.password(lab.api, lab.key)
     with server.forwarded(lab) as forward:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from threezone.clients.git.checkout import Checkout
+from threezone.clients.git.command import advice
 from threezone.clients.git.own import carrier
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.core.events import note, step
@@ -36,11 +37,11 @@ def head(root: Path, path: str, name: str = "HEAD") -> Commit:
         return Commit(sha, f"{prefix}{path}")
     answer = checkout.revision(name)
     if not answer.ok:
-        init = "git init, " if "not a git repository" in answer.words else ""
+        unborn = "Needed a single revision" in answer.words
         raise UsageError(
             f"{root} has no commit to deliver",
             evidence=answer.words,
-            fix=f"{init}git add, git commit: Flux delivers commits",
+            fix="git add, git commit: Flux delivers commits" if unborn else advice(answer.words, f"git -C {root} fsck"),
         )
     raise UsageError(
         f"the commit {answer.text[:7]} does not contain {path}",
@@ -87,7 +88,7 @@ def push(
         raise DeliveryError(
             "the push to the lab's Git server failed",
             evidence=answer.words,
-            fix="./run invoke gitops.serve" if answer.of_remote else f"git -C {root} fsck",
+            fix=advice(answer.words, "./run invoke gitops.serve" if answer.of_remote else f"git -C {root} fsck"),
         )
 
 

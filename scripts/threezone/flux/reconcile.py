@@ -146,6 +146,8 @@ def missing(world: World, kind: Kind, keys: Sequence[str], stamp: str) -> list[s
         raise DeliveryError(
             f"{kind.kind} {key} failed: {ready.get('reason', '')}{more}",
             evidence="\n".join(f"{key}: {ready.get('message', '')}" for key, ready in failed),
-            fix="correct what it names, commit, and ./run invoke gitops.push",
+            fix="correct its URL or credentials, or what the cluster cannot reach; then request it again"
+            if kind.kind in objects.SOURCES
+            else "correct what it names, commit, and ./run invoke gitops.push",
         )
     return lines

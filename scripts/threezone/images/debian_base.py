@@ -95,7 +95,7 @@ def _bootstrap(directory: Path) -> None:
     if os.geteuid() != 0:
         raise ToolError(
             "a Debian file system can be made by root only",
-            fix="run this once as root (sudo ./run …), or use the released images: --channel release",
+            fix="once as root: sudo ./run invoke image.build all; or use the released images: --channel release",
         )
     source = mirror()
     with events.step(f"make a {source.distribution.capitalize()} {source.suite} base") as step:

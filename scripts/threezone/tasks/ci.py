@@ -72,7 +72,7 @@ def _write(kind: str, runner: str, options: PipelineOptions) -> None:
     wanted = pipeline.Pipeline(
         runner=pipeline.runner(kind, runner),
         lab=names.for_jobs(chosen.cluster.name),
-        invoke="./run invoke" if (root / "run").is_file() else "invoke",
+        invoke=settings.launcher(root),
         image=options.image,
         setup=options.setup,
         namespace=options.namespace,

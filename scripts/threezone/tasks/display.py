@@ -5,9 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TextIO
 
+from threezone.core import settings
 from threezone.core.events import Event, Sink, listening
+
+
+def as_started(text: str) -> str:
+    """The text with commands as they are typed in this project. Everything that tasks print passes here."""
+    return text.replace(settings.RUN, settings.launcher(settings.find_root())) if settings.RUN in text else text
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write lines, with commands as they are typed in this project."""
+    stream.write(as_started(text) + "\n")
 
 
 @contextmanager
@@ -15,11 +27,15 @@ def display(stream: TextIO | None = None) -> Iterator[None]:
     """Show progress on `stream` (stderr) while the block runs: live on a terminal, plain lines elsewhere."""
     out = stream or sys.stderr
     if out.isatty():
-        with live(out) as sink, listening(sink):
+        with live(out) as sink, listening(_translated(sink)):
             yield
     else:
-        with listening(plain(out)):
+        with listening(_translated(plain(out))):
             yield
+
+
+def _translated(sink: Sink) -> Sink:
+    return lambda event: sink(replace(event, step=as_started(event.step), text=as_started(event.text)))
 
 
 def plain(stream: TextIO) -> Sink:

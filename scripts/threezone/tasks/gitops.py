@@ -152,6 +152,7 @@ def watch(
     context: ContextName = "",
 ) -> None:
     """Deliver each new commit of a branch until Ctrl-C, and print its times or its failure."""
+    from threezone.core.settings import RUN, launcher
     from threezone.delivery import hook
     from threezone.delivery import watch as deliveries
     from threezone.delivery.branch import branch_of
@@ -168,7 +169,8 @@ def watch(
     if install_hook:
         options = ["--name", name] if name else ["--context", context] if context else []
         options += ["--force"] if force else []
-        command = "./run invoke" if (root / "run").is_file() else f"{shlex.quote(sys.executable)} -m invoke"
+        command = launcher(root)
+        command = command if command == RUN else f"{shlex.quote(sys.executable)} -m invoke"
         say(f"{hook.install(root, branch, options, command)} delivers each commit on {branch}")
     elif once:
         delivered = deliveries.once(lab, branch, force=force)

@@ -16,7 +16,7 @@ import invoke
 from threezone.core.errors import Declined, ThreezoneError
 from threezone.core.files import descriptor_of
 from threezone.core.plan import Plan, Step, StepKind, describe
-from threezone.tasks.display import display
+from threezone.tasks.display import display, write
 from threezone.tasks.options import P, declaration
 
 if TYPE_CHECKING:
@@ -119,16 +119,9 @@ def fail(error: ThreezoneError) -> NoReturn:
     lines = [f"error: {error.message}"]
     lines.extend(f"  | {line}" for line in error.evidence.splitlines() if line.strip())
     if error.fix:
-        lines.append(f"fix: {as_started(error.fix)}")
-    sys.stderr.write("\n".join(lines) + "\n")
+        lines.append(f"fix: {error.fix}")
+    write(sys.stderr, "\n".join(lines))
     sys.exit(error.exit_code)
-
-
-def as_started(text: str) -> str:
-    """Commands as they are typed here: a project that installed threezone as a package has no ./run."""
-    from threezone.core.settings import find_root
-
-    return text if (find_root() / "run").is_file() else text.replace("./run invoke", "invoke")
 
 
 def agreed(plan: Plan | Sequence[Step], *, yes: bool, dry_run: bool = False) -> bool:
@@ -149,7 +142,7 @@ def consent(steps: Sequence[Step], *, yes: bool) -> None:
     asking = [step for step in steps if step.asks]
     if not asking or yes:
         return
-    sys.stderr.write(as_started(describe(asking)) + "\n")
+    write(sys.stderr, describe(asking))
     if not sys.stdin.isatty():
         raise Declined("this needs a yes, and there is no terminal to ask at", fix="run it again with --yes")
     sys.stderr.write("Continue? [y/N] ")
@@ -169,7 +162,7 @@ def ask(lab: Lab, change: str, *, yes: bool) -> None:
 
 def emit(data: object) -> None:
     """Print data as JSON on stdout, for programs."""
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    write(sys.stdout, json.dumps(data, indent=2, ensure_ascii=False))
 
 
 def present(data: object, text: str, *, as_json: bool) -> None:
@@ -182,8 +175,7 @@ def present(data: object, text: str, *, as_json: bool) -> None:
 
 def say(text: str, *outputs: str) -> None:
     """Print a result on stdout; on stderr when one of the files that the task writes (`outputs`) is stdout itself."""
-    stream = sys.stderr if any(descriptor_of(path) == 1 for path in outputs) else sys.stdout
-    stream.write(as_started(text) + "\n")
+    write(sys.stderr if any(descriptor_of(path) == 1 for path in outputs) else sys.stdout, text)
 
 
 def yes_no(value: object) -> str:

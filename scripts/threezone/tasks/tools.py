@@ -4,6 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 from threezone.core import settings
+from threezone.tasks.display import write
 from threezone.tasks.options import Channel, Json, checked_channel
 from threezone.tasks.runtime import present, say, table, task
 
@@ -95,7 +96,7 @@ def verify(json: Json = False) -> None:
     present(data, text, as_json=json)
     bad = [check.tool.path.parent for check in checks if check.problem]
     for directory in bad:
-        sys.stderr.write(f"remove it and install it again: rm -r {directory}; ./run invoke tools.install\n")
+        write(sys.stderr, f"remove it and install it again: rm -r {directory}; ./run invoke tools.install")
     if bad:
         sys.exit(MISMATCH)
 

@@ -492,3 +492,25 @@ def test_a_repository_knows_which_commit_follows_which(world: World) -> None:
     assert [held.follows(sha) for sha in (newer, older, "0" * 40)] == [True, False, None]
     assert repository.history(world.work, newer).follows(older) is False
     assert repository.history(world.base / "traps", older).follows(newer) is None, "that is no repository"
+
+
+@pytest.mark.parametrize(
+    ("words", "fix"),
+    [
+        ("fatal: not a git repository (or any of the parent directories): .git", "git init"),
+        ("error: unable to write file: No space left on device", "space"),
+        ("fatal: unknown repository extension found: refstorage", "newer git"),
+        ("fatal: cannot open '.git/HEAD': Permission denied", "access"),
+        ("fatal: bad object HEAD", "otherwise"),
+    ],
+)
+def test_advice_is_about_the_failure(words: str, fix: str) -> None:
+    assert fix in command.advice(words, "otherwise")
+
+
+def test_names_that_are_not_ascii_are_shown_as_they_are(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "größe.yaml").write_text("a: 1\n")
+    git(tmp_path, "add", "--all")
+    answer = command.run(tmp_path, command.NO_WORK, ["ls-files"], command.environment(own=False))
+    assert answer.words == "größe.yaml"

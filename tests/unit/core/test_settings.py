@@ -103,3 +103,17 @@ def test_the_root_is_where_invoke_finds_the_tasks(tmp_path: Path) -> None:
     assert settings.find_root(below) == tmp_path
     (below / "tasks.py").write_text("")
     assert settings.find_root(below) == below
+
+
+@pytest.mark.parametrize("branch", ["main", "feature/größe", "v1.2", "a@b"])
+def test_branch_names_that_git_takes_are_taken(branch: str) -> None:
+    assert settings.parse({"gitops": {"branch": branch}}, Path("invoke.yaml")).gitops.branch == branch
+
+
+@pytest.mark.parametrize(
+    "branch",
+    ["", "@", "HEAD", "-x", "/x", "x/", "a b", "a..b", "a//b", "x.lock", ".x", "a/.b", "x.", "a@{b", "a^", "a\\b"],
+)
+def test_branch_names_that_git_refuses_are_refused_at_once(branch: str) -> None:
+    with pytest.raises(UsageError, match="branch"):
+        settings.parse({"gitops": {"branch": branch}}, Path("invoke.yaml"))

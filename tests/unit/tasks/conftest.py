@@ -44,6 +44,7 @@ def collection() -> Collection:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with a launcher and settings; the current directory."""
+    (tmp_path / "scripts" / "threezone").mkdir(parents=True)
     for name in ("tasks.py", "run"):
         (tmp_path / name).write_text("")
     (tmp_path / "invoke.yaml").write_text("threezone: {channel: release}\n")

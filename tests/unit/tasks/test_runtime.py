@@ -2,15 +2,18 @@
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from tests.unit.tasks.conftest import Invoke, Patch
 
+from threezone.core import settings
 from threezone.core.errors import ClusterError, Declined, UsageError
+from threezone.core.events import note, step
 from threezone.core.plan import Plan, Step, StepKind
-from threezone.tasks import runtime
+from threezone.tasks import display, runtime
 
 ASKS = Step(StepKind.DELETE_CLUSTER, "delete it", "kind delete cluster", asks=True)
 QUIET = Step(StepKind.CONNECT, "connect")
@@ -31,6 +34,34 @@ def test_a_failure_is_a_message_with_evidence_fix_and_exit_code(
         runtime.fail(ClusterError("it failed", evidence="line\n\n", fix="./run invoke up"))
     assert ended.value.code == ClusterError.exit_code
     assert capsys.readouterr().err == "error: it failed\n  | line\nfix: invoke up\n"
+
+
+@pytest.mark.parametrize("script", [False, True])
+def test_no_text_names_the_launcher_where_there_is_none(
+    project: Path, script: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither without ./run, nor where somebody else has a script of that name."""
+    (project / "scripts" / "threezone").rmdir()
+    if not script:
+        (project / "run").unlink()
+    hint = f"{settings.RUN} up"
+    runtime.say(hint)
+    runtime.emit({"fix": hint})
+    with pytest.raises(Declined):
+        runtime.consent([replace(ASKS, command=hint)], yes=False)
+    with display.display(), step(hint):
+        note(hint)
+    with pytest.raises(SystemExit):
+        runtime.fail(ClusterError(hint, evidence=hint, fix=hint))
+    output = "".join(capsys.readouterr())
+    assert output.count("invoke up") == 9
+    assert "./run" not in output
+
+
+def test_texts_name_the_launcher_where_it_is(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (project / "run").is_file()
+    runtime.say(f"{settings.RUN} up")
+    assert capsys.readouterr().out == f"{settings.RUN} up\n"
 
 
 def test_nothing_is_asked_where_nothing_needs_consent() -> None:

@@ -14,6 +14,7 @@ from threezone.clients.git.command import (
     SECONDS,
     Answer,
     GitFailed,
+    advice,
     environment,
     run,
 )
@@ -143,7 +144,11 @@ class Checkout:
     def _in_repository(self, *argv: str) -> Answer:
         answer = self._read(*argv)
         if not answer.ok:
-            raise UsageError(f"{self.root} is no Git repository", evidence=answer.words, fix="git init")
+            raise UsageError(
+                f"git reads no repository at {self.root}",
+                evidence=answer.words,
+                fix=advice(answer.words, f"git -C {self.root} status"),
+            )
         return answer
 
 

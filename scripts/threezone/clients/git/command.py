@@ -18,7 +18,7 @@ FROM_CALLER = re.compile(
     r"GIT_(CONFIG_(COUNT|KEY_\d+|VALUE_\d+|GLOBAL|SYSTEM|NOSYSTEM)|EXEC_PATH|CEILING_DIRECTORIES"
     r"|DISCOVERY_ACROSS_FILESYSTEM|SSH|SSH_COMMAND|SSH_VARIANT|ASKPASS|SSL_\w+|HTTP_\w+|PROXY_\w+|ALLOW_PROTOCOL)"
 )
-NO_WORK = ("core.fsmonitor=", "gc.auto=0", "maintenance.auto=false", "submodule.recurse=false")
+NO_WORK = ("core.fsmonitor=", "gc.auto=0", "maintenance.auto=false", "submodule.recurse=false", "core.quotePath=false")
 PUSH_ARGUMENTS = ("push", "--porcelain", "--no-recurse-submodules", "--no-follow-tags")
 
 
@@ -59,6 +59,23 @@ class Answer:
         """Whether the remote or the connection failed."""
         parts = ("unable to access", "RPC failed", "not found", "remote", "Authentication failed", "could not read")
         return any(part in self.words for part in parts)
+
+
+# What git cannot do where it runs, and what to do about it; nothing of this is wrong in the repository.
+ADVICE = {
+    "not a git repository": "git init, git add, git commit: Flux delivers commits",
+    "No space left on device": "free some space, and try again",
+    "Disk quota exceeded": "free some space, and try again",
+    "Permission denied": "give this user access to the files that git names",
+    "insufficient permission": "give this user access to the files that git names",
+    "repository extension": "use a newer git, which knows this kind of repository",
+    "git repo version": "use a newer git, which knows this kind of repository",
+}
+
+
+def advice(words: str, otherwise: str) -> str:
+    """What to do about a failure in git's words; `otherwise` for one that is not known. Pure."""
+    return next((fix for part, fix in ADVICE.items() if part in words), otherwise)
 
 
 def installed() -> bool:
