@@ -152,8 +152,8 @@ def test_add_ons_are_checked_by_the_server_and_delivered_by_commit(delivered: Pr
     assert "httproute.gateway.networking.k8s.io/hello" in route.stdout
     (lab.root / DECLARED).write_text(before)
 
-    named(lab, "addon.dashboard", "the image ghcr.io/headlamp-k8s/headlamp:v0.45.0 cannot be had by this channel")
-    named(lab, "addon.ingress", "the image docker.io/library/traefik:v3.6.12 cannot be had by this channel")
+    named(lab, "addon.dashboard", "the image ghcr.io/headlamp-k8s/headlamp:v0.45.0 is not available in this channel")
+    named(lab, "addon.ingress", "the image docker.io/library/traefik:v3.6.12 is not available in this channel")
     broken = lab.root / "local/gitops/addons/ingress/controller/gateway.yaml"
     good = broken.read_text()
     broken.write_text(good.replace("protocol: HTTP", "protocol: 80"))
@@ -170,7 +170,7 @@ def test_the_token_of_the_agent_is_stored_in_a_secret(lab: Project) -> None:
         assert lab.invoke("addon.agent", check=False).exit_code == 2
         done = lab.invoke("addon.agent", "--token-file", str(file), "--channel", "source", check=False)
         assert done.exit_code == 7, done.stderr
-        assert "the chart gitlab-agent 2.12.2 of https://charts.gitlab.io cannot be had" in done.stderr
+        assert "the chart gitlab-agent 2.12.2 of https://charts.gitlab.io is not available" in done.stderr
         assert "glagent-of-these-tests" not in done.stdout + done.stderr
         secret: Any = lab.json("get", "secret", "gitlab-agent-token", "--namespace", "gitlab-agent")
         assert secret["data"] == {"token": "Z2xhZ2VudC1vZi10aGVzZS10ZXN0cw=="}

@@ -1,6 +1,6 @@
-"""cluster.inspect: the parts of a kind cluster, as the documents walk through it. No API server is asked.
+"""cluster.inspect: the parts of a kind cluster.
 
-Everything comes from the engine and from the nodes' own files, so it works for a stopped cluster too.
+Everything comes from the engine and the nodes' own files, so it works for a stopped cluster, too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class StaticPod:
 
 @dataclass(frozen=True)
 class Certificate:
-    """The API server's certificate: its names, and when it expires; empty where it does not say."""
+    """The API server's certificate: its names, and when it expires; empty where it has none."""
 
     names: tuple[str, ...]
     expires: str

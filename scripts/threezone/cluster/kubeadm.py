@@ -1,7 +1,7 @@
-"""Ask kubeadm and the kubelet in the node image whether they accept what is declared, before anything is created.
+"""Have kubeadm and the kubelet in the node image validate what is declared, before anything is created.
 
 `kubeadm init` only warns of an unknown field and goes on without it; `kubeadm config validate` refuses it. A kubelet
-that refuses its configuration costs kubeadm four minutes of waiting; asked here, it ends at once.
+that refuses its configuration makes kubeadm wait for four minutes; here it ends at once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _KIND_KUBELET = {
     "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
 }
 _ENDED = re.compile(r'"command failed" err="((?:[^"\\]|\\.)*)"|^panic: (.*)$', re.MULTILINE)
-# A value that every kubelet refuses: with it, one without another fault ends too instead of starting its work.
+# A value that every kubelet refuses, so that a kubelet with a valid configuration ends too.
 _STOP = {"registryBurst": -1}
 _INVALID = re.compile(
     r"invalid configuration: (.*?)(?=, invalid configuration: |, kubelet is configured|\]?, path: |$)"
@@ -59,7 +59,7 @@ _CAUSES = (
 class Candidate:
     """A configuration to validate: its name, its documents, its place, and the fields in it.
 
-    Of a patch `alone` only what kubeadm cannot decode counts: another patch may add what it lacks.
+    For a patch `alone` only decoding errors count: another patch may add what is missing.
     """
 
     name: str
@@ -75,7 +75,7 @@ def _documents(
 ) -> tuple[dict[str, Any], ...]:
     """The smallest configuration that kubeadm accepts, with these patches, and with the declared subnets if asked.
 
-    kubeadm ignores how a node joins when it reads how the first one starts, so a patch of that is read by itself.
+    kubeadm ignores a JoinConfiguration beside an InitConfiguration, so a patch of one is validated by itself.
     """
     if [patch.kind for patch in added] == [_JOIN]:
         return (_patched(_JOIN, {"discovery": {"bootstrapToken": _TOKEN}, "nodeRegistration": _NODE}, added),)
@@ -114,7 +114,7 @@ def candidates(declared: Declared, version: str) -> Iterator[Candidate]:
 
 
 def _kubelets(declared: Declared, added: Sequence[Patch]) -> Iterator[Candidate]:
-    """The kubelet that most nodes get, and those of nodes with patches of their own."""
+    """The kubelet configuration of most nodes, and those of nodes with patches of their own."""
     gates = declared.content.get("featureGates") or {}
     gate_fields = [(f"featureGates.{key}", declared.spots.at("featureGates", key)) for key in gates]
     for node in sorted({patch.node for patch in added} | ({-1} if gates else set())):
@@ -141,7 +141,7 @@ def check(declared: Declared, image: str, version: str) -> None:
     if len(asked) == 1:
         return
     refused = refusals(containers.run(image, "-s", entrypoint="bash", stdin=script(asked)).stdout)
-    if refused and refused[0][0] == 0:  # a kubeadm before 1.26 cannot be asked
+    if refused and refused[0][0] == 0:  # a kubeadm before 1.26 cannot validate
         return
     for number, words in refused:
         candidate = asked[number]
@@ -153,9 +153,9 @@ def check(declared: Declared, image: str, version: str) -> None:
 
 
 def check_created(declared: Declared, cluster: str) -> str:
-    """A JSON 6902 patch's field that kubeadm does not know, with its place; "" when there is none.
+    """A field in a JSON 6902 patch that kubeadm does not know, with its place; "" without one.
 
-    This can be asked only in the nodes: such a patch needs what kind has generated.
+    Only the nodes can answer that: such a patch applies to what kind has generated.
     """
     by_json = [patch for patch in patches.of_kubeadm(declared.content, declared.spots) if patch.content is None]
     for node in kind.nodes(cluster) if by_json else ():
@@ -182,7 +182,7 @@ def refusals(output: str) -> list[tuple[int, str]]:
 
 
 def kubelet_error(log: str) -> str | None:
-    """Why a kubelet ended, without the value that we made it end by; None for the log of another program. Pure."""
+    """A kubelet's error, without the one that we provoke; None for the log of another program. Pure."""
     ended: list[str] = [first or second for first, second in _ENDED.findall(log)]
     if not ended:
         return None
@@ -193,7 +193,7 @@ def kubelet_error(log: str) -> str | None:
 
 
 def brief(words: str) -> str:
-    """The error in one line, without the description of the document, which its place tells. Pure."""
+    """The error in one line, without the document's type, which its place shows. Pure."""
     line = re.sub(r"^error: ", "", " ".join(words.split()))
     line = re.sub(r"^error unmarshaling configuration schema\.GroupVersionKind\{[^}]*\}: ", "", line)
     return line if len(line) <= 300 else line[:299] + "…"  # noqa: PLR2004  a sentence; the evidence has everything

@@ -37,7 +37,7 @@ class Lab:
     """The project's root, its settings, the cluster's name; or the context of a cluster that is not ours.
 
     `requested_channel` is the option or the setting, `flags` are the options that change the declared cluster.
-    `name_is_chosen` is false where the file of --config names another cluster, and nobody said which is meant.
+    `name_is_chosen` is false where the file of --config names another cluster than the settings do.
     """
 
     root: Path
@@ -106,13 +106,13 @@ class Lab:
     @property
     def requested_kubernetes(self) -> str:
         """The version that --kubernetes or the settings ask for, else the one in the file's images, else ""."""
-        if self.foreign:  # we would not create it, so there may be no file
+        if self.foreign:  # we never create it, so there may be no file
             return ""
         return self.settings.cluster.kubernetes or self.declared.kubernetes
 
     @functools.cached_property
     def kubernetes(self) -> str:
-        """The Kubernetes version that nodes shall run, such as v1.35.0."""
+        """The Kubernetes version of new nodes, such as v1.35.0."""
         from threezone.images.versions import node_for
 
         return f"v{node_for(self.requested_kubernetes).version}"
@@ -143,7 +143,7 @@ class Lab:
 
         kind = engine_kind(self.engine)
         if sys.platform != "linux" and self.engine.local:
-            kind = "desktop"  # a local Linux engine on another system is in a virtual machine, by any name
+            kind = "desktop"  # a local Linux engine on another system runs in a virtual machine
         return (api_endpoint.for_engine(kind, self.declared, gateway),)
 
     @property
@@ -168,7 +168,7 @@ class Lab:
 
 @functools.lru_cache(maxsize=8)
 def _api(context: str, foreign: str, fingerprint: tuple[object, ...]) -> Api:
-    """One connection for each state of the kubeconfig files: a context that is written anew gets a new one."""
+    """One connection for each state of the kubeconfig files: when a context changes, it gets a new one."""
     del fingerprint  # the cache's key
     if entry := entry_of(context):
         return api_of(entry)
@@ -181,10 +181,10 @@ def api_of(entry: UserEntry) -> Api:
     alone = document.entry(document.Document(entry.kubeconfig), entry.context)
     if alone is None or "proxy-url" in alone.cluster:
         return Api.by_kubeconfig(entry.kubeconfig, entry.context)
-    known = trust(alone)
-    if known.unusable:  # without a program, such as a credential plugin
+    credentials = trust(alone)
+    if credentials.unusable:  # without a program, such as a credential plugin
         return Api.by_kubeconfig(entry.kubeconfig, entry.context)
-    return Api.by_access(Access(entry.server, known.context, entry.tls_server_name, known.headers))
+    return Api.by_access(Access(entry.server, credentials.context, entry.tls_server_name, credentials.headers))
 
 
 def same_authority(entry: UserEntry, kubeconfig: str) -> bool:

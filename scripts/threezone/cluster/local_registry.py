@@ -1,7 +1,7 @@
 """The local registry in clusters: containerd on each node and the documented ConfigMap point to it.
 
-Both are written through the nodes' containers, so no route to the API server is needed, and can be written again. A
-file on a path that the user has mounted from the host is the user's: it is read, and its wanted content is shown.
+Both are written through the nodes' containers, which needs no route to the API server and can be repeated. A file on a
+path that is mounted from the host belongs to the user: it is only read, and the content that it needs is shown.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def plan(lab: Lab) -> RegistryPlan:
 
 
 def start(lab: Lab, chosen: RegistryPlan) -> tuple[str, ...]:
-    """Apply the plan, and configure every running cluster of ours. Returns the clusters that know the registry."""
+    """Apply the plan, and configure every running cluster of ours. Returns the clusters that use the registry."""
     if chosen.steps and not engine_images.inspect([chosen.image]):
         build.ensure(build.REGISTRY, lab.channel)
     registry.apply(chosen.steps, chosen.wanted, chosen.image, chosen.network)
@@ -77,7 +77,7 @@ def start(lab: Lab, chosen: RegistryPlan) -> tuple[str, ...]:
 def connect(lab: Lab) -> None:
     """Configure the lab's cluster for a registry that runs; a failure is only a warning."""
     name = lab.settings.registry.name
-    with optional(f"the cluster {lab.name} does not know the local registry (./run invoke registry.start)"):
+    with optional(f"the cluster {lab.name} is not configured for the local registry (./run invoke registry.start)"):
         running = registry.observe(name)
         if name not in running or not running[name].running:
             return
@@ -137,9 +137,9 @@ def running_nodes(cluster: str | None = None) -> list[Node]:
 
 
 def configure(nodes: Sequence[Node], instances: Sequence[Instance]) -> tuple[str, ...]:
-    """Point these nodes and their clusters to the instances. Returns the clusters that know the registry.
+    """Point these nodes and their clusters to the instances. Returns the clusters that use the registry.
 
-    A cluster with a node whose files the user has to write gets no ConfigMap: it would not be true.
+    A cluster with a node whose files the user has to write gets no ConfigMap yet.
     """
     files = hosts_files(instances)
     registry_files = set(hosts_files(instances[:1]))
@@ -148,7 +148,7 @@ def configure(nodes: Sequence[Node], instances: Sequence[Instance]) -> tuple[str
         missing = dict(zip(nodes, pool.map(lambda node: _put(node, files, mounts[node.container]), nodes), strict=True))
     hints = {mount.on_host(f"/{path}"): files[path] for paths in missing.values() for path, mount in paths.items()}
     for path, text in sorted(hints.items()):
-        note(f"{path} is in a directory of yours that is mounted into nodes, and is not written; let it say:\n{text}")
+        note(f"{path} is in a directory of yours that is mounted into nodes; add this to it yourself:\n{text}")
     unaware = {node.cluster for node, paths in missing.items() if registry_files & paths.keys()}
     for node in _control_planes(nodes):
         if node.cluster not in unaware:
@@ -204,15 +204,17 @@ def _has_host(node: Node, path: str, wanted: str) -> bool:
 
 
 def _apply_config_map(node: Node, wanted: Mapping[str, Any]) -> None:
-    """Apply the ConfigMap, unless there is one of somebody else."""
+    """Apply the ConfigMap, unless somebody else has created it."""
     get = ["get", "configmap", CONFIG_MAP, "--ignore-not-found", "--output=json"]
     try:
         output = execute(node.container, *KUBECTL, *get, timeout=60).stdout
         present = json.loads(output) if output.strip() else None
         if present is not None and present["metadata"].get("labels", {}).get(MANAGED_BY) != MANAGER:
-            note(f"the ConfigMap {NAMESPACE}/{CONFIG_MAP} of the cluster {node.cluster} is not ours; it is left alone")
+            note(f"the ConfigMap {NAMESPACE}/{CONFIG_MAP} of the cluster {node.cluster} is not ours; it is not changed")
         elif present is None or present.get("data") != wanted["data"]:
             apply = ["apply", "--server-side", f"--field-manager={MANAGER}", "--filename=-"]
             execute(node.container, *KUBECTL, *apply, stdin=json.dumps(wanted), timeout=60)
     except CommandFailed as error:
-        note(f"the cluster {node.cluster} does not answer and is not told of the registry: {error.tail[-200:]}")
+        note(
+            f"the cluster {node.cluster} does not answer, so it is not configured for the registry: {error.tail[-200:]}"
+        )

@@ -24,7 +24,7 @@ def is_marked(node: Node) -> bool:
 
 def unmark(node: Node) -> None:
     """Remove the mark: from now on the cluster counts as interrupted, and `up` removes the rest of it."""
-    script = f"[ ! -e {MARK} ] || mv --force {MARK} {MARK}.was"  # a run that was killed later has removed it already
+    script = f"[ ! -e {MARK} ] || mv --force {MARK} {MARK}.was"  # an earlier run that was killed has removed it
     containers.execute(node.container, "sh", "-c", script)
 
 

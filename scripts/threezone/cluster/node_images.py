@@ -1,4 +1,4 @@
-"""Images into the nodes: those that a user names and those that the lab needs. And which images nobody needs."""
+"""Load images that a user names or that the lab needs into the nodes, and plan the removal of unused images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def chosen(lab: Lab, names: Sequence[str]) -> list[Image]:
     """
     short = [name for name in names if name in build.NAMES or build.is_node(name) or name == build.BALANCER]
     if unusable := [name for name in short if name not in build.NAMES[1:]]:
-        raise UsageError(f"{unusable[0]} is what nodes are made from; it is not loaded into them", fix="leave it out")
+        raise UsageError(f"{unusable[0]} is an image of nodes, which is not loaded into them", fix="leave it out")
     images: list[Image] = []
     for name, group in build.ensure_all(short, lab.channel).items() if short else ():
         images += (*group, tag_hello(group[0])) if name == "hello" else group
@@ -43,7 +43,7 @@ def chosen(lab: Lab, names: Sequence[str]) -> list[Image]:
 
 
 def tag_hello(hello: Image) -> Image:
-    """The sample app under the name that commits use for it: built images are named by their content."""
+    """Tag the sample app with the name that commits use: built images are named by their content."""
     tag(hello.reference, build.APP)
     return replace(hello, reference=build.APP)
 
@@ -62,7 +62,9 @@ def _kind_cluster(lab: Lab, fix: str, evidence: str = "") -> str:
     """The lab's kind cluster. Raises UsageError when its nodes are not on the engine here."""
     if lab.kind_cluster:
         return lab.kind_cluster
-    message = f"the nodes of {lab.display_name} are no nodes of kind's on the engine here: they get no image from it"
+    message = (
+        f"the nodes of {lab.display_name} are not kind nodes on the engine here, so no image can be loaded into them"
+    )
     raise UsageError(message, evidence=evidence, fix=fix)
 
 

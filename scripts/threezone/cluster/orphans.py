@@ -1,7 +1,7 @@
-"""What a cluster left on the engine and this machine besides its nodes, found by our label alone.
+"""Orphans: what a cluster leaves on the engine and this machine besides its nodes, found by our label.
 
-A create that was killed leaves a derived image, or the container that it is made from; kind's private files; half a
-load. The network `kind` is kind's, which uses it for all clusters, so it is kept.
+A create that was killed leaves a derived image, or the container that it is derived from; kind's private files; half
+a load. The network `kind` is kind's, which uses it for all clusters, so it is kept.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Orphans:
 def observe(cluster: str) -> Orphans:
     """The orphans of a cluster. Two engine calls. Raises EngineError.
 
-    A user's image that is built on ours, and its containers, have our label too: so only a container counts that never
-    ran (an image is derived from one), and an image that also has our name.
+    A user's image that is built on ours, and its containers, have our label too. So only containers count
+    that never ran (an image is derived from one), and images that also have our name.
     """
     label = f"label={labels.OWNER}={cluster}"
     listed = containers.ls(label, "status=created", fields=("ID", "Names", containers.label(labels.KIND_CLUSTER)))
@@ -44,7 +44,7 @@ def observe(cluster: str) -> Orphans:
 
 
 def owners() -> tuple[str, ...]:
-    """The names of all clusters of ours that have nodes, or an image that was made for them."""
+    """The names of all clusters of ours that have nodes, or an image derived for them."""
     clusters = {node.cluster for node in kind.nodes() if node.ours}
     clusters |= {image.owner for image in prune.observe() if image.repository == kind.NODE_IMAGE}
     return tuple(sorted(filter(names.is_cluster, clusters)))

@@ -1,6 +1,6 @@
-"""Which pods are back after a restart. The API server's first answers are from before it, and still say Ready.
+"""Which nodes and pods have recovered from a restart; the restart of kubelets for pods in back-off.
 
-Pure judgements, and the restart of kubelets for pods in back-off.
+An API server's first answers are from before the restart, and still say Ready.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _WHOLE_SECONDS = timedelta(seconds=1)  # Kubernetes writes times without their f
 
 @dataclass(frozen=True)
 class Recovery:
-    """What of a restarted cluster is not back: nodes and pods to wait for, pods in back-off, pods beyond waiting."""
+    """The rest of a restarted cluster: nodes and pods to wait for, pods in back-off, and pods that stay down."""
 
     waiting: tuple[str, ...] = ()
     back_off: tuple[Json, ...] = ()
@@ -39,9 +39,8 @@ def judge(
 ) -> Recovery:
     """Compare nodes and pods with the times when the engine started their nodes. Pure.
 
-    `before` are the restarts of pods in back-off when their kubelets were restarted: a pod that crashes again does so
-    by itself, and is not waited for. Without a `pod_network` of kind's, a node that lacks nothing else is back, and its
-    pods are beyond waiting.
+    `before` are the restarts of pods in back-off when their kubelets were restarted: a pod that crashes again is not
+    waited for. Without a `pod_network` of kind's, a node that lacks nothing else has recovered, and its pods stay down.
     """
     nodes = world[NODES].values()
     idle = set() if pod_network else {node["metadata"]["name"] for node in nodes if only_lacks_network(node)}
@@ -73,7 +72,7 @@ def judge(
 
 
 def not_recovered(world: World, started: Mapping[str, datetime]) -> list[str]:
-    """The nodes that are not back, and the pods that are older than their node's start and not back. Pure."""
+    """The nodes that have not recovered, and their pods from before the restart that have not. Pure."""
     old = {
         key: pod
         for key, pod in world[ALL_PODS].items()
@@ -109,7 +108,7 @@ def _node_of(pod: Json) -> str:
 
 
 def _has_ended(pod: Json) -> bool:
-    """Whether the pod has ended for good, or is being deleted."""
+    """Whether the pod has ended, or is being deleted."""
     ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
     return ended or bool(pod["metadata"].get("deletionTimestamp"))
 

@@ -83,7 +83,7 @@ def is_taken(address: str, port: int) -> bool:
         attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ignore closed connections in TIME_WAIT
         try:
             attempt.bind((address, port))
-        except OSError as error:  # the engine may still be able to bind a low port, or an address of another place
+        except OSError as error:  # the engine may be able to bind a low port, or an address of its own machine
             return error.errno == errno.EADDRINUSE
     return False
 
@@ -96,7 +96,7 @@ def holder(port: int) -> str:
         for name, image in containers.ls(f"publish={port}", fields=("Names", "Image"), stopped=False):
             return f"the container {name} ({image})"
     for other in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):  # it ended, or belongs to another user
+        with contextlib.suppress(psutil.Error):  # the process ended, or belongs to another user
             connections = other.net_connections("tcp")
             if any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections):
                 return f"process {other.pid} ({' '.join(other.cmdline())[:80]})"
@@ -113,7 +113,7 @@ def free_inotify(proc: Path = Path("/proc"), limit: Path = INOTIFY_LIMIT) -> int
     except (OSError, ValueError):  # not Linux
         return None
     for process in proc.glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it ended
+        with contextlib.suppress(OSError):  # the process ended
             if process.stat().st_uid == 0:
                 for link in (process / "fd").iterdir():
                     with contextlib.suppress(OSError):

@@ -18,9 +18,9 @@ from threezone.core.errors import ClusterError
 from threezone.core.events import note, step
 
 SECONDS = 180.0  # for the pods, after the API server answers
-# A kubelet that has just begun to probe reports a running container as Ready, then not, then Ready after an answer.
+# A starting kubelet reports a running container as Ready, then as not ready, then after its probe as Ready.
 STEADY = 2.0
-PATIENCE = 30.0  # a server that is starting may be away once more
+PATIENCE = 30.0  # a starting API server may stop answering once more
 
 
 def start(lab: Lab) -> dict[str, datetime]:
@@ -41,8 +41,8 @@ def bring_back(lab: Lab, is_whole: Callable[[], bool]) -> tuple[str, ...] | None
     if observed.state == "absent":
         raise ClusterError(f"there is no cluster named {lab.name}", fix="./run invoke up")
     if observed.state == "interrupted":
-        raise ClusterError(f"the cluster {lab.name} was never created to the end", fix="./run invoke up")
-    planned = lifecycle.plan(observed, lab.declared, (), "")  # refuses a foreign one
+        raise ClusterError(f"the cluster {lab.name} was never created completely", fix="./run invoke up")
+    planned = lifecycle.plan(observed, lab.declared, (), "")  # raises for a foreign cluster
     if not planned and is_whole():
         return None
     since = start(lab)
@@ -51,10 +51,10 @@ def bring_back(lab: Lab, is_whole: Callable[[], bool]) -> tuple[str, ...] | None
 
 
 def revive(lab: Lab, since: Mapping[str, datetime] | None = None) -> tuple[str, ...]:
-    """Wait until every pod is Ready again, and help those that only the restart holds back.
+    """Wait until every pod is Ready again, and end the delays that only the restart causes.
 
-    Returns a line for each pod that crashes by itself, cannot be scheduled or has no image: no restart repairs that,
-    and the cluster is usable. Raises Overdue when something else is not back in time.
+    Returns a line for each pod that crashes by itself, cannot be scheduled or has no image: a restart does not repair
+    that, and the cluster is usable. Raises Overdue when something else does not recover in time.
     """
     since = since or started(kind.nodes(lab.name))
     with step("wait until every pod is Ready again") as running:
@@ -66,7 +66,7 @@ def revive(lab: Lab, since: Mapping[str, datetime] | None = None) -> tuple[str, 
                 api, world[ALL_PODS].values(), world[NODES].values(), min(since.values())
             )
         ):
-            note(f"released the leases of leaders that have ended: {', '.join(released)}")
+            note(f"released the leases of ended leaders: {', '.join(released)}")
         stuck = _wait(lab, since).stuck
         running.result = f"{len(stuck)} are not: no restart repairs them" if stuck else ""
     return stuck
@@ -93,6 +93,6 @@ def _wait(lab: Lab, since: Mapping[str, datetime]) -> Recovery:
                 return recovery
             nodes = sorted({pod["spec"]["nodeName"] for pod in recovery.back_off})
             pods = ", ".join(map(key_of, recovery.back_off))
-            note(f"in back-off after a crash: {pods}; restarting the kubelet, which forgets it")
+            note(f"in back-off after a crash: {pods}; restarting the kubelet ends it")
             restarts = {key_of(pod): pod_recovery.restarts(pod) for pod in recovery.back_off}
             pod_recovery.restart_kubelets(nodes)

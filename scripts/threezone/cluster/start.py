@@ -1,9 +1,9 @@
 """cluster.start: from stopped nodes to Ready pods, without the minute of back-off that a restart costs.
 
 A node's API answers after some seconds, but its pods start before kube-proxy has written the rule for the API's service
-address: those that need it crash and go into back-off (10 s, 20 s …), others wait half a minute for a connection that
-leads nowhere; and leaders wait until the leases of their own predecessors expire (35 s with Flux). So the node gets a
-rule of the same effect for the meantime, and leases whose holders ended with the node are released.
+address: those that need it crash and go into back-off (10 s, 20 s …), others wait half a minute for a dead
+connection; and leaders wait until the leases of their own predecessors expire (35 s with Flux). So the node gets a
+rule of the same effect until then, and leases whose holders ended with the node are released.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _RULE_SECONDS = 120
 _MAX_ADDRESSES = 64  # free ones to consider
 _TAKEN = re.compile("port is already allocated|address already in use")  # moby, portallocator; bind(2)
 
-# Runs in the node: leads the API's service address to an API server until kube-proxy does, for at most the given
+# Runs in the node: routes the API's service address to an API server until kube-proxy does, for at most the given
 # seconds. It first waits for kind's entrypoint, which rewrites the whole table: afterwards systemd is process 1. The
-# rule is removed by the script itself, whatever happens to us.
-_LEAD = r"""
+# rule is removed by the script itself, even if we are killed.
+_ROUTE = r"""
 set -u
 until [ "$(cat /proc/1/comm)" = systemd ]; do sleep 0.1; done
 rule() { for chain in PREROUTING OUTPUT; do
@@ -56,7 +56,7 @@ def start(nodes: Sequence[Node]) -> None:
     with step(f"start the nodes of {nodes[0].cluster}") as running:
         broken = [node for node in nodes if node.state == "running" and not has_kubelet(node)]
         for node in broken:
-            note(f"{node.name} was about to stop; it is stopped and started")
+            note(f"{node.name} was stopping; it is stopped and started again")
             _run(node, lambda container: docker.stop(container, 10))
         stopped = [node for node in nodes if node.state != "running" or node in broken]
         several = len(nodes) > 1
@@ -144,7 +144,7 @@ def service_address(manifest: str) -> str:
 
 
 def route_service_address(nodes: Sequence[Node], started: Sequence[Node]) -> None:
-    """Lead the API's service address to an API server in each started node until kube-proxy does. Best effort.
+    """Route the API's service address to an API server in each started node until kube-proxy does. Best effort.
 
     A control plane uses its own API server, a worker the first control plane's.
     """
@@ -155,12 +155,12 @@ def route_service_address(nodes: Sequence[Node], started: Sequence[Node]) -> Non
         return
     service = service_address(_read(planes[0], MANIFEST))
     if not service:
-        note("the service address of the API is not known: pods may crash once until kube-proxy leads there")
+        note("the service address of the API is not known: pods may crash once until kube-proxy routes it")
         return
     for node in (node for node in kubernetes if node in started):
         if target := _target(present.get(node.name if node.role == "control-plane" else planes[0].name), service):
             table = "ip6tables" if ":" in service else "iptables"
-            argv = ("sh", "-c", _LEAD, "lead", table, service, target, str(_RULE_SECONDS))
+            argv = ("sh", "-c", _ROUTE, "lead", table, service, target, str(_RULE_SECONDS))
             docker.execute(node.container, *argv, detach=True, check=False)
 
 
@@ -179,14 +179,14 @@ def stale(leases: Iterable[Json], hosts: Iterable[str], since: datetime) -> list
     cluster may still live, and keeps its lease.
     """
     names = set(hosts)
-    found = []
+    stale_leases = []
     for lease in leases:
         spec = lease.get("spec") or {}
         renewed = moment(str(spec.get("renewTime") or ""))
         host, separator, _ = str(spec.get("holderIdentity") or "").partition("_")
         if separator and host in names and renewed is not None and renewed < since:
-            found.append(lease)
-    return found
+            stale_leases.append(lease)
+    return stale_leases
 
 
 def release_leases(api: Api, pods: Iterable[Json], nodes: Iterable[Json], since: datetime) -> tuple[str, ...]:

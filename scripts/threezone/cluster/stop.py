@@ -1,4 +1,4 @@
-"""cluster.stop: the nodes end quickly and in order, and nothing that etcd has acknowledged is lost.
+"""cluster.stop: stop the nodes quickly and in order, without losing anything that etcd has acknowledged.
 
 `docker stop` alone asks systemd in the node to halt, and that asks all containers of all pods to end at once:
 kube-apiserver then waits a minute for an etcd that is gone, and CoreDNS five seconds for clients that are gone too

@@ -52,13 +52,13 @@ def sentences(versions: Versions) -> tuple[str, ...]:
             rule = "a kubelet may not be newer" if behind < 0 else f"{KUBELET_BEHIND} minor versions are supported"
             misfits.append(
                 f"the kubelet of {node} is {kubelet.removeprefix('v')}, and the API server is {shown}: {rule}; "
-                "create the cluster anew"
+                "create the cluster again"
             )
     oldest, newest = SUPPORTED_BY_KIND.get(parse(versions.kind).series, (server.series, server.series))
     if not oldest <= server.series <= newest:
         misfits.append(
             f"kind {versions.kind} can create Kubernetes {dotted(oldest)} to {dotted(newest)}, and this is {shown}: "
-            "set tools.kind.version in local/pins.toml to one that was released with it"
+            "set tools.kind.version in local/pins.toml to a kind that supports it"
         )
     if versions.flux and versions.flux_needs and server.series < versions.flux_needs:
         needed = dotted(versions.flux_needs)

@@ -9,8 +9,8 @@ from threezone.clients.git.checkout import Checkout
 from threezone.core.errors import UsageError
 
 # Polling is one stat(2) of three files. The kernel's notices (inotify) come sooner but do not cross a bind mount from a
-# desktop's virtual machine, and a devcontainer's checkout is just that.
-LOOK = 0.2  # seconds
+# desktop's virtual machine, and a devcontainer's checkout is one.
+POLL_SECONDS = 0.2
 
 
 def branch_of(root: Path) -> str:
@@ -29,7 +29,7 @@ class Tip:
     def __init__(self, root: Path, branch: str) -> None:
         self._checkout = Checkout(root)
         self.ref = f"refs/heads/{branch}"
-        # A ref is a file of its own, or a line of packed-refs, or stands in git's newer storage (reftable).
+        # A ref is a file of its own, or a line of packed-refs, or is in git's newer storage (reftable).
         self._files = self._checkout.files_of_git(self.ref, "packed-refs", "reftable/tables.list")
 
     @property
@@ -49,11 +49,11 @@ class Tip:
                     return sha
             if time.monotonic() >= end:
                 return than
-            time.sleep(min(LOOK, seconds))
+            time.sleep(min(POLL_SECONDS, seconds))
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:
-    """What changes when a file does: git replaces these files, it never writes into them."""
+    """A value that changes with the file: git replaces these files, it never writes into them."""
     try:
         stat = file.stat()
     except OSError:

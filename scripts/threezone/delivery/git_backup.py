@@ -27,7 +27,7 @@ LIST = paths.BACKUP_LIST
 UNFINISHED = ".taking"
 TRIES = 5  # how often to fetch again because somebody pushed meanwhile
 ON_SERVER = "refs/threezone-there/"  # the new Git server's refs, in the backup's repository
-RENAMED = "rescued"  # a part of the new name of a ref whose own name has other commits by now
+RENAMED = "rescued"  # part of a ref's new name where its own name has other commits now
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def restore(lab: Lab) -> None:
 def _of_another_project(lab: Lab, name: str, bare: Path, wanted: Mapping[str, str]) -> tuple[str, ...]:
     """The branch that Flux follows, if its history has nothing in common with the checkout's.
 
-    A lab of this name may belong to another project by now: then the backup's commits get another name.
+    A lab of this name may belong to another project now: then the backup's commits get another name.
     """
     gitops = lab.settings.gitops
     branch = f"refs/heads/{gitops.branch}"
@@ -187,7 +187,7 @@ def refspecs(
     follows: Callable[[str, str], bool],
     rename: Collection[str] = (),
 ) -> dict[str, str]:
-    """Return what to push, by the name to push to: a ref's own, or a new one where that has other commits by now.
+    """Return the commits to push, by ref: its own name, or a new one where that has other commits now.
 
     `follows(newer, older)` says whether a commit has another in its history; refs in `rename` never keep their own
     name. Pure.

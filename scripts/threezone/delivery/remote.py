@@ -28,7 +28,7 @@ def check(url: str) -> str:
     parts = urlsplit(url)
     if parts.password is not None:
         raise UsageError(
-            "threezone.gitops.url holds a password: everybody who reads the file or the cluster's objects has it",
+            "threezone.gitops.url holds a password: everybody who can read the file or the cluster's objects sees it",
             fix=f"change that password, take it out of the URL, and export {USERNAME} and {PASSWORD}",
         )
     if parts.scheme not in ("https", "ssh") or not parts.hostname or not parts.path.strip("/"):
@@ -59,7 +59,7 @@ def credentials(url: str, file: Path | None, known_hosts: Path, env: Mapping[str
     if not (data.get("username") and data.get("password")):
         raise UsageError(
             f"the credentials for {urlsplit(url).hostname} lack a user name or a password",
-            fix=f"export {USERNAME} and {PASSWORD} (with a token any name will do), or write username=… and "
+            fix=f"export {USERNAME} and {PASSWORD} (with a token any user name works), or write username=… and "
             "password=… into the file that threezone.gitops.credentials names",
         )
     return data
@@ -111,7 +111,7 @@ def secret(name: str, namespace: str, data: Mapping[str, str]) -> Json:
 
 def push(root: Path, commit: Commit, url: str, branch: str, *, force: bool = False) -> None:
     """Push with the user's own git and credentials, unless the branch has the commit already. Raises DeliveryError."""
-    # Nobody can be asked: a credential helper, an agent or a key without a passphrase has to answer.
+    # git cannot ask for a password here: a credential helper, an agent or a key without a passphrase has to have it.
     checkout, ref = Checkout(root), f"refs/heads/{branch}"
     with step(f"push {commit.sha[:7]} to {url}") as running:
         if checkout.remote_sha(url, ref) == commit.sha:

@@ -78,8 +78,8 @@ def plan_remove(lab: Lab) -> tuple[Step, ...]:
     """The step that removes the Git server. It asks: commits in it may exist nowhere else."""
     if not git_server.is_installed(lab.api):
         return ()
-    held = ", ".join(git_server.served(lab.api)) or "none"
-    sentence = f"remove the Git server of {lab.context} with its repositories ({held}) and what they delivered"
+    names = ", ".join(git_server.served(lab.api)) or "none"
+    sentence = f"remove the Git server of {lab.context} with its repositories ({names}) and what they delivered"
     return (Step(StepKind.REMOVE_GIT, sentence, f"kubectl delete namespace {git_server.NAMESPACE}", asks=True),)
 
 

@@ -1,4 +1,4 @@
-"""Check Flux and what it needs: each check with what the API server shows, and what mends it."""
+"""Check Flux and what it needs: each check has a result, evidence from the API server, and a fix."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INSTALL = "./run invoke flux.install"
 
 @dataclass(frozen=True)
 class Check:
-    """One check: whether it passed, what was found, and what mends it."""
+    """One check: whether it passed, its evidence (`found`), and a fix."""
 
     name: str
     ok: bool
@@ -34,7 +34,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the checks are made from."""
+    """The facts that the checks need."""
 
     kubernetes: str  # the API server's version, such as v1.35.0
     tool: str  # the flux CLI's version without v; "" when there is none
@@ -45,7 +45,7 @@ class Facts:
 
 
 def observe(api: Api, tool: str) -> Facts:
-    """Look at everything. Changes nothing. `tool` is the version of the flux CLI that is used here, "" for none."""
+    """Read all facts. `tool` is the version of the flux CLI that is used here, "" for none."""
     kubernetes = str((api.get("/version") or {}).get("gitVersion", ""))
     flux = installation.observe(api)
     if flux is None:
@@ -57,7 +57,7 @@ def observe(api: Api, tool: str) -> Facts:
 
 
 def checks(facts: Facts) -> tuple[Check, ...]:
-    """Every check, in the order in which one thing depends on the other. Pure."""
+    """All checks, each after those that it depends on. Pure."""
     flux = facts.installation
     if flux is None:
         return (_kubernetes(facts.kubernetes, ""), Check("installed", False, "there is no Flux", INSTALL))

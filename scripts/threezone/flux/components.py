@@ -19,7 +19,7 @@ PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 PART = "app.kubernetes.io/part-of"
 LABELLED = f"{PART}=flux"
 
-# What `flux install` brings by default, and what can be built from Go modules: the others are not published there.
+# The components that `flux install` brings by default, and those that are published as Go modules.
 RELEASE_COMPONENTS = ("source-controller", "kustomize-controller", "helm-controller", "notification-controller")
 SOURCE_COMPONENTS = ("source-controller", "kustomize-controller", "helm-controller")
 REQUIRED = ("source-controller", "kustomize-controller")  # without these two no commit becomes a workload
@@ -58,7 +58,7 @@ class Flux:
 
     @property
     def troubles(self) -> tuple[str, ...]:
-        """What keeps it from being ready, a line each."""
+        """Why it is not ready, a line for each reason."""
         absent = sorted(set(REQUIRED) - set(self.names))
         return (*(f"{name} is not installed" for name in absent), *(f"{name} is not available" for name in self.down))
 
@@ -91,7 +91,7 @@ def is_part(item: Json) -> bool:
 
 
 def missing(world: World, expected: Sequence[str]) -> list[str]:
-    """What a ready Flux lacks: every expected component is rolled out, and no pod cannot start. Pure."""
+    """What is missing for a ready Flux: rollouts of expected components, and pods that cannot start. Pure."""
     lines = pods.missing(filter(is_part, world[PODS].values()))
     lines.extend(f"deployment {name}" for name in read(list(world[DEPLOYMENTS].values())).unserved(expected))
     return lines

@@ -28,7 +28,7 @@ REVISION = "deployment.kubernetes.io/revision"  # k8s.io/kubectl, pkg/util/deplo
 
 @dataclass(frozen=True)
 class Stuck:
-    """An applied object that waiting cannot heal: which one, its own words, and the pod that holds it back.
+    """An applied object that cannot become healthy by waiting: the object, its message, and the failing pod.
 
     It is final when it has been so for `seconds`.
     """
@@ -92,7 +92,7 @@ def is_taken_up(entry: Entry, item: Json) -> bool:
 
 
 def rollout_gaps(kind: str, item: Json) -> list[str]:
-    """What a workload's rollout lacks: nothing when the pods of its latest change are available, and the only ones.
+    """What is missing in a workload's rollout; nothing when only pods of its latest change exist, all available.
 
     The counts are those that `kubectl rollout status` reads (k8s.io/kubectl, pkg/polymorphichelpers/rollout_status.go).
     """
@@ -180,7 +180,7 @@ def _observed(world: World, entries: Iterable[Entry]) -> Iterator[tuple[Entry, J
 
 
 def _pods(world: World, entry: Entry, item: Json) -> list[Json]:
-    """The pods of the workload's present revision. Those of an older one are about to go, whatever they say."""
+    """The pods of the workload's present revision. Those of an older one are about to be deleted."""
     if entry.kind == "Pod":
         return [item]
     every = world.get(PODS.format(namespace=entry.namespace), {}).values()

@@ -1,4 +1,4 @@
-"""Install Flux: what that changes, and its objects applied."""
+"""Plan and apply an installation of Flux."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def plan(lab: Lab, asked: Sequence[str] = ()) -> tuple[Plan, list[Json]]:
     installed = installation.observe(lab.api)
     components = installation.choose(asked, lab.channel, installed)
     wanted = objects(lab.tools["flux"], components)
-    # Our shorter waits alone are no reason to replace a Flux of others.
+    # Our shorter waits alone are no reason to replace somebody else's Flux.
     compared = objects(lab.tools["flux"], components, ours=False) if installed and not installed.ours else wanted
     changes = manifests.changes(lab.api, compared) if installed else ()
     return installation.plan(installed, flux.NAMESPACE, manifests.version(wanted), components, changes), wanted
 
 
 def install(lab: Lab, present: frozenset[str] = frozenset()) -> None:
-    """Apply the components that run, or the channel's, and wait for none. Raises Declined for a Flux of others."""
+    """Apply the components that run, or the channel's, and wait for none. Raises Declined for somebody else's Flux."""
     chosen, wanted = plan(lab)
     if asking := [action for action in chosen.steps if action.asks]:
         raise Declined(
-            f"left alone, because it needs a yes: {asking[0].sentence}", fix="./run invoke flux.install --yes"
+            f"not changed, because it needs a yes: {asking[0].sentence}", fix="./run invoke flux.install --yes"
         )
     apply(lab, [action for action in chosen.steps if action.kind is StepKind.INSTALL_FLUX], wanted, present)
 

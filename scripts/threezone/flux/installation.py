@@ -1,4 +1,4 @@
-"""Who installed which Flux where, and the plan of an installation. What is not ours is changed only after a yes."""
+"""Find out which Flux is installed, where and by whom, and plan an installation. Others' are changed after a yes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WHOLE = {"helm", "kubectl-client-side-apply", "kubectl-create"}
 class Installation(Flux):
     """One Flux with its namespace, and who installed it (`threezone`: we did).
 
-    Without components only its resource definitions exist: from an uninstall that stopped half way, or of somebody.
+    Without components only its resource definitions exist, such as after an interrupted uninstall.
     """
 
     namespace: str
@@ -97,7 +97,7 @@ def installer(item: Json) -> str:
 def choose(asked: Sequence[str], channel: str, installed: Installation | None) -> tuple[str, ...]:
     """The components to install, in the channel's order. Pure. Raises UsageError for what the channel does not have.
 
-    Those that run stay, whatever is asked for: nobody would delete the objects of a removed controller.
+    Running ones always stay: nobody would delete the objects of a removed controller.
     """
     available = AVAILABLE[channel]
     if strange := [name for name in asked if name not in available]:
@@ -121,9 +121,9 @@ def require_version(asked: str, pinned: str, channel: str) -> None:
 def plan(
     installed: Installation | None, namespace: str, version: str, components: Sequence[str], changes: Sequence[Change]
 ) -> Plan:
-    """What brings Flux `version` with `components` into `namespace`, given what an apply would change. Pure.
+    """The plan to install Flux `version` with `components` in `namespace`, given what an apply would change. Pure.
 
-    Empty where nothing would change. Raises DeliveryError where another namespace has a Flux: two would fight.
+    Empty where nothing would change. Raises DeliveryError where another namespace has a Flux.
     """
     command = f"flux install --namespace={namespace} --components={','.join(components)}"
     wait = Step(StepKind.WAIT_FOR_FLUX, "wait until its controllers serve")
@@ -140,7 +140,7 @@ def plan(
     notices = [f"{', '.join(extra)} stays at {installed.version}: this channel does not have it"] if extra else []
     if not changes:
         if not installed.ours:
-            notices.append(f"this Flux was installed by {installed.installer}; it is left alone")
+            notices.append(f"this Flux was installed by {installed.installer}; it is not changed")
         return Plan((wait,) if installed.down else (), tuple(notices))
     sentence = _sentence(installed, version, components, changes)
     asks = not installed.ours or parse(version) < parse(installed.version)

@@ -45,7 +45,7 @@ class Change:
 def with_short_waits(manifest: str) -> str:
     """The manifest with shorter waits than Flux's defaults. Pure.
 
-    kustomize-controller leaves a failing revision as soon as there is a newer one. By default it checks the health of
+    kustomize-controller gives up a failing revision as soon as there is a newer one. By default it checks the health of
     the old one until spec.timeout, while the commit that heals it waits (kustomize-controller, internal/features:
     opt-in from v1.7, which is Flux 2.7). And each controller's readiness is probed every second: Kubernetes' default is
     every ten (periodSeconds), and the first probe of a starting controller fails.
@@ -97,7 +97,7 @@ def components(objects: Sequence[Json]) -> tuple[str, ...]:
 
 
 def path(wanted: Json) -> str:
-    """The API path of an object. Raises DeliveryError for a kind that Flux's manifests are not known to hold."""
+    """The API path of an object. Raises DeliveryError for an unknown kind."""
     kind, meta = wanted["kind"], wanted["metadata"]
     if kind not in COLLECTIONS:
         raise DeliveryError(f"Flux's manifests hold a {kind}, which threezone does not know: {meta['name']}")
@@ -107,7 +107,7 @@ def path(wanted: Json) -> str:
 def changes(api: Api, objects: Sequence[Json]) -> tuple[Change, ...]:
     """What an apply of `objects` would create or change now, by a dry run on the API server.
 
-    Raises DeliveryError with the server's words when it would refuse one.
+    Raises DeliveryError with the server's message when it would refuse one.
     """
     needed: list[Change] = []
     for wanted in objects:
@@ -122,7 +122,7 @@ def changes(api: Api, objects: Sequence[Json]) -> tuple[Change, ...]:
 
 
 def apply(api: Api, objects: Sequence[Json]) -> None:
-    """Apply `objects` in their order; equal ones stay untouched. Raises DeliveryError with the server's words."""
+    """Apply `objects` in their order; equal ones stay untouched. Raises DeliveryError with the server's message."""
     for wanted in objects:
         _apply(api, wanted)
 
@@ -140,6 +140,6 @@ def _apply(api: Api, wanted: Json, *, dry: bool = False) -> Json:
 
 
 def without_server_fields(item: Json) -> Json:
-    """An object without what the API server itself keeps in its metadata. Pure."""
+    """An object without the metadata that the API server writes. Pure."""
     kept = {key: value for key, value in item["metadata"].items() if key not in SERVER_FIELDS}
     return {**item, "metadata": kept}

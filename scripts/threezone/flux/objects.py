@@ -26,7 +26,7 @@ CONTROLLERS = {
     "source.extensions.fluxcd.io": "source-watcher",
 }
 REQUESTED = "reconcile.fluxcd.io/requestedAt"  # fluxcd/pkg, apis/meta: ReconcileRequestAnnotation
-# Reasons of Ready=False that the controllers themselves wait out (kustomize- and helm-controller).
+# Reasons of Ready=False after which the controllers try again (kustomize- and helm-controller).
 PASSING = {"DependencyNotReady", "SourceNotReady", "Progressing", "ProgressingWithRetry"}
 FINALIZER = ".fluxcd.io"  # part of the names of Flux's finalizers (finalizers.fluxcd.io)
 
@@ -170,7 +170,7 @@ def observe(api: Api, served: Sequence[Kind] | None = None) -> tuple[FluxObject,
 
 
 def declared_by_us(metadata: Mapping[str, Any]) -> bool:
-    """Whether threezone applied an object: the field manager says so. What we only changed is somebody else's."""
+    """Whether threezone applied an object: the field manager says so. What we only changed is not ours."""
     managers = metadata.get("managedFields") or ()
     return any(entry.get("manager") == MANAGER and entry.get("operation") == "Apply" for entry in managers)
 
@@ -229,7 +229,7 @@ def is_stalled(item: Json) -> bool:
 
 
 def has_failed(kind: str, item: Json) -> bool:
-    """Whether an object's Ready condition is a failure that its controller does not itself wait out. Pure.
+    """Whether an object has failed, and its controller does not try again by itself. Pure.
 
     ArtifactFailed passes where the controller says that it tries again, and in a HelmRelease, which looks for its
     HelmChart a moment after it has made it.
@@ -335,7 +335,7 @@ def remaining(world: World, wanted: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def release(api: Api, path: str) -> bool:
-    """Remove Flux's finalizers from an object whose controller will not; those of others stay. False for none."""
+    """Remove Flux's finalizers from an object whose controller does not; others stay. False without one."""
     item = api.get(path)
     finalizers = item["metadata"].get("finalizers") or [] if item else []
     others = [name for name in finalizers if FINALIZER not in name]

@@ -1,4 +1,4 @@
-"""Reconcile, suspend and resume objects: choose them, ask Flux, and watch until it has answered that request."""
+"""Reconcile, suspend and resume objects: select them, request it from Flux, and wait for the result."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _referred(
 
 
 def suspend(api: Api, targets: Sequence[FluxObject]) -> None:
-    """Suspend `targets`: Flux leaves them and what they applied alone until they are resumed."""
+    """Suspend `targets`: Flux does not touch them or what they applied until they are resumed."""
     for target in targets:
         api.merge(target.path, {"spec": {"suspend": True}})
 
@@ -124,7 +124,7 @@ def _stage(
 def missing(world: World, kind: Kind, keys: Sequence[str], stamp: str) -> list[str]:
     """A line for each request that is not handled yet. Pure. Raises DeliveryError for an object that failed.
 
-    Only what is said after our request (`stamp`) counts: an older failure may have healed, an older success gone.
+    Only states after our request (`stamp`) count: an older failure or success may be over.
     """
     lines, failed = [], []
     for key in keys:

@@ -1,4 +1,4 @@
-"""How Flux's objects are, in Flux's words: as data, and as a table for people."""
+"""The state of Flux's objects, in Flux's words: as data, and as a table for people."""
 
 from __future__ import annotations
 

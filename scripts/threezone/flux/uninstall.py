@@ -1,8 +1,8 @@
 """Remove Flux from a cluster so that nothing hangs: its objects while its controllers still run, then the rest.
 
 As with `flux uninstall`, what Flux applied stays, unless pruning is asked for. The order is another one: that command
-deletes the controllers first and strips every finalizer; here the controllers end their objects as they should, and
-we remove a finalizer only where its controller does not serve.
+deletes the controllers first and strips every finalizer; here the controllers finalize their objects, and
+we remove a finalizer only where its controller does not run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from threezone.flux.installation import Installation
 from threezone.flux.manifests import COLLECTIONS
 from threezone.flux.objects import Entry, FluxObject, delete, inventory, wait_gone
 
-APPLIERS = ("Kustomization", "HelmRelease")  # they apply something, and take it away when they are deleted
+APPLIERS = ("Kustomization", "HelmRelease")  # they apply objects, and remove them when they are deleted
 ROUNDS = 5  # a reconcile under way may make new objects while ours are deleted
 EVERYWHERE = {"kube-root-ca.crt"}  # the ConfigMap that Kubernetes puts into every namespace
 
@@ -57,7 +57,7 @@ class FluxState:
 
 
 def observe(api: Api) -> FluxState:
-    """Look at everything that Flux has in the cluster. Changes nothing."""
+    """Read everything of Flux in the cluster."""
     flux = FluxState(flux_installation.observe(api), flux_objects.observe(api))
     parts: list[Part] = []
     for kind, collection in COLLECTIONS.items():
@@ -84,9 +84,9 @@ def _names(items: Sequence[Json]) -> tuple[str, ...]:
 
 
 def plan(flux: FluxState, *, prune: bool, keep_namespace: bool) -> Plan:
-    """What has to be done, in order. Pure. Raises DeliveryError when pruning is asked for and its controller is down.
+    """The steps, in order. Pure. Raises DeliveryError when pruning is asked for and its controller is down.
 
-    Asked about is what is not ours, what others declared, and what cannot be restored: workloads, and Secrets.
+    A step asks when it removes what is not ours, or what cannot be restored: workloads and Secrets.
     """
     actions: list[Step] = []
     notices: list[str] = []
@@ -102,7 +102,9 @@ def plan(flux: FluxState, *, prune: bool, keep_namespace: bool) -> Plan:
         if not all(one.suspended for one in spared):
             actions.append(Step(StepKind.SUSPEND_OBJECTS, f"suspend {names}: what it applied stays"))
         if prune:
-            notices.append(f"what these applied stays: they are suspended, do not prune or hold Flux itself: {names}")
+            notices.append(
+                f"what these applied stays, because they are suspended, do not prune, or manage Flux itself: {names}"
+            )
     if flux.objects:
         actions.append(_delete_objects_step(flux, prune=prune, absent=absent))
     if flux.parts:
@@ -158,15 +160,15 @@ def unserved(installation: Installation | None, objects: Sequence[FluxObject]) -
 
 
 def derived(target: FluxObject) -> bool:
-    """Whether Flux itself made an object, from a commit or for a HelmRelease, and would make it again. Pure."""
+    """Whether Flux itself created an object, from a commit or for a HelmRelease, and would create it again. Pure."""
     labels = target.item["metadata"].get("labels") or {}
     return target.kind.kind == "HelmChart" or f"{flux_objects.KUSTOMIZE}/name" in labels
 
 
 def prunes(target: FluxObject) -> bool:
-    """Whether deleting an object takes away what it applied (kustomize-controller: finalizerShouldDeleteResources).
+    """Whether deleting an object removes what it applied (kustomize-controller: finalizerShouldDeleteResources).
 
-    Never one that holds Flux itself, as in a bootstrapped cluster: it would end its own controller half way.
+    Never one that manages Flux itself, as in a bootstrapped cluster: it would remove its own controller too early.
     """
     spec = target.item.get("spec") or {}
     if target.suspended or target.kind.kind not in APPLIERS:
@@ -191,7 +193,7 @@ def apply(api: Api, flux: FluxState, actions: Sequence[Step], *, prune: bool, se
     """
     for action in actions:
         if action.kind is StepKind.SUSPEND_OBJECTS:
-            with step("suspend what applies"):
+            with step("suspend Flux's objects"):
                 _suspend_appliers(api, flux.objects, prune=prune)
         elif action.kind is StepKind.DELETE_OBJECTS:
             with step("delete Flux's objects") as running:
@@ -209,7 +211,7 @@ def apply(api: Api, flux: FluxState, actions: Sequence[Step], *, prune: bool, se
 
 
 def _suspend_appliers(api: Api, objects: Sequence[FluxObject], *, prune: bool) -> None:
-    """Suspend what must not take away what it applied: a controller deletes nothing for a suspended object."""
+    """Suspend the objects that must not prune: a controller deletes nothing for a suspended object."""
     for one in objects:
         if one.kind.kind in APPLIERS and not one.suspended and not (prune and prunes(one)):
             api.merge(one.path, {"spec": {"suspend": True}})
@@ -252,7 +254,7 @@ def _wait_for_objects(api: Api, stage: Sequence[FluxObject], *, prune: bool, sec
             words = str(condition(item, "Ready").get("message", ""))
             if prune and one.kind.kind in APPLIERS:
                 raise DeliveryError(
-                    f"{one.what} does not go: its controller cannot take away what it applied",
+                    f"{one.what} is not deleted: its controller cannot remove what it applied",
                     evidence=words,
                     fix="correct what it names, or run it again without --prune: the workloads stay",
                 ) from None
@@ -267,7 +269,7 @@ def _release(api: Api, target: FluxObject, why: str) -> None:
 
 
 def _wait_for_pruned(api: Api, entries: Sequence[Entry], seconds: float) -> None:
-    """Watch until what Flux has deleted is gone; name what it left (annotated not to be pruned)."""
+    """Watch until what Flux has deleted is gone; note what it kept (annotated not to be pruned)."""
     wanted: dict[str, set[str]] = {}
     for entry in entries:
         collection, namespaced = _collection(api, entry)
@@ -286,7 +288,7 @@ def _wait_for_pruned(api: Api, entries: Sequence[Entry], seconds: float) -> None
 
 
 def _collection(api: Api, entry: Entry) -> tuple[str, bool]:
-    """The API path of an entry's collection, and whether it is namespaced; "" when it is served no more."""
+    """The API path of an entry's collection, and whether it is namespaced; "" when it is no longer served."""
     base = f"/apis/{entry.group}/{entry.version}" if entry.group else f"/api/{entry.version}"
     for resource in (api.get(base) or {}).get("resources") or []:
         if resource["kind"] == entry.kind and "/" not in resource["name"]:
@@ -295,7 +297,7 @@ def _collection(api: Api, entry: Entry) -> tuple[str, bool]:
 
 
 def _delete_parts(api: Api, flux: FluxState, seconds: float) -> None:
-    """Delete the controllers first, and wait for their pods: one that still runs would write to what goes next."""
+    """Delete the controllers first, and wait for their pods: a running one would still write to the other objects."""
     by_kind = {kind: [part for part in flux.parts if part.kind == kind] for kind in COLLECTIONS}
     definitions = by_kind.pop("CustomResourceDefinition")
     for part in by_kind.pop("Deployment"):

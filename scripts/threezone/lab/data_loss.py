@@ -1,4 +1,4 @@
-"""What goes with a cluster: volumes, images, commits that are nowhere else, objects that no commit brings back."""
+"""What would be lost with a cluster: volumes, images, commits that are only there, objects that no commit restores."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WORKLOADS = {
     "Job": "/apis/batch/v1/jobs",
     "Pod": "/api/v1/pods",
 }
-# What comes with kubeadm, kind's node images and ours, and comes back with the next cluster.
+# What kubeadm, kind's node images and ours bring, in the next cluster again.
 SYSTEM = {
     "kube-system/coredns",
     "kube-system/kube-proxy",
@@ -42,7 +42,7 @@ SYSTEM = {
 }
 OWN_IMAGES = ("docker.io/threezone/", "ghcr.io/fluxcd/")  # `up` brings them by itself
 OF_HELM = "helm.toolkit.fluxcd.io/name"
-MADE_BY_FLUX = {"HelmChart", "ExternalArtifact"}
+CREATED_BY_FLUX = {"HelmChart", "ExternalArtifact"}
 SHOWN = 6  # names in one sentence
 _IMAGES = f"cat {IMAGES} 2>/dev/null; echo ---; ctr --namespace k8s.io images list --quiet"
 
@@ -123,10 +123,10 @@ def _listed(names: Sequence[str]) -> str:
 def observe(lab: Lab) -> DataLoss:
     """Read everything at once; changes nothing.
 
-    Raises ClusterError when the API server or the Git server does not answer: nothing is deleted that nobody has read.
+    Raises ClusterError when the API server or the Git server does not answer: nothing is deleted unread.
     """
     try:
-        _ = lab.api, lab.tools  # made here, used in threads
+        _ = lab.api, lab.tools  # created here, used in threads
         with ThreadPoolExecutor(2) as pool:
             commits = pool.submit(_commits, lab)
             images = pool.submit(_images, lab.name)
@@ -136,7 +136,7 @@ def observe(lab: Lab) -> DataLoss:
             return DataLoss(volumes(claims, own), images.result(), objects, repositories, branches)
     except ThreezoneError as error:
         raise ClusterError(
-            f"it cannot be read what would be lost with the cluster {lab.name}, so it is left alone: {error}",
+            f"cannot read what would be lost with the cluster {lab.name}, so it is not deleted: {error}",
             evidence=error.evidence,
             fix="./run invoke up repairs it; ./run invoke down deletes it with everything in it",
         ) from None
@@ -156,7 +156,7 @@ def _objects(api: Api) -> tuple[list[Json], tuple[tuple[str, int], ...]]:
         return (api.get(path) or {}).get("items") or []
 
     listed = {name: items(path) for name, path in WORKLOADS.items()}
-    listed |= {kind.kind: items(kind.path) for kind in flux_objects.discover(api) if kind.kind not in MADE_BY_FLUX}
+    listed |= {kind.kind: items(kind.path) for kind in flux_objects.discover(api) if kind.kind not in CREATED_BY_FLUX}
     return items(CLAIMS), undelivered(listed)
 
 
@@ -204,13 +204,13 @@ def _images(cluster: str) -> tuple[str, ...]:
 
 
 def loaded_later(answers: Sequence[str]) -> tuple[str, ...]:
-    """The images that came into nodes later, by what each node has written down and what it has now. Pure.
+    """The images that were loaded after the nodes' creation, from each node's record and its present images. Pure.
 
-    Only the control planes have it written down, and all nodes come from one image.
+    Only control planes have the record; all nodes come from one image.
     """
     parts = [answer.partition("---\n")[::2] for answer in answers]
-    before = {name for came, _ in parts for name in came.split()}
-    now = {name for _, held in parts for name in held.split()}
+    before = {name for recorded, _ in parts for name in recorded.split()}
+    now = {name for _, present in parts for name in present.split()}
     tagged = {name for name in now - before if "@sha256:" not in name and not name.startswith("sha256:")}
     names = {name.rpartition(":")[0] for name in tagged}
     by_digest = {name for name in now - before if "@sha256:" in name and name.partition("@")[0] not in names}
@@ -221,12 +221,12 @@ def _commits(lab: Lab) -> tuple[tuple[str, ...], tuple[Branch, ...]]:
     repositories = git_server.served(lab.api)
     if not repositories:
         return (), ()
-    with tempfile.TemporaryDirectory(prefix="threezone-") as place:
-        held = git_backup.fetch(lab, repositories, Path(place))
+    with tempfile.TemporaryDirectory(prefix="threezone-") as directory:
+        fetched = git_backup.fetch(lab, repositories, Path(directory))
         branches = tuple(
             Branch(name, ref, number)
-            for name, refs in held.items()
-            for ref, number in unknown_commits(Path(place, f"{name}.git"), refs, lab.root).items()
+            for name, refs in fetched.items()
+            for ref, number in unknown_commits(Path(directory, f"{name}.git"), refs, lab.root).items()
             if number != 0
         )
     return repositories, branches

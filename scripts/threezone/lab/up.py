@@ -89,7 +89,7 @@ def _cluster(lab: Lab, state: LabState, drift: Drift | None, *, engine_first: bo
 
 
 def _expected_overlays(lab: Lab) -> tuple[Overlay, ...]:
-    """What the settings say about publishing, before there is an engine to name the address."""
+    """The overlays that publish the API, before an engine can name the address."""
     if lab.settings.cluster.api == "loopback":
         return ()
     from threezone.cluster.spec import api_endpoint
@@ -129,7 +129,7 @@ def changes(lab: Lab, drift: Drift, *, recreate: bool) -> tuple[Step, ...]:
     _require_chosen(lab, " --recreate")
     lost = data_loss.observe(lab)
     fields = ", ".join(row.field for row in drift.blocking)
-    sentence = f"delete the cluster {lab.name} with everything in it, to make it anew with {fields} as declared"
+    sentence = f"delete the cluster {lab.name} with everything in it, and create it again with {fields} as declared"
     absent = lifecycle.Observed(lab.name, "absent")
     return (
         *create.supplies(lab),
@@ -168,7 +168,7 @@ def apply(lab: Lab, planned: Plan, *, recreate: bool = False, agree: Callable[[S
 
 def summary(lab: Lab, planned: Plan, state: LabState) -> str:
     """The result for a person: nodes, route, Flux, commit and the app's answer. `state` is what was planned from."""
-    # What `up` has delivered is what it waited for; Flux may reconcile it once more.
+    # `up` has waited for its delivery; Flux may reconcile it once more.
     state = observe(lab, patient=False) if planned.steps else state
     lines = [
         f"cluster   {lab.context}: " + ", ".join(f"{n.name} {n.version} Ready" for n in state.nodes),

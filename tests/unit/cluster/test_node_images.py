@@ -47,9 +47,9 @@ def test_any_image_of_the_engine_is_named_as_there_with_or_without_its_tag(lab: 
     ("asked", "sentence"),
     [
         ("nosuch", "the engine has no image nosuch"),
-        ("node", "node is what nodes are made from"),
-        ("node:1.34", "node:1.34 is what nodes are made from"),
-        ("balancer", "balancer is what nodes are made from"),
+        ("node", "node is an image of nodes"),
+        ("node:1.34", "node:1.34 is an image of nodes"),
+        ("balancer", "balancer is an image of nodes"),
         ("team/app@sha256:0", "loses that name in an archive"),
     ],
 )

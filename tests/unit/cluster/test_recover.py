@@ -57,7 +57,7 @@ def observed(monkeypatch: pytest.MonkeyPatch, state: State, **of_node: Any) -> N
     ("state", "words"),
     [
         ("absent", "there is no cluster"),
-        ("interrupted", "never created to the end"),
+        ("interrupted", "never created completely"),
         ("foreign", "not made by threezone"),
     ],
 )

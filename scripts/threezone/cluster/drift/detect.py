@@ -65,8 +65,8 @@ class Drift:
             f"{row.field} is {row.running}, declared is {row.declared} ({row.why})" for row in self.blocking
         )
         return (
-            f"the cluster differs from its declaration, and needs a new one for that: {fields}. ./run invoke "
-            "cluster.plan shows what would be lost, and ./run invoke up --recreate asks and does it"
+            f"the cluster differs from its declaration in fields that need a new one: {fields}. ./run invoke "
+            "cluster.plan shows what would be lost; ./run invoke up --recreate asks, and replaces the cluster"
         )
 
 

@@ -1,7 +1,7 @@
 """The declared cluster compared with the live one, field by field. Pure.
 
 `declared` is the configuration that kind would get now (the file, the settings, what the host needs). What containers
-and nodes show counts more than what was written down at creation; what neither shows is unknown.
+and nodes show overrules the record of the creation; what neither shows is unknown.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Patches of a cluster file: apply them to what a node has, and digest them. Pure.
 
 kind applies kubeadmConfigPatches to kubeadm's documents and containerdConfigPatches to containerd's settings, both as
-RFC 7386 merge patches (kind, pkg/internal/patch). A patch that is in force already changes nothing.
+RFC 7386 merge patches (kind, pkg/internal/patch). To apply a patch again changes nothing.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def containerd(settings: Json, patches: Sequence[str]) -> Json:
 
 
 def digest_of(patch: Any) -> Json:
-    """What a patch is about, and a digest of it: its text may hold a registry's password.
+    """A patch's subject and digest, instead of its text, which may hold a registry's password.
 
     Comments, order and indentation do not count.
     """

@@ -55,7 +55,7 @@ def compare_node(name: str, node: Json, declared: Json, live: LiveCluster, netwo
 
 
 def label_changes(declared: Json, live: LiveCluster) -> tuple[Labels, ...]:
-    """The changes that make the nodes' labels the declared ones. A label that is declared no more is removed."""
+    """The changes that make the nodes' labels the declared ones. A label that is no longer declared is removed."""
     before = declared_nodes(live.name, live.last_applied.config) if live.last_applied else {}
     changes = []
     actual = {node.name: node.labels for node in live.nodes}
@@ -127,6 +127,6 @@ def _declared_mounts(node: Json) -> list[str]:
             "Z" if declared.get("selinuxRelabel") else "",
             PROPAGATION.get(str(declared.get("propagation")), ""),
         ]
-        source = Path(str(declared.get("hostPath"))).absolute()  # as kind does, from where it is started
+        source = Path(str(declared.get("hostPath"))).absolute()  # relative to the working directory, as in kind
         mounts.append(mount(f"{source}:{declared.get('containerPath')}:{','.join(filter(None, options))}"))
     return sorted(mounts)

@@ -20,7 +20,7 @@ TOPOLOGY = "kind adds no node to an existing cluster and removes none"
 KUBEADM = "kubeadm reads it once, when the node is created"
 CONTAINERD = "containerd's settings are patched once, when the node is created"
 NETWORK = "addresses are assigned when the cluster is created"
-NOT_RECORDED = "an older threezone made this cluster and wrote nothing down of it"
+NOT_RECORDED = "an older threezone created this cluster and did not record it"
 NOT_READABLE = "its nodes cannot be read: ./run invoke cluster.status"
 
 

@@ -1,4 +1,4 @@
-"""The address where the API server is published: 127.0.0.1, or by choice the bridge's gateway. Pure.
+"""The address where the API server is published: 127.0.0.1, or with a setting the bridge's gateway. Pure.
 
 On a native Linux engine a container that uses `host-gateway` does not reach what is published on 127.0.0.1. The gateway
 of the engine's default bridge is an address of the engine's machine that every container reaches.
@@ -23,10 +23,10 @@ _OPENS = (
     "this opens the port to every container of the engine, and to neighbours on its network segment who route to the "
     "bridge through its machine; credentials are needed as before"
 )
-# A team shares one invoke.yaml: a virtual machine has the effect of the setting anyway, so it is not refused there.
+# A team shares one invoke.yaml. Containers of a virtual machine reach the API without the setting: it is accepted.
 DESKTOP = Overlay(
-    f"the API stays on 127.0.0.1 though {SETTING} is gateway: this engine is in a virtual machine, whose bridge is no "
-    "address of this machine, and its containers reach 127.0.0.1 of it by the name host.docker.internal anyway"
+    f"the API stays on 127.0.0.1 although {SETTING} is gateway: this engine runs in a virtual machine, so its bridge "
+    "is not an address of this machine; containers reach 127.0.0.1 of this machine as host.docker.internal"
 )
 
 
@@ -60,7 +60,7 @@ def on_gateway(declared: Declared, gateway: str, *, remote: bool = False) -> Ove
             fix=f"remove apiServerAddress from {declared.path}, or {_BACK}",
         )
     if is_everywhere(gateway):
-        raise EngineError(f"the engine names {gateway} as its bridge's gateway: this is every address", fix=_BACK)
+        raise EngineError(f"the engine names {gateway} as its bridge's gateway: that means every address", fix=_BACK)
     where = f"on {gateway}, the gateway of the engine's bridge" if gateway else "on the gateway of the engine's bridge"
     tunnel = " It is an address of the engine's machine: from here the route is a tunnel." if remote else ""
     return Overlay(
@@ -80,6 +80,6 @@ def other_address_notice(nodes: Sequence[Node], wanted: str) -> str:
     if not addresses or wanted in addresses:
         return ""
     return (
-        f"the API is published on {addresses[0]}, not on {wanted} as it is declared now; a published port cannot be "
+        f"the API is published on {addresses[0]}, not on {wanted} which is declared now; a published port cannot be "
         "moved, so that needs a new cluster: ./run invoke up --recreate"
     )

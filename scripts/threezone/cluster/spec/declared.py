@@ -41,7 +41,7 @@ class Overlay:
 class Declared:
     """A validated cluster: its file, and its content with settings and flags.
 
-    `changes` has a sentence for each difference to the file; `spots` has the place of each value.
+    `changes` has a sentence for each difference from the file; `spots` has the place of each value.
     """
 
     path: Path

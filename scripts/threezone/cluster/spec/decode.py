@@ -222,7 +222,7 @@ class _Decoder:
 
 
 def _hint(word: str, table: dict[str, Any]) -> str:
-    """The end of the error for an unknown field: what was meant, where the field belongs, or what is known."""
+    """The end of the error for an unknown field: a suggestion, its right place, or the known fields."""
     elsewhere = list(parents(word))
     other = f"; it belongs to {' and '.join(elsewhere)}" if elsewhere else f"; known are {', '.join(table)}"
     return suggestion(word, table) or other

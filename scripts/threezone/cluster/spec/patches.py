@@ -1,6 +1,6 @@
 """The patches of a cluster file: each must parse, and name a document that kind writes.
 
-kind parses them only when the nodes run already, and drops a patch that matches nothing without a word
+kind parses them only after it has started the nodes, and silently drops a patch that matches nothing
 (kind, pkg/internal/patch).
 """
 

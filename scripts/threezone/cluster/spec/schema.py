@@ -12,7 +12,7 @@ from typing import Any, Literal
 API_VERSION = "kind.x-k8s.io/v1alpha4"
 CONTROL_PLANE, WORKER = "control-plane", "worker"
 # The documents of the kubeadm configuration that kind writes (pkg/cluster/internal/kubeadm/config.go), and their
-# versions: kind drops a patch of another kind without a word.
+# versions: kind silently drops a patch of another kind.
 PATCHED = {
     "ClusterConfiguration": "kubeadm.k8s.io/v1beta3",
     "InitConfiguration": "kubeadm.k8s.io/v1beta3",

@@ -168,8 +168,8 @@ def _label(spots: Spot, keys: Keys, key: str, value: str) -> None:
     if _RESERVED_PREFIX.fullmatch(prefix) and not allowed:
         spots.fail(
             keys,
-            "no kubelet gives itself this label, and ends; expected one outside kubernetes.io and k8s.io, or below "
-            f"node.kubernetes.io (set it afterwards: kubectl label node NAME {key}={value})",
+            "a kubelet may not give its node this label, and ends; expected one outside kubernetes.io and k8s.io, or "
+            f"below node.kubernetes.io (set it afterwards: kubectl label node NAME {key}={value})",
         )
 
 

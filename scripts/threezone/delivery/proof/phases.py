@@ -1,4 +1,4 @@
-"""The phases of a proof: what each one shows, which phase it needs, how to repeat it by hand, and what came of it."""
+"""The phases of a proof: what each one shows, which phase it needs, how to repeat it by hand, and its result."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def _sweep(api: Api, remote: Remote, names: Names) -> None:
             if branch != names.name and not api.get(f"{NAMESPACES}/{branch}-flux"):
                 remote.delete(branch)
     except ThreezoneError as error:
-        note(f"leftovers of killed proofs were not looked for: {error.message}")
+        note(f"cannot look for leftovers of killed proofs: {error.message}")
 
 
 @dataclass(frozen=True)

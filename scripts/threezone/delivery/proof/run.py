@@ -27,7 +27,7 @@ BY_HAND = "Changed by hand.\n"
 
 @dataclass
 class Proof:
-    """One run: its names, where it goes, and what came of it. Each phase takes at most `seconds`."""
+    """One run: its names, its remote, and its results. Each phase takes at most `seconds`."""
 
     api: Api
     remote: Remote
@@ -52,7 +52,7 @@ class Proof:
 
     @property
     def ok(self) -> bool:
-        """Whether every phase that was to be run held."""
+        """Whether every requested phase passed."""
         return bool(self.outcomes) and all(outcome.ok for outcome in self.outcomes)
 
     def run(self, phases: Sequence[Phase]) -> None:

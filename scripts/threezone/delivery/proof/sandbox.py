@@ -1,7 +1,7 @@
-"""The namespace of a proof in the cluster, with Flux's two objects, a Lease, and how to remove everything again.
+"""The namespace of a proof in the cluster, with Flux's two objects and a Lease; create it, and remove it again.
 
-The run renews the Lease in its namespace. A Lease that is no longer renewed says that its run was killed, so that the
-next proof removes what it left: from any machine, by the API server's own clock.
+The run renews the Lease in its namespace. A Lease that is no longer renewed shows that its run was killed, and the next
+proof, on any machine, removes what is left of it. The API server's clock decides.
 """
 
 from __future__ import annotations
@@ -166,6 +166,6 @@ def _delete_namespace(api: Api, names: Names, name: str) -> None:
     if namespace is None:
         return
     if (namespace["metadata"].get("labels") or {}).get(INSTANCE_LABEL) != names.name:
-        raise ClusterError(f"the namespace {name} does not belong to this proof: it is left alone")
+        raise ClusterError(f"the namespace {name} does not belong to this proof: it is not deleted")
     if not namespace["metadata"].get("deletionTimestamp"):
         objects.delete(api, f"{NAMESPACES}/{name}")

@@ -55,7 +55,7 @@ def rendered(lab: Lab, path: Path) -> tuple[Json, ...]:
     try:
         text = kubectl.render(lab.tools["kubectl"], path)
     except CommandFailed as error:
-        raise UsageError(f"{path} is no kustomization that works", evidence=error.tail, fix="correct it") from None
+        raise UsageError(f"{path} is not a working kustomization", evidence=error.tail, fix="correct it") from None
     return tuple(item for item in yaml.safe_load_all(text) if item)
 
 
@@ -110,7 +110,7 @@ def _title(item: Json) -> str:
 
 
 def unavailable(lab: Lab, objects: Iterable[Json]) -> dict[Artifact, str]:
-    """What the cluster would have to fetch and cannot get by this channel, each with the reason.
+    """The artifacts that the cluster needs and cannot fetch in this channel, each with the reason.
 
     An image that a node has already is not fetched. In the channel `release` the registries are asked from here.
     """
@@ -142,7 +142,7 @@ def require(missing: dict[Artifact, str], name: str) -> None:
     images = [item.name for item in missing if item.kind == "image"]
     load = f"bring it to the engine (docker load) and then: ./run invoke image.load --images {','.join(images)}"
     raise ToolError(
-        f"{name} is not declared: {' and '.join(item.title for item in missing)} cannot be had by this channel",
+        f"{name} is not declared: {' and '.join(item.title for item in missing)} is not available in this channel",
         evidence="\n".join(f"{item.title}: {reason}" for item, reason in missing.items()),
         fix=load if images else "where the chart's host is reachable: --channel release",
     )
@@ -161,7 +161,7 @@ def declare(lab: Lab, paths: Sequence[Path]) -> bool:
 
 
 def withdraw(lab: Lab, name: str) -> bool:
-    """Take an add-on, with everything below its directory, out of that kustomization; False when it was not there."""
+    """Remove an add-on, with everything below its directory, from that kustomization; False when it is not in it."""
     target = file(lab)
     home = (lab.root / manifests.HOME / name).resolve()
     text = target.read_text(encoding="utf-8")
@@ -201,7 +201,7 @@ def definitions(lab: Lab) -> Path:
 
 
 def agent_token(api: Api, path: Path) -> None:
-    """Bring the GitLab agent's token from a file into the cluster's Secret; no argument and no commit has it.
+    """Copy the GitLab agent's token from a file into the cluster's Secret; it is never in an argument or a commit.
 
     Raises UsageError for a file that cannot be read, or whose content is no token.
     """

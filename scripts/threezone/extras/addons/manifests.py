@@ -65,7 +65,7 @@ def kustomization(directory: Path) -> Path:
             return directory / name
     raise UsageError(
         f"{directory} has no kustomization: an add-on is declared by a line in it",
-        fix="make one, as local/gitops/clusters/local of threezone has it",
+        fix="write one like local/gitops/clusters/local in threezone's repository",
     )
 
 
@@ -99,7 +99,7 @@ def _resources(text: str) -> tuple[Any, Any, Any]:
 
 
 def with_resources(text: str, wanted: Sequence[str]) -> str:
-    """The same file with the missing ones of these resources at the end of its list; everything else stays.
+    """The same file with these resources in its list; missing ones are appended, everything else stays.
 
     Raises UsageError where the list is written in another way: then a person has to add the line.
     """
@@ -123,7 +123,7 @@ def with_resources(text: str, wanted: Sequence[str]) -> str:
 
 
 def without_resources(text: str, gone: Sequence[str]) -> str:
-    """The same file without these resources. Raises UsageError where one cannot be taken out line by line."""
+    """The same file without these resources. Raises UsageError where one is not a line of its own."""
     before = declared(text)
     rest = [resource for resource in before if resource not in gone]
     if len(rest) == len(before):

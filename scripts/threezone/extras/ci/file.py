@@ -16,7 +16,7 @@ _FIRST = re.compile(r"# Made by threezone \((?P<by>[^)]*)\), sum (?P<sum>[0-9a-f
 
 def signed(by: str, body: str) -> str:
     """The body below a first line with its maker and its checksum, which shows later edits. Pure."""
-    first = f"# Made by threezone ({by}), sum {_sum(body)}. Once edited it is yours: it is not written over unasked."
+    first = f"# Made by threezone ({by}), sum {_sum(body)}. An edited file is overwritten only after a question."
     return f"{first}\n{body}"
 
 
@@ -39,7 +39,7 @@ def plan(path: Path, existing: str | None, text: str) -> tuple[Step, ...]:
         return (Step(StepKind.WRITE_FILE, f"write {path}"),)
     if is_unedited(existing):
         return (Step(StepKind.WRITE_FILE, f"renew {path}, which nobody has edited"),)
-    whose = "which was edited" if _FIRST.match(existing) else "which threezone has not made"
+    whose = "which was edited" if _FIRST.match(existing) else "which threezone did not write"
     lines = difflib.unified_diff(
         existing.splitlines(), text.splitlines(), f"{path.name} (now)", f"{path.name} (new)", lineterm=""
     )

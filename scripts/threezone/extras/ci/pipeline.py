@@ -82,7 +82,7 @@ def runner(kind: str, name: str) -> Runner:
     """A runner by its name. Raises UsageError for an unknown one."""
     if name not in get_args(Runner):
         raise UsageError(
-            f"--runner {name!r} is no kind of runner; expected one of {', '.join(get_args(Runner))}",
+            f"--runner {name!r} is not a runner; expected one of {', '.join(get_args(Runner))}",
             fix=f"./run invoke --help ci.{kind}",
         )
     return cast("Runner", name)
@@ -94,7 +94,7 @@ def text(kind: str, pipeline: Pipeline) -> str:
 
     for name, shape in _SHAPES.items():
         if not re.fullmatch(shape, getattr(pipeline, name)):
-            raise UsageError(f"--{name} {getattr(pipeline, name)!r} cannot stand in a pipeline's file")
+            raise UsageError(f"--{name} {getattr(pipeline, name)!r} is not allowed in a pipeline's file")
     environment = jinja2.Environment(  # noqa: S701  YAML and shell: HTML's escapes would break them
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         undefined=jinja2.StrictUndefined,
@@ -119,10 +119,10 @@ def text(kind: str, pipeline: Pipeline) -> str:
 
 
 def next_steps(kind: str, pipeline: Pipeline) -> tuple[str, ...]:
-    """What is left to do, a line each."""
+    """The next steps, a line each."""
     schema = "vendor.gitlab-ci" if kind == "gitlab" else "vendor.github-workflows"
     return (
-        f"the lab runs as it is; it is made for {_PLACES[kind][pipeline.runner].about}",
+        f"the lab's job works as it is, for {_PLACES[kind][pipeline.runner].about}",
         "to deliver to a real cluster, give its jobs a login: ./run invoke ci.kubeconfig --context CONTEXT",
         f"to check it against the published schema: check-jsonschema --builtin-schema {schema} {OUTPUTS[kind]}",
     )

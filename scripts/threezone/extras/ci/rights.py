@@ -85,7 +85,7 @@ def checked(job: Job) -> Job:
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
             raise UsageError(f"{option} {name!r}: lower-case letters, digits and dashes, at most 63 of them")
     if job.namespace.startswith("kube-"):
-        raise UsageError(f"--namespace {job.namespace} is Kubernetes' own: a job has no business there")
+        raise UsageError(f"--namespace {job.namespace} belongs to Kubernetes: jobs get no account there")
     return job
 
 
@@ -161,7 +161,7 @@ def plan(wanted: Sequence[Object], live: Mapping[str, Json | None]) -> tuple[Ste
         old = live[item.path]
         if old is not None and item.kind != "Namespace" and not _is_ours(old):
             raise UsageError(
-                f"{item.title} is there already, and not ours: it is left as it is",
+                f"{item.title} exists already and is not ours: it is not changed",
                 fix="choose another name with --account, or delete it",
             )
         # The API server adds nothing to the fields beside metadata.

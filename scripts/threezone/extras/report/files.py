@@ -21,7 +21,7 @@ def load(path: Path) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise UsageError(f"{path} is no JSON: {error}", fix=MAKE_ONE) from None
+        raise UsageError(f"{path} is not JSON: {error}", fix=MAKE_ONE) from None
 
 
 def save(path: Path, text: str) -> None:

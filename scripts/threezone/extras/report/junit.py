@@ -1,7 +1,7 @@
 """A proof as JUnit XML: each phase is a test case.
 
 There is no standard. These are the elements that Jenkins (junit plugin: SuiteResult, CaseResult) and GitLab (its page
-"Unit test reports") read. GitLab shows the text of a failure and not its message, so the sentence stands in both.
+"Unit test reports") read. GitLab shows the text of a failure and not its message, so both have the sentence.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ def _properties(values: Mapping[str, str]) -> ET.Element:
 
 def element(tag: str, *children: ET.Element | str, **attributes: str) -> ET.Element:
     """An element with its children; texts come before elements."""
-    made = ET.Element(tag, {name: clean(value) for name, value in attributes.items()})
+    parent = ET.Element(tag, {name: clean(value) for name, value in attributes.items()})
     for child in children:
         if isinstance(child, ET.Element):
-            made.append(child)
+            parent.append(child)
         else:
-            made.text = clean(child)
-    return made
+            parent.text = clean(child)
+    return parent

@@ -87,7 +87,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         names = [phase.name for phase in self.phases]
         if len(set(names)) != len(names):
-            raise ValueError("a phase is there twice")
+            raise ValueError("a phase occurs twice")
 
     @property
     def all_phases(self) -> tuple[Phase, ...]:
@@ -120,4 +120,4 @@ def read(data: Mapping[str, Any]) -> Proof:
         problem, _, place = str(error).partition(" - at `$")
         where = place.rstrip("`").removeprefix(".")
         why = f"{where}: {problem}" if where else problem
-        raise UsageError(f"this is no report of a proof: {why}", fix=MAKE_ONE) from None
+        raise UsageError(f"this is not a report of a proof: {why}", fix=MAKE_ONE) from None

@@ -29,7 +29,7 @@ from threezone.zones.routes import Route
 
 @dataclass(frozen=True)
 class Adoption:
-    """A context, and the proved route to its cluster; `known` where it is a kind cluster of the engine here."""
+    """A context, and the proved route to its cluster; `kind_cluster` where it is one of the engine here."""
 
     entry: UserEntry
     route: Route
@@ -72,11 +72,11 @@ def observe(entry: UserEntry, by_hand: tuple[str, str] | None = None) -> Adoptio
     known = kind_cluster.observe(name) if name and not by_hand else None
     if known is None or known.kubeconfig is None or not same_authority(entry, known.kubeconfig):
         raise external_routes.no_route(entry, probe)
-    return Adoption(entry, Route("by kind's own knowledge", ""), 0.0, known)
+    return Adoption(entry, Route("by kind's kubeconfig", ""), 0.0, known)
 
 
 def plan(root: Path, adoption: Adoption) -> tuple[Step, ...]:
-    """What adoption changes. Writing another route into the user's own entry asks.
+    """The steps of an adoption. Writing another route into the user's own entry asks.
 
     Raises UsageError while another cluster is adopted.
     """
@@ -86,9 +86,9 @@ def plan(root: Path, adoption: Adoption) -> tuple[Step, ...]:
         raise UsageError(f"the context {adopted} is adopted already", fix="./run invoke cluster.adopt --remove")
     steps = []
     if not adoption.entry_works:
-        target = route.server or "the way through kind's network"
+        target = route.server or "the route through kind's network"
         sentence = (
-            f"write another way into your kubeconfig entry {entry.context}: {target} instead of "
+            f"write another route into your kubeconfig entry {entry.context}: {target} instead of "
             f"{entry.server}, which does not lead there from here (cluster.adopt --remove puts it back)"
         )
         command = f"kubectl config set-cluster {entry.entry.cluster_name} --server={route.server} "
@@ -107,7 +107,7 @@ def require_foreign(context: str) -> None:
     try:
         nodes = kind.nodes(name)
     except ThreezoneError:
-        return  # without an engine nobody can tell, and nothing is taken from anybody
+        return  # without an engine the owner is unknown, and adoption changes nothing in the cluster
     if nodes and nodes[0].ours:
         raise UsageError(
             f"the cluster {name} was made by threezone: it needs no adoption",
@@ -143,7 +143,7 @@ def _write(adoption: Adoption) -> Adoption:
 
 
 def release(root: Path) -> tuple[str, ...]:
-    """End the adoption and restore the route in the user's entry. Returns sentences about what is left of us."""
+    """End the adoption and restore the route in the user's entry. Returns sentences about what of ours remains."""
     adopted = record.read(root)
     if adopted is None:
         return ("no cluster is adopted here",)
@@ -164,7 +164,7 @@ def release(root: Path) -> tuple[str, ...]:
 
 
 def _remaining(entry: UserEntry) -> list[str]:
-    """What of ours is still in the cluster, with the command that removes it; nothing when it does not answer."""
+    """Our objects that are still in the cluster, with the commands that remove them; none when it does not answer."""
     option = f"--context {entry.context}"
     sentences = []
     try:

@@ -22,7 +22,7 @@ OWN_CLUSTER_ONLY = (StepKind.CONNECT, StepKind.WAIT_FOR_NODES, StepKind.WAIT_FOR
 
 
 def plan_up(lab: Lab, state: LabState) -> Plan:
-    """The missing ones of Flux, the Git server and the commit; each step asks, for the cluster is not ours.
+    """The steps for Flux, the Git server and the commit where missing. Each asks, because the cluster is not ours.
 
     Raises ClusterError when its API server does not answer, UsageError without a commit.
     """
@@ -56,7 +56,7 @@ def plan_down(lab: Lab) -> tuple[Step, ...]:
             sentence = f"leave Flux on {where}: others have objects of it ({', '.join(others)})"
             steps.append(Step(StepKind.NOTE, sentence))
         else:
-            sentence = f"remove Flux {installed.version}, which threezone has installed on {where}"
+            sentence = f"remove Flux {installed.version}, which threezone installed on {where}"
             steps.append(Step(StepKind.REMOVE_FLUX, sentence, "flux uninstall", asks=True))
     if accounts := tokens.ours(lab.api):
         steps.append(Step(StepKind.END_TOKENS, f"end the tokens of {', '.join(accounts)} on {where}", asks=True))

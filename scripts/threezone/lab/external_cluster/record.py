@@ -1,6 +1,6 @@
-"""The context that a project has adopted: a cluster that is there already is the one that its tasks work with.
+"""The context that a project has adopted: its tasks work on that existing cluster.
 
-One small file for each project and user, below the state directory (0600). It holds a name and a way, never a key.
+One small file for each project and user, below the state directory (0600). It holds a name and a route, never a key.
 """
 
 from __future__ import annotations
@@ -15,26 +15,28 @@ from threezone.core import paths
 from threezone.core.errors import ClusterError
 from threezone.core.files import write_atomic
 
-Way = tuple[str, str]  # server, TLS server name or ""
+Address = tuple[str, str]  # server, TLS server name or ""
 
 
 @dataclass(frozen=True)
 class Adopted:
-    """A context, and the way in its entry: as it was `before` we changed it and as we have `written` it, if we did."""
+    """A context, and the address in its entry: `before` we changed it, and as we have `written` it, if we did."""
 
     context: str
-    before: Way | None = None
-    written: Way | None = None
+    before: Address | None = None
+    written: Address | None = None
 
 
 def read(root: Path) -> Adopted | None:
     """What the project at `root` has adopted, or None."""
     try:
         data = json.loads(_file(root).read_text(encoding="utf-8"))
-        ways = {key: (str(data[key][0]), str(data[key][1])) if data[key] else None for key in ("before", "written")}
-        return Adopted(str(data["context"]), **ways)
+        addresses = {
+            key: (str(data[key][0]), str(data[key][1])) if data[key] else None for key in ("before", "written")
+        }
+        return Adopted(str(data["context"]), **addresses)
     except (FileNotFoundError, ValueError, TypeError, KeyError, IndexError):
-        return None  # what cannot be read adopts nothing, and is written anew by the next adoption
+        return None  # an unreadable record counts as none; the next adoption replaces it
 
 
 def write(root: Path, adopted: Adopted) -> None:
@@ -43,25 +45,25 @@ def write(root: Path, adopted: Adopted) -> None:
 
 
 def forget(root: Path) -> None:
-    """Adopt nothing any more."""
+    """Forget the adopted context."""
     path = _file(root)
     path.unlink(missing_ok=True)
-    with suppress(OSError):  # another project's record is there, or there was none
+    with suppress(OSError):  # another project has a record, or there was none
         path.parent.rmdir()
 
 
 def context(root: Path) -> str:
     """The adopted context, "" when there is none."""
-    found = read(root)
-    return found.context if found else ""
+    adopted = read(root)
+    return adopted.context if adopted else ""
 
 
 def refuse(root: Path) -> None:
-    """For what makes, stops or deletes a cluster. Raises ClusterError when the project has adopted one."""
-    if held := context(root):
+    """Raise ClusterError when the project has adopted a cluster: for tasks that create, stop or delete one."""
+    if adopted := context(root):
         raise ClusterError(
-            f"the cluster of the context {held} is adopted, not ours: it is not created, started, stopped or deleted "
-            "here, and nothing is asked of its engine",
+            f"the cluster of the context {adopted} is adopted, not ours: it is not created, started, stopped or "
+            "deleted here, and its engine is not used",
             fix="for a cluster of ours beside it add --name NAME; to give the adopted one back: "
             "./run invoke cluster.adopt --remove",
         )

@@ -147,7 +147,7 @@ def test_in_the_channel_release_the_registries_are_asked(at: Any, monkeypatch: p
     monkeypatch.setattr(reach, "why_not", lambda urls: {url: answers[url] for url in urls})
     missing = declare.unavailable(at, [DEPLOYMENT, *CHARTED])
     assert missing == {Artifact("chart", CHART, "https://charts.invalid/index.yaml"): "no such host"}
-    with pytest.raises(ToolError, match=f"the chart {CHART} cannot be had") as refused:
+    with pytest.raises(ToolError, match=f"the chart {CHART} is not available") as refused:
         declare.require(missing, "agent")
     assert refused.value.fix.endswith("--channel release")
 

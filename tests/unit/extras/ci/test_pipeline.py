@@ -170,7 +170,7 @@ def test_a_new_file_and_one_of_ours_that_nobody_edited_are_written_unasked() -> 
 
 @pytest.mark.parametrize(
     ("existing", "said"),
-    [("stages: [mine]\n", "which threezone has not made"), (file.signed("x", "a\n") + "mine\n", "which was edited")],
+    [("stages: [mine]\n", "which threezone did not write"), (file.signed("x", "a\n") + "mine\n", "which was edited")],
 )
 def test_an_edited_file_is_shown_as_a_diff_and_asks(existing: str, said: str) -> None:
     (action,) = file.plan(PATH, existing, file.signed("x", "b\n"))

@@ -93,7 +93,7 @@ def test_a_foreign_namespace_is_used_and_other_foreign_objects_are_refused() -> 
     for item in wanted:
         if item.kind == "ServiceAccount":
             world[item.path] = {"metadata": {"name": "somebody"}}
-    with pytest.raises(UsageError, match="the ServiceAccount prod/gitlab-ci-serviceaccount is there already"):
+    with pytest.raises(UsageError, match="the ServiceAccount prod/gitlab-ci-serviceaccount exists already"):
         rights.plan(wanted, world)
     assert all("serviceaccounts" not in action.target for action in rights.plan_removal(wanted, world))
 

@@ -207,11 +207,11 @@ def test_links_within_the_page_lead_somewhere() -> None:
         ({"seconds": float("inf")}, "seconds: "),
         ({"started": "yesterday"}, "started: "),
         ({"phases": [{"name": "create", "ok": True, "seconds": {"push": "0.1"}}]}, "phases[0].seconds.push: "),
-        ({"phases": [{"name": "create", "ok": True}] * 2}, "a phase is there twice"),
+        ({"phases": [{"name": "create", "ok": True}] * 2}, "a phase occurs twice"),
     ],
 )
 def test_invalid_data_are_refused_with_the_field(change: dict[str, Any], place: str) -> None:
-    with pytest.raises(UsageError, match="this is no report of a proof") as refused:
+    with pytest.raises(UsageError, match="not a report of a proof") as refused:
         page(passed() | change)
     assert place in refused.value.message
 

@@ -45,9 +45,9 @@ def test_open_draws_the_page_beside_its_data_and_hands_it_to_the_browser(tmp_pat
     ("content", "words"),
     [
         (None, "cannot be read: No such file or directory"),
-        ("{", "is no JSON"),
-        ("[]", "this is no report of a proof: Expected `object`, got `array`"),
-        ("{}", "this is no report of a proof: Object missing required field `id`"),
+        ("{", "is not JSON"),
+        ("[]", "Expected `object`, got `array`"),
+        ("{}", "Object missing required field `id`"),
     ],
 )
 def test_a_file_that_is_no_report_is_refused_in_one_sentence(tmp_path: Path, content: str | None, words: str) -> None:
