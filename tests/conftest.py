@@ -6,6 +6,7 @@ The e2e tests use the real machine, and keep away from the user's files by thems
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def _kind(path: Path) -> str:
 def outer_environment() -> dict[str, str]:
     """The environment of the test run, for tests that need the machine's package sources."""
     return dict(os.environ)
+
+
+@pytest.fixture
+def unleased(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other run is at work on any cluster, and each cluster is as it was when its plan was made."""
+    from threezone.cluster import lease
+    from threezone.lab import steps
+
+    monkeypatch.setattr(lease, "read", lambda _cluster: None)
+    monkeypatch.setattr(lease, "hold", lambda *_: nullcontext())
+    monkeypatch.setattr(steps, "_fits", lambda *_: True)
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ OWN = {
     "github": "its workflow creates and deletes a cluster",
     "ha": "its cluster has three control planes, one of which is killed",
     "images": "its cluster has two nodes, which have no images of the lab yet",
+    "lease": "its cluster is made by two runs, one of which is killed",
     "mounts": "its nodes have directories of the user mounted",
     "pipelines": "its jobs create and delete a cluster",
     "plan": "its cluster is compared with a declaration that changes, and recreated",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,20 +99,53 @@ def kubeconfig(kind: Path, cluster: str) -> Completed:
 
 @contextmanager
 def private(cluster: str, what: str) -> Iterator[Path]:
-    """A directory for kind's private files, with keys. Files of a killed run are removed here, and by `forget`."""
-    place = paths.cluster_dir(cluster) / "kind" / what
-    shutil.rmtree(place, ignore_errors=True)
-    paths.make(place)
+    """A directory of this run alone for kind's private files, with keys. What killed runs left is removed first.
+
+    Two engines may have clusters of one name, so other runs may be at work here: a run locks its directory, and the
+    kernel ends that lock with the run.
+    """
+    parent = paths.make(paths.cluster_dir(cluster) / "kind")
+    _remove_abandoned(parent)
+    while True:
+        place = Path(tempfile.mkdtemp(prefix=f"{what}-", dir=paths.make(parent)))
+        lock = _lock(place, wait=True)
+        if place.exists():  # another run may have removed it before it was locked
+            break
     try:
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(directory: Path, *, wait: bool = False) -> int | None:
+    """Lock a directory until the descriptor is closed, or this process ends; None where it cannot be locked."""
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:
+            os.close(descriptor)
+            return None
+        return descriptor
+    return None
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove the private directories of runs that have ended."""
+    for place in parent.iterdir() if parent.is_dir() else ():
+        if (lock := _lock(place)) is not None:
+            shutil.rmtree(place, ignore_errors=True)
+            os.close(lock)
+    paths.remove_empty(parent)
 
 
 def forget(cluster: str) -> None:
     """Remove the files that killed runs of kind left of this cluster."""
     directory = paths.cluster_dir(cluster)
-    for left in (directory / "kind", *(paths.state_dir() / "kind" / cluster / what for what in OLD_PRIVATE)):
+    _remove_abandoned(directory / "kind")
+    for left in (paths.state_dir() / "kind" / cluster / what for what in OLD_PRIVATE):
         shutil.rmtree(left, ignore_errors=True)
     paths.remove_empty(paths.state_dir() / "kind" / cluster)
     paths.remove_empty(directory)

@@ -12,8 +12,9 @@ from threezone.clients.docker import volumes as docker_volumes
 from threezone.clients.kind import Node
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import World, condition
-from threezone.cluster import containers
+from threezone.cluster import containers, lease
 from threezone.cluster.lab import Lab
+from threezone.cluster.lease import Lease
 from threezone.cluster.marks import is_marked
 from threezone.cluster.spec.declared import Declared, Overlay, as_typed, published
 from threezone.core import names
@@ -24,28 +25,34 @@ from threezone.core.plan import Step, StepKind
 NODES = "/api/v1/nodes"
 REMOVAL_SECONDS = 10.0  # for a node that somebody else is removing
 
-State = Literal["absent", "foreign", "interrupted", "stopped", "running"]
+State = Literal["absent", "foreign", "interrupted", "busy", "stopped", "running"]
 
 
 @dataclass(frozen=True)
 class Observed:
-    """A cluster's state, by the engine's labels and the nodes' marks."""
+    """A cluster's state, by the engine's labels and the nodes' marks.
+
+    A cluster that is not complete is busy while another run holds its lease, and interrupted when nobody does.
+    """
 
     name: str
     state: State
     nodes: tuple[Node, ...] = ()
+    lease: Lease | None = None  # of the run that is at work on it
 
 
 def observe(name: str) -> Observed:
-    """The state of the cluster `name`. One engine call, and one more per control plane when it is ours."""
+    """The state of the cluster `name`. One engine call, one per control plane of ours, one if it is not complete."""
     nodes = kind.nodes(name)
     if not nodes:
-        return Observed(name, "absent")
+        holder = lease.read(name)
+        return Observed(name, "busy" if holder else "absent", lease=holder)
     if not nodes[0].ours:
         return Observed(name, "foreign", nodes)
     planes = [node for node in nodes if node.role == "control-plane"]
     if not planes or not all(is_marked(node) for node in planes):
-        return Observed(name, "interrupted", nodes)
+        holder = lease.read(name)
+        return Observed(name, "busy" if holder else "interrupted", nodes, holder)
     return Observed(name, "running" if all(node.state == "running" for node in nodes) else "stopped", nodes)
 
 
@@ -69,6 +76,8 @@ def plan(observed: Observed, declared: Declared, added: Sequence[Overlay], image
         raise foreign(observed, f"{another}, or delete it yourself: kind delete cluster --name {name}")
     if observed.state == "running":
         return ()
+    if observed.lease is not None:
+        return (lease.wait_step(observed.lease),)
     if observed.state == "stopped":
         stopped = " ".join(node.name for node in observed.nodes if node.state != "running")
         sentence = f"start the stopped nodes of the cluster {name}"

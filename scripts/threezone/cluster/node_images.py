@@ -9,7 +9,7 @@ from pathlib import Path
 from threezone.clients import kind
 from threezone.clients.docker.images import tag
 from threezone.clients.kind import Node
-from threezone.cluster import containers
+from threezone.cluster import containers, lease
 from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError, UsageError
 from threezone.core.plan import Step
@@ -101,7 +101,8 @@ def _load(lab: Lab, nodes: Sequence[Node], images: Sequence[Image], archives: Se
 def plan_prune(lab: Lab, *, everything: bool) -> tuple[Step, ...]:
     """The removal of our images that neither the lab nor a cluster uses, and of what killed runs left."""
     clusters = {node.cluster for node in kind.nodes()}
-    images = prune.plan_images(prune.observe(), _current(lab), prune.used(), clusters, everything=everything)
+    in_use = clusters | lease.holders()  # a cluster that is being made may have no node yet
+    images = prune.plan_images(prune.observe(), _current(lab), prune.used(), in_use, everything=everything)
     return (*images, *prune.plan_cache(everything=everything))
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from threezone.clients import kind
 from threezone.clients.kubernetes.watch import Watching, World, key_of, look
-from threezone.cluster import create, lifecycle, pod_recovery
+from threezone.cluster import create, lease, lifecycle, pod_recovery
 from threezone.cluster import start as starting
 from threezone.cluster.containers import started
 from threezone.cluster.lab import Lab
@@ -40,6 +40,8 @@ def bring_back(lab: Lab, is_whole: Callable[[], bool]) -> tuple[str, ...] | None
     observed = lifecycle.observe(lab.name)
     if observed.state == "absent":
         raise ClusterError(f"there is no cluster named {lab.name}", fix="./run invoke up")
+    if observed.lease is not None:
+        raise lease.busy(lab.name, observed.lease)
     if observed.state == "interrupted":
         raise ClusterError(f"the cluster {lab.name} was never created completely", fix="./run invoke up")
     planned = lifecycle.plan(observed, lab.declared, (), "")  # raises for a foreign cluster

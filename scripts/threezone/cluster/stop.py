@@ -15,6 +15,7 @@ from contextlib import suppress
 from threezone.clients import kind
 from threezone.clients.docker import containers
 from threezone.clients.kind import BALANCER, Node
+from threezone.cluster import lease
 from threezone.cluster.lifecycle import Observed, foreign
 from threezone.core.errors import ClusterError, CommandFailed, UsageError
 from threezone.core.events import Progress, step
@@ -77,6 +78,8 @@ def plan(observed: Observed) -> tuple[Step, ...]:
         raise ClusterError(f"there is no cluster named {name}", fix="./run invoke cluster.list")
     if observed.state == "foreign":
         raise foreign(observed, f"docker stop {' '.join(node.name for node in observed.nodes)}")
+    if observed.lease is not None:
+        raise lease.busy(name, observed.lease)
     running = [node.name for node in in_order(observed.nodes) if node.state not in ENDED]
     if not running:
         return ()

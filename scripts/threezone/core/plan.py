@@ -24,6 +24,7 @@ class StepKind(Enum):
     START_REGISTRY = auto()
     STOP_REGISTRY = auto()
     # The cluster
+    WAIT_FOR_LEASE = auto()  # of another run that changes it
     CREATE_CLUSTER = auto()
     RECREATE_CLUSTER = auto()
     DELETE_CLUSTER = auto()

@@ -99,7 +99,7 @@ class Running:
     """A program in the background, in its own process group. Use it as a context manager, or call `stop`.
 
     On Linux it ends with the thread that started it (for prctl(2) the parent is a thread), unless it `outlives_us`.
-    Raises `ToolError` when it is missing or cannot be started.
+    A number as `stdin` is an open file descriptor. Raises `ToolError` when it is missing or cannot be started.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Running:
         *,
         cwd: Path | None = None,
         env: Mapping[str, str | None] | None = None,
-        stdin: str | bytes | None = None,
+        stdin: str | bytes | int | None = None,
         on_line: Callable[[str], None] | None = None,
         outlives_us: bool = False,
     ) -> None:
@@ -157,7 +157,7 @@ class Running:
         if not outlives_us and sys.platform == "linux":
             options["_preexec_fn"] = _die_with_parent
         # By default an empty input: a program must never wait for the user's keyboard.
-        options["_in"] = stdin or b""
+        options["_in"] = b"" if stdin is None else stdin
         try:
             with _later_interrupt(), _starting:
                 self._command = sh.Command(str(program))(*self.argv[1:], **options)

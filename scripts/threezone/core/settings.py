@@ -103,6 +103,7 @@ class Cluster(ClusterOptions, frozen=True, forbid_unknown_fields=True, kw_only=T
     overlay: dict[str, Any] = {}
     api: Published = "loopback"
     ready_timeout: Seconds = 180
+    lease_timeout: Seconds = 600
 
 
 class GitOps(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

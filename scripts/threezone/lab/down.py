@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from threezone.clients import kind
-from threezone.cluster import lifecycle, orphans
+from threezone.cluster import lease, lifecycle, orphans
 from threezone.cluster.lab import Lab
 from threezone.cluster.node_images import plan_prune
 from threezone.core import events
 from threezone.core.errors import ClusterError
-from threezone.core.plan import Step, StepKind
+from threezone.core.plan import Step, StepKind, has
 from threezone.delivery import git_forward, git_server
 from threezone.extras.addons import proxy
 from threezone.images import prune
@@ -25,6 +25,8 @@ def plan(lab: Lab) -> tuple[Step, ...]:
     nodes = kind.nodes(name)
     if nodes and not nodes[0].ours:
         return ()
+    if holder := lease.read(name):
+        return (lease.wait_step(holder),)
     steps = []
     if nodes:
         sentence = f"delete the cluster {name} with everything in it: {', '.join(node.name for node in nodes)}"
@@ -67,14 +69,17 @@ def plan_all(labs: Sequence[Lab]) -> list[tuple[Lab, tuple[Step, ...]]]:
             clusters = ", ".join(sorted({node.cluster for node in kind.nodes()})) or "none"
             raise ClusterError(f"there is no cluster named {name}", evidence=f"clusters here: {clusters}")
         plans.append((lab, steps))
-    return plans
+    return sorted(plans, key=lambda each: has(each[1], StepKind.WAIT_FOR_LEASE))  # those are refused: last
 
 
 def apply(lab: Lab, steps: Sequence[Step]) -> None:
-    """Carry the plan out."""
+    """Carry the plan out. Raises ClusterError if another run is at work on the cluster."""
     kinds = {step.kind for step in steps}
     if kinds - {StepKind.REMOVE_IMAGES}:
-        _remove(lab, ours=StepKind.DELETE_CLUSTER in kinds)
+        with lease.hold(lab.name, lease.BRIEF):
+            if StepKind.WAIT_FOR_LEASE in kinds:
+                raise ClusterError(f"another run has just changed the cluster {lab.name}", fix="run this again")
+            _remove(lab, ours=StepKind.DELETE_CLUSTER in kinds)
     if StepKind.REMOVE_IMAGES in kinds:
         images = plan_prune(lab, everything=True)  # the cluster's own is among them only now
         prune.apply([step for step in images if step.kind is StepKind.REMOVE_IMAGE])

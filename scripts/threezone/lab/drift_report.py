@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from threezone.cluster import lifecycle
+from threezone.cluster import lease, lifecycle
 from threezone.cluster.drift import detect
 from threezone.cluster.drift.detect import Drift
 from threezone.cluster.drift.rows import NOT_RECORDED, Row
@@ -38,8 +38,8 @@ def report(lab: Lab) -> Report:
     Raises ClusterError for a cluster that is not ours.
     """
     observed = lifecycle.observe(lab.name)
-    if observed.state in ("absent", "interrupted", "foreign"):
-        return _absent(lab.name, observed.state, up.cluster_plan(lab))
+    if observed.state in ("absent", "interrupted", "busy", "foreign"):
+        return _absent(observed, up.cluster_plan(lab))
     drift = detect.drift_of(lab, observed.nodes)
     lost, unreadable = NOTHING, ""
     if drift.blocking:
@@ -53,10 +53,13 @@ def report(lab: Lab) -> Report:
     return describe_drift(lab.name, drift, steps, lost=lost, unreadable=unreadable, backup=git_backup.summary(lab.key))
 
 
-def _absent(name: str, state: str, steps: Sequence[Step]) -> Report:
+def _absent(observed: lifecycle.Observed, steps: Sequence[Step]) -> Report:
+    name, state = observed.name, observed.state
     problem = "there is no cluster" if state == "absent" else "nobody finished the creation of the cluster"
     data = _data(name, state, steps, same=False, recorded=False)
     error = ClusterError(f"{problem} {name}", fix=f"./run invoke cluster.create --name {name}")
+    if observed.lease is not None:
+        error = lease.busy(name, observed.lease)
     return Report((), describe(steps), data, error)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from threezone.cluster import lease
 from threezone.cluster.lab import Lab
 from threezone.delivery import handover
 from threezone.engine.find import observe as observe_engine
@@ -17,6 +18,8 @@ def collect(lab: Lab) -> dict[str, Any]:
     """The lab as data; its keys are an interface."""
     state = observe(lab)
     engine = observe_engine()
+    ask = not (lab.foreign or state.nodes_ready or state.engine_error)
+    holder = lease.read(lab.name) if ask else None
     return {
         "zone": locate().kind,
         "engine": {
@@ -33,7 +36,7 @@ def collect(lab: Lab) -> dict[str, Any]:
             "stopped": list(state.stopped),
             "answers": bool(state.nodes),
             "ready": state.nodes_ready,
-            "why": why(state, adopted=bool(lab.foreign)),
+            "why": holder.sentence if holder else why(state, adopted=bool(lab.foreign)),
             "skew": list(versions.live_skew(lab, state)),
         },
         "kubeconfig": {

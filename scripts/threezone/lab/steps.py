@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import takewhile
 
 from threezone.clients.kubernetes import pods
 from threezone.clients.kubernetes.watch import World, condition, wait_for
-from threezone.cluster import create, lifecycle, local_registry, recover
+from threezone.cluster import create, lease, lifecycle, local_registry, recover
 from threezone.cluster.create import Created
 from threezone.cluster.drift import detect
 from threezone.cluster.lab import WAIT_SECONDS, Lab
 from threezone.cluster.pod_recovery import ALL_PODS
-from threezone.core.errors import ThreezoneError
+from threezone.core.errors import ClusterError, ThreezoneError
 from threezone.core.events import note, step
 from threezone.core.plan import Step, StepKind, has
 from threezone.delivery import git_backup, git_server, push, serve
@@ -24,7 +25,16 @@ from threezone.images import preload
 from threezone.lab.observe import ALL_DEPLOYMENTS
 
 ENGINE = frozenset((StepKind.INSTALL_ENGINE, StepKind.WRAP_RUNTIME, StepKind.START_ENGINE, StepKind.RELOAD_ENGINE))
-REPLANS = 3  # the engine becomes visible, then the cluster; a plan that goes on changing does not end
+# The steps for which the cluster's lease is needed, with the states of the cluster that they are planned for.
+EXPECTED: Mapping[StepKind, tuple[lifecycle.State, ...]] = {
+    StepKind.WAIT_FOR_LEASE: (),
+    StepKind.DELETE_CLUSTER: ("interrupted",),
+    StepKind.RECREATE_CLUSTER: ("interrupted", "stopped", "running"),
+    StepKind.CREATE_CLUSTER: ("absent",),
+    StepKind.START_NODES: ("stopped", "running"),
+}
+# The engine becomes visible, what another run did, then the cluster; a plan that goes on changing does not end.
+REPLANS = 4
 
 
 @dataclass
@@ -68,14 +78,26 @@ def apply(
     failed create. Returns the results of the steps.
     """
     results = Results()
-    for _ in range(REPLANS):
-        now = list(takewhile(lambda each: not each.reveals, steps)) if replan else list(steps)
-        now += steps[len(now) : len(now) + 1]
-        _run(lab, now, results, retain=retain)
-        if replan is None or not (now and now[-1].reveals):
-            return results
-        steps = replan()
+    with ExitStack() as leases:
+        for _ in range(REPLANS):
+            now = list(takewhile(lambda each: not each.reveals, steps)) if replan else list(steps)
+            now += steps[len(now) : len(now) + 1]
+            if any(each.kind in EXPECTED for each in now):
+                leases.enter_context(lease.hold(lab.name, lab.settings.cluster.lease_timeout))
+            if _fits(lab, now):
+                _run(lab, now, results, retain=retain)
+                if replan is None or not (now and now[-1].reveals):
+                    return results
+            elif replan is None:
+                raise ClusterError(f"the cluster {lab.name} has changed since it was planned", fix="run this again")
+            steps = replan()
     raise ThreezoneError("the lab changes while it is planned: each plan was another one", fix="./run invoke up")
+
+
+def _fits(lab: Lab, steps: Sequence[Step]) -> bool:
+    """Whether the cluster still has the state that the first step which changes it was planned for."""
+    first = next((each.kind for each in steps if each.kind in EXPECTED), StepKind.WAIT_FOR_LEASE)
+    return first is StepKind.WAIT_FOR_LEASE or lifecycle.observe(lab.name).state in EXPECTED[first]
 
 
 def _run(lab: Lab, steps: Sequence[Step], results: Results, *, retain: bool) -> None:
@@ -109,6 +131,8 @@ def _run(lab: Lab, steps: Sequence[Step], results: Results, *, retain: bool) -> 
 
 def _step(lab: Lab, each: Step, results: Results, *, retain: bool) -> None:  # noqa: C901, PLR0912  one line for each kind
     match each.kind:
+        case StepKind.WAIT_FOR_LEASE:
+            pass  # `apply` has the lease
         case StepKind.GET_TOOLS:
             _ = lab.tools
         case StepKind.GET_IMAGES:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 from threezone.clients.kind import Node
-from threezone.cluster import lifecycle
+from threezone.cluster import lease, lifecycle
 from threezone.cluster.drift import detect
 from threezone.cluster.drift.detect import Drift
 from threezone.cluster.lab import Lab
@@ -40,6 +41,8 @@ def plan(lab: Lab, state: LabState, *, recreate: bool = False) -> Plan:
     drift = _drift(lab, state)
     cluster = _cluster(lab, state, drift, engine_first=bool(repairs), recreate=recreate)
     planned = (*repairs, *lab_plan.up(lab, state, cluster, git_backup.repositories(lab.key)))
+    if planned and not repairs and (holder := lease.read(lab.name)):
+        return Plan((lease.wait_step(holder),))
     if has(planned, StepKind.RECREATE_CLUSTER):
         return Plan(planned, versions.planned_skew(lab))
     skew = versions.live_skew(lab, state) if state.kubernetes else versions.planned_skew(lab)
@@ -164,6 +167,26 @@ def apply(lab: Lab, planned: Plan, *, recreate: bool = False, agree: Callable[[S
         return later
 
     steps.apply(lab, planned.steps, replan)
+
+
+def create_cluster(
+    lab: Lab, planned: Sequence[Step], *, recreate: bool, retain: bool, agree: Callable[[Sequence[Step]], None]
+) -> bool:
+    """Carry out a plan of the cluster alone, and connect. False: the pod network is missing.
+
+    It is planned again, and `agree` is asked about new steps, if another run has changed the cluster meanwhile.
+    """
+    from threezone.cluster import create
+
+    def replan() -> tuple[Step, ...]:
+        later = cluster_plan(lab, recreate=recreate)
+        agree([step for step in later if step not in planned])
+        return later
+
+    with lease.hold(lab.name, lab.settings.cluster.lease_timeout) if planned else nullcontext():
+        created = steps.apply(lab, planned, replan, retain=retain).created
+        create.connect(lab, created.kubeconfig if created else "")
+        return create.ready(lab, new=created is not None)
 
 
 def summary(lab: Lab, planned: Plan, state: LabState) -> str:

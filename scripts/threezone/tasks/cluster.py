@@ -1,5 +1,6 @@
 """cluster.*: zone 3, the declared kind cluster."""
 
+import functools
 from typing import TYPE_CHECKING, Annotated
 
 from threezone.core.settings import ClusterOptions, find_root
@@ -34,24 +35,22 @@ def create(
 ) -> None:
     """Create the cluster that local/kubernetes/kind.yaml declares, connect the kubeconfig, wait until it is Ready."""
     from threezone.clients import kind
-    from threezone.cluster.create import connect, ready
     from threezone.cluster.drift import detect
     from threezone.core.plan import StepKind, has
     from threezone.delivery import git_backup
-    from threezone.lab import steps, up
+    from threezone.lab import up
 
     lab = open_lab(name, channel, own=True, changes=changes)
     plan = up.cluster_plan(lab, recreate=recreate)
     if agreed(plan, yes=yes, dry_run=dry_run):
-        created = steps.apply(lab, plan, retain=retain).created
-        connect(lab, created.kubeconfig if created else "")
-        whole = ready(lab, new=created is not None)
+        agree = functools.partial(consent, yes=yes)
+        whole = up.create_cluster(lab, plan, recreate=recreate, retain=retain, agree=agree)
         state = "is ready" if whole else "runs; its nodes become Ready when you install a pod network"
         say(f"the cluster {lab.name} {state}" + ("" if plan else "; nothing to do"))
         if kept := git_backup.summary(lab.key):
             say(kept)
-    replaced = dry_run and has(plan, StepKind.RECREATE_CLUSTER)
-    nodes = () if replaced else kind.nodes(lab.name)
+    other = has(plan, StepKind.RECREATE_CLUSTER) or has(plan, StepKind.WAIT_FOR_LEASE)
+    nodes = () if dry_run and other else kind.nodes(lab.name)
     if notice := (detect.notice(lab, nodes) or up.notice(lab, nodes)):
         say(notice)
 

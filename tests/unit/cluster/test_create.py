@@ -22,6 +22,8 @@ from threezone.images.engine_images import Image
 from threezone.images.registry import LiveInstance
 from threezone.lab import steps
 
+pytestmark = pytest.mark.usefixtures("unleased")
+
 NODE = Node("id-1", "lab-control-plane", "lab", "control-plane", "running", "threezone/node:v1.35.0-lab", ours=True)
 RUNS = {"threezone-registry": LiveInstance("threezone-registry", "running", "image", "", 5001)}
 

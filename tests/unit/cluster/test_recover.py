@@ -20,6 +20,8 @@ from threezone.core.settings import Settings
 from threezone.lab import down
 from threezone.lab.observe import LabState, NodeState
 
+pytestmark = pytest.mark.usefixtures("unleased")
+
 NODE = Node("id-1", "lab-control-plane", "lab", "control-plane", "running", "threezone/node:v1-lab", ours=True)
 WELL = LabState(containers=(NODE,), nodes=(NodeState("lab-control-plane", "v1.35.0", ready=True),))
 

@@ -1,4 +1,7 @@
 import json
+import os
+import platform
+import queue
 import tarfile
 from io import BytesIO
 from pathlib import Path
@@ -6,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from threezone.clients.docker.engine import State, classify
+from threezone.core import process
 from threezone.core.errors import EngineError
 from threezone.core.plan import StepKind
 from threezone.engine import bounded_runtime, find, prove, repair
@@ -95,13 +99,29 @@ def test_every_change_of_the_machine_asks() -> None:
 @pytest.mark.parametrize(("architecture", "machine"), [("amd64", 62), ("arm64", 183)])
 def test_the_probe_is_a_static_elf_for_its_architecture(architecture: str, machine: int) -> None:
     with tarfile.open(fileobj=BytesIO(prove.archive(architecture))) as tar:
-        member = tar.getmember("exit0")
+        member = tar.getmember("hold")
         file = tar.extractfile(member)
         assert file is not None
         elf = file.read()
     assert member.mode == 0o755
     assert elf[:4] == b"\x7fELF"
     assert int.from_bytes(elf[18:20], "little") == machine
+
+
+@pytest.mark.real_program
+def test_the_probe_runs_until_the_end_of_its_input(tmp_path: Path) -> None:
+    program = tmp_path / "hold"
+    program.write_bytes(prove.program({"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]))
+    program.chmod(0o755)
+    assert process.run([program], timeout=10).stdout == f"{prove.HELD}\n"
+    reading, writing = os.pipe()
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    running = process.Running([program], stdin=reading, on_line=lines.put)
+    os.close(reading)
+    assert lines.get(timeout=10) == prove.HELD
+    assert running.alive
+    os.close(writing)
+    assert running.wait(10).exit_code == 0
 
 
 def test_the_wrapper_takes_out_only_what_cannot_be_had(tmp_path: Path) -> None:

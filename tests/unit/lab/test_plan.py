@@ -18,6 +18,8 @@ from threezone.lab.observe import LabState, NodeState
 from threezone.toolchain import install
 from threezone.zones.locate import Zone
 
+pytestmark = pytest.mark.usefixtures("unleased")
+
 LAB = Lab(Path("/project"), Settings(), "lab")
 SHA = "b" * 40
 WELL = LabState(

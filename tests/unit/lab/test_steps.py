@@ -13,10 +13,13 @@ from threezone.cluster.create import Created
 from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError, ThreezoneError
 from threezone.core.plan import Step, StepKind
+from threezone.core.settings import Settings
 from threezone.delivery import git_server, push, serve
 from threezone.engine import repair
 from threezone.flux import install
 from threezone.lab import steps
+
+pytestmark = pytest.mark.usefixtures("unleased")
 
 LAB = cast(
     Lab,
@@ -24,6 +27,7 @@ LAB = cast(
         tools={"flux": Path("flux")},
         channel="source",
         name="lab",
+        settings=Settings(),
         context="kind-lab",
         api=None,
         declared=SimpleNamespace(spots=SimpleNamespace(at=lambda *_: "kind.yaml:4")),

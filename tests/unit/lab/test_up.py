@@ -19,6 +19,8 @@ from threezone.engine.find import Engine
 from threezone.lab import steps, up, versions
 from threezone.lab.observe import LabState
 
+pytestmark = pytest.mark.usefixtures("unleased")
+
 STOPPED = LabState((), engine_error=EngineError("stopped"), head=Commit("a" * 40, "local/gitops"))
 RUNNING = replace(STOPPED, engine_error=None)
 REPAIRS = (Step(StepKind.INSTALL_ENGINE, "install", asks=True), Step(StepKind.START_ENGINE, "start", asks=True))

@@ -25,6 +25,7 @@ def nodes(patch: Patch) -> None:
     patch("delivery.git_backup.summary", "")
 
 
+@pytest.mark.usefixtures("unleased")
 @pytest.mark.parametrize(
     ("words", "steps", "code", "applied"),
     [

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import queue
 import re
 import tarfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from threezone.clients.docker import engine
 from threezone.core import process
+from threezone.core.errors import CommandFailed
 from threezone.core.process import Completed
 
 Json = dict[str, Any]
+REMOVAL_SECONDS = 10  # for the engine to remove a container that has ended
 NONE: Mapping[str, str] = MappingProxyType({})
 # As `docker ps` lists published ports; ports in a row are one range: 127.0.0.1:6442-6444->6442-6444/tcp.
 _PUBLISHED = re.compile(r"([^\s,]+):(\d+)(?:-\d+)?->(\d+)(?:-(\d+))?/(\w+)")
@@ -140,6 +145,52 @@ def temporary(image: str, name: str, seconds: int) -> Iterator[None]:
         yield
     finally:
         remove(name)
+
+
+@contextmanager
+def held(
+    image: str, name: str, labels: Mapping[str, str], ready: str, seconds: float = 60
+) -> Iterator[Completed | None]:
+    """A container that runs for the block, for its input ends with the block, or with this process by kill -9.
+
+    The block is given None after its program has printed the line `ready`; if docker ends before that, how it ended:
+    the name may be taken. Raises CommandFailed when neither happens within `seconds`.
+    """
+    options = ("--rm", "--interactive", "--pull=never", "--network=none", f"--name={name}", *engine.labels(labels))
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as hold:
+        with os.fdopen(reading, "rb") as source:
+            command = [engine.DOCKER, "run", *options, image]
+            running = process.Running(command, stdin=source.fileno(), on_line=lines.put)
+        try:
+            yield None if _prints(running, lines, ready, seconds) else running.wait(seconds)
+        finally:
+            hold.close()
+            with suppress(CommandFailed):
+                running.wait(time.monotonic() - running.started + REMOVAL_SECONDS)
+
+
+def _prints(running: process.Running, lines: queue.SimpleQueue[str], line: str, seconds: float) -> bool:
+    while time.monotonic() - running.started < seconds:
+        with suppress(queue.Empty):
+            if lines.get(timeout=0.1) == line:
+                return True
+            continue
+        if not running.alive:
+            break
+    return False
+
+
+def wait(container: str, seconds: float) -> None:
+    """Wait until a container does not run, at most for `seconds`."""
+    with suppress(CommandFailed):
+        engine.run("wait", container, timeout=seconds, check=False)
+
+
+def remove_stopped(container: str) -> None:
+    """Remove a container; the engine keeps one that runs."""
+    engine.run("rm", container, timeout=120, check=False)
 
 
 def service_command(name: str, network: str) -> list[str]:
