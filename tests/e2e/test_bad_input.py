@@ -36,7 +36,7 @@ def test_an_unknown_cluster_name(project: Project) -> None:
 
 
 def test_an_invalid_cluster_name(project: Project) -> None:
-    assert "'No Name' is no cluster name" in refused(project, "up", "--yes", "--name", "No Name", exit_code=2)
+    assert "'No Name' is not a valid cluster name" in refused(project, "up", "--yes", "--name", "No Name", exit_code=2)
 
 
 def test_somebody_elses_cluster_is_left_alone(project: Project, by_hand: str) -> None:

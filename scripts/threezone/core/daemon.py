@@ -42,7 +42,7 @@ class Daemon:
     argv: tuple[str, ...]
     since: float
     facts: Mapping[str, str]
-    started: str  # the time of its start; no later process with the same id has the same
+    started: str  # its start time, which tells it from a later process with the same id
     ready: bool = False
 
     @property
@@ -71,13 +71,13 @@ def start(
         if (running := _read(name)) is not None:
             if running.ready:
                 return running
-            _end(running)  # its starter was killed: we have the lock
+            _end(running)  # whoever started it was killed: the lock was free
         log = _file(name, "log")
         log.unlink(missing_ok=True)
         environment = {key: os.environ[key] for key in _INHERITED if key in os.environ} | dict(env or {})
         pid = process.start_detached(argv, env=environment, log=log)
-        shown = tuple(process.redact(str(part)) for part in argv)
-        daemon = Daemon(name, pid, shown, time.time(), dict(facts or {}), _started(pid))
+        redacted = tuple(process.redact(str(part)) for part in argv)
+        daemon = Daemon(name, pid, redacted, time.time(), dict(facts or {}), _start_time(pid))
         try:
             _write(daemon)
             _wait(daemon, ready, timeout)
@@ -104,7 +104,7 @@ def find(name: str) -> Daemon | None:
 def stop(name: str, *, pid: int = 0) -> bool:
     """End the daemon `name` with its whole process group. Returns False when it did not run.
 
-    With `pid`, only if it is still this process and was not replaced meanwhile.
+    With `pid`, only that process is ended, not a later daemon of the same name.
     """
     if not _file(name, "json").exists():
         return False
@@ -120,7 +120,7 @@ def stop(name: str, *, pid: int = 0) -> bool:
 
 def all() -> tuple[Daemon, ...]:  # noqa: A001 - read as daemon.all()
     """Every daemon that runs here, by name."""
-    suffix = f".{_here()}.json"
+    suffix = f".{_namespace_hash()}.json"
     names = sorted(path.name.removesuffix(suffix) for path in _directory().glob(f"*{suffix}"))
     return tuple(daemon for daemon in map(find, names) if daemon is not None)
 
@@ -132,7 +132,7 @@ def for_kubectl() -> dict[str, str]:
 
 
 def tail(name: str) -> str:
-    """The last lines of the daemon's output, redacted; it may have ended."""
+    """The last lines of a daemon's output, redacted, even after its end."""
     try:
         text = _file(name, "log").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -146,8 +146,8 @@ def _directory() -> Path:
     return path
 
 
-def _here() -> str:
-    """A short hash of our process id namespace: this machine's or this container's."""
+def _namespace_hash() -> str:
+    """A short hash of the process id namespace of this machine or container."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())  # pid_namespaces(7)
     except OSError:
@@ -158,7 +158,7 @@ def _here() -> str:
 def _file(name: str, kind: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UsageError(f"{name!r} cannot be the name of a daemon")
-    return _directory() / f"{name}.{_here()}.{kind}"
+    return _directory() / f"{name}.{_namespace_hash()}.{kind}"
 
 
 @contextmanager
@@ -170,7 +170,9 @@ def _locked(name: str, timeout: float) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise ToolError(f"somebody else has been starting or ending {name} for {timeout:.0f} s") from None
+        raise ToolError(
+            f"another process has been starting or ending the daemon {name} for {timeout:.0f} s", fix="try again later"
+        ) from None
     try:
         yield
     finally:
@@ -184,22 +186,22 @@ def _read(name: str) -> Daemon | None:
         daemon = Daemon(**{**data, "pid": int(data["pid"]), "argv": tuple(data["argv"])})
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
-    return daemon if daemon.started and _started(daemon.pid) == daemon.started else None
+    return daemon if daemon.started and _start_time(daemon.pid) == daemon.started else None
 
 
 def _write(daemon: Daemon) -> None:
     write_atomic(_file(daemon.name, "json"), json.dumps(asdict(daemon), indent=1))
 
 
-def _started(pid: int) -> str:
-    """The time of the start of the process `pid`; "" when it does not run (a zombie does not)."""
+def _start_time(pid: int) -> str:
+    """The start time of the process `pid`; "" when it does not run or is a zombie."""
     import psutil
 
     try:
         running = psutil.Process(pid)
         if running.status() in _DEAD:
             return ""
-        # psutil adds the time of the boot, which changes when the clock is set.
+        # psutil adds the boot time, which changes when the clock is set.
         ticks = round((running.create_time() - psutil.boot_time()) * os.sysconf("SC_CLK_TCK"))
     except (psutil.Error, ValueError, OverflowError):
         return ""
@@ -215,7 +217,7 @@ def _exit_code(daemon: Daemon) -> int | None:
     try:
         pid, status = os.waitpid(daemon.pid, os.WNOHANG)
     except ChildProcessError:
-        return None if _started(daemon.pid) == daemon.started else -signal.SIGKILL
+        return None if _start_time(daemon.pid) == daemon.started else -signal.SIGKILL
     return os.waitstatus_to_exitcode(status) if pid else None
 
 

@@ -1,4 +1,4 @@
-"""The exceptions: every failure that a user may meet has a message, its evidence and a fix."""
+"""The exceptions. Each has a message, evidence and a fix for the user."""
 
 from __future__ import annotations
 
@@ -70,20 +70,20 @@ class Declined(ThreezoneError):
 
 
 class CommandFailed(ThreezoneError):
-    """A program ended with an unexpected exit code, or was ended at its deadline (`exit_code_seen` is None).
+    """A program ended with an unexpected exit code, or was ended at its deadline (`program_exit_code` is None).
 
     `argv` and `tail`, its last lines, are redacted.
     """
 
     def __init__(
-        self, argv: Sequence[str], exit_code_seen: int | None, tail: str, *, seconds: float = 0.0, hint: str = ""
+        self, argv: Sequence[str], program_exit_code: int | None, tail: str, *, seconds: float = 0.0, hint: str = ""
     ) -> None:
         self.argv = tuple(argv)
-        self.exit_code_seen = exit_code_seen
+        self.program_exit_code = program_exit_code
         self.tail = tail
         command = shlex.join(self.argv)
-        if exit_code_seen is None:
-            message = f"no end within {seconds:.0f} s: {command}"
+        if program_exit_code is None:
+            message = f"timed out after {seconds:.0f} s: {command}"
         else:
-            message = f"exit code {exit_code_seen}: {command}"
+            message = f"exit code {program_exit_code}: {command}"
         super().__init__(message, evidence=tail, fix=hint)

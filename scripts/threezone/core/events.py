@@ -21,12 +21,12 @@ Kind = Literal["start", "note", "done", "failed"]
 
 @dataclass(frozen=True)
 class Event:
-    """An event. `at` is in seconds since the first event, `seconds` is the age of its step."""
+    """An event: `elapsed` is in seconds since the program began, `seconds` since its step began."""
 
     kind: Kind
     step: str
     text: str
-    at: float
+    elapsed: float
     seconds: float
 
 
@@ -83,7 +83,7 @@ def step(title: str) -> Iterator[Progress]:
 
 
 def note(text: str) -> None:
-    """Report progress in the current step (in a thread: in none, unless the context was copied)."""
+    """Report progress in the current step. A new thread has no current step unless the context was copied."""
     _emit("note", _current.get() or Progress(""), text)
 
 
@@ -92,8 +92,8 @@ def optional(consequence: str) -> Iterator[None]:
     """Run a block whose failure is only a warning, which begins with `consequence`."""
     try:
         yield
-    except (ThreezoneError, OSError) as trouble:
-        note(f"warning: {consequence}: {str(trouble).splitlines()[0]}")
+    except (ThreezoneError, OSError) as error:
+        note(f"warning: {consequence}: {str(error).splitlines()[0]}")
 
 
 @contextmanager
@@ -109,9 +109,9 @@ def listening(sink: Sink) -> Iterator[None]:
 @contextmanager
 def muted() -> Iterator[None]:
     """Drop all events while the block runs."""
-    kept = _sinks[:]
+    removed = _sinks[:]
     _sinks.clear()
     try:
         yield
     finally:
-        _sinks[:0] = kept
+        _sinks[:0] = removed

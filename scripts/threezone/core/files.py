@@ -35,14 +35,14 @@ _KINDS = {
     stat.S_IFBLK: "block device",
 }
 _STREAMS = ("pipe", "character device")
-_READABLE = ("", "directory", *_STREAMS)  # a directory has its own error; opening a tape may have effects
+_READABLE = ("", "directory", *_STREAMS)  # directories are refused later; opening other devices may have effects
 _SUFFIX = ".threezone"  # of the private file beside the target
 _NOT_REPLACEABLE = (errno.EBUSY, errno.EPERM)  # a mount point; another user's file in a sticky directory
 _OPEN = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY  # without O_NONBLOCK, opening a pipe waits for its other end
 _LINKS = 40  # Linux follows as many links
 
 
-def special(path: str | Path) -> str:
+def special_kind(path: str | Path) -> str:
     """The kind of the file at the path, links followed; "" for a regular file and for a missing one."""
     try:
         kind = _kind(Path(path).stat())
@@ -53,7 +53,7 @@ def special(path: str | Path) -> str:
 
 def is_stream(path: str | Path) -> bool:
     """Whether output to this path goes to a pipe, a character device or an open descriptor."""
-    return descriptor_of(path) is not None or special(path) in _STREAMS
+    return descriptor_of(path) is not None or special_kind(path) in _STREAMS
 
 
 def descriptor_of(path: str | Path) -> int | None:
@@ -80,16 +80,16 @@ def read(path: str | Path, *, seconds: float | None = None) -> bytes:
 
 def read_with_stat(path: str | Path, *, seconds: float | None = None) -> tuple[bytes, os.stat_result]:
     """The content as `read` returns it, and the state of the opened file."""
-    if (kind := special(path)) not in _READABLE:
+    if (kind := special_kind(path)) not in _READABLE:
         raise UsageError(f"{path} is a {kind} and cannot be read as a file", fix="name a regular file")
     descriptor = os.open(path, os.O_RDONLY | _OPEN)
     try:
-        opened = os.fstat(descriptor)
-        kind = _kind(opened)
+        state = os.fstat(descriptor)
+        kind = _kind(state)
         if kind == "directory":
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         patience = 0 if kind == "regular file" else READ_SECONDS if seconds is None else seconds
-        return _read_all(descriptor, path, patience), opened
+        return _read_all(descriptor, path, patience), state
     finally:
         os.close(descriptor)
 
@@ -112,9 +112,7 @@ def _read_all(descriptor: int, path: str | Path, seconds: float) -> bytes:
     content = bytearray()
     while len(content) <= READ_LIMIT:
         if seconds and not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            raise UsageError(
-                f"{path} is no regular file and did not end within {seconds:g} s", fix="name a regular file"
-            )
+            raise UsageError(f"{path} did not end within {seconds:g} s", fix="name a regular file")
         try:
             chunk = os.read(descriptor, 1 << 20)
         except BlockingIOError:
@@ -122,7 +120,7 @@ def _read_all(descriptor: int, path: str | Path, seconds: float) -> bytes:
         if not chunk:
             return bytes(content)
         content += chunk
-    raise UsageError(f"{path} holds more than {READ_LIMIT >> 20} MB", fix="name a smaller file")
+    raise UsageError(f"{path} is larger than {READ_LIMIT >> 20} MB", fix="name a smaller file")
 
 
 def write_atomic(path: str | Path, content: str | bytes, mode: int | None = PRIVATE, *, fix: str = "") -> None:
@@ -151,7 +149,7 @@ def _stream(path: str | Path, fix: str) -> Iterator[BinaryIO]:
         if number is not None:
             if number == 1:
                 sys.stdout.flush()
-            descriptor = os.dup(number)  # opening the path again would overwrite a file that stdout goes to
+            descriptor = os.dup(number)  # opening the path again would truncate the file that stdout goes to
         else:
             descriptor = os.open(path, os.O_WRONLY | _OPEN)
         with os.fdopen(descriptor, "wb") as file:
@@ -196,12 +194,12 @@ def replacing(path: str | Path, mode: int | None = PRIVATE, *, fix: str = "") ->
 
 
 def _replaceable(target: Path, path: str | Path) -> os.stat_result | None:
-    """The state of the regular file that we may write, None for a missing one; raises for others."""
+    """The state of the regular file to replace, None for a missing one. Raises UsageError or OSError for others."""
     old: os.stat_result | None = None
     with suppress(FileNotFoundError):
         old = target.lstat()
-    kind = _kind(old) if old else special(path)  # the real path of a pipe in /proc does not exist
-    if kind == "symbolic link":  # a loop: the real path would be no link
+    kind = _kind(old) if old else special_kind(path)  # the real path of a pipe in /proc does not exist
+    if kind == "symbolic link":  # links in a loop: a real path is not a link
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if kind not in ("", "regular file"):
         raise UsageError(
@@ -215,11 +213,11 @@ def _replaceable(target: Path, path: str | Path) -> os.stat_result | None:
 
 
 def _prefix(target: Path) -> str:
-    return f".{target.name[:50]}."  # the longest name has no room for more
+    return f".{target.name[:50]}."  # a name of full length leaves no room for the suffix
 
 
 def _sibling(target: Path, mode: int) -> tuple[Path, int]:
-    """Make a file beside the target and lock it: so others know that its maker lives."""
+    """Create and lock a file beside the target. The lock shows others that its writer is alive."""
     while True:
         sibling = target.with_name(f"{_prefix(target)}{os.urandom(6).hex()}{_SUFFIX}")
         descriptor = os.open(sibling, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
@@ -227,7 +225,7 @@ def _sibling(target: Path, mode: int) -> tuple[Path, int]:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
             return sibling, descriptor
-        os.close(descriptor)  # removed as abandoned before it was locked
+        os.close(descriptor)  # another process removed it before it was locked
 
 
 def _remove_abandoned(target: Path) -> None:
@@ -255,41 +253,43 @@ def _take_over(descriptor: int, old: os.stat_result | None, mode: int | None) ->
         if mode is not None:
             os.fchmod(descriptor, mode)
         return
-    wanted = stat.S_IMODE(old.st_mode) & 0o777 if mode is None else mode
+    new_mode = stat.S_IMODE(old.st_mode) & 0o777 if mode is None else mode
     new = os.fstat(descriptor)
     if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
         try:
-            os.fchown(descriptor, old.st_uid, old.st_gid)  # root may write a user's file, who has to read it
+            os.fchown(
+                descriptor, old.st_uid, old.st_gid
+            )  # root may replace a user's file: the user must be able to read it
         except OSError:
             with suppress(OSError):
                 os.fchown(descriptor, -1, old.st_gid)
         new = os.fstat(descriptor)
         if old.st_gid != new.st_gid:
-            wanted &= ~0o070 | (wanted & 0o007) << 3  # the new group gets no more than everybody
+            new_mode &= ~0o070 | (new_mode & 0o007) << 3  # the new group gets no more than all others
         elif old.st_uid != new.st_uid:
-            wanted |= old.st_mode & 0o060  # shared with the old owner by the group: a random uid with gid 0
-    os.fchmod(descriptor, wanted)
+            new_mode |= old.st_mode & 0o060  # the old owner may have access by the group only (a random uid with gid 0)
+    os.fchmod(descriptor, new_mode)
 
 
 def _write_in_place(new: BinaryIO, target: Path) -> None:
     """Copy the new content into the old file."""
-    made = os.fstat(new.fileno())
+    state = os.fstat(new.fileno())
     descriptor = os.open(target, os.O_WRONLY | os.O_NOFOLLOW | _OPEN)
     with os.fdopen(descriptor, "wb") as file:
         if _kind(os.fstat(descriptor)) != "regular file":
             raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-        _reserve(descriptor, made.st_size)
+        _reserve(descriptor, state.st_size)
         with suppress(PermissionError):  # another user's file
-            os.fchmod(descriptor, stat.S_IMODE(made.st_mode))
+            os.fchmod(descriptor, stat.S_IMODE(state.st_mode))
         new.seek(0)
         shutil.copyfileobj(new, file)
         file.flush()
-        os.ftruncate(descriptor, made.st_size)
+        os.ftruncate(descriptor, state.st_size)
         os.fsync(descriptor)
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Reserve space for the content, so that a full disk does not leave half of it."""
+    """Reserve space for the content: without it a full disk would leave half a file."""
     before = os.fstat(descriptor).st_size
     if size > before and hasattr(os, "posix_fallocate"):
         try:
@@ -301,7 +301,7 @@ def _reserve(descriptor: int, size: int) -> None:
 
 
 def _sync(directory: Path) -> None:
-    with suppress(OSError):  # not every directory can be synced, and the file is in place already
+    with suppress(OSError):  # not every directory can be synced
         descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
@@ -315,7 +315,7 @@ def _kind(state: os.stat_result) -> str:
 
 @contextmanager
 def _explained(path: str | Path, fix: str) -> Iterator[None]:
-    """Raise UsageError for an OSError. A closed pipe at our own stdout ends us as any program."""
+    """Raise UsageError for an OSError, except for a closed pipe at stdout: that ends the program, as usual."""
     try:
         yield
     except OSError as error:
@@ -323,9 +323,9 @@ def _explained(path: str | Path, fix: str) -> Iterator[None]:
             raise
         reason = os.strerror(error.errno or 0)
         if error.errno == errno.ENXIO:
-            reason = "nobody reads from this pipe" if special(path) == "pipe" else f"it is a {special(path)}"
-        beside = f" ({error.filename})" if error.filename not in (None, str(path)) else ""
+            reason = "nobody reads from this pipe" if special_kind(path) == "pipe" else f"it is a {special_kind(path)}"
+        other = f" ({error.filename})" if error.filename not in (None, str(path)) else ""
         directory = Path(path).absolute().parent
         raise UsageError(
-            f"{path} cannot be written: {reason}{beside}", fix=fix or f"ls -ld {path} {directory}; df {directory}"
+            f"{path} cannot be written: {reason}{other}", fix=fix or f"ls -ld {path} {directory}; df {directory}"
         ) from None

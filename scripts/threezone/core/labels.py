@@ -4,7 +4,7 @@
 KIND_CLUSTER = "io.x-k8s.kind.cluster"
 KIND_ROLE = "io.x-k8s.kind.role"
 
-MANAGED = "io.threezone.managed"  # on every image that we built, unnamed intermediate ones too
+MANAGED = "io.threezone.managed"  # on every image that we built, also on unnamed intermediate ones
 REGISTRY = "io.threezone.registry"  # on the local registry and its mirrors: registry/port/upstream
 LEASE = "io.threezone.lease"  # on the container that is a cluster's lease; LEASE.user and so on name its holder
 OWNER = "io.threezone.cluster"  # on the node image that cluster.create derives; containers inherit it

@@ -1,6 +1,6 @@
 """HTTPS requests for downloads: with the environment's proxies, verified TLS, and redirects that keep TLS.
 
-TLS trusts the system's authorities, where companies install their own, and those of `certifi`, as some Pythons have no
+TLS trusts the system's authorities, where companies install their own, and those of `certifi`: some Pythons have no
 others.
 """
 
@@ -42,23 +42,23 @@ class Unreachable(ToolError):
     """The server cannot be reached: its name, the connection, the proxy or TLS failed."""
 
 
-class Lost(ToolError):
+class ConnectionLost(ToolError):
     """The connection broke; another attempt may succeed."""
 
 
 def request(method: str, url: str, limits: Limits) -> BaseHTTPResponse:
-    """The response after redirects, its body not read yet. The caller closes it.
+    """The response after redirects; its body is not read yet. The caller closes it.
 
-    Raises Unreachable, Lost (both ToolError), or ToolError for a forbidden redirect.
+    Raises Unreachable, ConnectionLost (both ToolError), or ToolError for a forbidden redirect.
     """
     target = url
     for _ in range(REDIRECTS + 1):
         if not _allowed(target, url):
             raise ToolError(
-                f"{url} leads to {target}: only https is followed (http only on this machine, for pins that say so)",
+                f"{url} leads to {target}: only https is allowed (http only on this machine, if the pin says http)",
                 fix="check the addresses in local/pins.toml",
             )
-        response = _one(method, target, limits)
+        response = _send(method, target, limits)
         location = response.headers.get("Location")
         if response.status not in MOVED or location is None:
             return response
@@ -67,7 +67,7 @@ def request(method: str, url: str, limits: Limits) -> BaseHTTPResponse:
     raise ToolError(f"{url} redirects more than {REDIRECTS} times")
 
 
-def _one(method: str, url: str, limits: Limits) -> BaseHTTPResponse:
+def _send(method: str, url: str, limits: Limits) -> BaseHTTPResponse:
     from urllib3 import Timeout, exceptions
 
     host = urlsplit(url).netloc
@@ -85,13 +85,13 @@ def _one(method: str, url: str, limits: Limits) -> BaseHTTPResponse:
     except exceptions.ReadTimeoutError:
         raise ToolError(f"{host} accepted the request but sent no answer for {limits.stall:.0f} s") from None
     except exceptions.ProtocolError as error:
-        raise Lost(f"{host} closed the connection before it answered", evidence=str(error)) from None
+        raise ConnectionLost(f"{host} closed the connection before it answered", evidence=str(error)) from None
     except exceptions.HTTPError as error:  # names, refused connections, TLS and the proxy
         raise Unreachable(f"no connection to {host}", evidence=str(error)) from None
 
 
-def knock(url: str, timeout: float) -> None:
-    """Connect to the host of `url`, or to its proxy, and close. Raises OSError; `timeout` is per address."""
+def test_connection(url: str, timeout: float) -> None:
+    """Connect to the host of `url`, or to its proxy, and disconnect. Raises OSError after `timeout` per address."""
     parts = urlsplit(_proxy(url) or url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     socket.create_connection((parts.hostname or "", port), timeout).close()

@@ -24,22 +24,22 @@ LOCKS = ("watch-next.lock", "watch-now.lock")
 
 
 def _base(variable: str, below_home: str) -> Path:
-    chosen = os.environ.get(variable)
-    if chosen and Path(chosen).is_absolute():  # the XDG specification: relative paths are ignored
-        return Path(chosen)
-    return Path.home() / below_home  # without HOME the password database knows; a place in /tmp could be anybody's
+    configured = os.environ.get(variable)
+    if configured and Path(configured).is_absolute():  # the XDG specification: relative paths are ignored
+        return Path(configured)
+    return Path.home() / below_home  # without HOME, Python asks the password database; /tmp would be unsafe
 
 
 def cache_dir() -> Path:
-    """The directory of what can be fetched or built again: environments, tools, images. All checkouts share it."""
-    chosen = os.environ.get("THREEZONE_CACHE")
-    return Path(chosen) if chosen else _base("XDG_CACHE_HOME", ".cache") / "threezone"
+    """The directory of environments, tools and images, which can be fetched or built again. All checkouts share it."""
+    configured = os.environ.get("THREEZONE_CACHE")
+    return Path(configured) if configured else _base("XDG_CACHE_HOME", ".cache") / "threezone"
 
 
 def state_dir() -> Path:
-    """The directory of logs and of each cluster's state. Made 0700."""
-    chosen = os.environ.get("THREEZONE_STATE")
-    path = Path(chosen) if chosen else _base("XDG_STATE_HOME", ".local/state") / "threezone"
+    """The directory of logs and of each cluster's state. It is created with mode 0700."""
+    configured = os.environ.get("THREEZONE_STATE")
+    path = Path(configured) if configured else _base("XDG_STATE_HOME", ".local/state") / "threezone"
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
 
@@ -54,13 +54,13 @@ def cluster_dir(key: str) -> Path:
         directory, old = state / "contexts" / slug(context), state / f"context-{_old_slug(context)}"
     else:
         directory, old = state / "clusters" / names.cluster(key), state / key
-    with suppress(OSError):  # a directory that nobody may change is left as it is
+    with suppress(OSError):  # a read-only directory stays as it is
         _migrate(key, old, directory)
     return directory
 
 
 def make(directory: Path) -> Path:
-    """Make a directory and its parents, 0700."""
+    """Create a directory and its parents with mode 0700."""
     if not directory.is_dir():
         make(directory.parent)
         directory.mkdir(exist_ok=True, mode=0o700)
@@ -68,7 +68,7 @@ def make(directory: Path) -> Path:
 
 
 def slug(context: str) -> str:
-    """A file name without dots for a context; it differs from every other context's even if case is ignored. Pure."""
+    """A file name without dots for a context. No two contexts share one, even if case is ignored. Pure."""
     if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", context) and not re.search(r"-[0-9a-f]{32}\Z", context):
         return context
     plain = re.sub(r"[^a-z0-9]+", "-", context.lower())[:40].strip("-") or "context"
@@ -88,23 +88,23 @@ def _old_slug(context: str) -> str:
 def _migrate(key: str, old: Path, directory: Path) -> None:
     """Move a cluster's state of older releases: STATE/NAME/git-password and STATE/rescued/NAME/*.
 
-    Each piece is renamed by itself if its new path is free, so a killed run can be repeated. Only these pieces are
-    moved, as `rescued`, `logs` and `kind` are cluster names too.
+    Each file is renamed if its new path is free, so a killed run can be repeated. Nothing else is moved: `rescued`,
+    `logs` and `kind` may also be cluster names.
     """
-    if directory.is_file():  # the old password of a cluster that is called clusters
+    if directory.is_file():  # the old password of a cluster named clusters
         cluster_dir(directory.parent.name)
-    # `context-…` belonged to an adopted context, not to a cluster of that name, which fetches its password again.
-    whose = key.startswith(FOREIGN) or not key.startswith("context-")
-    if whose and (old / PASSWORD).is_file() and not (old / PASSWORD).is_symlink():
+    # `context-…` belonged to an adopted context. A cluster with such a name fetches its password again.
+    is_of_key = key.startswith(FOREIGN) or not key.startswith("context-")
+    if is_of_key and (old / PASSWORD).is_file() and not (old / PASSWORD).is_symlink():
         _move(old / PASSWORD, directory / PASSWORD)
         for lock in LOCKS:
             (old / lock).unlink(missing_ok=True)
         remove_empty(old)
-    kept = state_dir() / GIT_BACKUPS / directory.name
-    for backup in kept.glob("[0-9]*"):
+    old_backups = state_dir() / GIT_BACKUPS / directory.name
+    for backup in old_backups.glob("[0-9]*"):
         if _is_backup_of(key, backup):
             _move(backup, directory / GIT_BACKUPS / backup.name)
-            remove_empty(kept)
+            remove_empty(old_backups)
 
 
 def _is_backup_of(cluster: str, directory: Path) -> bool:

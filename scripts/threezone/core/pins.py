@@ -1,4 +1,4 @@
-"""Versions and checksums: the package's pins.toml, overridden key by key by the project's local/pins.toml.
+"""Versions and checksums: the package's pins.toml. Keys of the project's local/pins.toml override it.
 
 Each package declares its section as a struct and reads it with `section`; an error names the key and the file.
 """
@@ -18,7 +18,7 @@ from threezone.core.errors import UsageError
 
 PACKAGED = Path(__file__).with_name("pins.toml")
 OVERRIDE = Path("local") / "pins.toml"
-OF_A_VERSION = ("sha256", "digest")  # keys with checksums of a version
+CHECKSUMS = ("sha256", "digest")  # keys whose values belong to one version
 
 Sum = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Version = Annotated[str, msgspec.Meta(pattern=f"^{versions.RELEASE}$")]
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Sums(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="kebab"):
-    """SHA-256 of a release file per platform; a platform without one cannot use the release channel."""
+    """SHA-256 of a release file for each platform. Without it, a platform cannot use the release channel."""
 
     linux_amd64: Sum | None = None
     linux_arm64: Sum | None = None
@@ -64,36 +64,36 @@ def tools(root: Path | None = None) -> Tools:
 
 
 def section(name: str, kind: type[T], root: Path | None = None) -> T:
-    """The section `name` as `kind` (a msgspec type), with the project's changes; `root` is by default the project here.
+    """The section `name` as `kind` (a msgspec type), with the overrides of the project at `root` (default: this one).
 
     Raises UsageError with the key and the file.
     """
     root = root or settings.find_root()
-    merged, own = _documents(root)
+    merged, overrides = _documents(root)
     try:
         return msgspec.convert(merged.get(name, {}), kind, strict=True)
     except msgspec.ValidationError as error:
-        problem, _, place = str(error).partition(" - at `$")
-        keys = [name, *(part for part in place.rstrip("`").split(".") if part)]
+        problem, _, location = str(error).partition(" - at `$")
+        keys = [name, *(part for part in location.rstrip("`").split(".") if part)]
         unknown = re.fullmatch(r"Object contains unknown field `([^`]+)`", problem)
         if unknown:
             keys, problem = [*keys, unknown.group(1)], "unknown key"
-        file = root / OVERRIDE if _holds(own, keys) else PACKAGED
+        file = root / OVERRIDE if _holds(overrides, keys) else PACKAGED
         raise UsageError(f"{file}: {'.'.join(keys)}: {problem}", fix=f"correct {file}") from None
 
 
 @functools.cache
 def _documents(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The merged pins and the project's own part of them."""
+    """The merged pins, and the project's overrides."""
     packaged = _read(PACKAGED)
-    own = _read(root / OVERRIDE) if (root / OVERRIDE).is_file() else {}
-    unknown = sorted(own.keys() - packaged.keys())
+    overrides = _read(root / OVERRIDE) if (root / OVERRIDE).is_file() else {}
+    unknown = sorted(overrides.keys() - packaged.keys())
     if unknown:
         raise UsageError(
-            f"{root / OVERRIDE}: unknown section {unknown[0]}; known: {', '.join(packaged)}",
+            f"{root / OVERRIDE}: unknown section {unknown[0]}; known sections: {', '.join(packaged)}",
             fix=f"correct {root / OVERRIDE}",
         )
-    return merge(packaged, own), own
+    return merge(packaged, overrides), overrides
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -103,12 +103,12 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML", evidence=str(error), fix=f"correct {path}") from None
 
 
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `over`, table by table. A new version in `over` drops the checksums of `base`."""
-    if "version" in over and over["version"] != base.get("version"):
-        base = {key: value for key, value in base.items() if key not in OF_A_VERSION}
+def merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `override`, table by table. A new version drops the checksums of `base`."""
+    if "version" in override and override["version"] != base.get("version"):
+        base = {key: value for key, value in base.items() if key not in CHECKSUMS}
     merged = dict(base)
-    for key, value in over.items():
+    for key, value in override.items():
         old = base.get(key)
         merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged

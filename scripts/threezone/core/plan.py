@@ -1,4 +1,4 @@
-"""The plan as data: status, --dry-run, the question and apply read the same one."""
+"""The plan as data. Status, --dry-run, the question and apply all use the same plan."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from enum import Enum, auto
 class StepKind(Enum):
     """What a step does."""
 
-    NOTE = auto()  # says something about the plan; nothing is done
-    # The engine and what a cluster is made from
+    NOTE = auto()  # information only; nothing is done
+    # The engine, tools and images
     INSTALL_ENGINE = auto()
     WRAP_RUNTIME = auto()
     START_ENGINE = auto()
@@ -34,12 +34,12 @@ class StepKind(Enum):
     LABEL_NODES = auto()
     WAIT_FOR_NODES = auto()
     WAIT_FOR_PODS = auto()
-    # The way to the API server
+    # The route to the API server
     CONNECT = auto()
     REMOVE_CONTEXT = auto()
     ADOPT_CONTEXT = auto()
     RELEASE_CONTEXT = auto()
-    CHANGE_CLUSTER = auto()  # of a cluster that is not ours: the question before the first change
+    CHANGE_CLUSTER = auto()  # asks before the first change to a cluster that is not ours
     # Flux
     INSTALL_FLUX = auto()
     WAIT_FOR_FLUX = auto()
@@ -57,7 +57,7 @@ class StepKind(Enum):
     REPLACE_DELIVERY = auto()
     DELIVER = auto()
     WAIT_FOR_WORKLOADS = auto()
-    # Beside the lab
+    # Everything else
     WRITE_FILE = auto()
     APPLY_OBJECT = auto()
     DELETE_OBJECT = auto()
@@ -66,10 +66,10 @@ class StepKind(Enum):
 
 @dataclass(frozen=True)
 class Step:
-    """One change. `target` is what is changed, where a plan has several steps of a kind; `command` is for pasting.
+    """One change. `target` is the changed object if a plan has several steps of a kind; `command` can be pasted.
 
-    A step `asks` for consent if it destroys something of the user's or changes the machine outside our cache. What
-    follows a step that `reveals` more of the cluster is planned again after it.
+    A step `asks` for consent if it destroys something of the user's or changes the machine outside our cache. After a
+    step that `reveals` more of the cluster, the rest is planned again.
     """
 
     kind: StepKind

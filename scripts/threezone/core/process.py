@@ -1,6 +1,6 @@
-"""Start programs: with argument lists, a process group for each, deadlines and redaction. Built on `sh`.
+"""Start programs from argument lists, each in a process group with a deadline. Built on `sh`.
 
-The whole group is ended on a deadline or Ctrl-C, output is data, and a failure is a `CommandFailed`.
+A deadline or Ctrl-C ends the whole group. Output is redacted before it is shown. A failure raises `CommandFailed`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any, Self
 from threezone.core.errors import CommandFailed, ToolError
 
 TAIL_LINES = 30
-GRACE = 5.0  # seconds between asking a group to end and ending it
+GRACE = 5.0  # seconds between asking a group to end and killing it
 
 _secrets: set[str] = set()
 
-# One fork at a time from Python 3.12 on: there, filelock's hook refuses a fork while another thread is forking. With
-# 3.11 the lock would only double the time in which several programs start.
-_starting: AbstractContextManager[object] = threading.Lock() if sys.version_info >= (3, 12) else nullcontext()
+# Python 3.12 and later fork once at a time: there, filelock's hook refuses a fork while another thread is forking. With
+# 3.11 the lock would only double the time to start several programs.
+_fork_lock: AbstractContextManager[object] = threading.Lock() if sys.version_info >= (3, 12) else nullcontext()
 
 
 def keep_secret(value: str) -> None:
@@ -56,7 +56,7 @@ class Completed:
 
 
 def find(program: str | Path, env: Mapping[str, str] | None = None) -> Path | None:
-    """The program's absolute path, or None; it is looked up in the PATH of `env`, by default ours."""
+    """The program's absolute path, or None; it is looked up in the PATH of `env`, by default open_files."""
     path = shutil.which(str(program), path=(env or os.environ).get("PATH"))
     return Path(path).absolute() if path else None
 
@@ -73,16 +73,16 @@ def _environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to end this program when we die, even by kill -9, so that a rerun does not meet it."""
+    """Ask Linux to kill this program when we die, even by kill -9, so that it does not disturb the next run."""
     import ctypes
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, prctl(2)
 
 
 @contextmanager
-def _later_interrupt() -> Iterator[None]:
-    """Delay Ctrl-C until the end of the block: nobody could end a program that is just starting."""
-    if threading.current_thread() is not threading.main_thread():  # only there it is raised
+def _delayed_interrupt() -> Iterator[None]:
+    """Delay Ctrl-C until the end of the block: a program that is just starting cannot be ended yet."""
+    if threading.current_thread() is not threading.main_thread():  # Ctrl-C is raised only there
         yield
         return
     signals: list[int] = []
@@ -121,18 +121,18 @@ class Running:
         self._stdout: list[str] = []
         self._stderr: list[str] = []
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
-        self._trouble: Exception | None = None  # what on_line raised, in sh's thread
+        self._line_error: Exception | None = None  # raised by on_line, in sh's thread
 
         def collect(into: list[str]) -> Callable[[str], None]:
             def line(text: str) -> None:
                 into.append(text)
                 self._tail.append(text)
-                if on_line is None or self._trouble is not None:
+                if on_line is None or self._line_error is not None:
                     return
                 try:
                     on_line(redact(text.rstrip("\n")))
-                except Exception as error:  # noqa: BLE001 - `wait` raises it; here it would end the output
-                    self._trouble = error
+                except Exception as error:  # noqa: BLE001 - `wait` raises it; raised here, it would stop the reading
+                    self._line_error = error
 
             return line
 
@@ -159,7 +159,7 @@ class Running:
         # By default an empty input: a program must never wait for the user's keyboard.
         options["_in"] = b"" if stdin is None else stdin
         try:
-            with _later_interrupt(), _starting:
+            with _delayed_interrupt(), _fork_lock:
                 self._command = sh.Command(str(program))(*self.argv[1:], **options)
                 self.pid: int = self._command.pid
         except sh.ForkException as error:
@@ -180,10 +180,9 @@ class Running:
         return redact("".join(self._tail)).rstrip()
 
     def wait(self, timeout: float) -> Completed:
-        """Wait for the end, at most `timeout` seconds; then, or on Ctrl-C, end the whole group and raise.
+        """Wait for the end. After `timeout` seconds, or on Ctrl-C, end the whole group and raise.
 
-        `sh`'s own wait with a timeout polls every 0.1 s and may return before the last output was read. So a timer ends
-        the group here.
+        A timer ends the group, because `sh`'s own timeout polls and may return before the last output was read.
         """
         overdue = threading.Event()
 
@@ -203,8 +202,8 @@ class Running:
             timer.cancel()
         if overdue.is_set():
             raise CommandFailed([redact(part) for part in self.argv], None, self.tail, seconds=timeout)
-        if self._trouble is not None:
-            raise self._trouble
+        if self._line_error is not None:
+            raise self._line_error
         seconds = time.monotonic() - self.started
         return Completed(self.argv, exit_code, "".join(self._stdout), "".join(self._stderr), seconds)
 
@@ -232,11 +231,11 @@ class Running:
 
 def end_group(group: int, exists: Callable[[], bool], grace: float) -> None:
     """Ask a process group to end, and kill it after `grace` seconds; `exists` says whether it still runs."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
         if not exists():
             return
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, sign)
+            os.killpg(group, signal_number)
         deadline = time.monotonic() + grace
         while exists() and time.monotonic() < deadline:
             time.sleep(0.02)  # a process group cannot be waited for
@@ -259,7 +258,7 @@ def run(
     `timeout` is in seconds, `env` has changes to our environment (None unsets). `on_line` receives each line of output,
     redacted. The program ends with us, unless it `outlives_us` (as a package manager must). With `check`, a non-zero
     exit raises `CommandFailed` with `hint` as its fix. Raises `ToolError` when the program is missing or cannot be
-    started, and what `on_line` raises.
+    started, and any exception of `on_line`.
     """
     running = Running(argv, cwd=cwd, env=env, stdin=stdin, on_line=on_line, outlives_us=outlives_us)
     done = running.wait(timeout)
@@ -276,11 +275,11 @@ def start_detached(argv: Sequence[str | Path], *, env: Mapping[str, str], log: P
     appended to `log` (0600). Only daemon.py calls this. Raises `ToolError` when it is missing or cannot be started.
     """
     program = _require(argv[0], env)
-    with ExitStack() as ours:
+    with ExitStack() as open_files:
         empty = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        ours.callback(os.close, empty)
+        open_files.callback(os.close, empty)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        ours.callback(os.close, output)
+        open_files.callback(os.close, output)
         try:
             return os.posix_spawn(
                 program,
@@ -290,7 +289,7 @@ def start_detached(argv: Sequence[str | Path], *, env: Mapping[str, str], log: P
                     (os.POSIX_SPAWN_DUP2, empty, 0),
                     (os.POSIX_SPAWN_DUP2, output, 1),
                     (os.POSIX_SPAWN_DUP2, output, 2),
-                    *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited()),
+                    *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited_files()),
                 ],
                 setsid=True,
                 setsigmask=(),
@@ -301,11 +300,8 @@ def start_detached(argv: Sequence[str | Path], *, env: Mapping[str, str], log: P
             raise ToolError(f"{program} cannot be started: {error.strerror}", evidence=paste(argv)) from None
 
 
-def _inherited() -> list[int]:
-    """The open files that a child would inherit: those that our parent left open.
-
-    A daemon that keeps a pipe of a pipeline open would keep the pipeline from ending.
-    """
+def _inherited_files() -> list[int]:
+    """The open files that a child would inherit from our parent. A daemon with an open pipe would block a pipeline."""
     inherited = []
     for path in Path("/dev/fd").iterdir():
         with suppress(OSError):  # the descriptor of this directory
@@ -315,12 +311,12 @@ def _inherited() -> list[int]:
 
 
 def paste(argv: Sequence[str | Path]) -> str:
-    """The command as one would type it, redacted."""
+    """The command to paste into a shell, redacted."""
     return redact(shlex.join(str(part) for part in argv))
 
 
 def browse(url: str) -> bool:
-    """Open a page in the browser. Returns False when there is none."""
+    """Open a page in the browser. Returns False without a browser."""
     import webbrowser
 
     return webbrowser.open(url)

@@ -38,7 +38,7 @@ def flatten(node: Any) -> None:
 
 
 class Loader(C_LOADER):  # type: ignore[misc]
-    """PyYAML's safe loader, on its C parser where there is one."""
+    """PyYAML's safe loader, with its C parser if available."""
 
     def flatten_mapping(self, node: Any) -> None:
         """Resolve merge keys as `flatten` does."""

@@ -38,7 +38,7 @@ class Option:
 
 
 def option(text: str, flag: str = "", place: str = "") -> msgspec.Meta:
-    """Declare a field as an option; the flag is the field's name where none is given."""
+    """Declare a field as an option. Its flag is the field's name by default."""
     return msgspec.Meta(description=text, extra={"flag": flag, "place": place})
 
 
@@ -53,7 +53,7 @@ def options(struct: type[msgspec.Struct]) -> dict[str, Option]:
 
 
 class ClusterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What changes the declared cluster, as settings and as options of up, cluster.create and cluster.plan.
+    """Changes to the declared cluster, as settings and as options of up, cluster.create and cluster.plan.
 
     A new field here is a new option and a new key of `threezone.cluster`. Empty values leave the file as it is.
     """
@@ -95,7 +95,7 @@ class ClusterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 class Cluster(ClusterOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The declared cluster: `config`, relative to the project's root, changed by the other options and `overlay`.
 
-    `overlay` is a piece of kind's own configuration; `api` says where the API server is published.
+    `overlay` is a part of kind's own configuration; `api` says where the API server is published.
     """
 
     name: str = "kind"
@@ -204,41 +204,41 @@ def parse(section: Any, path: Path) -> Settings:
 
 
 def _sentence(problem: str, section: Any) -> str:
-    """Msgspec's message with the names of the file: the key, the expected and the given value."""
+    """Msgspec's message in the words of the file: the key, the expected and the given value."""
     match = re.search(r"`\$\.?([^`]*)`$", problem)
     path = match[1] if match else ""
     keys = [part.partition("[")[0] for part in path.split(".")] if path else []
-    wanted: Any = msgspec.inspect.type_info(Settings)
+    kind: Any = msgspec.inspect.type_info(Settings)
     value = section
     for key in keys:
-        wanted = next(field.type for field in wanted.fields if field.name == key)
-        wanted = wanted.type if isinstance(wanted, msgspec.inspect.Metadata) else wanted
+        kind = next(field.type for field in kind.fields if field.name == key)
+        kind = kind.type if isinstance(kind, msgspec.inspect.Metadata) else kind
         value = value[key]
     if "[" in path:  # an item of a list
         value = next((item for item in value if not isinstance(item, str)), value)
     if unknown := re.match(r"Object contains unknown field `([^`]+)`", problem):
-        known = [field.name for field in wanted.fields]
+        known = [field.name for field in kind.fields]
         near = difflib.get_close_matches(unknown[1], known, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"unknown key {'.'.join(['threezone', *keys, unknown[1]])}; {hint}"
-    return f"{'.'.join(['threezone', *keys])}: expected {_expected(wanted)}, got {_shown(value)}"
+    return f"{'.'.join(['threezone', *keys])}: expected {_expected(kind)}, got {_shown(value)}"
 
 
-def _expected(wanted: Any) -> str:
-    match wanted:
+def _expected(kind: Any) -> str:
+    match kind:
         case msgspec.inspect.StructType():
-            return f"a section with the keys {', '.join(field.name for field in wanted.fields)}"
+            return f"a section with the keys {', '.join(field.name for field in kind.fields)}"
         case msgspec.inspect.LiteralType():
-            return f"one of {', '.join(str(value) for value in wanted.values)}"
+            return f"one of {', '.join(str(value) for value in kind.values)}"
         case msgspec.inspect.IntType():
-            return f"a whole number from {wanted.ge}" + (f" to {wanted.le}" if wanted.le is not None else "")
+            return f"a whole number from {kind.ge}" + (f" to {kind.le}" if kind.le is not None else "")
         case msgspec.inspect.DictType():
             expected = "a mapping"
         case msgspec.inspect.VarTupleType():
-            hosts = getattr(wanted.item_type, "pattern", None)
+            hosts = getattr(kind.item_type, "pattern", None)
             expected = "a list of host names, such as [docker.io]" if hosts else "a list of texts"
         case _:
-            pattern = getattr(wanted, "pattern", None) or ""
+            pattern = getattr(kind, "pattern", None) or ""
             expected = f"text like {pattern}" if pattern else "text"
             if "." in pattern:
                 expected = 'a version in quotes, such as "1.35" or "1.35.0"'

@@ -11,7 +11,7 @@ KUBERNETES = r"1\.\d+(\.\d+)?"  # a minor version or a release
 
 
 class Version(NamedTuple):
-    """The numbers of a version. The one without numbers is false, and older than any other."""
+    """The numbers of a version. `Version()` is false, and older than any other."""
 
     major: int = 0
     minor: int = 0
@@ -27,7 +27,7 @@ class Version(NamedTuple):
 
 
 def parse(text: str) -> Version:
-    """The version at the start of a text such as v1.35, 2.7.3 or 20.10.24+dfsg1; a false one if there is none.
+    """The version at the start of a text such as v1.35, 2.7.3 or 20.10.24+dfsg1; `Version()` for any other text.
 
     A pre-release counts as its release.
     """
@@ -36,7 +36,7 @@ def parse(text: str) -> Version:
 
 
 def parse_release(text: str) -> Version:
-    """The version that the whole text is, such as 1.35.0 or 1.35.0+k3s1; a false one for a pre-release."""
+    """The version of a whole text such as 1.35.0 or 1.35.0+k3s1; `Version()` for a pre-release or any other text."""
     return parse(text) if re.fullmatch(rf"{RELEASE}(\+.*)?", text) else Version()
 
 

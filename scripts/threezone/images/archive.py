@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from threezone.core.errors import UsageError
-from threezone.core.files import special
+from threezone.core.files import special_kind
 from threezone.images.engine_images import Image
 
 DOCKER, OCI = "manifest.json", "index.json"
@@ -28,7 +28,7 @@ def read(path: Path) -> tuple[Image, ...]:
 
     Raises UsageError for what is no image archive, or holds an image without a name.
     """
-    if kind := special(path):
+    if kind := special_kind(path):
         raise UsageError(f"{path} is a {kind} and no image archive: it is read more than once", fix=_FIX)
     try:
         with tarfile.open(path, "r:*") as tar:

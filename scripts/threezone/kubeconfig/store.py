@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from threezone.core.errors import UsageError
-from threezone.core.files import read_with_stat, special, write_atomic
+from threezone.core.files import read_with_stat, special_kind, write_atomic
 from threezone.kubeconfig import document
 from threezone.kubeconfig.document import BODY, Document, Section
 
@@ -171,7 +171,7 @@ def break_lock(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
 def refuse_special(env: Mapping[str, str] | None = None) -> None:
     """Raise UsageError for a file that cannot be locked and replaced: a device, a pipe, a socket, a directory."""
     for name in files(env):
-        if kind := special(name):
+        if kind := special_kind(name):
             raise UsageError(
                 f"the kubeconfig {name} is a {kind}: no entry can be written there",
                 fix="unset KUBECONFIG, or: export KUBECONFIG=/a/file/of/yours",
@@ -221,7 +221,7 @@ def _read_once(name: str) -> tuple[bytes | None, bool]:
     is_free = not _is_locked(name)
     try:
         text, opened = read_with_stat(name)
-        if special(name):
+        if special_kind(name):
             return text, True  # a pipe of the shell, which can be read only once
         now = Path(name).stat()
     except FileNotFoundError:

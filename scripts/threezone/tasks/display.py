@@ -46,13 +46,13 @@ def plain(stream: TextIO) -> Sink:
         nonlocal shown
         if event.kind == "note":
             title = f"{event.step}: " if event.step not in ("", shown) else ""
-            stream.write(f"[{event.at:6.1f}s]     {title}{event.text}\n")
+            stream.write(f"[{event.elapsed:6.1f}s]     {title}{event.text}\n")
             stream.flush()
             shown = event.step or shown
             return
         shown = event.step if event.kind == "start" else ""
         mark = {"start": "…", "done": "✓", "failed": "✗"}[event.kind]
-        head = f"[{event.at:6.1f}s] {mark} {event.step}"
+        head = f"[{event.elapsed:6.1f}s] {mark} {event.step}"
         text = f": {event.text}" if event.text else ""
         tail = f"  ({event.seconds:.1f} s)" if event.kind != "start" else ""
         stream.write(f"{head}{text}{tail}\n")

@@ -69,7 +69,7 @@ def why_not(urls: Iterable[str]) -> dict[str, str]:
 
 def _ask(url: str, future: Future[str], connected: threading.Event) -> None:
     try:
-        net.knock(url, CONNECT / 2)
+        net.test_connection(url, CONNECT / 2)
         connected.set()
         answer = net.request("GET", url, net.Limits(connect=CONNECT, stall=ANSWER))
         answer.close()

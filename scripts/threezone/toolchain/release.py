@@ -81,7 +81,7 @@ def fetch(url: str, sha256: str, to: Path, limits: Limits) -> None:
     for attempt in range(1, limits.attempts + 1):
         try:
             served = _receive(url, to, limits)
-        except net.Lost as error:
+        except net.ConnectionLost as error:
             to.unlink(missing_ok=True)
             if attempt == limits.attempts:
                 raise ToolError(
@@ -140,7 +140,7 @@ def _receive(url: str, to: Path, limits: Limits) -> str:
 
 
 def _piece(answer: BaseHTTPResponse, url: str, received: int, total: int | None, limits: Limits) -> bytes:
-    """The next bytes, b"" at the end. Raises ToolError for a server that stalls, net.Lost for a broken connection."""
+    """The next bytes, b"" at the end. Raises ToolError when the server stalls, net.ConnectionLost when it hangs up."""
     from urllib3 import exceptions
 
     host = urlsplit(url).netloc
@@ -155,10 +155,10 @@ def _piece(answer: BaseHTTPResponse, url: str, received: int, total: int | None,
     except (exceptions.HTTPError, OSError) as error:
         if not isinstance(error.args[-1], exceptions.IncompleteRead):
             message = f"the connection to {host} broke after {_of(received, total)}"
-            raise net.Lost(message, evidence=str(error)) from None
+            raise net.ConnectionLost(message, evidence=str(error)) from None
         data = b""
     if not data and total is not None and received < total:
-        raise net.Lost(f"{host} ended the file after {_of(received, total)}: it is truncated", evidence=url)
+        raise net.ConnectionLost(f"{host} ended the file after {_of(received, total)}: it is truncated", evidence=url)
     return data
 
 

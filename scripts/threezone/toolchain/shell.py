@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from threezone.core import events, process
-from threezone.core.files import special, write_atomic
+from threezone.core.files import special_kind, write_atomic
 from threezone.toolchain.install import Tool
 
 # ./run is completed by invoke's own completer: `--complete --` prints what may follow.
@@ -55,7 +55,7 @@ def completions() -> Path:
 
 def _complete(place: Path, text: str) -> None:
     """Write a completion, unless its path holds something other than a regular file."""
-    if place.is_symlink() or special(place):
+    if place.is_symlink() or special_kind(place):
         events.note(f"{place} is no regular file: it stays")
     else:
         write_atomic(place, text, None)

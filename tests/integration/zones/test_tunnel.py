@@ -90,7 +90,7 @@ def echo(client: socket.socket) -> None:
 
 
 def children(pid: int) -> list[int]:
-    return [child.pid for child in psutil.Process(pid).children() if daemon._started(child.pid)]
+    return [child.pid for child in psutil.Process(pid).children() if daemon._start_time(child.pid)]
 
 
 def until(truth: Callable[[], object]) -> bool:
@@ -238,7 +238,7 @@ def test_told_to_end_or_killed_it_leaves_no_program(start: Start, sign: signal.S
         started = children(forwarding.pid)
         os.kill(forwarding.pid, sign)  # to it alone, not to its group
         assert until(lambda: daemon.find("forwarder") is None)
-        assert until(lambda: [pid for pid in started if daemon._started(pid)] == [])
+        assert until(lambda: [pid for pid in started if daemon._start_time(pid)] == [])
 
 
 def test_it_listens_on_loopback_only(start: Start) -> None:
@@ -296,7 +296,7 @@ def test_a_tunnel_that_leads_elsewhere_or_carries_nothing_any_more_is_replaced(d
     made = tunnel.ensure("kind", PLAN, port)
     elsewhere = tunnel.ensure("kind", TunnelSpec("exec", "tcp://other:2375", PLAN.target), port)
     assert elsewhere.pid != made.pid
-    assert daemon._started(made.pid) == ""
+    assert daemon._start_time(made.pid) == ""
 
 
 def test_a_taken_port_is_replaced_by_a_free_one(docker: Callable[[str], None]) -> None:

@@ -29,7 +29,7 @@ PLACES = [
 TEXTS = st.one_of(
     st.text(max_size=60),
     st.text("ab.-/", max_size=8),
-    st.from_regex(names.EXISTING, fullmatch=True),
+    st.from_regex(names.PATTERN, fullmatch=True),
     st.sampled_from([*OURS, "context-a", "..", "a-" + "0" * 32]),
 )
 

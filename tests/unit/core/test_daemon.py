@@ -42,7 +42,7 @@ def sleeper(name: str = "sleeper", script: str = "sleep 60", **facts: str) -> Da
 
 
 def runs(pid: int) -> bool:
-    return daemon._started(pid) != ""
+    return daemon._start_time(pid) != ""
 
 
 def until(truth: object) -> bool:
@@ -171,7 +171,7 @@ def test_state_that_is_shared_shows_each_machine_its_own(monkeypatch: pytest.Mon
 def test_one_that_dies_at_its_start_is_reported_with_the_end_of_its_log() -> None:
     with pytest.raises(CommandFailed) as caught:
         daemon.start("dies", ["sh", "-c", "echo the reason >&2; exit 3"], ready=lambda: False, timeout=20)
-    assert caught.value.exit_code_seen == 3
+    assert caught.value.program_exit_code == 3
     assert caught.value.evidence == "the reason"
     assert daemon.all() == ()
 

@@ -37,7 +37,7 @@ def test_a_step_tells_its_beginning_its_progress_and_its_result(seen: list[Event
     ]
     ages = [event.seconds for event in seen]
     assert ages == sorted(ages)
-    assert [event.at for event in seen] == sorted(event.at for event in seen)
+    assert [event.elapsed for event in seen] == sorted(event.elapsed for event in seen)
 
 
 def test_a_failure_is_told_by_its_first_line_and_goes_on_upwards(seen: list[Event]) -> None:

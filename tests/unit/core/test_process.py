@@ -70,7 +70,7 @@ def test_a_failure_is_ready_to_be_read(code: int) -> None:
     with pytest.raises(CommandFailed) as caught:
         run(["sh", "-c", f"echo told; echo why >&2; exit {code}"], timeout=10, hint="try again")
     failure = caught.value
-    assert failure.exit_code_seen == code
+    assert failure.program_exit_code == code
     assert failure.message == f"exit code {code}: sh -c 'echo told; echo why >&2; exit {code}'"
     assert sorted(failure.evidence.splitlines()) == ["told", "why"]
     assert failure.fix == "try again"
@@ -89,8 +89,8 @@ def test_the_tail_is_the_last_lines() -> None:
 def test_the_deadline_ends_the_whole_group(witness: Witness) -> None:
     with pytest.raises(CommandFailed) as caught:
         run(["sh", "-c", f"echo begun; {family(witness)}"], timeout=1)
-    assert caught.value.exit_code_seen is None
-    assert caught.value.message.startswith("no end within 1 s: sh -c ")
+    assert caught.value.program_exit_code is None
+    assert caught.value.message.startswith("timed out after 1 s: sh -c ")
     assert caught.value.tail == "begun"
     assert witness.holds()
     assert witness.all_gone()
@@ -105,7 +105,7 @@ def test_the_deadline_ends_those_who_do_not_listen(witness: Witness, monkeypatch
 
 
 def test_a_child_that_keeps_the_output_open_ends_with_the_deadline(witness: Witness) -> None:
-    with pytest.raises(CommandFailed, match="no end within 1 s"):
+    with pytest.raises(CommandFailed, match="timed out after 1 s"):
         run(["sh", "-c", f"exec 9>'{witness.path}'; echo here >&9; sleep 60 & exit 0"], timeout=1)
     assert witness.holds()
     assert witness.all_gone()

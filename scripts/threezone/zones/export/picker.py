@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from threezone.core.errors import UsageError
-from threezone.core.files import read, special, write_atomic
+from threezone.core.files import read, special_kind, write_atomic
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.credentials import trust
 from threezone.kubeconfig.document import Document
@@ -104,7 +104,7 @@ def beside(path: Path) -> Path:
 def guard(path: Path) -> None:
     """Raise UsageError where the picker of the export `path` would replace anything but an earlier picker."""
     script = beside(path)
-    if os.path.lexists(script) and (script.is_symlink() or special(script) or not read(script).startswith(_OURS)):
+    if os.path.lexists(script) and (script.is_symlink() or special_kind(script) or not read(script).startswith(_OURS)):
         raise UsageError(
             f"{script} is no earlier picker of threezone's, and the one of {path} belongs there",
             fix=f"move {script} away, or name another file with --output",
