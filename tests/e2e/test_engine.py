@@ -25,7 +25,7 @@ def refused(project: Project, sentence: str, **env: str) -> str:
     """The stderr of `engine.check` with `env`, which has `sentence`; the exit code is 3."""
     done = project.invoke("engine.check", check=False, env=env)
     assert done.exit_code == 3, done.stdout + done.stderr
-    assert f"error: {sentence} (looked at " in done.stderr
+    assert f"error: {sentence} (engine: " in done.stderr
     assert "fix: " in done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr

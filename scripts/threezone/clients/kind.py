@@ -1,4 +1,4 @@
-"""The kind CLI and its nodes. kind gets a private kubeconfig: only our store writes the user's."""
+"""The kind CLI and its nodes. kind writes to a private kubeconfig: only our store writes to the user's."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class Node:
 
     @property
     def api(self) -> tuple[containers.Published, ...]:
-        """Where the engine's host listens for its API server."""
-        return tuple(each for each in containers.published(self.ports) if each[2:] == (API_PORT, "tcp"))
+        """The addresses at which the engine's host listens for its API server."""
+        return tuple(port for port in containers.published(self.ports) if port[2:] == (API_PORT, "tcp"))
 
     @property
     def published(self) -> str:
-        """The first such place as ADDRESS:PORT; "" where there is none."""
-        hosts = (f"[{each.address}]:{each.port}" if ":" in each.address else f"{each.address}:{each.port}"
-                 for each in self.api)  # fmt: skip
+        """The first address of its API server as ADDRESS:PORT; "" if none is published."""
+        hosts = (f"[{port.address}]:{port.port}" if ":" in port.address else f"{port.address}:{port.port}"
+                 for port in self.api)  # fmt: skip
         return next(hosts, "")
 
 
@@ -71,22 +71,22 @@ def nodes(cluster: str | None = None) -> tuple[Node, ...]:
         f"label={labels.KIND_CLUSTER}" + (f"={cluster}" if cluster is not None else ""), fields=_FIELDS
     )
     listed = [
-        Node(container, name, of, role, state, image, owner == of and names.is_cluster(of), ports, status,
+        Node(container, name, group, role, state, image, owner == group and names.is_cluster(group), ports, status,
              tuple(filter(None, networks.split(","))))
-        for container, name, of, role, owner, state, image, ports, status, networks in rows
+        for container, name, group, role, owner, state, image, ports, status, networks in rows
     ]  # fmt: skip
-    # Containers inherit the label of our image, but a balancer has another image. It may be the only container left of
-    # an interrupted create or delete: then it is ours if we derived an image for its cluster.
-    owned = {node.cluster for node in listed if node.ours}
-    alone = {node.cluster for node in listed} - {node.cluster for node in listed if node.role != BALANCER}
-    owned |= {
+    # Nodes inherit the label of our image, but a balancer has another image. After an interrupted create or delete it
+    # may be the only container: then it is ours if we derived an image for its cluster.
+    our_clusters = {node.cluster for node in listed if node.ours}
+    only_balancer = {node.cluster for node in listed} - {node.cluster for node in listed if node.role != BALANCER}
+    our_clusters |= {
         name
-        for name in alone
+        for name in only_balancer
         if names.is_cluster(name) and images.ids(f"label={labels.OWNER}={name}", repository=NODE_IMAGE)
     }
     return tuple(
         sorted(
-            (replace(node, ours=node.cluster in owned) for node in listed),
+            (replace(node, ours=node.cluster in our_clusters) for node in listed),
             key=lambda node: (node.cluster, node.role, node.name),
         )
     )
@@ -142,7 +142,7 @@ def _remove_abandoned(parent: Path) -> None:
 
 
 def forget(cluster: str) -> None:
-    """Remove the files that killed runs of kind left of this cluster."""
+    """Remove this cluster's files of killed runs of kind."""
     directory = paths.cluster_dir(cluster)
     _remove_abandoned(directory / "kind")
     for left in (paths.state_dir() / "kind" / cluster / what for what in OLD_PRIVATE):
@@ -152,11 +152,11 @@ def forget(cluster: str) -> None:
 
 
 def create(kind: Path, cluster: str, config: str, image: str, say: Callable[[str], None]) -> str:
-    """Run `kind create cluster`; after a failure the nodes stay, for their logs. Returns the kubeconfig."""
-    with private(cluster, "create") as place:
-        file = place / "kind.yaml"
+    """Run `kind create cluster`; after a failure the nodes stay, because of their logs. Returns the kubeconfig."""
+    with private(cluster, "create") as directory:
+        file = directory / "kind.yaml"
         file.write_text(config, encoding="utf-8")
-        kubeconfig = place / "kubeconfig"
+        kubeconfig = directory / "kubeconfig"
         process.run(
             [kind, "create", "cluster", "--name", cluster, "--config", file, "--image", image, "--retain",
              "--kubeconfig", kubeconfig],
@@ -168,12 +168,14 @@ def create(kind: Path, cluster: str, config: str, image: str, say: Callable[[str
 
 def delete(kind: Path, cluster: str) -> None:
     """Run `kind delete cluster`. With a locked kubeconfig it fails after the nodes are deleted (#3781)."""
-    with private(cluster, "delete") as place:
-        process.run([kind, "delete", "cluster", "--name", cluster, "--kubeconfig", place / "kubeconfig"], timeout=180)
+    with private(cluster, "delete") as directory:
+        process.run(
+            [kind, "delete", "cluster", "--name", cluster, "--kubeconfig", directory / "kubeconfig"], timeout=180
+        )
 
 
 def export_logs(kind: Path, cluster: str, directory: Path) -> Completed:
-    """Run `kind export logs`; it reports on stderr what it cannot get."""
+    """Run `kind export logs`; it reports missing logs on stderr."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     return process.run([kind, "export", "logs", directory, "--name", cluster], timeout=EXPORT_SECONDS, check=False)
 

@@ -17,8 +17,8 @@ from threezone.core.process import Completed
 
 Command = list[str | Path]
 KUBECTL = "kubectl"  # on the PATH of a node
-# On a control plane, with the administrator's kubeconfig, and without a cache in its home directory, which may be
-# mounted from the host.
+# On a control plane, with the administrator's kubeconfig. Without a cache: its home directory may be mounted from the
+# host.
 ON_NODE = (KUBECTL, "--kubeconfig=/etc/kubernetes/admin.conf", "--cache-dir=/dev/null")
 FOREVER = 365 * 86400.0  # seconds
 READY_SECONDS = 30.0  # until the first answer through a forward or a proxy
@@ -88,7 +88,7 @@ def forwarded(
         match = re.search(r"Forwarding from (127\.0\.0\.1:\d+)", first)
         if not match:
             raise DeliveryError(
-                f"no way to {target} in {namespace}", evidence=running.tail or first, fix="./run invoke status"
+                f"no port-forward to {target} in {namespace}", evidence=running.tail or first, fix="./run invoke status"
             )
         yield Forward(match.group(1), running)
 
@@ -104,8 +104,8 @@ def keep_open(
 ) -> Daemon:
     """A daemon that forwards a loopback port to the cluster, and has answered on `path`: a port-forward or a proxy.
 
-    A running one is kept if it has the same `facts` and answers. Port 0 means the `usual` one, or a free one if that is
-    taken. Raises UsageError for a port that is taken, CommandFailed or ToolError when the daemon does not answer.
+    A running one is kept if it has the same `facts` and answers. Port 0 means the `usual` port, or a free one if that
+    is taken. Raises UsageError for a taken port, CommandFailed or ToolError when the daemon does not answer.
     """
     if (running := daemon.find(name)) is not None:
         current = int(running.facts["port"])
@@ -113,7 +113,7 @@ def keep_open(
             return running
         daemon.stop(name)  # other options, or credentials of a deleted cluster
     if port and not is_free(port):
-        raise UsageError(f"port {port} is taken on 127.0.0.1", fix="choose another one, or none: --port")
+        raise UsageError(f"port {port} is taken on 127.0.0.1", fix="choose another port, or leave out --port")
     chosen = port or (usual if is_free(usual) else free_port())
     return daemon.start(
         name,

@@ -53,7 +53,7 @@ def judge(
         stale = since is not None and not is_fresh(pod, since)
         if _has_ended(pod) or (pods.is_ready(pod) and not stale):
             continue
-        words = pods.trouble(pod) or _ended(pod)
+        words = pods.problem(pod) or _ended(pod)
         line = f"pod {key_of(pod)}" + (f" ({words})" if words else "")
         if node in idle:
             stuck.append(f"{line}: its node has no pod network")
@@ -64,7 +64,7 @@ def judge(
                 stuck.append(line)
             else:
                 back_off.append(pod)
-        elif pods.hopeless(pod) or condition(pod, "PodScheduled").get("status") == "False":
+        elif pods.permanent_problem(pod) or condition(pod, "PodScheduled").get("status") == "False":
             stuck.append(line)
         else:
             waiting.append(line)
@@ -81,7 +81,7 @@ def not_recovered(world: World, started: Mapping[str, datetime]) -> list[str]:
         and created < since
     }
     recovery = judge({NODES: world[NODES], ALL_PODS: old}, started)
-    lines = [f"pod {key_of(pod)} ({pods.trouble(pod) or _ended(pod)})" for pod in recovery.back_off]
+    lines = [f"pod {key_of(pod)} ({pods.problem(pod) or _ended(pod)})" for pod in recovery.back_off]
     return [*recovery.waiting, *lines]
 
 

@@ -61,7 +61,7 @@ def revive(lab: Lab, since: Mapping[str, datetime] | None = None) -> tuple[str, 
     since = since or started(kind.nodes(lab.name))
     with step("wait until every pod is Ready again") as running:
         end = time.monotonic() + PATIENCE
-        api = lab.api.patient(lambda: end)
+        api = lab.api.retrying(lambda: end)
         world = look(api, [NODES, ALL_PODS])
         if since and (
             released := starting.release_leases(

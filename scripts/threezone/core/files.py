@@ -257,9 +257,7 @@ def _take_over(descriptor: int, old: os.stat_result | None, mode: int | None) ->
     new = os.fstat(descriptor)
     if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
         try:
-            os.fchown(
-                descriptor, old.st_uid, old.st_gid
-            )  # root may replace a user's file: the user must be able to read it
+            os.fchown(descriptor, old.st_uid, old.st_gid)  # root may replace a user's file, which the user must read
         except OSError:
             with suppress(OSError):
                 os.fchown(descriptor, -1, old.st_gid)

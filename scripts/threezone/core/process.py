@@ -56,7 +56,7 @@ class Completed:
 
 
 def find(program: str | Path, env: Mapping[str, str] | None = None) -> Path | None:
-    """The program's absolute path, or None; it is looked up in the PATH of `env`, by default open_files."""
+    """The program's absolute path, or None; it is looked up in the PATH of `env`, by default ours."""
     path = shutil.which(str(program), path=(env or os.environ).get("PATH"))
     return Path(path).absolute() if path else None
 

@@ -156,7 +156,7 @@ def _of_another_project(lab: Lab, name: str, bare: Path, wanted: Mapping[str, st
     gitops = lab.settings.gitops
     branch = f"refs/heads/{gitops.branch}"
     own = Own(bare)
-    if name != gitops.repository or branch not in wanted or not own.lend(lab.root):
+    if name != gitops.repository or branch not in wanted or not own.borrow_objects(lab.root):
         return ()
     head = Checkout(lab.root).revision("HEAD").text.strip()
     return (branch,) if own.unrelated(head or "HEAD", wanted[branch]) else ()

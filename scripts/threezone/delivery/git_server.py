@@ -15,7 +15,7 @@ from string import Template
 from threezone.clients import kubectl
 from threezone.clients.kubernetes import kube_proxy, pods
 from threezone.clients.kubernetes.api import Api, Json
-from threezone.clients.kubernetes.watch import NAMESPACES, World, namespace_usable, wait_for
+from threezone.clients.kubernetes.watch import NAMESPACES, World, wait_for, wait_for_namespace_deletion
 from threezone.cluster.lab import Lab
 from threezone.core import paths, process
 from threezone.core.errors import UsageError
@@ -144,7 +144,7 @@ def manifests(image: str, repositories: Sequence[str], secret: str, node: str = 
 
 def make_namespace(api: Api) -> None:
     """Create the namespace alone, for what runs without a Git server."""
-    namespace_usable(api, NAMESPACE)
+    wait_for_namespace_deletion(api, NAMESPACE)
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}}
     api.apply(f"{NAMESPACES}/{NAMESPACE}", namespace)
 
@@ -155,7 +155,7 @@ def apply(api: Api, *, image: str, names: Sequence[str], secret: str, node: str 
     For a new repository the pod restarts. `node` is that of `manifests`; an existing server must keep its own.
     """
     with step("serve Git in the cluster"):
-        namespace_usable(api, NAMESPACE)
+        wait_for_namespace_deletion(api, NAMESPACE)
         served = tuple(dict.fromkeys((*repositories(find_deployment(api)), *names)))
         for path, wanted in manifests(image, served, secret, node):
             api.apply(path, wanted)
@@ -178,7 +178,7 @@ def wait_ready(api: Api, seconds: float) -> None:
     """Watch until the Git server runs and its Service has an endpoint."""
     with step("wait for the Git server"):
         wait_for(api, [f"{CORE}/pods", DEPLOYMENTS, ENDPOINTS], _missing, seconds=seconds, what="the Git server")
-        kube_proxy.settled(api)
+        kube_proxy.wait_for_rules(api)
 
 
 def _missing(world: World) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from threezone.clients.git.checkout import Checkout
 from threezone.clients.git.command import advice
-from threezone.clients.git.own import carrier
+from threezone.clients.git.own import push_repository
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.core.events import note, step
 
@@ -73,7 +73,7 @@ def push(
     with step(f"push {commit.sha[:7]} to the lab's Git server") as running:
         for file in uncommitted(root, path)[:5]:
             note(f"not delivered, because not committed: {file}")
-        with carrier(root, commit.sha) as own:
+        with push_repository(root, commit.sha) as own:
             refspec = f"{commit.sha}:refs/heads/{branch}"
             answer = own.push(url, [refspec], user=user, password=password, force=force)
         if answer.ok:
@@ -88,7 +88,7 @@ def push(
         raise DeliveryError(
             "the push to the lab's Git server failed",
             evidence=answer.words,
-            fix=advice(answer.words, "./run invoke gitops.serve" if answer.of_remote else f"git -C {root} fsck"),
+            fix=advice(answer.words, "./run invoke gitops.serve" if answer.is_remote_failure else f"git -C {root} fsck"),
         )
 
 

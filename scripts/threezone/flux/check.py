@@ -118,7 +118,7 @@ def _definitions(flux: Installation, definitions: Sequence[Json]) -> Iterator[Ch
 def _controllers(flux: Installation, of_flux: Sequence[Json]) -> Iterator[Check]:
     for part in flux.components:
         own = [pod for pod in of_flux if (pod["metadata"].get("labels") or {}).get("app") == part.name]
-        troubles = "; ".join(filter(None, map(pods.trouble, own))) or "it has no pod that is ready"
+        troubles = "; ".join(filter(None, map(pods.problem, own))) or "it has no pod that is ready"
         fix = f"kubectl -n {flux.namespace} describe deployment {part.name}; {INSTALL} restores it"
         yield Check(part.name, part.ready, part.image if part.ready else f"not rolled out: {troubles}", fix)
 

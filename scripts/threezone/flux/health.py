@@ -64,7 +64,7 @@ def stuck(world: World, entries: Iterable[Entry]) -> Stuck | None:
         if (words := refusal(world, entry, item)) and "exceeded quota" not in words:  # other pods may make way
             return Stuck(entry, words, seconds=NO_POD)
         for pod in _pods(world, entry, item):
-            if words := pods.hopeless(pod):
+            if words := pods.permanent_problem(pod):
                 return Stuck(entry, words, key_of(pod))
         if entry.kind == "Deployment" and progress.get("reason") == "ProgressDeadlineExceeded":
             return Stuck(entry, str(progress.get("message", "")))
@@ -99,7 +99,7 @@ def rollout_gaps(kind: str, item: Json) -> list[str]:
     if kind == "Job":
         return [] if condition(item, "Complete").get("status") == "True" else ["the end of its pods"]
     if kind == "Pod":
-        return [] if pods.is_ready(item) else [pods.trouble(item) or "its containers"]
+        return [] if pods.is_ready(item) else [pods.problem(item) or "its containers"]
     status, wanted = item.get("status") or {}, (item.get("spec") or {}).get("replicas", 1)
     counts = ["updatedReplicas", "availableReplicas", "replicas"]
     if kind == "DaemonSet":
@@ -124,7 +124,7 @@ def troubles(world: World, entries: Iterable[Entry]) -> list[str]:
         else:
             words = refusal(world, entry, item) if is_taken_up(entry, item) else ""
             lines += [
-                f"pod {key_of(pod)}: {pods.trouble(pod) or 'not ready'}"
+                f"pod {key_of(pod)}: {pods.problem(pod) or 'not ready'}"
                 for pod in (_pods(world, entry, item) if is_taken_up(entry, item) else ())
                 if not pods.is_ready(pod)
             ]

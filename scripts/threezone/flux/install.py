@@ -8,7 +8,7 @@ from pathlib import Path
 
 from threezone.clients.flux import export
 from threezone.clients.kubernetes.api import Json
-from threezone.clients.kubernetes.watch import namespace_usable
+from threezone.clients.kubernetes.watch import wait_for_namespace_deletion
 from threezone.cluster import node_images
 from threezone.cluster.lab import WAIT_SECONDS, Lab
 from threezone.core.errors import Declined
@@ -55,7 +55,7 @@ def apply(lab: Lab, actions: Sequence[Step], wanted: list[Json], present: frozen
     for action in actions:
         if action.kind is StepKind.INSTALL_FLUX:
             with step("install Flux") as running:
-                namespace_usable(lab.api, flux.NAMESPACE)  # after an uninstall it takes a while to go
+                wait_for_namespace_deletion(lab.api, flux.NAMESPACE)  # after an uninstall it takes a while to go
                 manifests.apply(lab.api, wanted)
                 running.result = f"{len(wanted)} objects"
         else:

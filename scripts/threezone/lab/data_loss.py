@@ -235,5 +235,5 @@ def _commits(lab: Lab) -> tuple[tuple[str, ...], tuple[Branch, ...]]:
 def unknown_commits(repository: Path, refs: Mapping[str, str], checkout: Path) -> dict[str, int | None]:
     """How many commits of each ref the user's `checkout` does not have; None where that cannot be counted."""
     own = Own(repository)
-    known = Checkout(checkout).tips() if own.lend(checkout) else []
+    known = Checkout(checkout).tips() if own.borrow_objects(checkout) else []
     return {ref: own.count(sha, known) for ref, sha in refs.items()}

@@ -435,7 +435,7 @@ def test_a_repository_with_other_names_for_commits_is_refused_by_that_name(tmp_p
     assert "SHA-256" in caught.value.message
     own = Own(tmp_path / "own.git")
     own.init()
-    assert own.lend(root) is False
+    assert own.borrow_objects(root) is False
 
 
 @pytest.mark.parametrize(

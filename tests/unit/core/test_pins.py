@@ -55,7 +55,7 @@ def test_the_same_version_given_again_keeps_its_checksums(tmp_path: Path) -> Non
         ("[tools.kind.sha256]\nlinux-mips = 1", "tools.kind.sha256.linux-mips: unknown key"),
         ("tools = 1", "tools: Expected `object`, got `int`"),
         ('[tools.helmfile]\nversion = "1.0.0"', "tools.helmfile: unknown key"),
-        ("[tool.kind]", "unknown section tool; known: tools"),
+        ("[tool.kind]", "unknown section tool; known sections: tools"),
         ("[tools.kind", "is not valid TOML"),
     ],
 )

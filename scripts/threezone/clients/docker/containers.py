@@ -25,12 +25,12 @@ REMOVAL_SECONDS = 10  # for the engine to remove a container that has ended
 NONE: Mapping[str, str] = MappingProxyType({})
 # As `docker ps` lists published ports; ports in a row are one range: 127.0.0.1:6442-6444->6442-6444/tcp.
 _PUBLISHED = re.compile(r"([^\s,]+):(\d+)(?:-\d+)?->(\d+)(?:-(\d+))?/(\w+)")
-# Of a file, or of a container that has gone meanwhile (moby, container/archive; docker/cli, docker cp).
+# Messages for a missing file, and for a container that was removed meanwhile (moby, container/archive; docker cp).
 _ABSENT = re.compile("could not find the file|could not be found|no such container", re.IGNORECASE)
 
 
 def label(name: str) -> str:
-    """The field of a list that shows this label."""
+    """The field of `ls` with this label."""
     return f'Label "{name}"'
 
 
@@ -39,21 +39,21 @@ def ls(*filters: str, fields: Sequence[str] = ("ID",), stopped: bool = True) -> 
 
     Containers whose labels contain a tab or a line break are left out.
     """
-    form = "\t".join(f"{{{{.{field}}}}}" for field in fields)
-    options = [*(["--all"] if stopped else []), *(part for each in filters for part in ("--filter", each))]
-    rows = engine.ask("ps", "--no-trunc", *options, "--format", form)
+    template = "\t".join(f"{{{{.{field}}}}}" for field in fields)
+    options = [*(["--all"] if stopped else []), *(part for condition in filters for part in ("--filter", condition))]
+    rows = engine.ask("ps", "--no-trunc", *options, "--format", template)
     return [row for row in (tuple(line.split("\t")) for line in rows) if len(row) == len(fields)]
 
 
 class Published(NamedTuple):
-    """A port of a container, and the address and port at which the engine's host listens for it.
+    """A published port: the address and port on the engine's host, and the port in the container.
 
     An IPv6 address has no brackets.
     """
 
     address: str
     port: int
-    inside: int
+    container_port: int
     protocol: str
 
 
@@ -67,8 +67,8 @@ def published(ports: str) -> tuple[Published, ...]:
 
 
 def table(*filters: str) -> Completed:
-    """The list of containers as docker prints it, with stopped ones."""
-    return engine.run("ps", "--all", "--no-trunc", *(f"--filter={each}" for each in filters), check=False)
+    """The list of containers as docker prints it, including stopped ones."""
+    return engine.run("ps", "--all", "--no-trunc", *(f"--filter={condition}" for condition in filters), check=False)
 
 
 def inspect(*containers: str) -> list[Json]:
@@ -82,9 +82,9 @@ def inspect(*containers: str) -> list[Json]:
         raise engine.explain(done.stderr.strip()) from None
 
 
-def show(container: str, form: str) -> Completed:
+def show(container: str, template: str) -> Completed:
     """Docker's description of a container, formatted by a Go template."""
-    return engine.run("inspect", "--type", "container", "--format", form, container, timeout=10, check=False)
+    return engine.run("inspect", "--type", "container", "--format", template, container, timeout=10, check=False)
 
 
 def exec_command(
@@ -134,7 +134,7 @@ def run(
 
 @contextmanager
 def temporary(image: str, name: str, seconds: int) -> Iterator[None]:
-    """Keep a privileged container without a network for the block, at most `seconds`, to execute programs in.
+    """Run a privileged container without a network during the block, for at most `seconds`, to execute programs in.
 
     An earlier container of that name is removed.
     """
@@ -205,7 +205,7 @@ def create(image: str, labels: Mapping[str, str] = NONE) -> str:
 
 def commit(container: str, reference: str, changes: Sequence[str], timeout: float = 600) -> None:
     """Make an image from a container, with `changes` written as in a Dockerfile."""
-    engine.run("commit", *(f"--change={each}" for each in changes), container, reference, timeout=timeout)
+    engine.run("commit", *(f"--change={change}" for change in changes), container, reference, timeout=timeout)
 
 
 def put(container: str, source: Path, target: str, timeout: float = 300) -> None:
@@ -214,7 +214,7 @@ def put(container: str, source: Path, target: str, timeout: float = 300) -> None
 
 
 def put_archive(container: str, archive: bytes) -> None:
-    """Unpack a tar archive at the root of a container, which need not run. Raises CommandFailed."""
+    """Unpack a tar archive at the root of a container, even a stopped one. Raises CommandFailed."""
     engine.run("cp", "-", f"{container}:/", stdin=archive, timeout=60)
 
 
@@ -250,7 +250,7 @@ def unpause(container: str) -> None:
 
 
 def stop(container: str, seconds: int) -> None:
-    """Ask a container to end, and end it after `seconds`. Raises CommandFailed."""
+    """Ask a container to end, and kill it after `seconds`. Raises CommandFailed."""
     # The long form of the option has different names in old and new versions.
     engine.run("stop", "-t", str(seconds), container, timeout=seconds + 60)
 
@@ -262,10 +262,10 @@ def remove(*containers: str, check: bool = False) -> None:
 
 
 def logs(container: str, lines: int) -> Completed:
-    """The last lines that a container has printed."""
+    """The last lines of a container's output."""
     return engine.run("logs", "--tail", str(lines), container, check=False)
 
 
 def follow_logs(container: str, on_line: Callable[[str], None]) -> process.Running:
-    """Follow what a container prints; use it as a context manager."""
+    """Follow a container's output; use it as a context manager."""
     return process.Running([engine.DOCKER, "logs", "--follow", container], on_line=on_line)

@@ -1,4 +1,4 @@
-"""The docker program: whether it is installed, which engine it uses, and what its error messages mean."""
+"""The docker program: where it is, which engine it uses, and what its error messages mean."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INSTALL = (
     "Engine or Docker Desktop (https://docs.docker.com/engine/install/)"
 )
 VERSION = "unset DOCKER_API_VERSION if it is set, else upgrade"
-# What is wrong in each state but ok, and what fixes it.
+# The problem in each state except ok, and its fix.
 TROUBLE: dict[State, tuple[str, str]] = {
     "missing": ("no container engine is installed here", INSTALL),
     "stopped": (
@@ -42,7 +42,7 @@ TROUBLE: dict[State, tuple[str, str]] = {
 
 
 def program() -> Path | None:
-    """The docker program's path, or None where it is not installed."""
+    """The docker program's path, or None if it is not installed."""
     return process.find(DOCKER)
 
 
@@ -53,7 +53,7 @@ def run(
     env: Mapping[str, str | None] | None = None,
     check: bool = True,
 ) -> Completed:
-    """Run docker with these arguments; with `check`, raise CommandFailed for an exit code that is not 0."""
+    """Run docker with these arguments; with `check`, raise CommandFailed for an exit code other than 0."""
     return process.run([DOCKER, *arguments], timeout=timeout, stdin=stdin, env=env, check=check)
 
 
@@ -101,31 +101,31 @@ def _configured_context() -> str:
         return ""
 
 
-def classify(words: str, *, daemon_installed: bool) -> State:
+def classify(message: str, *, daemon_installed: bool) -> State:
     """The state that the docker client's error message means (docker/cli and moby/client, `errors.go`)."""
-    lowered = words.lower()
-    if "command [ssh " in lowered:  # ssh's own permission denied or connection refused, not the engine's
+    text = message.lower()
+    if "command [ssh " in text:  # permission denied or connection refused by ssh, not by the engine
         return "unreachable"
-    if "permission denied" in lowered:
+    if "permission denied" in text:
         return "forbidden"
-    if "is too old. minimum supported api version" in lowered:
+    if "is too old. minimum supported api version" in text:
         return "old-client"
-    if "is too new. maximum supported api version" in lowered or "not supported by this client" in lowered:
+    if "is too new. maximum supported api version" in text or "not supported by this client" in text:
         return "too-old"
-    if "is the docker daemon running" in lowered or "connection refused" in lowered or "no such file" in lowered:
+    if "is the docker daemon running" in text or "connection refused" in text or "no such file" in text:
         return "stopped" if daemon_installed else "missing"
     return "unreachable"
 
 
-def explain(words: str) -> EngineError:
-    """The error for a docker command that failed with `words` because of the engine itself."""
-    return failure(classify(words, daemon_installed=process.find("dockerd") is not None), endpoint(), words)
+def explain(message: str) -> EngineError:
+    """The error for a docker command that failed with `message` because of the engine."""
+    return failure(classify(message, daemon_installed=process.find("dockerd") is not None), endpoint(), message)
 
 
 def failure(state: State, address: str, evidence: str) -> EngineError:
-    """The error for the engine at `address`, which is not usable."""
-    message, fix = TROUBLE[state]
-    return EngineError(f"{message} (looked at {address})", evidence=evidence, fix=fix)
+    """The error for the unusable engine at `address`."""
+    problem, fix = TROUBLE[state]
+    return EngineError(f"{problem} (engine: {address})", evidence=evidence, fix=fix)
 
 
 def labels(values: Mapping[str, str]) -> list[str]:

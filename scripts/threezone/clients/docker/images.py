@@ -33,14 +33,14 @@ def inspect(*images: str) -> list[Json]:
 
 
 def names(repository: str, *filters: str) -> list[str]:
-    """The names, with their tags, of a repository's images. Raises EngineError."""
-    rows = engine.ask("image", "ls", *(f"--filter={each}" for each in filters), "--format", _NAME, repository)
+    """The names with tags of a repository's images. Raises EngineError."""
+    rows = engine.ask("image", "ls", *(f"--filter={condition}" for condition in filters), "--format", _NAME, repository)
     return [row for row in rows if not row.endswith(_NONE)]
 
 
 def ids(*filters: str, repository: str = "") -> list[str]:
     """The ids of the images that match all `filters`. Raises EngineError."""
-    options = [*(f"--filter={each}" for each in filters), *filter(None, [repository])]
+    options = [*(f"--filter={condition}" for condition in filters), *filter(None, [repository])]
     return sorted(set(engine.ask("image", "ls", "--quiet", "--no-trunc", *options)))
 
 
@@ -61,26 +61,26 @@ def build(
 ) -> None:
     """Build a directory with a Dockerfile; an argument without a value takes it from the environment.
 
-    It uses the host's network, which reaches the mirrors that the host's apt reaches.
+    It uses the host's network, so that it reaches the same mirrors as the host's apt.
     """
     options = [*engine.labels(labels), "--network=host"]
-    options += [*(f"--build-arg={each}" for each in arguments), *([f"--target={target}"] if target else [])]
-    env, more = _builder()
-    engine.run("build", "--tag", reference, *options, *more, context, timeout=BUILD_SECONDS, env=env)
+    options += [*(f"--build-arg={argument}" for argument in arguments), *([f"--target={target}"] if target else [])]
+    env, builder_options = _builder()
+    engine.run("build", "--tag", reference, *options, *builder_options, context, timeout=BUILD_SECONDS, env=env)
 
 
 def _builder() -> tuple[dict[str, str | None], list[str]]:
     """Environment and arguments for a builder that uses the engine's images and makes images of one platform."""
     if engine.run("buildx", "version", check=False).exit_code == 0:
         return {"BUILDX_BUILDER": "default", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1", "DOCKER_BUILDKIT": "1"}, []
-    return {"DOCKER_BUILDKIT": "0"}, ["--force-rm"]  # else the old builder keeps the containers of failed steps
+    return {"DOCKER_BUILDKIT": "0"}, ["--force-rm"]  # otherwise the old builder keeps the containers of failed steps
 
 
 def load_root(source: Path | bytes, reference: str, changes: Sequence[str]) -> None:
     """Make an image of one layer from a tar archive (`docker import`), with `changes` written as in a Dockerfile."""
     stdin = source if isinstance(source, bytes) else None
     file = "-" if isinstance(source, bytes) else source
-    engine.run("import", *(f"--change={each}" for each in changes), file, reference, stdin=stdin, timeout=600)
+    engine.run("import", *(f"--change={change}" for change in changes), file, reference, stdin=stdin, timeout=600)
 
 
 def save(file: Path, *images: str, timeout: float = 600) -> None:
@@ -100,5 +100,5 @@ def remove(*images: str) -> None:
 
 
 def prune(label: str) -> None:
-    """Remove the unused images with a label that have no name."""
+    """Remove unused images with this label and without a name."""
     engine.run("image", "prune", "--force", "--filter", f"label={label}", timeout=300, check=False)

@@ -1,4 +1,4 @@
-"""The user's repository: it is read, and pushed to the user's own remote."""
+"""The user's repository. It is only read, and pushed to the user's own remote."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from threezone.clients.git.command import (
     LONG,
-    NO_WORK,
+    NO_MAINTENANCE,
     PUSH,
     PUSH_ARGUMENTS,
     SECONDS,
@@ -21,13 +21,13 @@ from threezone.clients.git.command import (
 from threezone.core import process
 from threezone.core.errors import UsageError
 
-SHA256 = 64  # the length of such a name
+SHA256_LENGTH = 64
 DUBIOUS = ("dubious ownership", "unsafe repository")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where git keeps things for a project: what `git rev-parse` answers."""
+    """The paths of a project in its repository, by `git rev-parse`."""
 
     top: Path
     prefix: str  # of the project inside its work tree: "" or with a slash at its end
@@ -42,11 +42,11 @@ class Checkout:
     root: Path
 
     def revision(self, name: str) -> Answer:
-        """The SHA of the commit that `name` is."""
+        """The SHA of the commit named `name`."""
         return self._read("rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}")
 
     def commit_with(self, path: str, name: str) -> tuple[str, str] | None:
-        """The commit `name` and the prefix of `root` in its work tree; None without the commit, or `path` in it.
+        """The commit `name` and the prefix of `root` in its work tree; None if the commit or its `path` is missing.
 
         Raises UsageError for a repository whose commits Flux cannot read.
         """
@@ -54,9 +54,9 @@ class Checkout:
         if not answer.ok:
             return None
         sha, prefix, _ = answer.text.splitlines()
-        if len(sha) == SHA256:
+        if len(sha) == SHA256_LENGTH:
             raise UsageError(
-                f"the repository {self.root} names its commits by SHA-256, which Flux cannot read",
+                f"the repository {self.root} uses SHA-256, which Flux cannot read",
                 fix="git init --object-format=sha1, and commit the files there",
             )
         return sha, prefix
@@ -72,20 +72,20 @@ class Checkout:
 
     def files_of_git(self, *names: str) -> list[Path]:
         """The paths of git's own files with these names. Raises UsageError outside a repository."""
-        asked = [part for name in names for part in ("--git-path", name)]
-        answer = self._in_repository("rev-parse", "--path-format=absolute", *asked)
+        options = [part for name in names for part in ("--git-path", name)]
+        answer = self._in_repository("rev-parse", "--path-format=absolute", *options)
         return [Path(line) for line in answer.text.splitlines()]
 
     def layout(self) -> Layout:
         """The work tree and its hooks. Raises UsageError outside of a repository."""
-        asked = ("--show-toplevel", "--show-prefix", "--path-format=absolute", "--git-common-dir")
-        top, prefix, common = self._in_repository("rev-parse", *asked).text.split("\n")[:3]
+        options = ("--show-toplevel", "--show-prefix", "--path-format=absolute", "--git-common-dir")
+        top, prefix, common = self._in_repository("rev-parse", *options).text.split("\n")[:3]
         # A relative core.hooksPath counts from where hooks run, which is the work tree's top.
         (hooks,) = Checkout(Path(top)).files_of_git("hooks")
         return Layout(Path(top), prefix, hooks, common)
 
     def tracks(self, file: Path) -> bool:
-        """Whether `file` is one of the repository's."""
+        """Whether the repository tracks `file`."""
         return bool(self._read("ls-files", "--", f":(literal){file}").text)
 
     def ignores(self, file: Path) -> bool:
@@ -102,7 +102,7 @@ class Checkout:
         return code == 0 if code in (0, 1) else None
 
     def remote_sha(self, url: str, ref: str) -> str:
-        """The commit of `ref` at `url`, asked with the user's credentials; "" when there is none or no answer."""
+        """The commit of `ref` at `url`, with the user's credentials; "" for a missing ref or no answer."""
         return self._ask("ls-remote", url, ref).text.partition("\t")[0]
 
     def push(self, url: str, refspec: str, *, force: bool) -> Answer:
@@ -110,34 +110,34 @@ class Checkout:
         return self._ask(*PUSH_ARGUMENTS, *(["--force"] if force else []), url, refspec, seconds=PUSH)
 
     def pack(self, sha: str, into: Path) -> None:
-        """Pack a commit with its history into the directory `into`; git fetches what a partial clone lacks."""
+        """Pack a commit with its history into the directory `into`. In a partial clone, git fetches missing objects."""
         answer = self._ask("pack-objects", "--revs", "--quiet", into / "pack", stdin=f"{sha}\n", seconds=LONG)
         if not answer.ok:
             raise GitFailed(
-                f"{self.root} is a partial clone, and what it lacks cannot be fetched", evidence=answer.words,
+                f"{self.root} is a partial clone, and its missing objects cannot be fetched", evidence=answer.words,
                 fix="git fetch --refetch --no-filter",
             )  # fmt: skip
 
     def objects(self) -> tuple[Path, Path] | None:
-        """The directory of its objects and the list of its shallow commits; None if they cannot be used elsewhere."""
-        asked = ("--show-object-format", "--path-format=absolute", "--git-path", "objects", "--git-path", "shallow")
-        answer = self._ask("rev-parse", *asked)
+        """The directory of its objects and the file of its shallow commits; None if others cannot use them."""
+        options = ("--show-object-format", "--path-format=absolute", "--git-path", "objects", "--git-path", "shallow")
+        answer = self._ask("rev-parse", *options)
         if not answer.ok:
             return None
         kind, objects, shallow = answer.text.splitlines()
         return (Path(objects).resolve(), Path(shallow)) if kind == "sha1" else None
 
     def _ask(self, *argv: str | Path, seconds: float = SECONDS, stdin: str = "") -> Answer:
-        return run(self.root, NO_WORK, argv, environment(own=False), seconds=seconds, stdin=stdin)
+        return run(self.root, NO_MAINTENANCE, argv, environment(own=False), seconds=seconds, stdin=stdin)
 
     def _read(self, *argv: str | Path) -> Answer:
-        """Raise UsageError where git refuses to read the repository at all."""
+        """Ask git. Raises UsageError if it refuses to read the repository at all."""
         answer = self._ask(*argv)
         if not answer.ok and any(words in answer.words for words in DUBIOUS):
             raise UsageError(
-                f"{self.root} belongs to another user, and git does not read it unless told to",
+                f"{self.root} belongs to another user, so git refuses to read it",
                 evidence=answer.words,
-                fix=_trust(answer.words, self.root),
+                fix=_trust_command(answer.words, self.root),
             )
         return answer
 
@@ -152,7 +152,7 @@ class Checkout:
         return answer
 
 
-def _trust(words: str, root: Path) -> str:
-    """The command in git's own advice, which has the directory as git compares it. Pure."""
+def _trust_command(words: str, root: Path) -> str:
+    """The command that git itself advises, with the directory as git spells it. Pure."""
     advice = re.search(r"git config --global --add safe\.directory .+", words)
     return advice[0] if advice else process.paste(["git", "config", "--global", "--add", "safe.directory", root])

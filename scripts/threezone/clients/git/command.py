@@ -18,12 +18,12 @@ FROM_CALLER = re.compile(
     r"GIT_(CONFIG_(COUNT|KEY_\d+|VALUE_\d+|GLOBAL|SYSTEM|NOSYSTEM)|EXEC_PATH|CEILING_DIRECTORIES"
     r"|DISCOVERY_ACROSS_FILESYSTEM|SSH|SSH_COMMAND|SSH_VARIANT|ASKPASS|SSL_\w+|HTTP_\w+|PROXY_\w+|ALLOW_PROTOCOL)"
 )
-NO_WORK = ("core.fsmonitor=", "gc.auto=0", "maintenance.auto=false", "submodule.recurse=false", "core.quotePath=false")
+NO_MAINTENANCE = ("core.fsmonitor=", "gc.auto=0", "maintenance.auto=false", "submodule.recurse=false", "core.quotePath=false")
 PUSH_ARGUMENTS = ("push", "--porcelain", "--no-recurse-submodules", "--no-follow-tags")
 
 
 class GitFailed(DeliveryError):
-    """git could not do what it was asked in a repository of ours."""
+    """A git command failed in a repository of ours."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Answer:
         return self.rejected or "[remote rejected]" in self.text
 
     @property
-    def of_remote(self) -> bool:
+    def is_remote_failure(self) -> bool:
         """Whether the remote or the connection failed."""
         parts = ("unable to access", "RPC failed", "not found", "remote", "Authentication failed", "could not read")
         return any(part in self.words for part in parts)
@@ -111,7 +111,7 @@ def environment(*, own: bool) -> dict[str, str | None]:
         name: None for name in os.environ if name.startswith("GIT_") and not passed.fullmatch(name)
     }
     env |= {
-        "LC_ALL": "C",  # we read its messages
+        "LC_ALL": "C",  # its messages are compared with English ones
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_NO_REPLACE_OBJECTS": "1",  # read the objects that are pushed

@@ -1,4 +1,4 @@
-"""A repository of ours, isolated from the user's configuration; and the carrier of a push to the lab."""
+"""A repository of ours, isolated from the user's configuration; and the temporary repository of a push to the lab."""
 
 from __future__ import annotations
 
@@ -12,11 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from threezone.clients.git.checkout import Checkout
-from threezone.clients.git.command import LONG, NO_WORK, PUSH, PUSH_ARGUMENTS, Answer, GitFailed, environment, refs, run
+from threezone.clients.git.command import (
+    LONG,
+    NO_MAINTENANCE,
+    PUSH,
+    PUSH_ARGUMENTS,
+    Answer,
+    GitFailed,
+    environment,
+    refs,
+    run,
+)
 from threezone.core import process
 from threezone.core.errors import UsageError
 
-SETTINGS = (*NO_WORK, f"core.hooksPath={os.devnull}", "safe.directory=*", "safe.bareRepository=all")
+SETTINGS = (*NO_MAINTENANCE, f"core.hooksPath={os.devnull}", "safe.directory=*", "safe.bareRepository=all")
 
 
 @dataclass(frozen=True)
@@ -26,14 +36,14 @@ class Own:
     root: Path
 
     def init(self, *, bare: bool = True, branch: str = "") -> None:
-        """Make it, without a commit, in a new or existing directory."""
+        """Create it without a commit in a new or existing directory."""
         self.root.mkdir(parents=True, exist_ok=True)
         self._do("init", "--quiet", "--template=", *(["--bare"] if bare else []))
         if branch:
             self._do("symbolic-ref", "HEAD", f"refs/heads/{branch}")  # init --initial-branch needs git 2.28
 
-    def lend(self, checkout: Path) -> bool:
-        """Use the objects of the user's checkout without a copy. Returns False when that is not possible."""
+    def borrow_objects(self, checkout: Path) -> bool:
+        """Use the objects of the user's checkout without a copy. Returns False if that is impossible."""
         shared = Checkout(checkout).objects()
         if shared is None:
             return False
@@ -62,7 +72,7 @@ class Own:
         return self._do("show", f"HEAD:{path}")
 
     def refs(self) -> dict[str, str]:
-        """Its refs with their SHAs."""
+        """The refs with their SHAs."""
         return refs(self._do("for-each-ref", "--format=%(objectname)\t%(refname)"))
 
     def fetch(self, url: str, refspec: str) -> None:
@@ -73,18 +83,18 @@ class Own:
         """The refs at `url`, as lines for `refs`."""
         return self._ask("ls-remote", *options, url)
 
-    def unrelated(self, one: str, other: str) -> bool:
+    def unrelated(self, first: str, second: str) -> bool:
         """Whether two commits have no history in common; False if unknown."""
-        return self._ask("merge-base", one, other).code == 1
+        return self._ask("merge-base", first, second).code == 1
 
     def follows(self, newer: str, older: str) -> bool:
         """Whether the commit `newer` has `older` in its history."""
         return self._ask("merge-base", "--is-ancestor", older, newer).ok
 
-    def count(self, sha: str, known: Sequence[str]) -> int | None:
-        """The number of commits in the history of `sha` and in none of `known`; None if unknown."""
-        wanted = "\n".join([sha, *(f"^{each}" for each in known), ""])
-        answer = self._ask("rev-list", "--count", "--stdin", stdin=wanted)
+    def count(self, sha: str, excluded: Sequence[str]) -> int | None:
+        """The number of commits in the history of `sha` and not in that of `excluded`; None if unknown."""
+        revisions = "\n".join([sha, *(f"^{other}" for other in excluded), ""])
+        answer = self._ask("rev-list", "--count", "--stdin", stdin=revisions)
         return int(answer.text) if answer.ok else None
 
     def push(
@@ -126,10 +136,10 @@ def _author(name: str, email: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def carrier(root: Path, sha: str) -> Iterator[Own]:
+def push_repository(root: Path, sha: str) -> Iterator[Own]:
     """A temporary repository of ours that has the commit `sha` of the user's checkout."""
     with tempfile.TemporaryDirectory(prefix="threezone-") as directory:
-        repository = Own(Path(directory, "carrier.git"))
+        repository = Own(Path(directory, "push.git"))
         repository.init()
         shared = Checkout(root).objects()
         if shared is None:
@@ -138,7 +148,7 @@ def carrier(root: Path, sha: str) -> Iterator[Own]:
         if any(objects.glob("pack/*.promisor")):
             Checkout(root).pack(sha, repository.root / "objects" / "pack")
         else:
-            repository.lend(root)
+            repository.borrow_objects(root)
         if shallow.exists():
             shutil.copyfile(shallow, repository.root / "shallow")
         yield repository

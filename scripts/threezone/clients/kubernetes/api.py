@@ -41,38 +41,38 @@ class Forbidden(Refused):
     `verb`, `resource` (such as `pods/log`), `group` and `namespace` are those of RBAC's rules.
     """
 
-    def __init__(self, words: str, said: Mapping[str, str | None]) -> None:
+    def __init__(self, words: str, parts: Mapping[str, str | None]) -> None:
         super().__init__(HTTPStatus.FORBIDDEN, words)
-        parts = ("user", "verb", "resource", "group", "namespace")
-        user, self.verb, self.resource, self.group, namespace = (said[part] or "" for part in parts)
+        names = ("user", "verb", "resource", "group", "namespace")
+        user, self.verb, self.resource, self.group, namespace = (parts[name] or "" for name in names)
         of = f" ({self.group})" if self.group else ""
         where = f"in the namespace {namespace}" if namespace else "at the cluster scope"
         self.user, self.namespace = user, namespace
-        self.message = f"{_spelled(user)} may not {self.verb} {self.resource}{of} {where}"
+        self.message = f"{_display_name(user)} may not {self.verb} {self.resource}{of} {where}"
         self.evidence = words
         scope = f" --namespace {namespace}" if namespace else ""
         self.fix = f"kubectl auth can-i --list{scope} shows what it may; the cluster's administrator can grant more"
         if user.startswith(_ACCOUNT):
-            home, _, account = user.removeprefix(_ACCOUNT).partition(":")
+            account_namespace, _, account = user.removeprefix(_ACCOUNT).partition(":")
             self.fix = (
                 "as the cluster's administrator, for the account of a CI job: "
-                f"./run invoke ci.kubeconfig --namespace {home} --account {account}"
+                f"./run invoke ci.kubeconfig --namespace {account_namespace} --account {account}"
             )
 
 
 class Unauthorized(Refused):
-    """The API server does not know the user (401): the login has expired, or is of another cluster."""
+    """The API server does not know the user (401): the login has expired or belongs to another cluster."""
 
     def __init__(self, words: str) -> None:
         super().__init__(HTTPStatus.UNAUTHORIZED, words)
-        self.message = "the API server does not accept this login: its token has expired, or is of another cluster"
+        self.message = "the API server does not accept this login: its token has expired or belongs to another cluster"
         self.evidence = f"HTTP 401: {words}"
         self.fix = "./run invoke kubeconfig.connect; for the account of a CI job: ./run invoke ci.kubeconfig"
 
 
 _ACCOUNT = "system:serviceaccount:"
 # k8s.io/apiserver, pkg/endpoints/handlers/responsewriters/errors.go: forbiddenMessage
-_NO = re.compile(
+_FORBIDDEN = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
     r'(?: in the namespace "(?P<namespace>[^"]+)"| at the cluster scope)'
 )
@@ -80,14 +80,14 @@ _NO = re.compile(
 
 def refused(status: int, words: str) -> Refused:
     """The error in an answer as an exception. Pure."""
-    if status == HTTPStatus.FORBIDDEN and (said := _NO.search(words)):
-        return Forbidden(words, said.groupdict())
+    if status == HTTPStatus.FORBIDDEN and (parts := _FORBIDDEN.search(words)):
+        return Forbidden(words, parts.groupdict())
     return Unauthorized(words) if status == HTTPStatus.UNAUTHORIZED else Refused(status, words)
 
 
-def _spelled(user: str) -> str:
-    home, _, account = user.removeprefix(_ACCOUNT).partition(":")
-    return f"the service account {home}/{account}" if user.startswith(_ACCOUNT) else f"the user {user}"
+def _display_name(user: str) -> str:
+    account_namespace, _, account = user.removeprefix(_ACCOUNT).partition(":")
+    return f"the service account {account_namespace}/{account}" if user.startswith(_ACCOUNT) else f"the user {user}"
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Api:
 
     @staticmethod
     def by_access(access: Access) -> Api:
-        """Connect with a known certificate or token, by urllib3 alone, whose import takes a tenth of the client's."""
+        """Connect with a known certificate or token. Uses urllib3 alone: its import takes a tenth of the client's."""
         import urllib3
 
         named: dict[str, Any] = {"server_hostname": access.tls_server_name} if access.tls_server_name else {}
@@ -140,10 +140,10 @@ class Api:
 
         return Api(client.configuration.host, client.rest_client.pool_manager, headers)
 
-    def patient(self, deadline: Callable[[], float]) -> Api:
-        """The same connection, which repeats requests until `deadline` (monotonic) if the API server does not answer.
+    def retrying(self, deadline: Callable[[], float]) -> Api:
+        """The same connection; requests are repeated until `deadline` (monotonic) if the API server does not answer.
 
-        For requests that may be sent twice.
+        Only for requests that may be sent twice.
         """
         return Api(self._base, self._pool, self._headers, deadline)
 
@@ -161,7 +161,7 @@ class Api:
 
         headers = {"Accept": "application/json", "Content-Type": content, **self._headers(method, path)}
         try:
-            for left in reversed(range(BUSY_TRIES)):
+            for tries_left in reversed(range(BUSY_TRIES)):
                 answer = self._pool.request(
                     method,
                     self._base + path + (f"?{urlencode(query)}" if query else ""),
@@ -171,28 +171,28 @@ class Api:
                     retries=False,
                     preload_content=False,
                 )
-                # The server has done nothing, and says when to try again: it is busy, or the kind is new.
+                # The server has done nothing: it is busy, or the kind is new. Its answer says when to try again.
                 pause = answer.headers.get("Retry-After", "")
-                if answer.status != HTTPStatus.TOO_MANY_REQUESTS or not pause.isdigit() or not left:
+                if answer.status != HTTPStatus.TOO_MANY_REQUESTS or not pause.isdigit() or not tries_left:
                     break
                 answer.drain_conn()
                 time.sleep(min(float(pause), BUSY_SECONDS))
         except urllib3.exceptions.HTTPError as error:
-            raise self._silent(error) from None
+            raise self._no_answer(error) from None
         if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise refused(answer.status, _message(self._whole(answer).encode()))
+            raise refused(answer.status, _message(self._body(answer).encode()))
         return answer
 
-    def _whole(self, answer: Any) -> str:
+    def _body(self, answer: Any) -> str:
         """The answer's body. Raises ClusterError when the connection breaks."""
         import urllib3
 
         try:
             return bytes(answer.read() or b"").decode(errors="replace")
         except urllib3.exceptions.HTTPError as error:
-            raise self._silent(error) from None
+            raise self._no_answer(error) from None
 
-    def _silent(self, error: Exception) -> ClusterError:
+    def _no_answer(self, error: Exception) -> ClusterError:
         return ClusterError(
             f"the API server at {self._base} does not answer",
             evidence=str(error),
@@ -203,14 +203,12 @@ class Api:
         """Send a request. Returns the JSON answer. Raises Refused, or ClusterError when the server does not answer."""
         while True:
             try:
-                return dict(
-                    json.loads(self._whole(self._open(method, path, query, body=body, content=content)) or "{}")
-                )
+                return dict(json.loads(self._body(self._open(method, path, query, body=body, content=content)) or "{}"))
             except ClusterError as error:
                 answered = isinstance(error, Refused) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
                 if answered or time.monotonic() >= self._deadline():
                     raise
-                time.sleep(RETRY)  # nothing can be watched while nobody answers
+                time.sleep(RETRY)  # without an answer there is nothing to watch
 
     def get(self, path: str, **query: Any) -> Json | None:
         """The object or list at `path`, or None when it (or its API) does not exist."""
@@ -223,12 +221,12 @@ class Api:
 
     def text(self, path: str) -> str:
         """The body at `path` as text, for the API server's proxy paths."""
-        return self._whole(self._open("GET", path, {}))
+        return self._body(self._open("GET", path, {}))
 
-    def apply(self, path: str, wanted: Json) -> Json:
+    def apply(self, path: str, manifest: Json) -> Json:
         """Apply an object at its own path (server-side apply); other fields are kept."""
         return self.send(
-            "PATCH", path, wanted, content="application/apply-patch+yaml", fieldManager=MANAGER, force="true"
+            "PATCH", path, manifest, content="application/apply-patch+yaml", fieldManager=MANAGER, force="true"
         )
 
     def merge(self, path: str, change: Json) -> Json:
@@ -237,8 +235,8 @@ class Api:
 
     def watch(self, path: str, *, since: str, seconds: float, **query: Any) -> Iterator[Json]:
         """Watch events (`{type, object}`) of a collection from a resourceVersion, for at most `seconds`."""
-        wanted = {**query, "watch": "true", "resourceVersion": since, "timeoutSeconds": max(1, int(seconds))}
-        answer = self._open("GET", path, wanted, read=seconds + 5)
+        parameters = {**query, "watch": "true", "resourceVersion": since, "timeoutSeconds": max(1, int(seconds))}
+        answer = self._open("GET", path, parameters, read=seconds + 5)
         rest = b""
         try:
             for chunk in answer.stream(amt=None, decode_content=False):

@@ -1,7 +1,7 @@
 """Wait until kube-proxy has written its rules, up to a second after a Service's endpoints are ready.
 
-An earlier request leaves the node for an address that nobody has. A transparent proxy may answer it with 404, and the
-client keeps that connection.
+A request before that leaves the node for an address that does not exist. A transparent proxy may answer it with 404,
+and the client would keep that connection.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HEALTH = NODES + "/{node}:10256/proxy/healthz"  # kube-proxy's --healthz-bind-ad
 _POLL = 0.1  # seconds; it has no watch
 
 
-def settled(api: Api, *, seconds: float = 10.0) -> None:
+def wait_for_rules(api: Api, *, seconds: float = 10.0) -> None:
     """Wait at most `seconds` until no node's kube-proxy has changes to write.
 
     A kube-proxy that does not answer (replaced by another program, or forbidden to us) is ignored.
@@ -40,7 +40,7 @@ def _is_pending(api: Api, path: str) -> bool:
 def pending(answer: str) -> bool:
     """Whether kube-proxy has changes to write, by its health check. Pure.
 
-    Without any, `lastUpdated` is the time just after `currentTime` (kubernetes, pkg/proxy/healthcheck/proxy_health.go).
+    Without changes, `lastUpdated` is just after `currentTime` (kubernetes, pkg/proxy/healthcheck/proxy_health.go).
     """
     try:
         health = json.loads(answer)

@@ -10,7 +10,7 @@ from threezone.core.errors import ClusterError
 
 # Final reasons of a waiting container (kubelet, pkg/kubelet/images/types.go and kuberuntime). A first ErrImagePull may
 # be a short failure of the network; ImagePullBackOff means that it failed again.
-HOPELESS = {
+PERMANENT = {
     *("ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"),
     *("CreateContainerConfigError", "CreateContainerError", "RunContainerError"),
 }
@@ -21,7 +21,7 @@ def is_ready(pod: Json) -> bool:
     return (pod.get("status") or {}).get("phase") == "Succeeded" or condition(pod, "Ready").get("status") == "True"
 
 
-def trouble(pod: Json) -> str:
+def problem(pod: Json) -> str:
     """The pod's message about what is wrong with it, or ""."""
     status = pod.get("status") or {}
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
@@ -36,10 +36,10 @@ def trouble(pod: Json) -> str:
     return ""
 
 
-def hopeless(pod: Json) -> str:
+def permanent_problem(pod: Json) -> str:
     """The pod's message if it cannot become ready, or ""."""
-    words = trouble(pod)
-    return words if any(f": {reason}" in words for reason in HOPELESS) else ""
+    words = problem(pod)
+    return words if any(f": {reason}" in words for reason in PERMANENT) else ""
 
 
 def missing(pods: Iterable[Json]) -> list[str]:
@@ -49,10 +49,10 @@ def missing(pods: Iterable[Json]) -> list[str]:
         if is_ready(pod) or (pod.get("metadata") or {}).get("deletionTimestamp"):
             continue
         name = key_of(pod)
-        if words := hopeless(pod):
+        if words := permanent_problem(pod):
             namespace, _, short = name.partition("/")
             raise ClusterError(
                 f"the pod {name} cannot start", evidence=words, fix=f"kubectl -n {namespace} describe pod {short}"
             )
-        lines.append(f"pod {name}" + (f" ({words})" if (words := trouble(pod)) else ""))
+        lines.append(f"pod {name}" + (f" ({words})" if (words := problem(pod)) else ""))
     return lines

@@ -1,4 +1,4 @@
-"""Wait by watching: follow collections of the API until a pure function, the judge, finds nothing missing."""
+"""Wait by watching: follow collections of the API until a pure function, the judge, reports nothing missing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def key_of(item: Json) -> str:
 
 
 def look(api: Api, paths: Sequence[str], *, unless_forbidden: Collection[str] = ()) -> World:
-    """The collections now; a missing one (without its CRD) is empty, as is a forbidden one of `unless_forbidden`."""
+    """The current collections. Missing ones (without a CRD) are empty, as are forbidden ones of `unless_forbidden`."""
     world: World = {}
     for path in paths:
         try:
@@ -43,13 +43,13 @@ def look(api: Api, paths: Sequence[str], *, unless_forbidden: Collection[str] = 
 
 
 STARTING = 15.0  # seconds in which a 403 may come from an API server that has not loaded its rules yet
-AGAIN = 1.0  # seconds after which a judge is asked again though nothing has changed: some judge by time, too
-_Told = queue.Queue[tuple[str, dict[str, Json] | Forbidden]]
+AGAIN = 1.0  # seconds until a judge is asked again without a change: some also judge by time
+_Updates = queue.Queue[tuple[str, dict[str, Json] | Forbidden]]
 
 
-def _follow(api: Api, path: str, inbox: _Told, stop: threading.Event) -> None:
-    """Put the whole collection at `path` into `inbox` after every change, or the refusal, until `stop` is set."""
-    since = 0.0  # the time of the first 403 after the last good answer
+def _follow(api: Api, path: str, inbox: _Updates, stop: threading.Event) -> None:
+    """Put the collection at `path` into `inbox` after every change, or the Forbidden error, until `stop` is set."""
+    since = 0.0  # the time of the first 403 after the last successful answer
     while not stop.is_set():
         try:
             listed = api.get(path)
@@ -63,10 +63,10 @@ def _follow(api: Api, path: str, inbox: _Told, stop: threading.Event) -> None:
                 if stop.is_set() or not _changed(items, event):
                     break
                 inbox.put((path, dict(items)))
-        except Forbidden as no:
+        except Forbidden as error:
             since = since or time.monotonic()
             if time.monotonic() - since >= STARTING:
-                inbox.put((path, no))
+                inbox.put((path, error))
                 return
             stop.wait(RETRY)
         except (ClusterError, OSError):
@@ -90,7 +90,7 @@ def _changed(items: dict[str, Json], event: Json) -> bool:
 
 
 class Overdue(ClusterError):
-    """The deadline of a wait has passed; the evidence says what is missing."""
+    """A wait took too long; the evidence says what is missing."""
 
 
 def _first(missing: Sequence[str]) -> str:
@@ -100,13 +100,13 @@ def _first(missing: Sequence[str]) -> str:
 class Watching:
     """Collections that are followed while a block runs; `until` waits for a judge.
 
-    They are followed independently, so one may be older than another, or than our last change. With `fresh=True` the
-    judge's verdict, good or bad, has to be the same for new lists.
+    Each is followed by itself, so one may be older than another, or than our last change. With `fresh=True` the
+    judge must come to the same result, good or bad, for new lists.
     """
 
     def __init__(self, api: Api, paths: Sequence[str]) -> None:
         self._api = api
-        self._inbox: _Told = queue.Queue()
+        self._inbox: _Updates = queue.Queue()
         self._stop = threading.Event()
         self._followed: set[str] = set()
         self._first = frozenset(paths)
@@ -137,24 +137,24 @@ class Watching:
         """
         deadline = time.monotonic() + seconds
         missing: Sequence[str] = ["no answer from the API server yet"]
-        said = ""
-        good: float | None = None  # since when nothing is missing
+        reported = ""
+        complete_since: float | None = None
         while True:
             if self._first <= self._world.keys():
                 for path in more(self._world) if more else ():
                     self.follow(path)
                 missing = self._judged(judge, fresh=fresh)
-                good = None if missing else good or time.monotonic()
-                if good and time.monotonic() >= good + steady:
+                complete_since = None if missing else complete_since or time.monotonic()
+                if complete_since and time.monotonic() >= complete_since + steady:
                     return self._world
-                if missing and (first := _first(missing)) != said:
+                if missing and (first := _first(missing)) != reported:
                     note(first)
-                    said = first
+                    reported = first
             try:
-                end = good + steady if good else min(deadline, time.monotonic() + AGAIN)
+                end = complete_since + steady if complete_since else min(deadline, time.monotonic() + AGAIN)
                 path, items = self._inbox.get(timeout=max(0.0, end - time.monotonic()))
             except queue.Empty:
-                if good or time.monotonic() < deadline:
+                if complete_since or time.monotonic() < deadline:
                     continue
                 raise Overdue(
                     f"{what}: not ready within {seconds:.0f} s", evidence="\n".join(missing), fix="./run invoke status"
@@ -164,7 +164,7 @@ class Watching:
             elif path in self._first:
                 raise items
             else:
-                note(f"not looked at: {items.message}")
+                note(f"not watched: {items.message}")
 
     def _judged(self, judge: Judge, *, fresh: bool) -> Sequence[str]:
         try:
@@ -173,9 +173,9 @@ class Watching:
             if not fresh:
                 raise
             missing = ()
-        return self._anew(judge) if fresh and not missing else missing
+        return self._judge_new_lists(judge) if fresh and not missing else missing
 
-    def _anew(self, judge: Judge) -> Sequence[str]:
+    def _judge_new_lists(self, judge: Judge) -> Sequence[str]:
         try:
             world = look(self._api, sorted(self._followed), unless_forbidden=self._followed - self._first)
         except ClusterError as error:  # the next event of a watch tries again
@@ -211,8 +211,8 @@ def condition(item: Mapping[str, object], kind: str) -> Mapping[str, str]:
     return next((c for c in conditions or [] if c.get("type") == kind), {})
 
 
-def namespace_usable(api: Api, name: str, *, seconds: float = 120.0) -> None:
-    """Wait until a namespace that is being deleted is gone; before, creating objects in it gives 403."""
+def wait_for_namespace_deletion(api: Api, name: str, *, seconds: float = 120.0) -> None:
+    """Wait for the end of a namespace's deletion. Until then the API refuses new objects in it with 403."""
     namespace = api.get(f"{NAMESPACES}/{name}")
     if namespace and namespace["metadata"].get("deletionTimestamp"):
         wait_for(

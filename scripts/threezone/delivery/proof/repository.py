@@ -128,7 +128,7 @@ class Remote:
 
     def _require_server(self, deadline: float) -> None:
         """Wait for the Git server. Raises DeliveryError at once for one that is not meant to run."""
-        api = self._lab.api.patient(lambda: deadline)
+        api = self._lab.api.retrying(lambda: deadline)
         deployment = git_server.find_deployment(api)
         if deployment is None or not deployment["spec"].get("replicas", 1):
             name = f"{git_server.NAMESPACE}/{git_server.NAME}"

@@ -45,7 +45,7 @@ class Proof:
         self._target = self._assert.target
         self._collections = self._assert.collections
         self._deadline = 0.0
-        self._api = self.api.patient(lambda: self._deadline)
+        self._api = self.api.retrying(lambda: self._deadline)
         self._outcome = Outcome(Phase("", ""))
         self._files: Files = {}  # of the last good commit
         self._inventory: list[Entry] = []

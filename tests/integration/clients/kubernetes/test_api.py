@@ -71,12 +71,12 @@ def test_kube_proxy_is_waited_for_while_it_has_changes_to_write() -> None:
     waits: Answer = (200, {}, f'{{"lastUpdated": "{moments[0]}", "currentTime": "{moments[1]}"}}')
     done: Answer = (200, {}, f'{{"lastUpdated": "{moments[1]}", "currentTime": "{moments[1]}"}}')
     with serving(nodes, waits, waits, done) as (api, asked):
-        kube_proxy.settled(api)
+        kube_proxy.wait_for_rules(api)
         assert asked == ["/api/v1/nodes", *["/api/v1/nodes/one:10256/proxy/healthz"] * 3]
 
 
 def test_where_kube_proxy_does_not_answer_nothing_is_waited_for() -> None:
     nodes: Answer = (200, {}, '{"items": [{"metadata": {"name": "one"}}]}')
     with serving(nodes, (503, {}, '{"message": "no kube-proxy"}')) as (api, asked):
-        kube_proxy.settled(api)
+        kube_proxy.wait_for_rules(api)
         assert len(asked) == 2

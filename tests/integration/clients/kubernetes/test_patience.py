@@ -60,7 +60,7 @@ CUT = say(200, b'{"kind": ', promised=100)
 
 def patient(api: Api, seconds: float = 5.0) -> Api:
     deadline = time.monotonic() + seconds
-    return api.patient(lambda: deadline)
+    return api.retrying(lambda: deadline)
 
 
 @pytest.mark.parametrize("trouble", [CUT, say(500), say(503)], ids=["cut off", "500", "503"])

@@ -28,7 +28,7 @@ def test_what_may_heal_is_waited_for(reason: str) -> None:
     assert line.startswith("pod flux-system/source-controller-1")
 
 
-@pytest.mark.parametrize("reason", sorted(pods.HOPELESS))
+@pytest.mark.parametrize("reason", sorted(pods.PERMANENT))
 def test_what_cannot_heal_fails_at_once_with_the_pods_own_words(reason: str) -> None:
     with pytest.raises(ClusterError, match="flux-system/source-controller-1 cannot start") as caught:
         pods.missing([pod(reason, "container has runAsNonRoot and image will run as root")])
