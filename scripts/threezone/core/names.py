@@ -20,7 +20,7 @@ _CONTEXT = "kind-"  # kind's context of a cluster is kind-NAME
 _BALANCER = "-external-load-balancer"
 _JOBS = "-ci"
 _FIX = "choose another one: --name, or threezone.cluster.name in invoke.yaml"
-RULE = "lower-case letters, digits and dashes, beginning and ending with a letter or digit"
+RULE = "lower-case letters, digits and dashes, first and last a letter or a digit"
 
 
 def is_cluster(name: str) -> bool:

@@ -41,7 +41,7 @@ def remote(
     monkeypatch.setattr(git_server, "find_deployment", lambda _: deployment)
     monkeypatch.setattr(Own, "init", lambda _: None)
     monkeypatch.setattr(Own, "remote_refs", lambda *_: answers.pop(0))
-    api = SimpleNamespace(patient=lambda _: None)
+    api = SimpleNamespace(retrying=lambda _: None)
     return Remote(cast("Lab", SimpleNamespace(api=api, key="lab", settings=Settings())), Path("/scratch"), 60.0)
 
 
