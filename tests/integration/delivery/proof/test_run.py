@@ -51,7 +51,7 @@ class Cluster:
         self.writes = 0
         self.lock = threading.RLock()
 
-    def patient(self, _deadline: object) -> "Cluster":
+    def retrying(self, _deadline: object) -> "Cluster":
         return self
 
     def get(self, path: str, **_: str) -> Json | None:
