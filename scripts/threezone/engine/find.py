@@ -1,4 +1,4 @@
-"""Observe the container engine (zone 2): which one answers, and if none does, why. Read-only."""
+"""Observe the container engine (zone 2): which engine answers, or why none does. Read-only."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from threezone.clients.docker.engine import State, classify, endpoint, failure
 from threezone.core import process, versions
 from threezone.core.errors import CommandFailed, EngineError
 
-# kind 0.31 needs nothing newer; 20.10 (December 2020) is the oldest engine that we have tried.
+# Enough for kind 0.31; 20.10 (December 2020) is the oldest engine that we have tested.
 OLDEST = (20, 10)
 
-PATIENCE = 30.0  # seconds; an engine that pulls images answers late
+PATIENCE = 30.0  # seconds; a busy engine answers slowly
 
 
 @dataclass(frozen=True)
@@ -43,27 +43,27 @@ class Engine:
 
 def observe() -> Engine:
     """Ask the engine for its facts with one `docker info`. Raises nothing: the state says what is wrong."""
-    where = endpoint()
+    address = endpoint()
     if docker.program() is None:
-        return Engine("missing", where, "the program docker is not on PATH")
+        return Engine("missing", address, "the program docker is not on PATH")
     try:
         done = docker.info(PATIENCE)
     except CommandFailed as overdue:  # an address that drops every packet
-        return Engine("unreachable", where, overdue.message)
+        return Engine("unreachable", address, overdue.message)
     try:
         info: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         info = {}
     words = "\n".join(info.get("ServerErrors") or []) or done.stderr.strip()
     if not info.get("ServerVersion"):
-        installed = process.find("dockerd") is not None or not where.startswith("unix://")
-        return Engine(classify(words, daemon_installed=installed), where, words)
+        installed = process.find("dockerd") is not None or not address.startswith("unix://")
+        return Engine(classify(words, daemon_installed=installed), address, words)
     version = str(info["ServerVersion"])
     new_enough = versions.parse(version) >= OLDEST
     machine = str(info.get("Architecture", ""))
     return Engine(
         state="ok" if new_enough else "too-old",
-        endpoint=where,
+        endpoint=address,
         evidence="" if new_enough else f"its version is {version}",
         version=version,
         system=str(info.get("OperatingSystem", "")),
@@ -91,17 +91,17 @@ def gateway() -> str:
 def bridge_address(ranges: Sequence[Mapping[str, str]]) -> str:
     """The IPv4 gateway in a bridge's address ranges (`IPAM.Config`), "" without one. Pure.
 
-    Docker 20.10 lists no gateway for a bridge that it has just made: it is then the range's first address.
+    Docker 20.10 lists no gateway for a new bridge: it is the first address of the range.
     """
-    for one in ranges:
-        network = ipaddress.ip_network(one.get("Subnet") or "::/128", strict=False)
+    for address_range in ranges:
+        network = ipaddress.ip_network(address_range.get("Subnet") or "::/128", strict=False)
         if network.version == 4:  # noqa: PLR2004  IPv4
-            return one.get("Gateway") or str(next(network.hosts()))
+            return address_range.get("Gateway") or str(next(network.hosts()))
     return ""
 
 
 def require(engine: Engine) -> Engine:
-    """The engine itself if it is usable. Raises EngineError."""
+    """Return the engine if it is usable. Raises EngineError."""
     if engine.state == "ok":
         return engine
     raise failure(engine.state, engine.endpoint, engine.evidence)

@@ -1,4 +1,4 @@
-"""Plan (pure) and carry out what makes the engine work, on Debian-like machines as root."""
+"""Plan (pure) and carry out repairs of the engine, on Debian-like machines as root."""
 
 from __future__ import annotations
 
@@ -34,30 +34,29 @@ INSTALL = ("apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::L
 def plan(
     engine: Engine, *, root: bool, debian: bool, systemd: bool, missing: Sequence[str], words: str
 ) -> tuple[Step, ...]:
-    """The steps that make `engine` work; none when there is nothing to do, or nothing that we can do. Pure.
+    """The steps that make `engine` work; none if it works or we cannot repair it. Pure.
 
-    `missing` lists capabilities outside the bounding set, `words` is the failed proof's message ("": proved or not
-    tried).
+    `missing` lists capabilities outside the bounding set; `words` is the message of a failed proof, else "".
     """
     if not engine.local or not root or (engine.state == "missing" and not debian):
         return ()
-    rows = []
+    steps = []
     if engine.state == "missing":
         sentence = f"install {', '.join(PACKAGES)} (Debian packages)"
-        rows.append((StepKind.INSTALL_ENGINE, sentence, " ".join(INSTALL)))
+        steps.append((StepKind.INSTALL_ENGINE, sentence, " ".join(INSTALL)))
     wraps = bool(missing) and engine.runtime != RUNTIME and (engine.state != "ok" or "unable to apply caps" in words)
     if wraps:
         sentence = (
             f"make {WRAPPER} the engine's default runtime, because this machine lacks {', '.join(missing)} "
             "(undo: engine.stop --restore)"
         )
-        rows.append((StepKind.WRAP_RUNTIME, sentence, f"edit {DAEMON_JSON}: runtimes.{RUNTIME}, default-runtime"))
+        steps.append((StepKind.WRAP_RUNTIME, sentence, f"edit {DAEMON_JSON}: runtimes.{RUNTIME}, default-runtime"))
     if engine.state in ("missing", "stopped"):
         command = "systemctl start docker" if systemd else f"dockerd  (log: {LOG})"
-        rows.append((StepKind.START_ENGINE, "start the engine", command))
+        steps.append((StepKind.START_ENGINE, "start the engine", command))
     elif wraps:
-        rows.append((StepKind.RELOAD_ENGINE, "restart the engine so that it reads the new runtime", ""))
-    return tuple(Step(*row, asks=True) for row in rows)
+        steps.append((StepKind.RELOAD_ENGINE, "restart the engine so that it reads the new runtime", ""))
+    return tuple(Step(*fields, asks=True) for fields in steps)
 
 
 def machine() -> tuple[bool, bool, bool]:
@@ -66,7 +65,7 @@ def machine() -> tuple[bool, bool, bool]:
 
 
 def diagnose() -> tuple[Engine, tuple[Step, ...]]:
-    """Observe, prove, and plan. The engine's state is `broken` if it answers but a privileged container fails."""
+    """Observe, prove, and plan. The engine is `broken` if it answers but cannot run a privileged container."""
     engine = _proved(observe())
     words = engine.evidence if engine.state == "broken" else ""
     root, debian, systemd = machine()
@@ -75,7 +74,7 @@ def diagnose() -> tuple[Engine, tuple[Step, ...]]:
 
 
 def _proved(engine: Engine) -> Engine:
-    """The same engine, or a broken one when the proof fails."""
+    """The engine after a proof; its state is `broken` if that fails."""
     words = prove(engine.architecture) if engine.state == "ok" else None
     return replace(engine, state="broken", evidence=words) if words else engine
 
@@ -103,13 +102,13 @@ def _install(say: Callable[[str], None]) -> None:
 
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     process.run(["apt-get", "update", "-qq"], timeout=300, env=quiet, hint="check the machine's apt sources")
-    # Finish what an interrupted package manager left; ours is not interrupted.
+    # Finish the work of an interrupted package manager. Ours must not be interrupted.
     process.run(["dpkg", "--configure", "-a"], timeout=300, env=quiet, outlives_us=True)
     process.run(list(INSTALL), timeout=900, env=quiet, outlives_us=True, on_line=report)
 
 
 def wrap() -> None:
-    """Install the runtime wrapper and add it to daemon.json; everything else there is kept."""
+    """Install the runtime wrapper and add it to daemon.json, which keeps its other settings."""
     source = Path(bounded_runtime.__file__).read_text(encoding="utf-8")
     # -I -S: no user site, no .pth files; the wrapper starts several times per container.
     interpreter = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
@@ -153,7 +152,7 @@ def _daemon_settings() -> dict[str, Any]:
 
 
 def start() -> None:
-    """Start dockerd (by systemd where it runs, else as a daemon of its own) and wait until it answers."""
+    """Start dockerd (by systemd if it runs, else as our own daemon) and wait until it answers."""
     if machine()[2]:
         process.run(["systemctl", "start", "docker"], timeout=120, hint="journalctl -u docker")
     else:
@@ -169,11 +168,11 @@ def start() -> None:
             tail = "\n".join(LOG.read_text(errors="replace").splitlines()[-15:]) if LOG.exists() else engine.evidence
             message = f"the engine did not answer within {START_DEADLINE:.0f} s"
             raise EngineError(message, evidence=tail, fix=f"see {LOG}")
-        time.sleep(0.1)  # dockerd makes its socket when it is ready; a missing file cannot be watched
+        time.sleep(0.1)  # dockerd creates its socket when it is ready; a missing file cannot be watched
 
 
 def _dockerd() -> str:
-    """The daemon's path, by which start-stop-daemon ignores a stale pidfile with another process's id."""
+    """The path of dockerd. With it, start-stop-daemon ignores a stale pidfile of another process."""
     return str(process.find("dockerd") or "/usr/sbin/dockerd")
 
 

@@ -1,4 +1,4 @@
-"""Image archives as files: what `docker save` and OCI tools write, read without an engine."""
+"""Read the image archives that `docker save` and OCI tools write, without an engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from threezone.core.files import special_kind
 from threezone.images.engine_images import Image
 
 DOCKER, OCI = "manifest.json", "index.json"
-NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")  # annotations, the better one first
+NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")  # annotations, the preferred one first
 GZIP = b"\x1f\x8b"  # RFC 1952
 DOCUMENT_LIMIT = 4 * 2**20  # bytes; manifests and configurations are far smaller
 _FIX = "docker save --output FILE NAME:TAG"
@@ -26,15 +26,17 @@ Load = Callable[[str], Any]  # a JSON document of the archive, by its path there
 def read(path: Path) -> tuple[Image, ...]:
     """The images in an archive: name, the digest that a node has for the content, bytes, architectures.
 
-    Raises UsageError for what is no image archive, or holds an image without a name.
+    Raises UsageError for a file that is not an image archive, and for an image without a name.
     """
     if kind := special_kind(path):
-        raise UsageError(f"{path} is a {kind} and no image archive: it is read more than once", fix=_FIX)
+        raise UsageError(
+            f"{path} is a {kind}; an image archive must be a regular file, as it is read more than once", fix=_FIX
+        )
     try:
         with tarfile.open(path, "r:*") as tar:
             files = {member.name.removeprefix("./"): member for member in tar if member.isreg()}
             if DOCKER not in files and OCI not in files:
-                raise UsageError(f"{path} is no image archive: it has neither {DOCKER} nor {OCI}", fix=_FIX)
+                raise UsageError(f"{path} is not an image archive: it has neither {DOCKER} nor {OCI}", fix=_FIX)
 
             def load(name: str) -> Any:
                 stream = tar.extractfile(files[name])
@@ -45,10 +47,10 @@ def read(path: Path) -> tuple[Image, ...]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}", fix="check the path") from None
     except (tarfile.TarError, EOFError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} is no whole image archive", evidence=repr(error), fix=_FIX) from None
+        raise UsageError(f"{path} is not a complete image archive", evidence=repr(error), fix=_FIX) from None
     if not images or any(not image.reference for image in images):
         raise UsageError(
-            f"{path} holds an image without a name, which no pod could ask for",
+            f"{path} has an image without a name, which no pod could use",
             fix="name it before it is saved: docker tag ID NAME:TAG && docker save --output FILE NAME:TAG",
         )
     return tuple(images)

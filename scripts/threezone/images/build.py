@@ -1,4 +1,4 @@
-"""The lab's images: their names, whether the engine has them, and getting those that are missing.
+"""The lab's images: their names, whether the engine has them, and how to get missing ones.
 
 Two channels. `release`: the node image is pulled by digest, Flux's images come from their registry inside the cluster,
 our own two are built on a public Debian. `source`: everything is built from Debian packages and Go modules.
@@ -30,10 +30,10 @@ REGISTRY = "registry"
 APP = "threezone/hello:lab"  # the sample app as a commit names it: built images are named by content, which changes
 # Seconds that building an image takes on two cores, without its programs.
 SECONDS = {"node": 80, "flux": 10, "git-server": 30, "hello": 30, BALANCER: 20, REGISTRY: 10}
-COLD_SPACE = 16e9  # bytes that everything from source needs: Go's caches 13, images and scratch 3
+COLD_SPACE = 16e9  # bytes for a build of everything from source: Go's caches 13, images and scratch 3
 WARM_SPACE = 2e9
 COLD_SECONDS = 120.0  # a plan with more seconds of compiling needs COLD_SPACE
-PACE_SECONDS = 60.0  # after so much of the plan this machine's own pace is used in estimates
+PACE_SECONDS = 60.0  # after these of the plan, estimates use this machine's own pace
 MINUTES_FROM = 90  # seconds
 
 
@@ -48,7 +48,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Work:
-    """`programs` need the processors, `beside` waits for the network at the same time, `last` needs both done."""
+    """`programs` use the processors, `beside` runs at the same time and uses the network, `last` runs after both."""
 
     programs: tuple[Part, ...] = ()
     beside: tuple[Part, ...] = ()
@@ -57,10 +57,10 @@ class Work:
     @property
     def seconds(self) -> float:
         """The duration of all parts with empty caches on two cores."""
-        compiling, side, last = (
+        compiling, beside, last = (
             sum(part.seconds for part in parts) for parts in (self.programs, self.beside, self.last)
         )
-        return max(compiling, side) + last
+        return max(compiling, beside) + last
 
 
 def references(name: str, channel: Channel) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ def _node_pin(name: str) -> NodePin:
 
 
 def has_all(names: Sequence[str], channel: Channel) -> bool:
-    """Whether the engine has all of them from this channel; False when the channel cannot have one of them."""
+    """Whether the engine has all of these images from this channel; False if the channel lacks one."""
     try:
         return len(observe(names, channel)) == len(names)
     except UsageError:  # no digest, or no parts, of that Kubernetes
@@ -120,7 +120,7 @@ def has_all(names: Sequence[str], channel: Channel) -> bool:
 
 
 def observe(names: Sequence[str], channel: Channel) -> dict[str, tuple[Image, ...]]:
-    """Those of the images that the engine has with the wanted content; one call to the engine."""
+    """The images that the engine has with the expected content, by name; one call to the engine."""
     wanted = {name: references(name, channel) for name in names}
     present = engine_images.inspect([reference for group in wanted.values() for reference in group])
     expected = {name: made_from(name, channel) for name in names}
@@ -157,34 +157,34 @@ def made_from(name: str, channel: Channel) -> str:
 
 
 def ensure(name: str, channel: Channel) -> tuple[Image, ...]:
-    """The image `name` (Flux: its several), pulled or built when the engine lacks it or has other content."""
+    """The image `name` (Flux: several images); it is pulled or built if the engine lacks it or has other content."""
     return ensure_all((name,), channel)[name]
 
 
 def ensure_all(names: Sequence[str], channel: Channel) -> dict[str, tuple[Image, ...]]:
-    """Several images at once: the missing ones are planned, announced with an estimate, and made part by part."""
+    """Several images, by name. Missing ones are planned, announced with an estimate, and built part by part."""
     present = observe(names, channel)
     if len(present) < len(set(names)):
         with cache.exclusive("images"):
-            present = observe(names, channel)  # another process may have made them while we waited
+            present = observe(names, channel)  # another process may have built them while we waited
             if missing := [name for name in names if name not in present]:
                 _make(missing, channel)
                 present |= observe(missing, channel)
-    if lost := [name for name in names if name not in present]:
-        raise ToolError(f"the engine does not keep the image {lost[0]}", fix="docker system df shows its disk")
+    if missing := [name for name in names if name not in present]:
+        raise ToolError(f"the engine does not keep the image {missing[0]}", fix="docker system df shows its disk usage")
     return present
 
 
 def _make(names: Sequence[str], channel: Channel) -> None:
-    todo = plan(names, channel)
-    _require_space(todo)
+    planned = plan(names, channel)
+    _require_space(planned)
     with events.step(f"{'build' if channel == 'source' else 'get'} {', '.join(names)}") as step:
-        work(todo, step)
+        work(planned, step)
     engine_images.prune()
 
 
 def plan(names: Sequence[str], channel: Channel) -> Work:
-    """The work for the images `names`, without what the caches have already."""
+    """The work for the images `names`, without cached parts."""
     nodes = [name for name in names if is_node(name)]
 
     def building(*chosen: str) -> tuple[Part, ...]:
@@ -206,7 +206,7 @@ def plan(names: Sequence[str], channel: Channel) -> Work:
         controllers = programs.flux_controllers(images().flux)
         groups += [(program.name, programs.FLUX_SECONDS[program.name], (program,)) for program in controllers]
     if REGISTRY in names:
-        groups.append(("registry", 60, programs.REGISTRY.at(images().registry.version)))
+        groups.append(("registry", 60, programs.REGISTRY.in_version(images().registry.version)))
     base = debian_base.reference()
     return Work(
         programs=tuple(
@@ -223,7 +223,7 @@ def plan(names: Sequence[str], channel: Channel) -> Work:
 
 
 def _build(name: str, channel: Channel) -> None:
-    """Build the image `name` (Flux: its several) from its recipe; its programs are built already, or now."""
+    """Build the image `name` (Flux: several images) from its recipe. Missing programs are built first."""
     base = images().base.release if channel == "release" else debian_base.ensure()
     recipe = [REGISTRY] if name == REGISTRY else ["common", name]
     inputs = made_from(name, channel) or engine_images.digest(*recipe)
@@ -239,32 +239,32 @@ def _build(name: str, channel: Channel) -> None:
     else:
         files = {}
         if name == REGISTRY:
-            files["bin/registry"] = golang.build(*programs.REGISTRY.at(images().registry.version))
+            files["bin/registry"] = golang.build(*programs.REGISTRY.in_version(images().registry.version))
         engine_images.build(references(name, channel)[0], name, made_from=inputs, base=base, files=files)
 
 
-def work(todo: Work, step: events.Progress) -> None:
-    """Do the work and estimate before each part how long the rest takes; a failure in `beside` ends all of it."""
+def work(planned: Work, step: events.Progress) -> None:
+    """Do the work, with an estimate of the rest before each part. A failure in `beside` ends all of it."""
     failures: list[BaseException] = []
 
     def beside() -> None:
         try:
-            for part in todo.beside:
+            for part in planned.beside:
                 part.run()
-        except BaseException as error:  # noqa: BLE001 - carried over to the thread that waits
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             failures.append(error)
 
-    # A daemon: after Ctrl-C nobody waits for it, and the next run removes or finishes what it leaves.
+    # A daemon: Ctrl-C does not wait for it, and the next run removes or finishes its work.
     thread = threading.Thread(target=beside, daemon=True)
     thread.start()
-    done, parts = 0.0, (*todo.programs, *todo.last)
+    done, parts = 0.0, (*planned.programs, *planned.last)
     for number, part in enumerate(parts, start=1):
-        if number > len(todo.programs):
+        if number > len(planned.programs):
             thread.join()
         if failures:
             raise failures[0]
         pace = step.seconds / done if done > PACE_SECONDS else 1.0
-        rest = max(0.0, todo.seconds - done) * pace
+        rest = max(0.0, planned.seconds - done) * pace
         duration = f"{rest / 60:.0f} min" if rest >= MINUTES_FROM else f"{rest:.0f} s"
         step.say(f"part {number} of {len(parts)}: {part.title}; about {duration} to go")
         part.run()
@@ -274,9 +274,9 @@ def work(todo: Work, step: events.Progress) -> None:
         raise failures[0]
 
 
-def _require_space(todo: Work) -> None:
+def _require_space(planned: Work) -> None:
     """Raise ToolError before anything is built when the disk is too small for the plan."""
-    needed = COLD_SPACE if sum(part.seconds for part in todo.programs) > COLD_SECONDS else WARM_SPACE
+    needed = COLD_SPACE if sum(part.seconds for part in planned.programs) > COLD_SECONDS else WARM_SPACE
     directory = paths.cache_dir()
     directory.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(directory).free

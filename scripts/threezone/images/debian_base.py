@@ -16,7 +16,7 @@ from threezone.core.errors import ToolError
 from threezone.images import engine_images
 from threezone.toolchain import cache, golang
 
-RECIPE = 1  # raised when a change here must not use a base that was made before
+RECIPE = 1  # raise it when a change here needs a new base
 
 KEYRINGS = {
     "debian": Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
@@ -36,13 +36,13 @@ class Mirror:
 
 
 def reference() -> str:
-    """The base image's name, from this machine's release alone."""
+    """The base image's name. It depends on this machine's release only."""
     distribution, suite = _release()
     return f"threezone/base:{distribution}-{suite}-{RECIPE}"
 
 
 def ensure() -> str:
-    """Make the base image unless the engine has it; returns its name."""
+    """Build the base image unless the engine has it. Returns its name."""
     name = reference()
     if name in engine_images.inspect([name]):
         return name
@@ -71,8 +71,8 @@ def _release() -> tuple[str, str]:
 def mirror() -> Mirror:
     """The mirror of this machine's own release, from apt's configuration."""
     distribution, suite = _release()
-    form = "$(CODENAME)\t$(REPO_URI)\t$(COMPONENT)\t$(ORIGIN)"
-    argv = ["apt-get", "indextargets", "--format", form, "Created-By: Packages"]
+    columns = "$(CODENAME)\t$(REPO_URI)\t$(COMPONENT)\t$(ORIGIN)"
+    argv = ["apt-get", "indextargets", "--format", columns, "Created-By: Packages"]
 
     def matching() -> list[tuple[str, str]]:
         rows = [line.split("\t") for line in process.run(argv, timeout=60).stdout.splitlines()]
@@ -104,7 +104,7 @@ def _bootstrap(directory: Path) -> None:
             install = ["apt-get", "install", "--yes", "--no-install-recommends", "debootstrap"]
             process.run(install, timeout=300, env={"DEBIAN_FRONTEND": "noninteractive"})
         root = directory / "root"
-        # A mount namespace of its own: the mounts of debootstrap end with it, even if it is killed.
+        # In its own mount namespace, so that the mounts of debootstrap end with it, even if it is killed.
         argv: list[str | Path] = ["unshare", "--mount", "--propagation", "private", "debootstrap", "--variant=minbase"]
         argv += ["--force-check-gpg", f"--keyring={source.keyring}", "--include=ca-certificates"]
         argv += [f"--components={','.join(source.components)}", source.suite, root, source.address]
@@ -118,9 +118,9 @@ def _bootstrap(directory: Path) -> None:
 
 
 def _trim(root: Path, source: Mirror) -> None:
-    """Remove what a container does not need; the recipe's files keep it out of later packages.
+    """Remove files that a container does not need. Licences (the files named copyright) stay.
 
-    They also keep packages from starting their services. Licences (the files named copyright) stay.
+    The recipe's files exclude the same from later packages, and keep packages from starting their services.
     """
     files = engine_images.RECIPES / "base"
     for path in (path for path in files.rglob("*") if path.is_file()):

@@ -1,6 +1,6 @@
 """Images in the container engine: inspect them, build them from a recipe, derive them from others.
 
-Recipes use only what BuildKit and the classic builder both know: Debian's engine has no other than the classic one.
+Recipes work with BuildKit and with the classic builder: Debian's engine has only the classic one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from threezone.core import labels, paths
 from threezone.core.errors import ToolError
 from threezone.toolchain import cache
 
-RECIPE = "io.threezone.recipe"  # the label with the content hash of what an image was made from
+RECIPE = "io.threezone.recipe"  # the label with the content hash of an image's inputs
 RECIPES = Path(__file__).with_name("recipes")
 PROXIES = {"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
 
@@ -39,14 +39,14 @@ class Image:
 
 
 def inspect(references: Sequence[str]) -> dict[str, Image]:
-    """Those of the images that the engine has, in one call. Raises EngineError when it does not answer."""
+    """The images that the engine has, by reference, in one call. Raises EngineError when it does not answer."""
     present: dict[str, Image] = {}
     for document in images.inspect(*references):
         labels = (document.get("Config") or {}).get("Labels") or {}
         names = {_short(name) for key in ("RepoTags", "RepoDigests") for name in document.get(key) or ()}
         architectures = tuple(filter(None, [document.get("Architecture")]))
         for reference in references:
-            # The engine shows name:tag without the digest and name@digest without the tag.
+            # The engine lists name:tag without the digest and name@digest without the tag.
             name, _, digest = reference.partition("@")
             if _short(f"{name.rsplit(':', 1)[0]}@{digest}" if digest else name) in names:
                 size, recipe = int(document["Size"]), labels.get(RECIPE, "")
@@ -67,13 +67,13 @@ def full(reference: str) -> str:
 
 def digest(*names: str) -> str:
     """The content hash of recipe directories: file names, modes and contents."""
-    total = hashlib.sha256()
+    content = hashlib.sha256()
     for name in names:
         for path in sorted((RECIPES / name).rglob("*")):
             if path.is_file():
-                total.update(f"{path.relative_to(RECIPES)} {path.stat().st_mode & 0o100:o}\n".encode())
-                total.update(hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()[:12]
+                content.update(f"{path.relative_to(RECIPES)} {path.stat().st_mode & 0o100:o}\n".encode())
+                content.update(hashlib.sha256(path.read_bytes()).digest())
+    return content.hexdigest()[:12]
 
 
 def build(
@@ -98,13 +98,13 @@ def build(
         for name, source in trees.items():
             shutil.copytree(source, context / name, dirs_exist_ok=True)
         marks = {labels.MANAGED: "true", RECIPE: made_from}
-        proxies = sorted(PROXIES & os.environ.keys())  # by name only: an address may hold a password
+        proxies = sorted(PROXIES & os.environ.keys())  # by name only: an address may contain a password
         arguments = [*proxies, *([f"BASE={base}"] if base else [])]
         images.build(reference, context, labels=marks, arguments=arguments, target=target)
 
 
 def put(source: Path, target: Path) -> None:
-    """Link the file `source` as `target`, or copy it where links do not work."""
+    """Link the file `source` as `target`, or copy it if links do not work."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
@@ -120,7 +120,7 @@ def _scratch(name: str) -> tuple[str, Path]:
 
 @contextmanager
 def scratch(name: str) -> Iterator[Path]:
-    """An empty directory below the cache under a lock of its own; leftovers of a killed run are removed first."""
+    """An empty directory in the cache with its own lock. Leftovers of a killed run are removed first."""
     lock, directory = _scratch(name)
     with cache.exclusive(lock):
         shutil.rmtree(directory, ignore_errors=True)
@@ -132,7 +132,7 @@ def scratch(name: str) -> Iterator[Path]:
 
 
 def sweep(name: str) -> None:
-    """Remove what a killed run left in `scratch(name)`, unless somebody uses it now."""
+    """Remove the leftovers of a killed run in `scratch(name)`, unless they are in use."""
     from filelock import FileLock, Timeout
 
     lock, directory = _scratch(name)
@@ -144,7 +144,7 @@ def sweep(name: str) -> None:
 def derive(
     base: str, reference: str, labels: Mapping[str, str], files: Mapping[str, str] = MappingProxyType({})
 ) -> Image:
-    """`base` with more labels and with `files` by path, as `reference`; made without a builder, unless it exists."""
+    """The image `reference`: `base` with more labels and with `files` by path. It is made without a builder."""
     present = inspect([base, reference])
     if base not in present:
         raise ToolError(f"the engine has no image {base}", fix="./run invoke image.build node")
@@ -152,8 +152,8 @@ def derive(
     recipe = present[base].id + (f"+{hashlib.sha256(content).hexdigest()[:16]}" if files else "")
     if reference in present and present[reference].recipe == recipe:
         return present[reference]
-    # A container that never runs is committed: only its metadata and these files differ, so no other layer is copied.
-    # The labels are on the container too: by them the leftover of a killed run is removed.
+    # Commit a container that never runs: only its metadata and these files differ, so no other layer is copied.
+    # The labels are on the container too, so that the leftover of a killed run can be found and removed.
     container = containers.create(base, labels)
     try:
         if files:
@@ -180,7 +180,7 @@ def unpack(
     """Put images into the containerd of `base`, and commit that as `reference`, labelled with `made_from`.
 
     `contents` are the engine's images, each with its names inside. The recipe's `script` unpacks them in a container
-    that ends by itself after `seconds`. Its name belongs to a lock: the leftover of a killed build is removed first.
+    that ends by itself after `seconds`. The caller holds a lock for its name, so leftovers can be removed first.
     """
     archive, names = directory / "images.tar", directory / "names"
     images.save(archive, *contents, timeout=seconds)
@@ -197,7 +197,7 @@ def unpack(
 
 
 def put_texts(container: str, files: Mapping[str, str]) -> None:
-    """Put files, by path, into a container, which need not run. Raises CommandFailed."""
+    """Put files, by path, into a container, even a stopped one. Raises CommandFailed."""
     containers.put_archive(container, packed(files))
 
 

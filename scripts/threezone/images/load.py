@@ -1,4 +1,4 @@
-"""Images into the nodes of a cluster, and the node image that carries a cluster's name."""
+"""Load images into the nodes of a cluster; derive the node image with a cluster's name."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def load(
     *,
     mounted: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Image, ...]:
-    """Load into all `nodes` (container names) of the kind cluster what any of them lacks; returns the loaded images.
+    """Load images into all `nodes` (container names) of the kind cluster if one lacks them. Returns the loaded images.
 
-    One archive holds all images of the engine, beside the given `archives`; all nodes load at once. `kind` is the
-    program's path, `mounted` the user's directory for each node that keeps its images in one. Raises UsageError before
-    anything is copied: for a file that is no archive, for another architecture, and for a directory of the user's.
+    The engine's images go into one archive, besides the given `archives`; all nodes load at once. `kind` is its path,
+    `mounted` has the user's directory for each node that keeps its images in one. Raises UsageError before anything is
+    copied: for an invalid archive, for another architecture, and for a directory of the user's.
     """
     packed = {path: archive.read(path) for path in archives}
     with ThreadPoolExecutor(8) as pool:
@@ -56,7 +56,7 @@ def load(
     needed = {path: inside for path, inside in packed.items() if any(lacks(node, inside) for node in nodes)}
     everything = (*missing, *(image for inside in needed.values() for image in inside))
     if not everything:
-        engine_images.sweep(f"load-{cluster}")  # a load that was killed after its last byte
+        engine_images.sweep(f"load-{cluster}")  # of a load that was killed at its end
         return ()
     lacking = [node for node in nodes if lacks(node, everything)]
     require_own_store(lacking, mounted, cluster, images=missing, archives=needed)
@@ -99,7 +99,7 @@ def has(store: Mapping[str, str], image: Image) -> bool:
 
 
 def architecture(node: str) -> str:
-    """The architecture of a node's programs, in Go's words; "" for an unknown one."""
+    """The architecture of a node as Go names it; "" for an unknown one."""
     machine = containers.execute(node, "uname", "-m").stdout.strip()
     return ARCHITECTURES.get(machine, "")
 
@@ -107,24 +107,24 @@ def architecture(node: str) -> str:
 def require_own_store(
     nodes: Sequence[str], mounted: Mapping[str, str], cluster: str, *, images: Sequence[Image], archives: Iterable[Path]
 ) -> None:
-    """Raise UsageError when a node that lacks an image keeps its images in a directory of the user's. Pure."""
+    """Raise UsageError if a node that needs an image keeps its images in a directory of the user's. Pure."""
     if node := next((node for node in nodes if node in mounted), None):
         names = " ".join(image.reference for image in images)
         commands = [f"kind load docker-image {names} --name {cluster}"] if names else []
         commands += [f"kind load image-archive {path} --name {cluster}" for path in archives]
         raise UsageError(
-            f"the node {node} keeps its images in {mounted[node]}, a directory of yours: nothing is written there",
+            f"the node {node} keeps its images in your directory {mounted[node]}, so nothing is written there",
             fix=f"{'; '.join(commands)} (writes there), or take the images from a registry: docs/registry.md",
         )
 
 
 def require_architecture(images: Sequence[Image], nodes: Mapping[str, str]) -> None:
-    """Raise UsageError when a node cannot run an image. `nodes` are names with architectures. Pure."""
+    """Raise UsageError if a node cannot run an image. `nodes` are names with architectures. Pure."""
     for image in images:
         for node, wanted in nodes.items():
             if wanted and image.architectures and wanted not in image.architectures:
                 raise UsageError(
-                    f"{image.reference} is made for {', '.join(image.architectures)}, and the node {node} is {wanted}",
+                    f"{image.reference} is made for {', '.join(image.architectures)}, but the node {node} is {wanted}",
                     evidence="its pods would end with: exec format error",
                     fix=f"docker pull --platform linux/{wanted} {image.reference}, or build it for linux/{wanted}",
                 )

@@ -1,7 +1,7 @@
 """The node image in the source channel: Debian, kind's own files, programs from Go modules, the system pods' images.
 
-kind's module carries the files of its node images (entrypoint, systemd units, containerd's settings). They are taken
-from there at build time, verified like every module, so that a node behaves as kind of that version expects.
+kind's module has the files of its node images (entrypoint, systemd units, containerd's settings). A build uses them,
+verified like every module, so that a node behaves as kind of that version expects.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from threezone.images import engine_images, programs
 from threezone.images.versions import NodePin, key_of
 from threezone.toolchain import cache, golang
 
-PRELOAD_SECONDS = 900  # after these the container ends by itself, even if this process was killed
+PRELOAD_SECONDS = 900  # then the container ends by itself, even if this process was killed
 PARTS = "threezone/part"  # the repository of images that exist during a build only
 OWN_TAG = "1"  # the tag of the pods' images that exist inside nodes only; recipes/node's manifests name it
 DIRECTORIES = {  # of a node's programs; all others are for pods
@@ -39,7 +39,7 @@ class Pod:
 
 
 def build(reference: str, node: NodePin, *, kind_version: str, base: str, made_from: str) -> None:
-    """Build the node image as `reference`; its programs are built already, or now."""
+    """Build the node image as `reference`. Missing programs are built first."""
     groups = [group for _, _, group in programs.of_node(node)]
     built = {path.name: path for group in groups for path in golang.build_together(group)}
     kind = golang.module_source("sigs.k8s.io/kind", f"v{kind_version}") / "images" / "base" / "files"
@@ -82,9 +82,9 @@ def _sandbox(kind: Path) -> str:
 
 
 def _pods(node: NodePin, bare: str, sandbox: str) -> list[Pod]:
-    """The images inside the node: those that its kubeadm will ask for, and our own.
+    """The images inside the node: those that its kubeadm needs, and our own.
 
-    Raises ToolError when kubeadm asks for other versions of etcd or CoreDNS than the pins have.
+    Raises ToolError when kubeadm needs other versions of etcd or CoreDNS than the pins have.
     """
     arguments = ("config", "images", "list", "--kubernetes-version", f"v{node.version}")
     listed = containers.run(bare, *arguments, entrypoint="kubeadm").stdout.split()
@@ -93,11 +93,11 @@ def _pods(node: NodePin, bare: str, sandbox: str) -> list[Pod]:
     for image in listed:
         name, _, tag = image.rsplit("/", 1)[-1].partition(":")
         if name == "pause":
-            continue  # the sandbox image instead, as kind does it
+            continue  # the sandbox image replaces it, as in kind
         version = re.search(versions.RELEASE, tag)
         if name in pinned and (version is None or version.group() != pinned[name]):
             raise ToolError(
-                f"Kubernetes {node.version} asks for {name} {tag}, and the pins have {pinned[name]}",
+                f"Kubernetes {node.version} needs {name} {tag}, but the pins have {pinned[name]}",
                 fix=f"set {key_of(node.version)}.{name} in local/pins.toml",
             )
         if name == "kube-proxy":
@@ -110,7 +110,7 @@ def _pods(node: NodePin, bare: str, sandbox: str) -> list[Pod]:
 
 
 def _preload(bare: str, reference: str, parts: Mapping[str, str], made_from: str) -> None:
-    """Unpack the images into containerd's store in a container of `bare`, and commit that as the node image."""
+    """Unpack the images into containerd's store in a container of `bare`; commit it as the node image."""
     with engine_images.scratch("node-images") as directory:
         engine_images.unpack(
             bare,

@@ -1,8 +1,8 @@
 """The preloaded node image: a node image with Flux's controllers, the Git server and the sample app in its containerd.
 
-A cluster made from it has every image that bringing the lab up needs, so nothing is loaded then. It is made once per
-combination: its name is a content hash of the node image, the images inside, and the script that puts them there.
-Nothing depends on it: where it cannot be made, clusters come from the plain node image and images are loaded.
+A cluster from it has every image of the lab, so nothing has to be loaded. It is built once per combination: its name is
+a content hash of the node image, the images inside, and the script that unpacks them. It is optional: if it cannot be
+built, clusters use the plain node image, and images are loaded into them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAME = "preloaded"
 REPOSITORY = "threezone/preloaded"
 TEMPORARY = "threezone/preload"  # the repository of names that exist during a build only
 ABOUT_SECONDS = 20  # on two cores
-DEADLINE = 600  # seconds; after these the container ends by itself, even if this process was killed
+DEADLINE = 600  # seconds; then the container ends by itself, even if this process was killed
 SPACE = 2e9  # bytes: an archive of the images, and the image
 
 
@@ -58,7 +58,7 @@ class Combination:
 
 
 def combine(present: Mapping[str, Sequence[Image]], released: Sequence[Image] = ()) -> Combination | None:
-    """The combination of images by name (build.observe) and Flux's pulled ones; None while one is missing."""
+    """The combination of images by name (build.observe) and Flux's pulled images; None if one is missing."""
     node = _node(present)
     if node is None or any(name not in present for name in build.NAMES[1:]):
         return None
@@ -75,9 +75,9 @@ def _node(present: Mapping[str, Sequence[Image]]) -> Image | None:
 def observe(
     names: Sequence[str], channel: Channel, present: Mapping[str, Sequence[Image]] | None = None
 ) -> tuple[Combination | None, Image | None]:
-    """The combination that the lab's images `names` make now, and its image if the engine has it.
+    """The combination of the lab's images `names`, and its preloaded image if the engine has it.
 
-    `present` is the answer of build.observe, where the caller has it.
+    `present` is the result of build.observe, if the caller has it.
     """
     present = build.observe(names, channel) if present is None else present
     released = engine_images.inspect(images().released.flux).values() if channel == "release" else ()
@@ -88,10 +88,10 @@ def observe(
 
 
 def ensure(names: Sequence[str], channel: Channel) -> tuple[Image, frozenset[str]]:
-    """The node image to make clusters from: the preloaded one, or (with a note) the plain one where that fails.
+    """The node image for clusters: the preloaded one or, if that fails, the plain one (with a note).
 
-    `names` are the lab's images. Returns the names of the images inside, too. Raises what build.ensure_all raises:
-    without its images there is no lab.
+    `names` are the lab's images. Also returns the names of the images inside. Raises the errors of build.ensure_all, as
+    there is no lab without its images.
     """
     present = build.ensure_all(names, channel)
     try:
@@ -109,7 +109,7 @@ def ensure(names: Sequence[str], channel: Channel) -> tuple[Image, frozenset[str
 
 
 def _pull(references: Sequence[str]) -> None:
-    """Fetch Flux's released images. One that cannot be had is left out: the cluster pulls it itself."""
+    """Fetch Flux's released images. If that fails, the cluster pulls them itself."""
     present = engine_images.inspect(references)
     missing = [reference for reference in references if reference not in present]
     if not missing:
@@ -120,14 +120,14 @@ def _pull(references: Sequence[str]) -> None:
                 step.say(reference.partition("@")[0])
                 docker_images.pull(reference)
         except ToolError as error:  # all of them come from the same registry, so the others would fail too
-            step.result = f"left to the cluster: {error.message}"
+            step.result = f"the cluster will pull them: {error.message}"
 
 
 def _ensure(combination: Combination) -> Image:
-    """The image of a combination, made unless the engine has it."""
+    """The image of a combination; it is built unless the engine has it."""
     reference = combination.reference
     with engine_images.scratch("preload") as directory:
-        if present := engine_images.inspect([reference]):  # another process may have made it while we waited
+        if present := engine_images.inspect([reference]):  # another process may have built it while we waited
             return present[reference]
         if (free := shutil.disk_usage(directory).free) < SPACE:
             raise ToolError(f"{SPACE / 1e9:.0f} GB of free disk are needed, and {directory} has {free / 1e9:.1f} GB")
@@ -139,12 +139,12 @@ def _ensure(combination: Combination) -> Image:
 
 
 def _make(combination: Combination, directory: Path) -> None:
-    """Unpack the parts in a container of the node image, and commit that."""
+    """Unpack the parts in a container of the node image, and commit the container."""
     node, recipe = combination.node, combination.recipe
-    # Names of this build's own: another process may give the parts' own names to other content meanwhile.
+    # Temporary names: another process may move the parts' own names to other content meanwhile.
     temporary = {f"{TEMPORARY}:{number}-{recipe}": part for number, part in enumerate(combination.parts)}
     (document,) = docker_images.inspect(node.id)
-    # The container of the build starts another program, so the commit names the node's own.
+    # The container of the build starts another program, so the commit restores the node's program.
     start = [f"{key.upper()} {json.dumps(document['Config'].get(key) or [])}" for key in ("Entrypoint", "Cmd")]
     docker_images.remove(*docker_images.names(TEMPORARY))  # those of a killed build
     try:

@@ -1,4 +1,4 @@
-"""The Go programs that the images are made of, as descriptions; `golang.build` makes them."""
+"""The Go programs in our images, as descriptions for `golang.build`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ ON_NODES = ("kubelet", "kubeadm", "kubectl")
 IN_PODS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 FLUX_SECONDS = {"source-controller": 150, "kustomize-controller": 90, "helm-controller": 65}
 
-Group = tuple[str, float, tuple[Program, ...]]  # a title, seconds of compiling on two cores, what is built together
+Group = tuple[
+    str, float, tuple[Program, ...]
+]  # a title, seconds of compiling on two cores, and the programs to build together
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Module:
     symbols: tuple[tuple[str, str], ...] = ()
     tags: tuple[str, ...] = ()
 
-    def at(self, version: str) -> tuple[Program, ...]:
+    def in_version(self, version: str) -> tuple[Program, ...]:
         """The programs of the module in a version."""
         ldflags = tuple(f"-X {name}={value.format(version=version)}" for name, value in self.symbols)
         return tuple(
@@ -48,10 +50,10 @@ CONTAINERD = Module(
     "github.com/containerd/containerd/v2",
     tuple((name, f"cmd/{name}") for name in ("containerd", "containerd-shim-runc-v2", "ctr")),
     symbols=(("github.com/containerd/containerd/v2/version.Version", "{version}"),),
-    # Snapshotters that nothing here uses and that need C libraries or only cost space; kind leaves them out too.
+    # Unused snapshotters, which need C libraries or space; kind leaves them out too.
     tags=("no_aufs", "no_zfs", "no_btrfs", "no_devmapper"),
 )
-# etcd's go.mod requires its siblings in its own version, besides replacing them by paths.
+# etcd's go.mod requires its sibling modules in the same version, and replaces them by paths.
 ETCD = Module("go.etcd.io/etcd/server/v3", (("etcd", ""),))
 COREDNS = Module("github.com/coredns/coredns", (("coredns", ""),))
 PROVISIONER = Module(
@@ -76,16 +78,16 @@ REGISTRY = Module(
 
 
 def of_node(node: NodePin) -> list[Group]:
-    """The programs of a node image and of its system pods. The largest come first: others share what it compiles."""
+    """The programs of a node image and of its system pods. The largest come first: the others reuse their packages."""
     parts = node.parts
     own = tuple(kubernetes.description(name, node.version, goos="linux") for name in (*ON_NODES, *IN_PODS))
     return [
         (f"Kubernetes {node.version}", 350, own),
-        ("containerd", 100, CONTAINERD.at(parts.containerd)),
-        ("etcd", 55, ETCD.at(parts.etcd)),
-        ("CoreDNS", 140, COREDNS.at(parts.coredns)),
-        ("local-path-provisioner", 50, PROVISIONER.at(parts.local_path_provisioner)),
-        ("CNI plugins", 10, CNI.at(parts.cni_plugins)),
+        ("containerd", 100, CONTAINERD.in_version(parts.containerd)),
+        ("etcd", 55, ETCD.in_version(parts.etcd)),
+        ("CoreDNS", 140, COREDNS.in_version(parts.coredns)),
+        ("local-path-provisioner", 50, PROVISIONER.in_version(parts.local_path_provisioner)),
+        ("CNI plugins", 10, CNI.in_version(parts.cni_plugins)),
     ]
 
 
@@ -93,4 +95,4 @@ def flux_controllers(flux: FluxPin) -> tuple[Program, ...]:
     """Flux's controllers; each one's `api` module has the version that its own go.mod requires."""
     versions = (flux.source_controller, flux.kustomize_controller, flux.helm_controller)
     modules = [Module(f"github.com/fluxcd/{name}", ((name, ""),)) for name in FLUX_SECONDS]
-    return tuple(module.at(version)[0] for module, version in zip(modules, versions, strict=True))
+    return tuple(module.in_version(version)[0] for module, version in zip(modules, versions, strict=True))

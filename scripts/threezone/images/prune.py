@@ -1,7 +1,7 @@
-"""Images and cache directories of ours that can be removed: those that no cluster and no lab here uses.
+"""Remove our images and cache directories that no cluster and no lab here uses.
 
-An image is ours when it has our label and one of our names. A label alone is not enough: whoever builds on an image of
-ours inherits it.
+An image is ours when it has our label and one of our names. A label alone is not enough: images built from ours
+inherit it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from threezone.core.events import step
 from threezone.core.plan import Step, StepKind
 from threezone.images import engine_images
 
-# An image that is made in seconds goes when the lab uses a newer one; one that takes minutes only with `everything`.
+# Images that take seconds to build are removed when the lab uses newer ones; those that take minutes with `everything`.
 QUICK = frozenset(f"threezone/{name}" for name in ("base", "git-server", "hello", "part", "preload", "preloaded"))
 SLOW = frozenset(
     {
@@ -30,8 +30,8 @@ COMPILED = "go"  # in the cache: Go's modules and compiled packages
 
 
 @dataclass(frozen=True)
-class Named:
-    """A name of an image with our label: its repository and tag, the image's id, bytes, and the cluster it is for."""
+class ImageName:
+    """A name of an image with our label: repository and tag, the image's id and bytes, and its cluster."""
 
     repository: str
     tag: str
@@ -41,18 +41,18 @@ class Named:
 
     @property
     def reference(self) -> str:
-        """The name as the engine takes it."""
+        """The name as the engine spells it."""
         return f"{self.repository}:{self.tag}"
 
 
-def observe() -> tuple[Named, ...]:
+def observe() -> tuple[ImageName, ...]:
     """All names of all images with our label."""
     names = []
     for document in images.inspect(*images.ids(f"label={labels.MANAGED}=true")):
         owner = (document["Config"].get("Labels") or {}).get(labels.OWNER, "")
         for name in document.get("RepoTags") or ():
             repository, _, tag = name.rpartition(":")
-            names.append(Named(repository, tag, document["Id"], int(document["Size"]), owner))
+            names.append(ImageName(repository, tag, document["Id"], int(document["Size"]), owner))
     return tuple(sorted(names, key=lambda name: name.reference))
 
 
@@ -62,12 +62,12 @@ def used() -> set[str]:
 
 
 def plan_images(
-    names: Iterable[Named], current: set[str], in_use: set[str], clusters: set[str], *, everything: bool
+    names: Iterable[ImageName], current: set[str], in_use: set[str], clusters: set[str], *, everything: bool
 ) -> list[Step]:
-    """The removals of images, which ask. Pure.
+    """The steps that remove images. They ask. Pure.
 
     `current` are the names that the lab here uses, `in_use` the ids that containers use, `clusters` those that exist.
-    With `everything` also the images that the lab here would only make or fetch again; never one that a container uses.
+    With `everything`, unused images are removed even if the lab here would have to build or fetch them again.
     """
     steps = []
     for name in names:
@@ -81,16 +81,16 @@ def plan_images(
             why = "the lab uses another one now"
         else:
             continue
-        sentence = f"remove the image {name.reference} ({name.size / 1e6:.0f} MB at most; {why})"
+        sentence = f"remove the image {name.reference} (at most {name.size / 1e6:.0f} MB; {why})"
         command = f"docker image rm {name.reference}"
         steps.append(Step(StepKind.REMOVE_IMAGE, sentence, command, asks=True, target=name.reference))
     return steps
 
 
 def plan_cache(*, everything: bool) -> list[Step]:
-    """The removals of leftovers of killed runs in the cache, which ask.
+    """The steps that remove leftovers of killed runs from the cache. They ask.
 
-    With `everything` also of what is only needed to compile again.
+    With `everything`, files that only speed up the next compilation are removed too.
     """
     home = paths.cache_dir()
     directories = dict.fromkeys(_abandoned(home), "of an interrupted run")
@@ -105,7 +105,7 @@ def plan_cache(*, everything: bool) -> list[Step]:
 
 
 def _abandoned(home: Path) -> list[Path]:
-    """Unfinished directories whose maker is dead: nobody holds the lock under which they are made."""
+    """Unfinished directories of killed processes: nobody holds their lock."""
     scratch = [(path, path.name) for path in (home / "tmp").glob("*")]
     unfinished = [(path, f"{path.parent.name}-{path.name[1:].rpartition('.')[0]}") for path in home.glob("*/.*.*")]
     locks = home / "locks"
@@ -132,12 +132,12 @@ def _size(path: Path) -> int:
 
 
 def apply(steps: Sequence[Step]) -> None:
-    """Carry a plan out. Names are removed without force, so the engine keeps every image that a container uses."""
-    names = [todo.target for todo in steps if todo.kind is StepKind.REMOVE_IMAGE]
+    """Carry out a plan. Names are removed without force, so the engine keeps every image that a container uses."""
+    names = [planned.target for planned in steps if planned.kind is StepKind.REMOVE_IMAGE]
     with step(f"remove {len(names)} image{'' if len(names) == 1 else 's'}"):
         images.remove(*names)
         engine_images.prune()
-    for todo in steps:
-        if todo.kind is StepKind.REMOVE_PATH:
-            with step(todo.sentence):
-                shutil.rmtree(todo.target, ignore_errors=True)
+    for planned in steps:
+        if planned.kind is StepKind.REMOVE_PATH:
+            with step(planned.sentence):
+                shutil.rmtree(planned.target, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""The local registry: one container for all clusters of this engine, which keeps its images when clusters come and go.
+"""The local registry: one container for all clusters of this engine. It keeps its images when clusters are deleted.
 
 The program is `distribution`: its public image by digest, or built from its Go module. The engine publishes it on
-127.0.0.1 only, and the nodes reach it by its name on their network. It speaks plain HTTP there, which engines accept
-for loopback addresses and for no others. Mirrors are further instances that fetch from one public registry each.
+127.0.0.1 only, and the nodes reach it by its name on their network. It uses plain HTTP, which engines accept for
+loopback addresses only. Each mirror is another instance, which fetches from one public registry.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ START_SECONDS = 30.0
 LISTENS = "listening on"  # registry/registry.go, ListenAndServe
 DOCKER_HUB = "docker.io"
 PORT_TAKEN = ("already allocated", "address already in use", "port is not available", "ports are not available")
-# An instance writes its volume. It needs no privilege for that, and keeps none.
+# An instance only writes to its volume, so it needs no privileges.
 _OPTIONS = (
     "--restart=unless-stopped",
     "--read-only",
@@ -42,7 +42,7 @@ _OPTIONS = (
 class Instance:
     """A wanted instance: container name, port, and the registry that it mirrors ("": images are pushed to it).
 
-    Only the one without `upstream` is published, on the same port of 127.0.0.1. `of` is the name of that one.
+    Only the registry itself (without `upstream`) is published, on the same port of 127.0.0.1. `of` is its name.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class LiveInstance:
-    """An instance in the engine. `recipe` is the content hash of what it was made from; the rest as in Instance."""
+    """An instance in the engine. `recipe` is the content hash of its inputs; the rest is as in Instance."""
 
     name: str
     state: str
@@ -80,7 +80,7 @@ def instances(name: str, port: int, mirrors: Sequence[str] = ()) -> tuple[Instan
 
 
 def address(port: int) -> str:
-    """The registry in the names of its images: the same for a push on the engine's host and for a pod's image."""
+    """The registry in image names, both for a push on the engine's host and for a pod."""
     return f"localhost:{port}"
 
 
@@ -110,7 +110,7 @@ def _decode(document: dict[str, Any]) -> tuple[str, LiveInstance]:
 
 
 def recipe(wanted: Instance, image: str, network: str) -> str:
-    """The content hash of what an instance is made from; its container is replaced when the hash changes."""
+    """The content hash of an instance's inputs; its container is replaced when the hash changes."""
     instance = [wanted.name, wanted.port, wanted.upstream, wanted.of]
     return cache.key("", instance, image, network, " ".join(_OPTIONS)).lstrip("-")
 
@@ -135,9 +135,9 @@ def plan(wanted: Sequence[Instance], live: dict[str, LiveInstance], image: str, 
         if old is not None and old.running and old.recipe == recipe(instance, image, network):
             continue
         what = f"a mirror of {instance.upstream}" if instance.upstream else f"the registry {address(instance.port)}"
-        verb = "start" if old is None else "start again, with the images that it has,"
-        shown = process.paste(command(instance, image, network))
-        steps.append(Step(StepKind.START_REGISTRY, f"{verb} {what}", shown, target=instance.name))
+        verb = "start" if old is None else "start again, keeping its images,"
+        pasted = process.paste(command(instance, image, network))
+        steps.append(Step(StepKind.START_REGISTRY, f"{verb} {what}", pasted, target=instance.name))
     names = {instance.name for instance in wanted}
     for name, old in live.items():
         if old.upstream and name not in names:
@@ -147,12 +147,12 @@ def plan(wanted: Sequence[Instance], live: dict[str, LiveInstance], image: str, 
 
 
 def apply(steps: Sequence[Step], wanted: Sequence[Instance], image: str, network: str) -> None:
-    """Carry a plan out. The volumes stay, so that a replaced instance has its images."""
+    """Carry out a plan. The volumes stay, so that a replaced instance keeps its images."""
     by_name = {instance.name: instance for instance in wanted}
     live = observe(wanted[0].name) if steps else {}
-    for todo in steps:
-        name = todo.target
-        with step(todo.sentence):
+    for planned in steps:
+        name = planned.target
+        with step(planned.sentence):
             if name in live:
                 containers.remove(name, check=True)
             if name in by_name:
@@ -169,7 +169,7 @@ def _start(wanted: Instance, image: str, network: str) -> None:
 
 
 def _explained(error: CommandFailed, wanted: Instance) -> UsageError | EngineError:
-    """Why an instance did not start. The next start removes what this one left."""
+    """The error for an instance that did not start. The next start removes its container."""
     if any(words in error.tail for words in PORT_TAKEN):
         return UsageError(
             f"port {wanted.port} on 127.0.0.1 is taken, so the registry cannot be published there",
@@ -178,7 +178,7 @@ def _explained(error: CommandFailed, wanted: Instance) -> UsageError | EngineErr
         )
     if "is already in use by container" in error.tail:
         return UsageError(
-            f"there is a container named {wanted.name} that threezone did not make; it is left alone",
+            f"the container {wanted.name} exists, but threezone did not create it, so it stays",
             evidence=error.tail,
             fix=f"remove or rename it: docker rename {wanted.name} another-name",
         )
@@ -203,7 +203,7 @@ def _wait_listening(name: str) -> None:
 
 
 def stop(name: str, *, delete: bool) -> tuple[str, ...]:
-    """Stop and remove the instances; with `delete` their images too. Returns the names of what was removed."""
+    """Stop and remove the instances; with `delete` their images too. Returns the removed names."""
     removed = sorted(observe(name))
     if removed:
         with step("stop the registry"):

@@ -91,19 +91,19 @@ def images() -> Images:
     return pins.section("images", Images)
 
 
-def node_for(asked: str, pinned: Images | None = None) -> NodePin:
-    """The node of a Kubernetes version: "1.34", "1.34.3" or "v1.34.3"; "" is the project's own.
+def node_for(requested: str, pinned: Images | None = None) -> NodePin:
+    """The pin of a node with Kubernetes "1.34", "1.34.3" or "v1.34.3"; "" is the project's own version.
 
     A minor version means its newest pinned patch. A patch that is not pinned has no digest, and the parts of a pinned
     patch of the same minor version, if there is one; `require_digest` and `require_parts` report what is missing.
-    `pinned`: None means the project's pins. Raises UsageError for what is no version, and for an unknown one.
+    `pinned`: None means the project's pins. Raises UsageError for an invalid or unknown version.
     """
     pinned = pinned or images()
     own = pinned.node
-    version = (asked or own.version).removeprefix("v")
+    version = (requested or own.version).removeprefix("v")
     if not re.fullmatch(versions.KUBERNETES, version):
         raise UsageError(
-            f"{asked!r} is no version of Kubernetes", fix="give it as --kubernetes 1.34 or as --kubernetes 1.34.3"
+            f"{requested!r} is not a version of Kubernetes", fix="use --kubernetes 1.34 or --kubernetes 1.34.3"
         )
     minor = _minor(version)
     patches = sorted((patch for patch in pinned.kubernetes if _minor(patch) == minor), key=versions.parse)
@@ -136,24 +136,24 @@ def require_digest(node: NodePin, kind: str) -> str:
         return node.digest
     image = f"{node.release}:v{node.version}"
     raise UsageError(
-        f"no digest is pinned for {image}: kind {kind}'s own list of node images does not have it",
+        f"no digest is pinned for {image}: it is not in kind {kind}'s own list of node images",
         evidence=f"the registry has it: docker buildx imagetools inspect {image}",
         fix=f"add {_key(node.version)}.digest to local/pins.toml, or build it here: --channel source",
     )
 
 
 def require_parts(node: NodePin) -> None:
-    """Raise UsageError with the lines to add when the pins do not say what this Kubernetes is made of."""
-    if lacking := [name for name in ("etcd", "coredns") if not getattr(node.parts, name)]:
+    """Raise UsageError with the lines to add if the pins lack parts of this Kubernetes version."""
+    if missing := [name for name in ("etcd", "coredns") if not getattr(node.parts, name)]:
         raise UsageError(
-            f"the pins do not name the {' and the '.join(lacking)} that Kubernetes {node.version} asks for",
-            fix=f"add {' and '.join(f'{_key(node.version)}.{name}' for name in lacking)} to local/pins.toml"
+            f"the pins do not name the {' and the '.join(missing)} that Kubernetes {node.version} asks for",
+            fix=f"add {' and '.join(f'{_key(node.version)}.{name}' for name in missing)} to local/pins.toml"
             + (", or use --channel release" if node.digest else ""),
         )
 
 
 def key_of(version: str) -> str:
-    """The table of local/pins.toml that says what a Kubernetes version is made of."""
+    """The table of local/pins.toml with the parts of a Kubernetes version."""
     return "images.node.parts" if version == images().node.version else _key(version)
 
 

@@ -19,9 +19,9 @@ from threezone.kubeconfig.document import Entry
 
 @dataclass(frozen=True)
 class Trust:
-    """`context` verifies with the cluster's CA and presents the client's certificate; `headers` carry a token.
+    """`context` has the cluster's CA and the client's certificate; `headers` have a token.
 
-    `unusable` says why requests cannot be made as this user here (a credential plugin is never run to inspect).
+    `unusable` says why we cannot send requests as this user (we never run a credential plugin).
     """
 
     context: ssl.SSLContext = field(repr=False)
@@ -30,11 +30,11 @@ class Trust:
 
 
 def trust(entry: Entry, *, cluster_directory: Path = Path(), user_directory: Path = Path()) -> Trust:
-    """Load CA and login of the entry. The directories are those to which its relative paths refer.
+    """Load the CA and login of the entry. Its relative paths refer to the two directories.
 
     Raises UsageError for data that is not base64 or PEM, a missing file, or a key that does not fit its certificate.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the chain and the name, and nothing switches it off
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # always verifies the chain and the name
     authority = material(entry.cluster, "certificate-authority", cluster_directory, entry.context)
     certificate = material(entry.user, "client-certificate", user_directory, entry.context)
     key = material(entry.user, "client-key", user_directory, entry.context)
@@ -53,12 +53,12 @@ def trust(entry: Entry, *, cluster_directory: Path = Path(), user_directory: Pat
     if entry.user.get("tokenFile"):
         token = _file(user_directory / str(entry.user["tokenFile"]), entry.context).decode().strip()
     plugin = next((key for key in ("exec", "auth-provider") if entry.user.get(key)), "")
-    unusable = f"the user's credential plugin ({plugin}) is not run to look" if plugin else ""
+    unusable = f"threezone does not run the user's credential plugin ({plugin})" if plugin else ""
     return Trust(context, {"Authorization": f"Bearer {token}"} if token else {}, unusable)
 
 
 def material(stanza: Mapping[str, Any], key: str, directory: Path, context: str) -> bytes:
-    """Return the PEM text in `<key>-data` of the stanza, or in the file that `<key>` names; empty for neither."""
+    """Return the PEM text in `<key>-data` of the stanza, or in the file that `<key>` names; empty without both."""
     data = stanza.get(f"{key}-data")
     if data:
         try:
@@ -77,7 +77,7 @@ def _file(path: Path, context: str) -> bytes:
 
 
 def _load_client(context: ssl.SSLContext, pem: bytes) -> None:
-    """Load certificate and key through a private file that exists only for this moment: `ssl` reads nothing else."""
+    """Load certificate and key from a short-lived private file: `ssl` can only read files."""
     with tempfile.TemporaryDirectory(prefix="threezone-") as private:  # mode 0700
         path = Path(private, "client.pem")
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as stream:

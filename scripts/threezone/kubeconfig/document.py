@@ -26,8 +26,8 @@ _CA = ("certificate-authority", "certificate-authority-data")
 _TRUST = frozenset(["server", "tls-server-name", "insecure-skip-tls-verify", *_CA])
 _CERTIFICATE = ("client-certificate", "client-certificate-data", "client-key", "client-key-data")
 _CREDENTIALS = frozenset(["username", "password", "auth-provider", "exec", "token", "tokenFile", *_CERTIFICATE])
-# kind, minikube and others keep notes in `extensions`, which kubectl keeps and nobody else reads. Ours is in the
-# context: the context that was current before, to be restored when this one is removed.
+# kind, minikube and others keep notes in `extensions`, which kubectl ignores and keeps. Ours is in the context: the
+# name of the context that was current before, which becomes current again when ours is removed.
 _EXTENSION = "threezone"
 
 
@@ -62,9 +62,9 @@ class Entry:
 
 
 def parse(text: bytes, where: str = "kubeconfig") -> Document:
-    """Return the document in `text`, an empty one for no text. Error messages call it `where`.
+    """Return the document in `text`, an empty one without text. Error messages call it `where`.
 
-    Raises UsageError, with the line where it is known, for everything that kubectl refuses too.
+    Raises UsageError, with the line if known, for everything that kubectl refuses too.
     """
     try:
         data, lines, cut = go_yaml.load(text)
@@ -96,24 +96,24 @@ def dump(document: Document) -> bytes:
 
 
 def items(document: Document, section: Section) -> dict[str, Item]:
-    """Return the items of a section by name, in their order: each has a `name`, a body and maybe unknown keys."""
+    """Return the items of a section by name, in order. An item has a `name`, a body and maybe unknown keys."""
     return {(item or {}).get("name") or "": item or {} for item in document.data.get(section) or []}
 
 
 def body(document: Document, section: Section, name: str) -> Item | None:
-    """Return the `cluster`, `context` or `user` of the named item; {} when it is empty, None for no such item."""
+    """Return the `cluster`, `context` or `user` of the named item; {} when it is empty, None if it is missing."""
     item = items(document, section).get(name)
     return None if item is None else dict(item.get(BODY[section]) or {})
 
 
 def put_item(document: Document, section: Section, name: str, item: Item | None) -> Document:
-    """Return the document with this item: in the old one's place, or at the end. None removes it."""
-    named = items(document, section)
+    """Return the document with this item in place of the old one, or at the end. None removes it."""
+    by_name = items(document, section)
     if item is None:
-        named.pop(name, None)
+        by_name.pop(name, None)
     else:
-        named[name] = item
-    return Document({**document.data, section: list(named.values())}, document.truncated)
+        by_name[name] = item
+    return Document({**document.data, section: list(by_name.values())}, document.truncated)
 
 
 def put(document: Document, section: Section, name: str, content: Mapping[str, Any]) -> Document:
@@ -209,10 +209,10 @@ def extract(document: Document, context: str, cluster_directory: Path, user_dire
     user = _absolute(content.user, ("client-certificate", "client-key", "tokenFile"), user_directory)
     if os.sep in str((user.get("exec") or {}).get("command") or ""):  # a bare name is looked up on PATH
         user["exec"] = _absolute(user["exec"], ("command",), user_directory)
-    alone = put(Document(), "clusters", content.cluster_name, cluster)
-    alone = put(alone, "users", content.user_name, user)
-    alone = put(alone, "contexts", context, body(document, "contexts", context) or {})
-    return with_current_context(alone, context)
+    result = put(Document(), "clusters", content.cluster_name, cluster)
+    result = put(result, "users", content.user_name, user)
+    result = put(result, "contexts", context, body(document, "contexts", context) or {})
+    return with_current_context(result, context)
 
 
 def _absolute(content: Mapping[str, Any], keys: tuple[str, ...], directory: Path) -> Item:
@@ -221,7 +221,7 @@ def _absolute(content: Mapping[str, Any], keys: tuple[str, ...], directory: Path
 
 
 def adopt(document: Document, source: Document, context: str) -> Document:
-    """`merge`, and make a new context the current one, as kind does. The one before is noted in it.
+    """`merge`, and make a new context the current one, as kind does. It keeps a note of the previous one.
 
     A context that exists already does not become the current one.
     """
@@ -231,7 +231,7 @@ def adopt(document: Document, source: Document, context: str) -> Document:
     if not is_new:
         return document
     content = body(document, "contexts", context) or {}
-    # The name may be the current context already, after somebody deleted the context by hand.
+    # The new context is already current if somebody deleted it by hand before.
     note = {"name": _EXTENSION, "extension": {"previous-context": "" if before == context else before}}
     others = [item for item in content.get("extensions") or [] if (item or {}).get("name") != _EXTENSION]
     document = put(document, "contexts", context, {**content, "extensions": [*others, note]})
@@ -239,7 +239,7 @@ def adopt(document: Document, source: Document, context: str) -> Document:
 
 
 def disown(document: Document, context: str) -> Document:
-    """`remove`, and make the context current again that `adopt` noted, or none."""
+    """`remove`, and make the context that `adopt` noted, if any, current again."""
     notes = {}
     for item in (body(document, "contexts", context) or {}).get("extensions") or []:
         if (item or {}).get("name") == _EXTENSION and isinstance(item.get("extension"), dict):

@@ -1,4 +1,4 @@
-"""Read YAML as kubectl does, and write YAML that every reader understands in the same way.
+"""Read YAML as kubectl does, and write YAML that all readers understand in the same way.
 
 kubectl reads a kubeconfig with sigs.k8s.io/yaml on go.yaml.in/yaml/v2: YAML 1.1 words (`on`, `y`), Go's number syntax
 (`0o17` and `1_000` are numbers, `1e400` is a string), only the first document, keys turned into strings. PyYAML differs
@@ -56,12 +56,12 @@ def resolve(plain: str) -> Any:
         sign, *numerals = integer.groups()
         value = next(int(text, base) for text, base in zip(numerals, (16, 2, 8, 10), strict=True) if text)
         value = -value if sign == "-" else value
-        # An explicit plus is no uint64 in Go: strconv.ParseUint takes no sign.
+        # With a plus sign it is not a uint64 in Go: strconv.ParseUint takes no sign.
         if -(2**63) <= value < (2**63 if sign else 2**64):
             return value
     if _FLOAT.fullmatch(digits):
         number = float(digits)
-        if math.isfinite(number):  # out of range is an error for strconv.ParseFloat, and so a string
+        if math.isfinite(number):  # strconv.ParseFloat fails out of range, so Go reads a string
             return number
     return plain
 
@@ -86,7 +86,7 @@ def load(text: bytes) -> tuple[Any, dict[int, int], bool]:
 
 
 class _Reader:
-    """Makes plain data from PyYAML's events."""
+    """Turns PyYAML's events into plain data."""
 
     def __init__(self, events: Iterator[Any]) -> None:
         self._events = events
@@ -103,7 +103,7 @@ class _Reader:
         next(self._events)  # the document's end
         try:
             more = not isinstance(next(self._events), yaml.StreamEndEvent)
-        except yaml.YAMLError:  # kubectl does not read on after the first document
+        except yaml.YAMLError:  # kubectl does not read beyond the first document
             more = True
         return data, self._lines, more
 
@@ -111,7 +111,7 @@ class _Reader:
         kind = type(event).__name__
         line = event.start_mark.line + 1
         if kind == "AliasEvent":
-            # An anchor is recorded when its node is complete, so no alias can refer to the node that it is in.
+            # An anchor is recorded when its node is complete, so an alias cannot refer to a node that contains it.
             if event.anchor not in self._anchors:
                 raise Broken(f"unknown anchor {event.anchor!r}, or one that contains itself", line)
             return self._anchors[event.anchor]
@@ -174,7 +174,7 @@ def _key(key: Any, line: int) -> str:
         return "true" if key else "false"
     if isinstance(key, int):
         return str(key)
-    if isinstance(key, float):  # Go prints it with 32 bits of precision, which nobody wants
+    if isinstance(key, float):  # Go would write it with a precision of 32 bits
         raise Broken(f"the number {key} as a key: quote it", line)
     raise Broken(f"unsupported map key: {'null' if key is None else 'a list or a mapping'}", line)
 
@@ -193,7 +193,7 @@ def dump(data: Any) -> bytes:
 
     class Dumper(base):  # type: ignore[misc]
         def ignore_aliases(self, _: object) -> bool:
-            return True  # the same object twice is written twice: not every reader knows aliases
+            return True  # write repeated objects in full: not every reader knows aliases
 
     def text(dumper: Any, value: str) -> Any:
         is_plain = _PLAIN.fullmatch(value) and value.lower() not in _RESERVED

@@ -1,6 +1,6 @@
 """The types of a kubeconfig's fields, as kubectl decodes them (client-go, `tools/clientcmd/api/v1/types.go`).
 
-A value of another type makes kubectl refuse the whole file. It is refused here in the same words.
+kubectl refuses the whole file for a value of another type. So does this module, in the same words.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _CONFIG = _struct(
 
 
 def check(data: object, lines: Mapping[int, int]) -> None:
-    """Raise Broken, without a value of the document, where kubectl could not decode it. null fits every type.
+    """Raise Broken for data that kubectl cannot decode. The message has no value of the document. null fits every type.
 
     `lines` has the line of every mapping by its `id`.
     """
@@ -78,7 +78,7 @@ def check(data: object, lines: Mapping[int, int]) -> None:
     kind, version = data.get("kind") or "Config", data.get("apiVersion") or "v1"
     if (kind, version) != ("Config", "v1"):
         raise Broken(f'no kind "{kind}" is registered for version "{version}"', 1)
-    # A value with its type, the Go struct it is in, the fields that lead to it from the top, and the nearest line.
+    # A value, its type, the Go struct that has it, its path from the top, and the nearest line.
     pending: deque[tuple[Any, Any, str, str, int]] = deque([(data, _CONFIG, "Config", "", 1)])
     while pending:
         value, expected, owner, path, line = pending.popleft()
@@ -114,7 +114,7 @@ def _refuse_duplicates(items: list[Any], kind: Any, path: str, lines: Mapping[in
         fields = item if isinstance(item, dict) else {}
         name = fields.get("name") or ""
         if not isinstance(name, str):
-            continue  # of a wrong type: refused as such
+            continue  # a wrong type is refused elsewhere
         if name in names:
             raise Broken(f'duplicate name "{name}" in list ({path})', lines.get(id(item), line))
         if "extension" not in kind or fields.get("extension") is not None:  # an extension without content is ignored

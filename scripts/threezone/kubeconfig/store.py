@@ -1,8 +1,8 @@
 """Read and write the user's kubeconfig files, under kubectl's own lock. A crash leaves the old or the new file.
 
-Follows client-go's `tools/clientcmd` (config.go, loader.go) where others can see it: the file of $KUBECONFIG that an
-entry is written to, and the lock `<path>.lock`, made with O_CREAT|O_EXCL and removed afterwards. client-go truncates
-the file in place, so readers may see half of it; this module writes a file beside it and renames that.
+It writes an entry to the same file of $KUBECONFIG as client-go's `tools/clientcmd` (config.go, loader.go), and takes
+the same lock: `<path>.lock`, made with O_CREAT|O_EXCL and removed afterwards. client-go truncates the file in place, so
+readers may see half of it; this module writes a second file and renames it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from threezone.kubeconfig import document
 from threezone.kubeconfig.document import BODY, Document, Section
 
 LOCK_TIMEOUT = 10.0  # seconds; kubectl holds its lock for some milliseconds
-_POLL = 0.02  # seconds; no event for the end of a lock works on every file system
-_TORN = 0.5  # seconds that another program may take to write a file in place
-_NEW_LOCK = 1.0  # seconds; the owner of a younger lock is probably still at work
+_POLL = 0.02  # seconds; not every file system reports the end of a lock
+_WRITE_SECONDS = 0.5  # that another program may take to write a file in place
+_NEW_LOCK = 1.0  # seconds; the owner of a newer lock is probably still working
 _NO_LOCK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 
-# kubectl reads the files, then locks, reads again and removes what it had not read the first time (client-go v0.35.0,
-# tools/clientcmd/config.go, ModifyConfig). If it read just before our rename, it would remove our entry. So the lock is
-# kept for longer than kubectl needs from its first read to its lock: such a kubectl fails with "file exists" instead.
-# kubectl needs 1 ms for a small file and 300 to 600 ms for 5 MB, nearly all of it to parse. Our parser needs a third of
-# that, and slows down on a busy machine as kubectl's does.
+# kubectl reads the files, locks, reads again, and removes entries that it did not read the first time (client-go
+# v0.35.0, tools/clientcmd/config.go, ModifyConfig). If it read just before our rename, it would remove our entry. So we
+# keep the lock for longer than kubectl needs between its first read and its lock: then it fails with "file exists".
+# kubectl needs 1 ms for a small file and 300 to 600 ms for 5 MB, mostly to parse. Our parser needs a third of that, and
+# slows down on a busy machine as kubectl's does.
 _SETTLE = 0.05  # seconds, at least
-_SETTLE_TIMES = 5  # our own parsing
+_SETTLE_FACTOR = 5  # times the seconds of our own parsing
 _SETTLE_MOST = 1.0  # seconds
 
 Parse = Callable[[bytes, str], Document]
@@ -41,9 +41,9 @@ Parse = Callable[[bytes, str], Document]
 
 @dataclass(frozen=True)
 class View:
-    """The files as kubectl merges them.
+    """The kubeconfig files, merged as kubectl does.
 
-    `files` are in the order of $KUBECONFIG, `target` is the one for new entries. `origins` has the file of each entry.
+    `files` are in the order of $KUBECONFIG; new entries go to `target`. `origins` has the file of each entry.
     """
 
     document: Document
@@ -57,9 +57,9 @@ class View:
 
 
 def files(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Return the kubeconfig files, spelled as kubectl spells them (the lock's name comes from the spelling).
+    """Return the kubeconfig files as kubectl spells them: the lock's name depends on the spelling.
 
-    $KUBECONFIG without empty and repeated elements, else $HOME/.kube/config. Raises UsageError when neither names one.
+    $KUBECONFIG without empty and repeated elements, else $HOME/.kube/config. Raises UsageError without both.
     """
     environment = os.environ if env is None else env
     if listed := environment.get("KUBECONFIG", ""):
@@ -68,13 +68,13 @@ def files(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
             raise UsageError(f"KUBECONFIG={listed} names no file", fix="unset KUBECONFIG, or name a file in it")
         return names
     if not (home := environment.get("HOME", "")):
-        # kubectl would use ./.kube/config: a credential in the working directory, whatever that is.
+        # kubectl would put credentials into the working directory: ./.kube/config.
         raise UsageError("neither HOME nor KUBECONFIG is set", fix="export KUBECONFIG=/path/to/a/kubeconfig")
     return (f"{home}/.kube/config",)
 
 
 def fingerprint(env: Mapping[str, str] | None = None) -> tuple[tuple[str, int, int, int], ...]:
-    """Return name, inode, size and time of change of every file, to detect changes; -1 for a missing file."""
+    """Return name, inode, size and modification time of every file, to detect changes; -1 for a missing file."""
 
     def facts(name: str) -> tuple[str, int, int, int]:
         try:
@@ -87,24 +87,24 @@ def fingerprint(env: Mapping[str, str] | None = None) -> tuple[tuple[str, int, i
 
 
 def read(env: Mapping[str, str] | None = None) -> View:
-    """Return the files as they are now; a missing one is empty. Raises UsageError for one that kubectl cannot read."""
+    """Return the current files. Missing ones are empty. Raises UsageError for a file that kubectl cannot read."""
     return _read(files(env), locked=False, parse=document.parse)[0]
 
 
 def update(
     change: Callable[[Document], Document], *, env: Mapping[str, str] | None = None, timeout: float = LOCK_TIMEOUT
 ) -> bool:
-    """Apply `change` to the merged document and write the difference. Return False when there is none.
+    """Apply `change` to the merged document and write the difference. Return False without a difference.
 
-    `change` is pure and may be called twice: once to see whether there is anything to do, once under the lock. The
-    three sections and current-context are written: each entry to the file that defines it, a new one to the first file
-    that exists, else to the last of the list.
-    Raises UsageError for a file that cannot be read or written, and for a lock that others hold for `timeout` seconds.
+    `change` is pure and may be called twice: before the lock, to find out whether anything changes, and under it. Only
+    the three sections and current-context are written. An entry goes to the file that defines it, a new one to the
+    first file that exists, else to the last of the list.
+    Raises UsageError for a file that cannot be read or written, or a lock that others hold for `timeout` seconds.
     """
     names = files(env)
     parsing = 0.0
 
-    @functools.cache  # most often nothing was written between the two reads
+    @functools.cache  # the second read usually gives the same text
     def parse(text: bytes, name: str) -> Document:
         nonlocal parsing
         began = time.monotonic()
@@ -139,15 +139,15 @@ def update(
 
 
 def _let_kubectl_fail(parsing: float) -> None:
-    """Keep the lock until a kubectl that read before our write has tried to lock."""
-    time.sleep(min(max(_SETTLE, _SETTLE_TIMES * parsing), _SETTLE_MOST))
+    """Keep the lock until every kubectl that read before our write has tried to lock."""
+    time.sleep(min(max(_SETTLE, _SETTLE_FACTOR * parsing), _SETTLE_MOST))
 
 
 def break_lock(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Remove the locks that killed programs left on the user's files. Return a sentence with the age of each.
+    """Remove the locks of killed programs on the user's files. Return a sentence with the age of each.
 
-    Only when the user asks: a lock is an empty file, and nothing shows its owner. Raises UsageError for a lock that is
-    less than a second old, and for one that cannot be removed.
+    Only when the user asks: a lock is an empty file that does not name its owner. Raises UsageError for a lock that is
+    less than a second old or cannot be removed.
     """
     names = files(env)
     ages: dict[str, float] = {}
@@ -157,7 +157,7 @@ def break_lock(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
     for lock, age in ages.items():
         if abs(age) < _NEW_LOCK:
             raise UsageError(
-                f"{lock} was made less than {_NEW_LOCK:g} s ago: its owner is probably at work",
+                f"{lock} was made less than {_NEW_LOCK:g} s ago: its owner is probably still working",
                 fix="wait for the kubectl or kind that writes there, and try again",
             )
     for lock in ages:
@@ -179,7 +179,7 @@ def refuse_special(env: Mapping[str, str] | None = None) -> None:
 
 
 def _read(names: Sequence[str], *, locked: bool, parse: Parse) -> tuple[View, dict[str, Document]]:
-    """Return the merged view, and each file's own document. The first file that has a name or a value wins."""
+    """Return the merged view and the document of each file. The first file with a name or value wins."""
     parts = {name: _read_file(name, locked=locked, parse=parse) for name in names}
     merged: dict[str, object] = {}
     origins: dict[tuple[Section, str], str] = {}
@@ -199,13 +199,13 @@ def _read(names: Sequence[str], *, locked: bool, parse: Parse) -> tuple[View, di
 
 
 def _read_file(name: str, *, locked: bool, parse: Parse) -> Document:
-    """Read one file. Without the lock it may be half written, as kubectl writes in place: then try again."""
-    deadline = time.monotonic() + (0 if locked else _TORN)
+    """Read one file. Without the lock, try again while it is half written, as kubectl writes in place."""
+    deadline = time.monotonic() + (0 if locked else _WRITE_SECONDS)
     before: bytes | None = None
     while True:
         text, is_stable = _read_once(name)
         is_last = is_stable or time.monotonic() >= deadline
-        # A lock alone does not mean that somebody writes: it may have been left behind.
+        # A lock does not prove that somebody is writing: its owner may have been killed.
         if is_last or (text and text == before):
             try:
                 return Document() if text is None else parse(text, name)
@@ -217,10 +217,10 @@ def _read_file(name: str, *, locked: bool, parse: Parse) -> Document:
 
 
 def _read_once(name: str) -> tuple[bytes | None, bool]:
-    """Return the content (None: no such file), and whether it is certain that nobody wrote it meanwhile."""
+    """Return the content (None for a missing file), and whether it was certainly not written meanwhile."""
     is_free = not _is_locked(name)
     try:
-        text, opened = read_with_stat(name)
+        text, state = read_with_stat(name)
         if special_kind(name):
             return text, True  # a pipe of the shell, which can be read only once
         now = Path(name).stat()
@@ -228,20 +228,20 @@ def _read_once(name: str) -> tuple[bytes | None, bool]:
         return None, True
     except OSError as error:
         raise _failed(f"the kubeconfig {name} cannot be read", error, name) from None
-    is_same = (opened.st_ino, opened.st_mtime_ns) == (now.st_ino, now.st_mtime_ns)
-    return text, is_free and not _is_locked(name) and is_same and len(text) == opened.st_size == now.st_size
+    is_same = (state.st_ino, state.st_mtime_ns) == (now.st_ino, now.st_mtime_ns)
+    return text, is_free and not _is_locked(name) and is_same and len(text) == state.st_size == now.st_size
 
 
-def _distribute(view: View, parts: Mapping[str, Document], wanted: Document) -> dict[str, Document]:
+def _distribute(view: View, parts: Mapping[str, Document], new_document: Document) -> dict[str, Document]:
     """Return the files that change, with their new documents."""
     after = dict(parts)
     for section in BODY:
-        old, new = document.items(view.document, section), document.items(wanted, section)
+        old, new = document.items(view.document, section), document.items(new_document, section)
         for stanza in {**old, **new}:
             if old.get(stanza) != new.get(stanza):
                 name = view.origins.get((section, stanza), view.target)
                 after[name] = document.put_item(after[name], section, stanza, new.get(stanza))
-    current = document.current_context(wanted)
+    current = document.current_context(new_document)
     if current != document.current_context(view.document):
         # As kubectl does: set it in the file for new entries, clear it in the first file that has it.
         setting = [] if current else [name for name in view.files if document.current_context(after[name])]
@@ -260,16 +260,16 @@ def _is_locked(name: str) -> bool:
 
 @contextmanager
 def _locked(names: Sequence[str], timeout: float) -> Iterator[frozenset[str]]:
-    """Hold kubectl's lock on every file. Give the files that could be locked, and so may be written.
+    """Hold kubectl's lock on every file. Yields the files that could be locked, and so may be written.
 
-    The target of a link is locked as well: others may know the file by that name.
+    The target of a link is locked as well: others may use the file by that name.
     """
     deadline = time.monotonic() + timeout
     new_file = None if any(Path(name).exists() for name in names) else names[-1]
     writable: set[str] = set()
-    locked: set[str] = set()  # with links in the directories followed, so that nothing is locked twice
+    locked: set[str] = set()  # with resolved directories, so that no file is locked twice
     with ExitStack() as locks:
-        # The names that kubectl locks come first and in its order, which rules out a deadlock.
+        # Use kubectl's names and order first, so that there is no deadlock.
         for name in [*sorted(names), *sorted(os.path.realpath(name) for name in names)]:
             path = os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name))  # noqa: PTH118, PTH119, PTH120
             if path not in locked:
@@ -280,7 +280,7 @@ def _locked(names: Sequence[str], timeout: float) -> Iterator[frozenset[str]]:
                 except OSError as error:
                     if error.errno not in _NO_LOCK:
                         raise _failed(f"{name} cannot be locked", error, Path(name).parent) from None
-                    continue  # kubectl fails here even when it has nothing to write in this file
+                    continue  # unlike kubectl, fail only if this file must be written
                 locks.callback(_release, _lock_name(name))
                 locked.add(path)
             writable.add(name)
@@ -290,7 +290,7 @@ def _locked(names: Sequence[str], timeout: float) -> Iterator[frozenset[str]]:
 def _acquire(lock: str, name: str, deadline: float, timeout: float) -> None:
     while True:
         try:
-            # Mode and content (none) as client-go's: libraries that know its locks do not take this one for stale.
+            # Mode and empty content as client-go: other libraries must not treat this lock as stale.
             os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
         except FileExistsError:
             if time.monotonic() >= deadline:
@@ -301,11 +301,11 @@ def _acquire(lock: str, name: str, deadline: float, timeout: float) -> None:
     try:
         age = f"{_duration(time.time() - os.lstat(lock).st_mtime)} old"
     except FileNotFoundError:
-        age = "taken again and again"
+        age = "locked again and again"
     raise UsageError(
-        f"{name} is locked: {lock} is there, {age}, and did not go away within {timeout:g} s",
+        f"{name} is locked: {lock} ({age}) did not go away within {timeout:g} s",
         evidence=f"open {lock}: file exists",
-        fix="wait for the kubectl or kind that writes there; if none runs, the lock was left behind: "
+        fix="wait for the kubectl or kind that writes there; if none runs, the lock is stale: "
         "./run invoke kubeconfig.connect --break-lock",
     )
 

@@ -1,8 +1,8 @@
-"""The content cache: each entry is a complete directory whose key names what is inside.
+"""The content cache: each entry is a complete directory, and its key depends on the content.
 
-An entry is built in a temporary directory beside its final path and then renamed, so a reader sees all of it or
-nothing; the next builder removes what a killed one left. One builder works at a time, under a lock that the kernel
-releases when its holder dies. Nothing is synced: the cache survives killed processes, not a loss of power.
+An entry is built in a temporary directory and then renamed, so a reader sees all of it or nothing. The next builder
+removes the directory of a killed one. Only one builder works at a time, under a lock that the kernel releases when its
+owner dies. Nothing is synced: the cache survives killed processes, but not a loss of power.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WAIT = 3 * 3600.0  # seconds to wait for another builder; longer than the longes
 
 
 def key(name: str, *parts: object) -> str:
-    """A file name of `name` and a digest of `parts`: everything that decides the content, as JSON data."""
+    """A file name of `name` and a digest of `parts`: all inputs of the content, as JSON data."""
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return f"{name}-{digest[:16]}"
 
@@ -33,19 +33,19 @@ def lookup(kind: str, key: str) -> Path | None:
 
 
 def entry(kind: str, key: str, build: Callable[[Path], None]) -> Path:
-    """The directory of the entry `key` of `kind`, made by `build` when it is missing.
+    """The directory of the entry `key` of `kind`; `build` fills a missing one.
 
-    `build` fills the empty directory that it gets; if it raises, nothing is kept. That directory is renamed afterwards,
-    so nothing inside may contain its path.
+    `build` gets an empty directory; if it raises, nothing is kept. The directory is renamed afterwards, so its files
+    must not contain its path.
     """
     if (complete := lookup(kind, key)) is not None:
         return complete
     with exclusive(f"{kind}-{key}"):
-        if (complete := lookup(kind, key)) is not None:  # made while we waited
+        if (complete := lookup(kind, key)) is not None:  # another process built it while we waited
             return complete
         home = paths.cache_dir() / kind
         home.mkdir(parents=True, exist_ok=True)
-        for leftover in home.glob(f".{key}.*"):  # of killed builders: only the lock's holder builds this key
+        for leftover in home.glob(f".{key}.*"):  # of killed builders, as we have the lock
             shutil.rmtree(leftover, ignore_errors=True)
         # A new name each time: a child of a killed builder may still write into the old directory.
         temporary = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=home))
@@ -61,12 +61,12 @@ def entry(kind: str, key: str, build: Callable[[Path], None]) -> Path:
 
 @contextmanager
 def exclusive(name: str) -> Iterator[None]:
-    """Hold the lock `name` of the cache directory during the block; waiting for it is noted."""
+    """Hold the lock `name` of the cache directory during the block. Say so if it has to wait."""
     from filelock import FileLock, Timeout
 
-    place = paths.cache_dir() / "locks"
-    place.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place / f"{name}.lock")
+    locks = paths.cache_dir() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(locks / f"{name}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -1,8 +1,8 @@
-"""Choose the channel for `auto`: `release` if every release host answers, else `source`. Asked once per process.
+"""Choose the channel for `auto`: `release` if every release host answers, else `source`. Asks once per process.
 
-The files themselves are requested, through the same proxies, TLS and redirects as the download, and the connection is
-closed before the body. (Signed addresses may refuse HEAD.) A dropped packet costs CONNECT seconds, a server that
-accepts connections but does not answer costs ANSWER seconds.
+The files themselves are requested, with the same proxies, TLS and redirects as for the download, and the connection is
+closed before the body. (Signed addresses may refuse HEAD.) Dropped packets cost CONNECT seconds, a server that accepts
+connections but does not answer costs ANSWER seconds.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from threezone.toolchain import release
 
 CONNECT = 2.0
 ANSWER = 8.0
-# A filter may answer for the host (403, 407, 451); a server with an error (5xx) does not serve the file either.
-REFUSED = frozenset({403, 407, 451})
-TROUBLE = 500
+REFUSED = frozenset({403, 407, 451})  # the answers of a filter in between
+SERVER_ERROR = 500
 
 _answers: dict[str, str] = {}  # address → why it cannot be reached, "" when it can
 
@@ -38,9 +37,9 @@ def resolve_channel(
     """
     if channel != "auto":
         return channel
-    wanted = list(urls) if urls is not None else releases(root)
-    is_new = any(url not in _answers for url in wanted)
-    reasons = {url: reason for url, reason in why_not(wanted).items() if reason}
+    files = list(urls) if urls is not None else releases(root)
+    is_new = any(url not in _answers for url in files)
+    reasons = {url: reason for url, reason in why_not(files).items() if reason}
     if not reasons:
         return "release"
     if is_new:
@@ -51,12 +50,12 @@ def resolve_channel(
 
 def why_not(urls: Iterable[str]) -> dict[str, str]:
     """Why each address cannot be reached, "" when it can. Every address is asked once per process."""
-    wanted = list(dict.fromkeys(urls))
-    futures = {url: Future[str]() for url in wanted if url not in _answers}
+    urls = list(dict.fromkeys(urls))
+    futures = {url: Future[str]() for url in urls if url not in _answers}
     connected = {url: threading.Event() for url in futures}
     began = time.monotonic()
     for url, future in futures.items():
-        # Daemon threads: a name service that hangs must not delay the end of the process.
+        # Daemon threads: a hanging name service must not delay the end of the process.
         threading.Thread(target=_ask, args=(url, future, connected[url]), daemon=True).start()
     for url, future in futures.items():
         deadline = CONNECT if not connected[url].wait(max(0.0, began + CONNECT - time.monotonic())) else ANSWER
@@ -64,7 +63,7 @@ def why_not(urls: Iterable[str]) -> dict[str, str]:
             _answers[url] = future.result(max(0.0, began + deadline - time.monotonic()))
         except TimeoutError:
             _answers[url] = f"no answer within {deadline:.0f} s"
-    return {url: _answers[url] for url in wanted}
+    return {url: _answers[url] for url in urls}
 
 
 def _ask(url: str, future: Future[str], connected: threading.Event) -> None:
@@ -73,7 +72,7 @@ def _ask(url: str, future: Future[str], connected: threading.Event) -> None:
         connected.set()
         answer = net.request("GET", url, net.Limits(connect=CONNECT, stall=ANSWER))
         answer.close()
-        refused = answer.status in REFUSED or answer.status >= TROUBLE
+        refused = answer.status in REFUSED or answer.status >= SERVER_ERROR
         future.set_result(f"answer {answer.status}" if refused else "")
     except ThreezoneError as error:
         future.set_result(error.message)

@@ -1,9 +1,9 @@
 """Build the flux CLI from its Go module.
 
-The CLI contains the manifests that `flux install` applies, and the published module lacks them. They are generated as a
-release does it (manifests/scripts/bundle.sh of flux2), but from the `config/` of each controller's own module, from
-which its release assets are made. Controllers without a published module are left out, so `flux install` needs
-`--components` (see COMPONENTS), or it fails on the missing file before it changes a cluster.
+The CLI contains the manifests that `flux install` applies, but the published module lacks them. They are generated as
+in a release (manifests/scripts/bundle.sh of flux2), but from `config/` of each controller's own module, the source of
+its release assets. Controllers without a published module are left out, so `flux install` needs `--components` (see
+COMPONENTS). Without it, it fails on the missing file before it changes a cluster.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KUSTOMIZE = golang.Program(
     package="sigs.k8s.io/kustomize/kustomize/v5",
     name="kustomize",
 )
-# The assets of a controller's release in a base.
+# The release assets of a controller, as a base names them.
 ASSET = re.compile(
     r"https://github\.com/fluxcd/(?P<name>[\w-]+)/releases/download/(?P<version>v[\w.]+)/(?P=name)\.(?P<part>crds|deployment)\.yaml"
 )
@@ -65,7 +65,7 @@ def manifests(kustomize: Path, module: Path) -> None:
 
 
 def _redirect(base: Path) -> None:
-    """Change a base so that it takes its controller's files from the controller's module."""
+    """Change a base so that it uses the files of its controller's module."""
     file = base / "kustomization.yaml"
 
     def local(asset: re.Match[str]) -> str:

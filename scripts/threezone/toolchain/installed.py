@@ -1,6 +1,6 @@
 """Programs on PATH, their versions, and whether a version is suitable.
 
-Starting a program for its version takes time, so the answers are cached by path, time and size. Scripts, and links to
+Asking a program for its version takes time, so answers are cached by path, time and size. Scripts, and links to
 programs of another name, are always asked: with version managers the answer depends on the current directory.
 """
 
@@ -30,23 +30,23 @@ DEADLINE = 20.0
 
 @dataclass(frozen=True)
 class Candidate:
-    """A program on PATH. `version` has no v; "" means that it is not known."""
+    """A program on PATH. `version` has no v; "" means unknown."""
 
     path: Path
     version: str
 
 
 def candidates(name: str) -> Iterator[Candidate]:
-    """The programs called `name` on PATH, in its order, each once, without those in our own cache."""
+    """The programs called `name` on PATH, in its order, without duplicates and without those in our cache."""
     cached = paths.cache_dir().resolve()
-    seen = set()
+    listed = set()
     for directory in os.get_exec_path():
         path = Path(directory) / name
         if not (path.is_absolute() and path.is_file() and os.access(path, os.X_OK)):
             continue
         real = path.resolve()
-        if real not in seen and not real.is_relative_to(cached):
-            seen.add(real)
+        if real not in listed and not real.is_relative_to(cached):
+            listed.add(real)
             yield Candidate(path, _cached_version(name, path, real))
 
 
@@ -73,8 +73,8 @@ def version(name: str, path: Path) -> str:
         done = process.run([path, *arguments], timeout=DEADLINE, check=False, env={"KUBECONFIG": os.devnull})
     except (ThreezoneError, OSError):
         return ""
-    found = pattern.search(done.stdout) if done.exit_code == 0 else None
-    return found[1] if found else ""
+    match = pattern.search(done.stdout) if done.exit_code == 0 else None
+    return match[1] if match else ""
 
 
 def _cached_version(name: str, path: Path, real: Path) -> str:
@@ -88,9 +88,9 @@ def _cached_version(name: str, path: Path, real: Path) -> str:
     cached: dict[str, list[object]] = {}
     with contextlib.suppress(OSError, ValueError, TypeError):  # without a cache the programs are asked again
         cached = dict(json.loads(file_name.read_bytes()))
-    known = cached.get(str(real))
-    if known is not None and known[:-1] == stamp:
-        return str(known[-1])
+    entry = cached.get(str(real))
+    if entry is not None and entry[:-1] == stamp:
+        return str(entry[-1])
     cached[str(real)] = [*stamp, version(name, path)]
     with contextlib.suppress(UsageError):
         write_atomic(file_name, json.dumps({key: row for key, row in cached.items() if Path(key).exists()}), None)

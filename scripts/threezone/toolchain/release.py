@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
 PIECE = 1 << 18
-EVERY = 2.0  # seconds between two progress notes
+NOTE_SECONDS = 2.0  # between two notes of progress
 SOURCE = "build it instead: ./run invoke tools.install --channel source"
 
 
@@ -28,16 +28,16 @@ def system() -> str:
     """The name of this system in releases: linux or darwin. Raises ToolError for others."""
     name = os.uname().sysname.lower()
     if name not in ("linux", "darwin"):
-        raise ToolError(f"no programs for {name}", fix="use Linux, macOS or WSL 2")
+        raise ToolError(f"there are no programs for {name}", fix="use Linux, macOS or WSL 2")
     return name
 
 
 def address(pin: ToolPin) -> str:
     """The address of the release for this machine. Raises UsageError for an unknown {name} in the pin's path."""
-    return f"{pin.base.rstrip('/')}/{filled(pin.path, pin.version)}"
+    return f"{pin.base.rstrip('/')}/{fill_in(pin.path, pin.version)}"
 
 
-def filled(text: str, version: str) -> str:
+def fill_in(text: str, version: str) -> str:
     """A pin's path or member for this machine. Raises UsageError for an unknown {name}."""
     try:
         return text.format(version=version, os=system(), arch=golang.architecture())
@@ -61,26 +61,26 @@ def checksum(name: str, pin: ToolPin) -> str:
 
 
 def install(name: str, pin: ToolPin, into: Path, limits: Limits | None = None) -> None:
-    """Put the released program `name`, executable, into the directory `into`. Raises ToolError."""
+    """Download the released program `name` into the directory `into`. Raises ToolError."""
     with events.step(f"download {name} {pin.version}") as step:
         program = into / name
-        served = into / ".archive" if pin.member else program
-        fetch(address(pin), checksum(name, pin), served, limits or Limits())
+        target = into / ".archive" if pin.member else program
+        fetch(address(pin), checksum(name, pin), target, limits or Limits())
         if pin.member:
-            unpack(served, filled(pin.member, pin.version), program)
-            served.unlink()
+            unpack(target, fill_in(pin.member, pin.version), program)
+            target.unlink()
         program.chmod(0o755)
         step.result = f"{program.stat().st_size / 1e6:.0f} MB from {urlsplit(pin.base).netloc}, checksum as pinned"
 
 
 def fetch(url: str, sha256: str, to: Path, limits: Limits) -> None:
-    """Write what `url` serves to `to` if its SHA-256 is `sha256`; else raise ToolError and leave no file.
+    """Download `url` to the file `to`. With another SHA-256 than `sha256`, raise ToolError and leave no file.
 
     After a lost connection the download starts again.
     """
     for attempt in range(1, limits.attempts + 1):
         try:
-            served = _receive(url, to, limits)
+            digest = _receive(url, to, limits)
         except net.ConnectionLost as error:
             to.unlink(missing_ok=True)
             if attempt == limits.attempts:
@@ -90,18 +90,18 @@ def fetch(url: str, sha256: str, to: Path, limits: Limits) -> None:
                     fix=f"try again, or {SOURCE}",
                 ) from None
             events.note(f"{error.message}; trying again")
-            time.sleep(limits.pause * attempt)  # a server that restarts needs a moment
+            time.sleep(limits.pause * attempt)  # a restarting server needs a moment
         except BaseException:
             to.unlink(missing_ok=True)
             raise
         else:
-            if served != sha256:
+            if digest != sha256:
                 size = to.stat().st_size
                 to.unlink()
                 raise ToolError(
-                    f"the checksum of {url} is wrong: pinned {sha256}, served {served}",
-                    evidence=f"{size:,} bytes received; none were kept",
-                    fix="do not use the file; compare the pin with the publisher's checksum, and ask who serves it",
+                    f"the checksum of {url} is wrong: pinned {sha256}, received {digest}",
+                    evidence=f"{size:,} bytes received and deleted",
+                    fix="do not use the file; compare the pin with the publisher's checksum",
                 )
             return
 
@@ -116,14 +116,14 @@ def _receive(url: str, to: Path, limits: Limits) -> str:
                 f"{urlsplit(url).netloc} answered {answer.status} {answer.reason or ''}".rstrip() + f" for {url}",
                 fix=f"check the version and address in pins.toml, or {SOURCE}",
             )
-        announced = answer.headers.get("Content-Length", "")
-        total = int(announced) if announced.isdigit() else None
+        length = answer.headers.get("Content-Length", "")
+        total = int(length) if length.isdigit() else None
         digest = hashlib.sha256()
         received, noted = 0, began
         with to.open("wb") as file:
             while True:
                 if max(received, total or 0) > limits.size:
-                    raise ToolError(f"{url} is larger than {limits.size / 1e6:.0f} MB: this is not the program")
+                    raise ToolError(f"{url} is larger than {limits.size / 1e6:.0f} MB: it is not the program")
                 if time.monotonic() - began > limits.total:
                     raise ToolError(f"{url} is too slow: {_of(received, total)} after {limits.total:.0f} s", fix=SOURCE)
                 data = _piece(answer, url, received, total, limits)
@@ -132,7 +132,7 @@ def _receive(url: str, to: Path, limits: Limits) -> str:
                 digest.update(data)
                 file.write(data)
                 received += len(data)
-                if time.monotonic() - noted >= EVERY:
+                if time.monotonic() - noted >= NOTE_SECONDS:
                     noted = time.monotonic()
                     events.note(_progress(received, total, noted - began))
     finally:
@@ -175,7 +175,7 @@ def _progress(received: int, total: int | None, seconds: float) -> str:
 
 
 def unpack(archive: Path, member: str, to: Path) -> None:
-    """Write the regular file `member` of a .tar.gz to `to`, and nothing else of the archive."""
+    """Write only the regular file `member` of a .tar.gz to `to`."""
     import tarfile
 
     try:
@@ -188,4 +188,4 @@ def unpack(archive: Path, member: str, to: Path) -> None:
                     return
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ToolError(f"the archive of {member} cannot be read", evidence=str(error)) from None
-    raise ToolError(f"the archive holds no file {member}", evidence=str(archive))
+    raise ToolError(f"the archive has no file {member}", evidence=str(archive))

@@ -34,10 +34,10 @@ def prepare(tools: Mapping[str, Tool]) -> None:
     with events.step("links and completions for shells") as step:
         into = Path.home() / ".local" / "bin"
         linked = [tool.name for tool in tools.values() if tool.channel != "path" and _link(into / tool.name, tool.path)]
-        place = completions()
+        path = completions()
         for name, text in {**{tool.name: _completion(tool) for tool in tools.values()}, "run": RUN}.items():
-            _complete(place / name, text)
-        step.result = f"{', '.join(linked) or 'nothing'} in {into}, completions in {place}"
+            _complete(path / name, text)
+        step.result = f"{', '.join(linked) or 'nothing'} in {into}, completions in {path}"
 
 
 def _completion(tool: Tool) -> str:
@@ -53,22 +53,22 @@ def completions() -> Path:
     return (Path(data) if data else Path.home() / ".local" / "share") / "bash-completion" / "completions"
 
 
-def _complete(place: Path, text: str) -> None:
-    """Write a completion, unless its path holds something other than a regular file."""
-    if place.is_symlink() or special_kind(place):
-        events.note(f"{place} is no regular file: it stays")
+def _complete(path: Path, text: str) -> None:
+    """Write a completion, unless its path is something other than a regular file."""
+    if path.is_symlink() or special_kind(path):
+        events.note(f"{path} is not a regular file, so it stays as it is")
     else:
-        write_atomic(place, text, None)
+        write_atomic(path, text, None)
 
 
-def _link(place: Path, target: Path) -> bool:
-    """Make `place` a link to `target`. Returns False where something other than a link is in the way."""
-    if place.exists() and not place.is_symlink():
-        events.note(f"{place} is no link: it stays")
+def _link(path: Path, target: Path) -> bool:
+    """Make `path` a link to `target`. Returns False if it is something other than a link."""
+    if path.exists() and not path.is_symlink():
+        events.note(f"{path} is not a link, so it stays as it is")
         return False
-    place.parent.mkdir(parents=True, exist_ok=True)
-    new = place.with_name(f".{place.name}.new")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
     new.symlink_to(target)
-    new.replace(place)
+    new.replace(path)
     return True

@@ -1,6 +1,7 @@
-"""kind's kubeconfig for a cluster, also when the first control plane, which kind asks, does not run.
+"""kind's kubeconfig for a cluster, even if the first control plane does not run.
 
-Every control plane has the same administrator's file, and the balancer publishes the API as long as it runs.
+kind asks only the first one. But every control plane has the same administrator's file, and the balancer publishes the
+API.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def kubeconfig(cluster: str, kind: str | Path | None = None) -> str:
     answer = kind_cli.kubeconfig(Path(kind or _kind()), cluster)
     if answer.exit_code == 0:
         return answer.stdout
-    if text := from_another_plane(kind_cli.nodes(cluster)):
+    if text := from_another_control_plane(kind_cli.nodes(cluster)):
         return text
     raise ClusterError(
         f"kind has no kubeconfig for the cluster {cluster}",
@@ -40,10 +41,10 @@ def _kind() -> Path:
     return tool.path
 
 
-def from_another_plane(nodes: Sequence[Node]) -> str:
-    """Return what kind would print, from another control plane that runs; "" without one, or without a balancer.
+def from_another_control_plane(nodes: Sequence[Node]) -> str:
+    """Return kind's output from another running control plane; "" without one, or without a balancer.
 
-    The text holds keys: never log it.
+    The text has keys: never log it.
     """
     planes = [node for node in nodes if node.role == "control-plane"]
     running = [node for node in planes if node.state == "running"]

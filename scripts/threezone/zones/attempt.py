@@ -24,7 +24,7 @@ from threezone.zones.routes import Route
 _REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"  # Kubernetes 1.28 and later: "who am I?"
 _REVIEW_BODY = json.dumps({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"})
 _DATES = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
-_PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")  # OpenSSL's reasons for an answer that is no TLS record
+_PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")  # OpenSSL's reasons for an answer without TLS
 
 Value = TypeVar("Value")
 Address = tuple[int, Any]  # family and address, for `socket`
@@ -60,16 +60,16 @@ class Attempt:
 
     @property
     def proved(self) -> bool:
-        """Whether it ended well."""
+        """Whether every stage succeeded."""
         return self.ended > 0 and "auth" in self.passed
 
     def run(self) -> None:
-        """Go through the stages until one fails."""
+        """Run the stages until one fails."""
         try:
             self._run()
         except _Failed as failure:
             self._why = str(failure)
-        except Exception as error:  # noqa: BLE001 - nothing catches it in a thread: it belongs into the proof
+        except Exception as error:  # noqa: BLE001 - in a thread nobody else catches it; the proof reports it
             self._why = f"{type(error).__name__}: {error}"
         with self._changed:
             for opened in self._sockets:
@@ -87,13 +87,13 @@ class Attempt:
         self._stage("auth", lambda: self._who(connection, base))
 
     def finish(self, winner: Attempt | None) -> Proof:
-        """Return the proof as far as it came, and cancel what still runs."""
+        """Return the proof of the stages so far, and cancel the rest."""
         now = time.monotonic()
         with self._changed:
             stages, ended, why, (running, since) = list(self._stages), self.ended, self._why, self._current
             self._cancelled = True
-            # Only the attempt's own thread closes its sockets: OpenSSL keeps the descriptor's number, which after a
-            # close by another thread may be another file's.
+            # Only the attempt's own thread closes its sockets: OpenSSL keeps the descriptor's number, which may belong
+            # to another file after a close by another thread.
             for opened in self._sockets:
                 with suppress(OSError):
                     socket.socket.shutdown(opened, socket.SHUT_RDWR)  # an SSLSocket's own also drops its state
@@ -128,7 +128,7 @@ class Attempt:
         return max(0.001, self._end - time.monotonic())
 
     def _keep(self, opened: socket.socket) -> None:
-        """Remember the socket, so that `finish` can end what waits on it."""
+        """Remember the socket, so that `finish` can cancel its operations."""
         with self._changed:
             self._sockets.append(opened)
             if self._cancelled:
@@ -199,7 +199,7 @@ def _resolve(server: str) -> tuple[str, int, str, list[Address]]:
     try:
         parts = urlsplit(server)
         host, port = parts.hostname or "", parts.port or 443
-    except ValueError:  # a port that is no number, a bracket that is not closed
+    except ValueError:  # an invalid port, a missing bracket
         host, port = "", 0
     if not host or parts.scheme != "https":
         raise _Failed(f"{server!r} is not an https address", "address")
@@ -208,7 +208,7 @@ def _resolve(server: str) -> tuple[str, int, str, list[Address]]:
 
 
 def _explain(error: Exception, route: Route, stage: StageName) -> tuple[Cause, str]:
-    """Return the cause, and the words that kubectl and curl use for it."""
+    """Return the cause, and the message of kubectl and curl for it."""
     if isinstance(error, _Failed):
         return error.cause, str(error)
     host = urlsplit(route.server).hostname or route.server

@@ -41,7 +41,7 @@ def names(pem: bytes) -> tuple[str, ...]:
     try:
         ((_, extensions),) = _elements(dict(_fields(pem))[_EXTENSIONS])
         for _, extension in _elements(extensions):
-            (_, kind), *_, (_, value) = _elements(extension)  # a "critical" may be between them
+            (_, kind), *_, (_, value) = _elements(extension)  # the optional field "critical" is between them
             if kind == _ALT_NAMES:
                 ((_, listed),) = _elements(value)
                 return tuple(_name(tag, name) for tag, name in _elements(listed) if tag in (_DNS, _ADDRESS))

@@ -1,6 +1,6 @@
-"""Check: does the user's entry work exactly as it is? Read-only; no other route is tried.
+"""Check whether the user's entry works exactly as it is. Read-only; no other route is tried.
 
-Notices say what else is worth knowing: a file that others may read, a lock, a proxy, a certificate that ends soon.
+Notices name other problems: a file that others may read, a lock, a proxy, a certificate that ends soon.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MINUTES = 120  # seconds; longer ages are shown in minutes
 
 @dataclass(frozen=True)
 class Checked:
-    """The result of a check. `error` is None when the entry is proved, else the task fails with it."""
+    """The result of a check. `error` is None for a proved entry, else the task fails with it."""
 
     state: State
     entry: UserEntry
@@ -66,7 +66,7 @@ class Checked:
 
 
 def check(context: str) -> Checked:
-    """Prove the user's entry exactly as it is, with what the engine here knows of a kind cluster of that name."""
+    """Prove the user's entry exactly as it is. For a kind cluster, the engine here is asked about it."""
     name = names.in_context(context)
     if not name or find(context) is None:
         return check_entry(context, locate())
@@ -78,8 +78,8 @@ def check_entry(context: str, zone: Zone, *, fresh: str | None = None, missing: 
     """Prove the user's entry `context` exactly as it is.
 
     `fresh` is the output of `kind get kubeconfig` for the cluster of that name, `missing` the error for one that is
-    gone or stopped; both are None for other clusters and without an engine. Raises UsageError when there is no such
-    entry, or a file that kubectl cannot read.
+    gone or stopped; both are None for other clusters and without an engine. Raises UsageError for a
+    missing entry, or a file that kubectl cannot read.
     """
     entry = find(context)
     if entry is None:
@@ -98,12 +98,12 @@ def check_entry(context: str, zone: Zone, *, fresh: str | None = None, missing: 
 def judge(
     entry: UserEntry, zone: Zone, verdict: Verdict, fresh: str | None, missing: ClusterError | None
 ) -> tuple[State, ThreezoneError | None]:
-    """Return what the proof means, given what the engine knows of the cluster of that name."""
+    """Return the state of the entry by its proof and the engine's facts about the cluster."""
     stages = verdict.proofs[0].stages
     proved = verdict.chosen is not None or bool(stages and stages[-1].cause == "plugin")
-    kinds = document.entry(document.parse(fresh.encode(), "kind's kubeconfig"), entry.context) if fresh else None
-    if kinds is not None and ca_fingerprint(kinds) not in (None, ca_fingerprint(entry.entry)):
-        why = "leads to another cluster than the one of that name here" if proved else "is of a cluster that is no more"
+    fresh_entry = document.entry(document.parse(fresh.encode(), "kind's kubeconfig"), entry.context) if fresh else None
+    if fresh_entry is not None and ca_fingerprint(fresh_entry) not in (None, ca_fingerprint(entry.entry)):
+        why = "leads to another cluster than the one of that name here" if proved else "belongs to a deleted cluster"
         return "recreated", ClusterError(
             f"the entry {entry.context} {why}: the cluster was created again and has another CA",
             evidence=verdict.evidence,
@@ -122,7 +122,7 @@ def judge(
 
 
 def _repair(context: str, other: str = "") -> str:
-    """Return the command that repairs a kind cluster's entry; for other clusters `other`, or one that shows more."""
+    """Return the command that repairs a kind cluster's entry; for other clusters `other`, or kubectl's diagnosis."""
     if not (name := names.in_context(context)):
         return other or f"kubectl --context {shlex.quote(context)} cluster-info"
     return "./run invoke kubeconfig.connect" + ("" if name == "kind" else f" --name {name}")
@@ -135,12 +135,12 @@ def file_notices(files: Sequence[str]) -> tuple[str, ...]:
         with suppress(OSError):
             mode = stat.S_IMODE(Path(name).stat().st_mode)
             if mode & _OTHERS:
-                notices.append(f"{name} holds keys and has mode {mode:04o}: chmod 600 {shlex.quote(name)}")
+                notices.append(f"{name} has keys and its mode is {mode:04o}: chmod 600 {shlex.quote(name)}")
         with suppress(OSError):
             age = max(0, int(time.time() - os.lstat(f"{name}.lock").st_mtime))
             old = f"{age} s" if age < _MINUTES else f"{age // 60} min"
             notices.append(
-                f"{name}.lock is there, {old} old: somebody writes the file, or was killed while writing; then "
+                f"{name}.lock exists and is {old} old: another program is writing the file, or was killed; then "
                 "./run invoke kubeconfig.connect --break-lock"
             )
     return tuple(notices)

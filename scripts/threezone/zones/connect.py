@@ -27,7 +27,7 @@ from threezone.zones.proof import Proof, Verdict
 from threezone.zones.prove import prove
 from threezone.zones.routes import Route, address, port_of
 
-# Seconds for the routes that change nothing, where another one can be opened: to join kind's network is quick, and an
+# Seconds for the routes that change nothing, if another one can be opened: joining kind's network is quick, and the
 # address of a remote engine is better than a tunnel.
 _BEFORE_JOINING = 1.0
 _BEFORE_TUNNEL = 2.0
@@ -92,13 +92,13 @@ def connect(
 
 
 def connect_observed(cluster: KindCluster, *, by_hand: tuple[str, str] | None = None) -> Connected:
-    """`connect` with what was observed. Where kind has no kubeconfig here, the user's own entry is used.
+    """`connect` with observed facts. Without kind's kubeconfig, the user's own entry is used.
 
     Raises ClusterError for a cluster that is gone or stopped, RouteError when no route is proved.
     """
     has_kubeconfig = cluster.kubeconfig is not None
     if not has_kubeconfig:
-        # A job's container has no engine, or another one than the cluster's; the user's entry may still be good.
+        # A job's container has no engine, or another engine than the cluster; the user's entry may still work.
         if cluster.nodes and cluster.error is not None:
             raise cluster.error
         if kubeconfig_entry.find(f"kind-{cluster.name}") is None and cluster.engine.state != "missing":
@@ -122,9 +122,9 @@ def connect_observed(cluster: KindCluster, *, by_hand: tuple[str, str] | None = 
 
 
 def disconnect(name: str, *, zone: Zone | None = None) -> bool:
-    """Remove the entry `kind-NAME` with its tunnel, and leave kind's network. False when there was nothing to do.
+    """Remove the entry `kind-NAME` with its tunnel, and leave kind's network. Returns False if nothing changed.
 
-    What other contexts refer to stays. The context that was current before becomes current again.
+    Other contexts keep their clusters and users. The context that was current before becomes current again.
     """
     removed = store.update(lambda before: document.disown(before, f"kind-{name}"))
     closed = tunnels.close(name)
@@ -132,10 +132,10 @@ def disconnect(name: str, *, zone: Zone | None = None) -> bool:
 
 
 def leave(name: str, zone: Zone) -> bool:
-    """Leave kind's network if we joined it and no cluster of ours but `name` is left. Return whether it was left."""
+    """Leave kind's network if we joined it and have no cluster but `name`. Returns whether it was left."""
     if not zone.joined:
         return False
-    # Other clusters of ours may be reached through it; somebody else's clusters do not rely on it.
+    # Our other clusters may need it; clusters of others do not rely on it.
     owners = containers.ls(f"label={labels.OWNER}", fields=(containers.label(labels.OWNER),))
     if {owner for (owner,) in owners} - {name}:
         return False
@@ -146,7 +146,7 @@ def leave(name: str, zone: Zone) -> bool:
 def _choose(
     name: str, routes: tuple[Route, ...], credentials: Trust, zone: Zone, engine: Engine | None, *, patience: float
 ) -> tuple[Verdict, bool]:
-    """Try the routes that change nothing; then join kind's network; where that fails, open a tunnel.
+    """Try the routes that change nothing; then join kind's network; if that fails, open a tunnel.
 
     Returns the verdict over all of them, and whether the network was joined.
     """
@@ -167,8 +167,8 @@ def _choose(
 
 
 def _join(container_id: str) -> str:
-    """Join our own container to kind's network, marked as ours. Return the engine's words when it refuses, else ""."""
-    note(f"no way leads out of this container; joining it to the network {kind_network()}")
+    """Join our container to kind's network, marked as ours. Returns the engine's message if it refuses, else ""."""
+    note(f"no route leads out of this container; joining it to the network {kind_network()}")
     try:
         networks.connect(container_id, kind_network(), JOINED_ALIAS)
     except CommandFailed as error:
@@ -177,8 +177,8 @@ def _join(container_id: str) -> str:
 
 
 def _prove_tunnel(name: str, route: Route, credentials: Trust, engine: Engine, patience: float) -> Verdict:
-    """Open the tunnel and prove it; close it again without a proof. It may get another port than the route's."""
-    note(f"no way leads to the cluster {name} directly; opening a tunnel through the engine at {engine.endpoint}")
+    """Open the tunnel and prove it; close it if that fails. Its port may differ from the route's."""
+    note(f"no direct route leads to the cluster {name}; opening a tunnel through the engine at {engine.endpoint}")
     try:
         tunnel = tunnels.open_tunnel(name, engine, port=port_of(route.server))
     except ThreezoneError as error:
@@ -191,7 +191,7 @@ def _prove_tunnel(name: str, route: Route, credentials: Trust, engine: Engine, p
 
 
 def _prove_patiently(routes: list[Route], credentials: Trust, patience: float) -> Verdict:
-    """`prove`, again and again for `patience` seconds: no event tells when a server listens."""
+    """`prove` again for up to `patience` seconds: there is no event for a server that begins to listen."""
     end = time.monotonic() + patience
     while (verdict := prove(routes, credentials)).chosen is None and time.monotonic() < end:
         time.sleep(_INTERVAL)

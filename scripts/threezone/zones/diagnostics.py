@@ -1,4 +1,4 @@
-"""Explain why no route leads to the API server: a paragraph for each failure, with the boundary where it happened.
+"""Explain why no route leads to the API server: a paragraph for each failure, with the boundary between zones.
 
 Pure. The paragraphs quote the messages of kubectl (client-go, Go's net and crypto/tls) and curl exactly, so that a
 search for such a message finds the paragraph.
@@ -17,16 +17,16 @@ from threezone.zones.proof import Proof, Stage, Verdict
 from threezone.zones.routes import host_of, is_loopback
 
 WIDTH = 100
-# In one paragraph; the list of routes above it has everything.
+# In one paragraph; the list of routes above it is complete.
 _SHOWN = 2  # addresses
-_WHY = 120  # characters of a server's own words
+_WHY = 120  # characters of a server's message
 
 _CI = {"gitlab": "GitLab", "github": "GitHub"}
 _QUOTED = re.compile(r'"[^"]*"[.,:]?')
 
 _TEXTS = {
     "dns address": """
-        this is no https address, so nothing was tried: without TLS no server can be verified. Correct `server`
+        this is not an https address, so nothing was tried: a server can be verified with TLS only. Correct `server`
         in the entry, or --server.""",
     "dns silent": """
         "dial tcp: lookup {host}: i/o timeout". The resolver of this {here} does not answer (zone 1 → 2). See
@@ -50,7 +50,7 @@ _TEXTS = {
         {refused} On the host this is the port that kind publishes, and nothing listens behind it (zone 2 → 3): the
         cluster is stopped, gone, or has another port. docker ps --all --filter label={label}""",
     "tcp published": """
-        {refused} The engine's host was found, but does not listen there (zone 1 → 2): a native Linux engine publishes
+        {refused} The engine's host answers, but does not listen there (zone 1 → 2): a native Linux engine publishes
         on 127.0.0.1 only. Join kind's network (kubeconfig.connect), or set threezone.cluster.api: gateway.""",
     "tcp refused": """
         {refused} That machine answers, but nothing listens on the port (zone 2 → 3): the cluster is stopped, has
@@ -59,12 +59,12 @@ _TEXTS = {
         {refused} The node is reached past zone 2, but its API server does not listen (zone 3): it is starting, or it
         crashed. ./run invoke cluster.status, or docker logs {host}""",
     "tcp silent": """
-        "Unable to connect to the server: dial tcp {at}: i/o timeout". The packets are lost (zone 1 → 2): a firewall
-        such as ufw or firewalld drops them, or nobody has that address. Allow the port for the bridge, or use another
-        route.""",
+        "Unable to connect to the server: dial tcp {address}: i/o timeout". The packets are lost (zone 1 → 2): a
+        firewall such as ufw or firewalld drops them, or that address does not exist. Allow the port for the bridge, or
+        use another route.""",
     "tcp unreachable": """
-        "Unable to connect to the server: dial tcp {at}: connect: {why}". No network of this {here} leads there (zone 1
-        → 2): the address is an old one, or the networks are separate.""",
+        "Unable to connect to the server: dial tcp {address}: connect: {why}". No network of this {here} leads there
+        (zone 1 → 2): the address is outdated, or the networks are separate.""",
     "tls authority": """
         "tls: failed to verify certificate: x509: certificate signed by unknown authority". A server answers, but not
         with this cluster's CA (zone 2 → 3): the cluster was created again, or another one has the port. ./run invoke
@@ -84,14 +84,14 @@ _TEXTS = {
         forwards it to no API server, or a proxy is in between. Does the node run? docker ps --all --filter
         label={label}""",
     "answer unauthorized": """
-        "error: You must be logged in to the server (Unauthorized)", HTTP 401. No boundary is left to cross: zone 3
+        "error: You must be logged in to the server (Unauthorized)", HTTP 401. All boundaries are crossed: zone 3
         answers, but does not know these credentials. The cluster was created again, or the token expired: ./run invoke
         kubeconfig.connect writes valid ones.""",
     "answer forbidden": """
-        "Error from server (Forbidden)" ({why}). No boundary is left to cross: zone 3 answers, but to "system:anonymous"
+        "Error from server (Forbidden)" ({why}). All boundaries are crossed: zone 3 answers, but to "system:anonymous"
         or a user without rights. ./run invoke kubeconfig.connect writes kind's own credentials.""",
     "answer plugin": """
-        {why}. No boundary is left to cross: zone 3 answers and is ready. `kubectl auth whoami` shows whether it knows
+        {why}. All boundaries are crossed: zone 3 answers and is ready. `kubectl auth whoami` shows whether it knows
         the plugin's user.""",
     "answer not-an-api": """
         {why}. A server with a certificate of the right CA answers, but it is no API server (zone 3): the path in
@@ -103,7 +103,7 @@ _TEXTS = {
         "net/http: request canceled (Client.Timeout exceeded while awaiting headers)". The API server was reached, but
         did not answer in time (zone 3): it is overloaded, or etcd does not answer it. ./run invoke cluster.status""",
     "answer other": """
-        "Error from server" ({why}). No boundary is left to cross: the API server itself is not ready (zone 3). It is
+        "Error from server" ({why}). All boundaries are crossed: the API server itself is not ready (zone 3). It is
         starting, or a part of it fails: wait, or ./run invoke cluster.status""",
 }
 
@@ -123,10 +123,10 @@ def explain(verdict: Verdict, zone: Zone) -> str:
 
 
 def no_route(name: str, zone: Zone, verdict: Verdict) -> RouteError:
-    """Return the error when no route to the cluster `name` is proved: every route, why it failed, and what to do."""
+    """Return the error for a cluster without a proved route: every route, why it failed, and what to do."""
     parts = (verdict.evidence, explain(verdict, zone), *zone.evidence)
     return RouteError(
-        f"no verified way leads from this {zone.kind} to the API server of the cluster {name}",
+        f"no verified route leads from this {zone.kind} to the API server of the cluster {name}",
         evidence="\n".join(part for part in parts if part),
         fix=_fix(name, zone, verdict),
     )
@@ -148,7 +148,7 @@ def _case(proof: Proof, stage: Stage, zone: Zone) -> str:
     host = host_of(proof.route.server)
     detail: str = stage.cause
     if stage.name == "dns" and stage.cause == "unknown-name":
-        detail = _whose(host)
+        detail = _host_kind(host)
     elif stage.name == "tcp" and stage.cause == "refused":
         detail = _refused(host, zone)
     name = "answer" if stage.name in ("readyz", "auth") else stage.name
@@ -156,14 +156,14 @@ def _case(proof: Proof, stage: Stage, zone: Zone) -> str:
     return key if key in _TEXTS else {"tcp": "tcp unreachable"}.get(name, f"{name} other")
 
 
-def _whose(host: str) -> str:
+def _host_kind(host: str) -> str:
     if host.endswith(".docker.internal"):
         return "desktop"
     return "node" if host.endswith(("-control-plane", "-external-load-balancer")) else "other"
 
 
 def _refused(host: str, zone: Zone) -> str:
-    if _whose(host) == "node":
+    if _host_kind(host) == "node":
         return "node"
     if not is_loopback(host):
         return "published" if zone.kind == "container" and zone.engine != "remote" else "refused"
@@ -177,11 +177,11 @@ def _paragraph(case: str, group: Sequence[tuple[Proof, Stage]], zone: Zone) -> s
     tried = " and ".join(servers[:_SHOWN]) + (f" and {len(servers) - _SHOWN} more" if servers[_SHOWN:] else "")
     proof, stage = group[0]
     host = host_of(proof.route.server)
-    at = proof.route.server.partition("://")[2].partition("/")[0]
+    address = proof.route.server.partition("://")[2].partition("/")[0]
     words = _TEXTS[case].format(
         host=host,
-        at=at,
-        refused=f'"The connection to the server {at} was refused - did you specify the right host or port?"',
+        address=address,
+        refused=f'"The connection to the server {address} was refused - did you specify the right host or port?"',
         unresolved=f'"curl: (6) Could not resolve host: {host}", kubectl: "no such host".',
         name=proof.route.tls_server_name or host,
         why=textwrap.shorten(stage.why, _WHY, placeholder=" …"),
@@ -190,12 +190,12 @@ def _paragraph(case: str, group: Sequence[tuple[Proof, Stage]], zone: Zone) -> s
         label=labels.KIND_CLUSTER,
         remedy=_remedy(zone),
     )
-    return _filled(f"{stage.name}: {tried}: {' '.join(words.split())}")
+    return _wrapped(f"{stage.name}: {tried}: {' '.join(words.split())}")
 
 
-def _filled(text: str) -> str:
-    """The text in lines of at most 100 columns; a message in quotes stays in one piece, if one line can hold it."""
-    whole = _QUOTED.sub(lambda found: found[0].replace(" ", "\0") if len(found[0]) <= WIDTH else found[0], text)
+def _wrapped(text: str) -> str:
+    """The text in lines of at most 100 columns; a message in quotes is not broken if it fits in one line."""
+    whole = _QUOTED.sub(lambda quote: quote[0].replace(" ", "\0") if len(quote[0]) <= WIDTH else quote[0], text)
     return textwrap.fill(whole, WIDTH, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
 
 
@@ -210,8 +210,8 @@ def _export(zone: Zone) -> str:
 
 
 def _remedy(zone: Zone) -> str:
-    """Return what to do: connect where the engine knows this container, else use a file exported for this place."""
+    """Return the fix: connect if the engine knows this container, else use a file exported for this place."""
     if zone.kind == "host" or zone.container_id:
-        return "./run invoke kubeconfig.connect finds a way that works and proves it."
+        return "./run invoke kubeconfig.connect finds a working route and proves it."
     agent = " or a GitLab agent" if zone.ci == "gitlab" else ""
     return f"Use a file from `kubeconfig.export --for {_export(zone)}` on the host{agent}."

@@ -1,4 +1,4 @@
-"""Draw the three zones with what is in them, in text of at most 100 columns. Pure."""
+"""Draw the three zones and their content, as text of at most 100 columns. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SINGLE, _DOUBLE = "┌─┐│└┘", "╔═╗║╚╝"
 
 @dataclass(frozen=True)
 class Facts:
-    """The engine, the nodes of the cluster, the kubeconfig's entry. `…_why` says why one of them is not known."""
+    """The engine, the nodes of the cluster, the kubeconfig's entry. `…_why` says why one of them is unknown."""
 
     cluster: str
     engine: Engine
@@ -66,7 +66,7 @@ class Facts:
 def draw(zone: Zone, facts: Facts) -> str:
     """Return the drawing: a box for each zone, double for ours, `┃` for a boundary that has to be crossed.
 
-    Below are these boundaries and where the kubeconfig's entry leads. Missing facts say so in their place.
+    The lines below name these boundaries and where the kubeconfig's entry leads. Missing facts show their reason.
     """
     one_machine = _is_engine_host(zone)
     boxes = (
@@ -75,14 +75,14 @@ def draw(zone: Zone, facts: Facts) -> str:
         _box("zone 3: cluster", _third(facts), _INNER[2], _SINGLE),
     )
     height = max(map(len, boxes))
-    columns = [_stretched(box, height) for box in boxes]
+    columns = [_extended(box, height) for box in boxes]
     lines = []
     for number, (first, second, third) in enumerate(zip(*columns, strict=True)):
         middle = number == height // 2
         crossing = (_NONE if one_machine else _BOUNDARY, _BOUNDARY) if middle else (" " * 5, " " * 5)
         lines.append(f"{first}{crossing[0]}{second}{crossing[1]}{third}")
     if shared := _shared(zone, facts):
-        lines[-1:] = _joined(lines[-1], shared)
+        lines[-1:] = _with_network(lines[-1], shared)
     return "\n".join((*lines, "", *_below(zone, facts)))
 
 
@@ -97,7 +97,7 @@ def _box(title: str, lines: Iterable[str], inner: int, frame: str) -> list[str]:
     return [head, *body, f"{frame[4]}{frame[1] * (inner + 2)}{frame[5]}"]
 
 
-def _stretched(box: list[str], height: int) -> list[str]:
+def _extended(box: list[str], height: int) -> list[str]:
     side, inner = box[1][0], len(box[0]) - 2
     return [*box[:-1], *[f"{side}{' ' * inner}{side}"] * (height - len(box)), box[-1]]
 
@@ -108,11 +108,11 @@ def _shared(zone: Zone, facts: Facts) -> str:
     return next((name for name in zone.networks if name in networks), "") if zone.kind == "container" else ""
 
 
-def _joined(bottom: str, network: str) -> tuple[str, str]:
+def _with_network(bottom: str, network: str) -> tuple[str, str]:
     """Return the boxes' bottom line, and a line below it from the first box to the third."""
     left, right = _INNER[0] // 2, WIDTH - _INNER[2] // 2
-    under = f"{bottom[:left]}╤{bottom[left + 1 : right]}▲{bottom[right + 1 :]}"
-    return under, " " * left + "└" + f" both are on the network {network} ".center(right - left - 1, "─") + "┘"
+    line = f"{bottom[:left]}╤{bottom[left + 1 : right]}▲{bottom[right + 1 :]}"
+    return line, " " * left + "└" + f" both are on the network {network} ".center(right - left - 1, "─") + "┘"
 
 
 def _first(zone: Zone) -> Iterator[str]:
@@ -178,13 +178,13 @@ def _below(zone: Zone, facts: Facts) -> Iterator[str]:
         return
     name = f" (TLS name {entry.tls_server_name})" if entry.tls_server_name else ""
     yield from textwrap.wrap(
-        f"{entry.context} in {entry.file} → {entry.server}{name}: {_leads(zone, facts, entry.server)}",
+        f"{entry.context} in {entry.file} → {entry.server}{name}: {_destination(zone, facts, entry.server)}",
         WIDTH, subsequent_indent="  ", break_on_hyphens=False,
     )  # fmt: skip
 
 
-def _leads(zone: Zone, facts: Facts, server: str) -> str:
-    """Return where the entry's address is, as seen from here. Only a probe shows whether it answers."""
+def _destination(zone: Zone, facts: Facts, server: str) -> str:
+    """Return the place of the entry's address, as seen from here. Only a probe shows whether it answers."""
     host = host_of(server)
     if not host:
         return "no address"
@@ -192,7 +192,7 @@ def _leads(zone: Zone, facts: Facts, server: str) -> str:
         if zone.kind == "container":
             return "the container itself (the localhost trap), unless a tunnel listens there"
         if zone.engine == "remote":
-            return "this machine, from which only a tunnel leads on"
+            return "this machine, which needs a tunnel to the engine"
         return "the port that zone 2 publishes"
     if host in {node.name for node in facts.nodes}:
         return "past zone 2 straight into zone 3"

@@ -1,7 +1,7 @@
-"""Routes to a cluster that is not a lab of ours: Docker Desktop's own, a managed one, one made by hand.
+"""Routes to a cluster that is not ours: Docker Desktop's, a managed one, one created by hand.
 
-CA and login are in the user's own entry; only its address may be for another zone. Docker Desktop's entry has
-`https://kubernetes.docker.internal:6443`, a name in the hosts file of that machine, which no container has.
+The user's own entry has the CA and login, but its address may be for another zone. Docker Desktop's entry has
+`https://kubernetes.docker.internal:6443`. That name is in the hosts file of the machine, and not in containers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def candidates(entry: UserEntry, zone: Zone) -> tuple[Route, ...]:
     hosts = ["127.0.0.1"]
     if zone.kind == "container":
         hosts = ["host.docker.internal", "kubernetes.docker.internal", zone.gateway, zone.gateway6]
-    # The certificate keeps the name that the entry expects; a loopback address is no name for elsewhere.
+    # The certificate has the name that the entry expects, but a loopback address is useless elsewhere.
     name = entry.tls_server_name or (CERTIFIED_NAME if is_loopback(host) else host)
     routes += [
         Route(other, address(other, port), tls_name)
@@ -48,14 +48,14 @@ def probe(entry: UserEntry, zone: Zone, by_hand: tuple[str, str] | None = None) 
     """Try every route at once, or only the one given by hand (server, TLS name or ""). Nothing is written."""
     routes = (Route("given by hand", *by_hand),) if by_hand else candidates(entry, zone)
     verdict = prove(routes, trust(entry.entry))
-    if verdict.chosen is None:  # a credential plugin is never run to look: its cluster answered up to the login
+    if verdict.chosen is None:  # a credential plugin is never run, so its cluster can be proved up to the login only
         plugin = next((proof for proof in verdict.proofs if proof.stages and proof.stages[-1].cause == "plugin"), None)
         verdict = Verdict(plugin, verdict.proofs, verdict.seconds)
     return Probe(zone, verdict)
 
 
 def no_route(entry: UserEntry, probe: Probe) -> RouteError:
-    """Return the error when no route leads to the entry's cluster: every route, why it failed, and what to do."""
+    """Return the error for an entry without a proved route: every route, why it failed, and what to do."""
     in_container = probe.zone.kind == "container"
     where = "on the machine where it works" if in_container else "on a machine that reaches its cluster"
     fix = f"kubectl --context {entry.context} cluster-info, {where}"
@@ -67,7 +67,7 @@ def no_route(entry: UserEntry, probe: Probe) -> RouteError:
             else "start Docker Desktop with Kubernetes switched on (Settings, Kubernetes)"
         )
     return RouteError(
-        f"no verified way leads from this {probe.zone.kind} to the API server of the context {entry.context}",
+        f"no verified route leads from this {probe.zone.kind} to the API server of the context {entry.context}",
         evidence=f"{probe.verdict.evidence}\n{explain(probe.verdict, probe.zone)}",
         fix=fix,
     )

@@ -1,6 +1,6 @@
 """Forward TCP connections from a loopback port, each to a program of its own, as inetd does for a nowait service.
 
-The connection is stdin and stdout of the program, so this process copies nothing, and the connection ends with the
+The connection is stdin and stdout of the program, so this process copies no data, and the connection ends with the
 program. `tunnel.py` starts this file as a daemon, with `docker exec -i …` as the program. It uses the standard library
 only and is started by its path: it may outlive the environment.
 """
@@ -18,8 +18,8 @@ import sys
 from dataclasses import dataclass
 from types import FrameType
 
-MOST = 100  # connections at once, each a program; the next ones wait in the listening socket's queue
-_LAST = 1000  # characters of a program's stderr that are kept
+MOST = 100  # connections at once, each a program; more wait in the listening socket's queue
+_LAST = 1000  # characters kept of a program's stderr
 _GRACE = 2.0
 
 
@@ -58,7 +58,7 @@ class Forwarder:
         self._children: set[Child] = set()
         self._selector = selectors.DefaultSelector()
         self._last = ""
-        self._c = ctypes.CDLL(None)  # loaded here: after a fork one does as little as possible
+        self._c = ctypes.CDLL(None)  # loaded here: only little is safe after a fork
 
     def serve(self) -> None:
         """Serve until an exception, such as `SystemExit`, is raised; then end every program."""
@@ -125,7 +125,7 @@ class Forwarder:
             self._report(child.output.strip())
 
     def _report(self, text: str) -> None:
-        """Print the text unless it is the last one again: a client that retries must not fill the disk."""
+        """Print the text unless it repeats the last one: a client that retries must not fill the disk."""
         if text != self._last:
             self._last = text
             sys.stderr.write(f"{text}\n")

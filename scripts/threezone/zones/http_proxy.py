@@ -1,7 +1,7 @@
-"""Tell whether kubectl would use an HTTP proxy for a server, by the rules of Go's net/http.
+"""Find the HTTP proxy that kubectl would use for a server, by the rules of Go's net/http.
 
 Source: golang.org/x/net/http/httpproxy (`proxy.go`), which `http.ProxyFromEnvironment` uses. A proof (`prove.py`) never
-uses a proxy, so that it does not show whether a proxy reaches the server.
+uses a proxy, so it cannot show whether a proxy reaches the server.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def proxied(server: str, env: Mapping[str, str]) -> str:
     if not proxy or parts.scheme != "https" or not parts.hostname:
         return ""
     host, port = parts.hostname, str(parts.port or 443)
-    kept, exceptions = _first(env, "NO_PROXY", "no_proxy")
+    no_proxy, exceptions = _first(env, "NO_PROXY", "no_proxy")
     if _direct(host, port, exceptions):
         return ""
-    value = f'"${kept},"{shlex.quote(host)}' if kept else shlex.quote(host)
+    value = f'"${no_proxy},"{shlex.quote(host)}' if no_proxy else shlex.quote(host)
     return (
         f"kubectl would send its calls to {server} through the proxy {_shown(proxy)} (${variable}), which the proof "
         f"did not use; to go there directly: export NO_PROXY={value}"
@@ -58,12 +58,12 @@ def _matches(word: str, host: str, port: str, ip: ipaddress.IPv4Address | ipaddr
         return word == "*"
     if (network := _network(word)) is not None:
         return ip is not None and ip in network
-    name, only = _split(word)
+    name, word_port = _split(word)
     if (address := _ip(name)) is not None or ip is not None:
-        return address is not None and address == ip and only in ("", port)
+        return address is not None and address == ip and word_port in ("", port)
     name = name[1:] if name.startswith("*.") else name
     domain = name if name.startswith(".") else f".{name}"
-    return bool(name) and (host.endswith(domain) or host == name) and only in ("", port)
+    return bool(name) and (host.endswith(domain) or host == name) and word_port in ("", port)
 
 
 def _split(word: str) -> tuple[str, str]:

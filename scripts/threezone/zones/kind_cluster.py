@@ -1,4 +1,4 @@
-"""A kind cluster as seen from here: our zone, the engine, its nodes, and the kubeconfig that kind has. Read-only."""
+"""Observe a kind cluster from here: our zone, the engine, its nodes, and kind's kubeconfig. Read-only."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from threezone.engine.find import Engine
 from threezone.zones.admin_kubeconfig import kubeconfig as admin_kubeconfig
 from threezone.zones.locate import Zone, locate
 
-PATIENCE = 20.0  # seconds for the API server of a node that has just started: no event tells when it listens
+PATIENCE = 20.0  # seconds for the API server of a node that has just started; there is no event for it
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class KindCluster:
-    """A cluster as the engine here has it.
+    """A cluster by the facts of the engine here.
 
-    `kubeconfig` is the output of `kind get kubeconfig` (it holds keys), or None; then `error` says why, and `missing`
-    is the same error where an engine answers and the cluster is gone or stopped.
+    `kubeconfig` is the output of `kind get kubeconfig` (with keys), or None; then `error` says why, and `missing` is
+    the same error if an engine answers and the cluster is gone or stopped.
     """
 
     name: str
@@ -42,12 +42,12 @@ class KindCluster:
 
 
 def observe(name: str) -> KindCluster:
-    """Ask for everything at once. Never raises: errors are part of the answer."""
+    """Observe everything at once. Never raises: errors are part of the result."""
     with ThreadPoolExecutor(3) as pool:
-        asked_nodes, asked_kubeconfig = pool.submit(kind.nodes, name), pool.submit(admin_kubeconfig, name)
+        nodes_future, kubeconfig_future = pool.submit(kind.nodes, name), pool.submit(admin_kubeconfig, name)
         engine = pool.submit(find.observe).result()
         zone = locate(engine)
-        kubeconfig, nodes = _result(asked_kubeconfig), _result(asked_nodes)
+        kubeconfig, nodes = _result(kubeconfig_future), _result(nodes_future)
     try:
         find.require(engine)
     except EngineError as error:
@@ -68,7 +68,7 @@ def _result(future: Future[Value]) -> Value | ThreezoneError:
 
 
 def _missing(name: str, engine: Engine, nodes: tuple[Node, ...]) -> ClusterError | None:
-    """Return the error for a cluster that is gone or stopped, with the task that brings it back; else None."""
+    """Return the error for a cluster that is gone or stopped, with the task that restores it; else None."""
     option = f" --name {name}" if name != "kind" else ""
     if not nodes:
         return ClusterError(

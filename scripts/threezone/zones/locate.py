@@ -1,7 +1,7 @@
 """Find out where this process runs: on the engine's host (zone 2) or in a container (zone 1). The evidence is printed.
 
-On the host a few files under /proc decide, and no program is started. In a container the engine is asked whether one
-of the ids in the evidence is a container of its own; only then may it be joined to a network.
+On the host, files under /proc are enough, and no program is started. In a container, the engine is asked whether it has
+a container with an id from the evidence; only such a container may be joined to a network.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _INSPECT = "{{.Id}} {{json .NetworkSettings.Networks}}"
 _ID = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
 _SHORT_ID = re.compile(r"[0-9a-f]{12}")
 _CONTAINER_GROUPS = ("docker", "libpod", "containerd", "kubepods", "crio", "lxc")
-# The kernel is the one thing that a container without the engine's socket sees of its engine.
+# Without the engine's socket, a container can see only the kernel of its engine.
 _MACHINES = (("linuxkit", "Docker Desktop"), ("orbstack", "OrbStack"))
-# Set by VS Code's Dev Containers extension and by GitHub Codespaces in the containers that they make.
+# Variables of VS Code's Dev Containers extension and of GitHub Codespaces.
 _DEVCONTAINER = ("REMOTE_CONTAINERS", "CODESPACES")
 _GATEWAY = 2  # RTF_GATEWAY, a flag of a route
 _MOUNTED_BY_ENGINES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
@@ -72,7 +72,7 @@ class Zone:
 
 def locate(engine: Engine | None = None, *, root: Path = Path("/")) -> Zone:
     """Return where this process runs. `engine` is the observed engine, if any. Reads files below `root`."""
-    signs = tuple(dict.fromkeys(_signs(root)))  # with cgroup v1 the same path is there once per hierarchy
+    signs = tuple(dict.fromkeys(_signs(root)))  # cgroup v1 repeats the path for each hierarchy
     on_host = _bridge(root) or (_copied_image(root) if signs else "")
     system, kernel = _system(root)
     ci: Ci = "gitlab" if os.environ.get("GITLAB_CI") else "github" if os.environ.get("GITHUB_ACTIONS") else ""
@@ -81,7 +81,7 @@ def locate(engine: Engine | None = None, *, root: Path = Path("/")) -> Zone:
     if on_host:
         evidence.append(on_host)
     elif not signs:
-        evidence.append("no mark of a container in /.dockerenv, /run/.containerenv, mountinfo and cgroup")
+        evidence.append("no sign of a container in /.dockerenv, /run/.containerenv, mountinfo and cgroup")
     evidence += kernel
     if ci:
         evidence.append(f"the environment is a {ci} job's")
@@ -109,7 +109,7 @@ def locate(engine: Engine | None = None, *, root: Path = Path("/")) -> Zone:
 
 
 def engine_kind(engine: Engine | None) -> EngineKind:
-    """Return the kind of engine, as far as it decides where published ports appear."""
+    """Return the kind of engine, which decides where published ports appear."""
     endpoint = _endpoint(engine)
     if endpoint and not endpoint.startswith(("unix://", "npipe://")):
         return "remote"
@@ -129,11 +129,11 @@ def _engine_host(endpoint: str) -> str:
 
 
 def _engine_evidence(engine: Engine | None, ci: Ci) -> Iterator[str]:
-    """Give what the engine says about itself, and what its address says about where it runs."""
+    """Yield the engine's version, and what its address reveals about its machine."""
     endpoint = _endpoint(engine)
     scheme, slashes, rest = endpoint.partition("://")
-    login, at, host = rest.rpartition("@")
-    shown = f"{scheme}{slashes}{login.partition(':')[0]}{at}{host}"  # without a password
+    login, separator, host = rest.rpartition("@")
+    shown = f"{scheme}{slashes}{login.partition(':')[0]}{separator}{host}"  # without a password
     if engine is not None and engine.version:
         yield f"the engine at {shown} is {engine.version} on {engine.system or 'an unnamed system'}"
     if engine_kind(engine) == "remote":
@@ -145,7 +145,7 @@ def _engine_evidence(engine: Engine | None, ci: Ci) -> Iterator[str]:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:  # absent (another system), or hidden by a sandbox: no evidence either way
+    except OSError:  # missing on this system, or hidden by a sandbox: no evidence
         return ""
 
 
@@ -155,7 +155,7 @@ def _rows(path: Path, length: int) -> list[list[str]]:
 
 
 def _system(root: Path) -> tuple[System, list[str]]:
-    """Return the system, and what it says about where its containers run: in a virtual machine, or here."""
+    """Return the system, and its evidence whether containers run in a virtual machine or here."""
     for platform, system, name in (("darwin", "macos", "macOS"), ("win32", "windows", "Windows")):
         if sys.platform == platform:
             sentence = f"the system is {name}: its engine is a virtual machine, which publishes ports here"
@@ -168,7 +168,7 @@ def _system(root: Path) -> tuple[System, list[str]]:
 
 
 def _signs(root: Path) -> Iterator[tuple[str, str]]:
-    """Give the signs of a container: a sentence, and the id in it, or ""."""
+    """Yield the signs of a container: a sentence, and the id in it, or ""."""
     for name in (".dockerenv", "run/.containerenv"):
         if (root / name).exists():
             yield f"/{name} exists", ""
@@ -210,17 +210,17 @@ def _ask_engine(ids: list[str]) -> tuple[str, dict[str, tuple[str, ...]], str]:
     if _SHORT_ID.fullmatch(name := socket.gethostname()):  # engines use the short id as hostname
         ids = [*ids, name]
     if not ids:
-        return "", {}, "nothing names this container's id"
+        return "", {}, "the id of this container is unknown"
     if docker_program() is None:
-        return "", {}, "there is no docker client here to ask for this container"
+        return "", {}, "no docker client is installed here to look up this container"
     words = ""
     for candidate in dict.fromkeys(ids):
         answer = show(candidate, _INSPECT)
-        full, _, networks = answer.stdout.strip().partition(" ")
-        if answer.exit_code == 0 and full.startswith(candidate):
+        full_id, _, networks = answer.stdout.strip().partition(" ")
+        if answer.exit_code == 0 and full_id.startswith(candidate):
             attached = {name: tuple((own or {}).get("Aliases") or ()) for name, own in json.loads(networks).items()}
             listed = ", ".join(attached) or "no network"
-            return full, attached, f"the engine knows this container as {full[:12]} on {listed}"
+            return full_id, attached, f"the engine knows this container as {full_id[:12]} on {listed}"
         words = answer.stderr.strip().splitlines()[-1] if answer.stderr.strip() else "no answer"
     return "", {}, f"the engine does not know this container: {words}"
 

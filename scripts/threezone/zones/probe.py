@@ -19,7 +19,7 @@ from threezone.zones.routes import Route, address, candidates, port_of
 
 @dataclass(frozen=True)
 class Probe:
-    """The tried routes to a cluster. `untried` need a change first: a network to join, or a tunnel."""
+    """The proofs of the routes to a cluster. `untried` routes need a change: a network to join, or a tunnel."""
 
     zone: Zone
     verdict: Verdict
@@ -52,15 +52,15 @@ class Source:
     fresh: document.Document | None
 
     def with_route(self, before: document.Document, route: Route) -> document.Document:
-        """Return the user's document with this route. In an entry that is the user's own, only the route changes."""
+        """Return the user's document with this route. In the user's own entry, only the route changes."""
         after = before if self.fresh is None else document.adopt(before, self.fresh, self.entry.context)
         return document.with_route(after, self.entry.cluster_name, route.server, route.tls_server_name)
 
 
 def source(name: str, kubeconfig: str | None) -> Source:
-    """Return kind's entry from the text of its kubeconfig, without one the user's own entry.
+    """Return kind's entry from the text of its kubeconfig, or the user's own entry without it.
 
-    Raises ClusterError when kind's text does not name the cluster, UsageError when the user has no entry for it.
+    Raises ClusterError if kind's text lacks the cluster, UsageError if the user has no entry for it.
     """
     context = f"kind-{name}"
     if kubeconfig is not None:
@@ -74,20 +74,20 @@ def source(name: str, kubeconfig: str | None) -> Source:
     own = kubeconfig_entry.find(context)
     if own is None:
         raise UsageError(
-            f"nothing here knows the cluster {name}: no engine answers, and your kubeconfig has no entry {context}",
+            f"the cluster {name} is unknown here: no engine answers, and your kubeconfig has no entry {context}",
             fix=f"where the engine is: ./run invoke kubeconfig.export --for ci --name {name}",
         )
-    # kind published some port on the engine's host: the one in the entry is the best guess.
+    # The entry's port is the best guess for the port that kind published on the engine's host.
     return Source(own.entry, address("127.0.0.1", port_of(own.server)), None)
 
 
 def routes(
     name: str, source: Source, zone: Zone, engine: Engine | None, by_hand: tuple[str, str] | None
 ) -> tuple[Route, ...]:
-    """Return the routes to try, best first. An address given by hand is the only one: another would be a surprise."""
+    """Return the routes to try, best first. An address given by hand is the only one tried."""
     entry = document.entry(store.read().document, source.entry.context)
     existing = (entry.server, entry.tls_server_name) if entry else None
-    # Where the engine's published ports are our own, a tunnel through it is of no use.
+    # A tunnel is useless if the engine publishes its ports on our 127.0.0.1.
     tunnel = engine is not None and engine.state == "ok" and (zone.kind == "container" or zone.engine == "remote")
     listed = candidates(
         name, source.declared, zone, network=kind_network(), existing=existing, by_hand=by_hand, tunnel=tunnel

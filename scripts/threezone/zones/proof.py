@@ -1,4 +1,4 @@
-"""What is known of a route after it was tried: its stages, and why it failed. Plain data."""
+"""The result of a proof: the stages of a route, and why it failed. Plain data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Cause = Literal[
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a proof. `why` says why it failed, or what it showed."""
+    """One stage of a proof. `why` has the reason of a failure, or the result."""
 
     name: StageName
     ok: bool
@@ -34,7 +34,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Proof:
-    """What was tried on one route. `why` is empty when it is proved."""
+    """The proof of one route. `why` is empty if it succeeded."""
 
     route: Route
     stages: tuple[Stage, ...] = ()
@@ -74,5 +74,5 @@ class Verdict:
         return "\n".join(f"{proof.route.server}: {proof.why or 'proved'}" for proof in self.proofs)
 
     def then(self, later: Verdict) -> Verdict:
-        """Return this verdict and a later one as one; the later one's choice counts."""
+        """Return this verdict joined with a later one, whose choice counts."""
         return Verdict(later.chosen, (*self.proofs, *later.proofs), self.seconds + later.seconds)

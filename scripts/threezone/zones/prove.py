@@ -1,6 +1,6 @@
-"""Prove routes: all of them race, and the most preferred one that is proved is chosen.
+"""Prove all routes in parallel, and choose the best one that is proved.
 
-A better route that is connected is waited for a moment; one that hangs before that hardly at all.
+After the first proof, a better route gets a moment if it is connected, and hardly any time otherwise.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from threezone.zones.routes import Route
 
 DEADLINE = 3.0  # seconds for all routes together
 
-# How long a better route is waited for after the first proof, in seconds.
+# Seconds to wait for a better route after the first proof.
 _CONNECTED = 1.0
-_RESOLVING = 0.1  # names are preferred, but a resolver takes its time
-_RESOLVED_LATE = 0.02  # after its name was resolved, if that was after the first proof
+_RESOLVING = 0.1  # names are preferred, but a resolver needs time
+_RESOLVED_LATE = 0.02  # after its name was resolved, if that was later than the first proof
 _CONNECTING = 0.1  # as a share of the time to the first proof: the packets may be dropped
 
 
 def prove(routes: Sequence[Route], trust: Trust, *, deadline: float = DEADLINE) -> Verdict:
-    """Try all routes at once for at most `deadline` seconds. A route that fails raises nothing: see the verdict."""
+    """Try all routes at once for at most `deadline` seconds. Failures are in the verdict."""
     changed = threading.Condition()
     began = time.monotonic()
     attempts = [Attempt(route, trust, began + deadline, changed) for route in routes]
@@ -39,7 +39,7 @@ def prove(routes: Sequence[Route], trust: Trust, *, deadline: float = DEADLINE) 
 
 
 def _pause(attempts: Sequence[Attempt], began: float, end: float) -> float:
-    """Return how long to wait for news; 0 or less when the race is decided."""
+    """Return the seconds to wait for a change; 0 or less when the choice is made."""
     now = time.monotonic()
     best = next((index for index, attempt in enumerate(attempts) if attempt.proved), None)
     if best is None:
@@ -50,7 +50,7 @@ def _pause(attempts: Sequence[Attempt], began: float, end: float) -> float:
 
 
 def _limit(attempt: Attempt, began: float, first: float) -> float:
-    """Return until when a better route is waited for after the `first` proof."""
+    """Return the time until which a better route may end after the `first` proof."""
     if "tcp" in attempt.passed:
         return first + _CONNECTED
     resolved = attempt.passed.get("dns")

@@ -11,17 +11,17 @@ from urllib.parse import urlsplit
 from threezone.clients.kind import BALANCER
 from threezone.zones.locate import Zone
 
-# kind puts these into every API certificate (kubeadm config, certSANs): `localhost` holds wherever the port appears.
+# kind puts this name into every API certificate (kubeadm config, certSANs), so it is a valid TLS name for any address.
 TLS_NAME = "localhost"
 NODE_PORT = 6443  # inside kind's network, whatever port is published
 
-# What a route needs before it can be tried: this container on kind's network, or a tunnel that the engine carries.
+# The condition for a route: this container on kind's network, or a tunnel through the engine.
 Needs = Literal["", "join", "tunnel"]
 
 
 @dataclass(frozen=True)
 class Route:
-    """An address, the name in its certificate ("": the address's host), and what has to be done before it is tried."""
+    """An address, the name in its certificate ("": the address's host), and its condition."""
 
     name: str
     server: str
@@ -42,9 +42,9 @@ def candidates(
     """Return the routes to try, best first.
 
     `declared` is the server as kind writes it for the engine's host. `existing` are server and TLS name in the user's
-    kubeconfig: they come first, so that an entry that works stays. `by_hand` are those that the user asks for, before
-    all others; without a TLS name the address is tried as it is and as `localhost`. `tunnel`: the engine can carry one.
-    Names come before bare addresses, and routes that change something first (`needs`) come last.
+    kubeconfig: they come first, so that a working entry stays. `by_hand` are the user's own, before all others; without
+    a TLS name the address is tried as it is and as `localhost`. `tunnel`: one through the engine is possible.
+    Names come before addresses, and routes that need a change (`needs`) come last.
     """
     routes = [*_given(by_hand), *_all(cluster, declared, zone, network, existing)]
     if tunnel:
@@ -54,7 +54,7 @@ def candidates(
 
 
 def unique(routes: Iterable[Route]) -> tuple[Route, ...]:
-    """Return the routes without those that only differ in their name."""
+    """Return the routes without those that differ only in their name."""
     first: dict[tuple[str, str, Needs], Route] = {}
     for route in routes:
         first.setdefault((route.server, route.tls_server_name, route.needs), route)
@@ -73,7 +73,7 @@ def _all(cluster: str, declared: str, zone: Zone, network: str, existing: tuple[
     needs: Needs = "" if on_network else "join"
     servers = [f"https://{cluster}-{role}:{NODE_PORT}" for role in (BALANCER, "control-plane")]
     nodes = [Route("node on kind's network", server, "", needs) for server in servers]
-    # A node's name works only on that network; off it, such an entry is tried after joining.
+    # A node's name works only on that network. Elsewhere, such an entry is tried after joining.
     if existing and existing[0]:
         yield Route("existing entry", *existing, needs if existing[0] in servers and zone.container_id else "")
     yield Route("declared", declared)
@@ -93,7 +93,7 @@ def _all(cluster: str, declared: str, zone: Zone, network: str, existing: tuple[
 
 
 def port_of(server: str) -> int:
-    """Return the port in the server's address; kind's own in the node where it has none, or nonsense."""
+    """Return the port in the server's address; the API server's own port if it is missing or invalid."""
     try:
         return urlsplit(server).port or NODE_PORT
     except ValueError:
@@ -101,7 +101,7 @@ def port_of(server: str) -> int:
 
 
 def host_of(server: str) -> str:
-    """Return the host in the server's address, "" for nonsense."""
+    """Return the host in the server's address, "" for an invalid one."""
     try:
         return urlsplit(server).hostname or ""
     except ValueError:

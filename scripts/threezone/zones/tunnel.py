@@ -1,4 +1,4 @@
-"""A tunnel through the engine to the API server, where the port that kind published cannot be reached.
+"""A tunnel through the engine to the API server, for places that cannot reach the port published by kind.
 
 kind publishes the API on 127.0.0.1 of the engine's machine. For an engine behind ssh://, OpenSSH forwards a loopback
 port of ours to it; for any other engine, every connection is a `docker exec` in the control plane's container. TLS
@@ -31,10 +31,10 @@ from threezone.engine.find import Engine
 How = Literal["ssh", "exec"]
 
 NODE_PORT = 6443  # of the API server in the node, whatever port is published
-SECONDS = 30.0  # for a tunnel to carry its first byte: ssh's handshakes, or a start of docker exec
+SECONDS = 30.0  # until a tunnel carries its first byte: ssh's handshakes, or a start of docker exec
 _ANSWER = 10.0  # seconds for one answer through a new tunnel
 _ANSWER_OLD = 3.0  # the same for a running one
-_PATIENCE = 5.0  # seconds for the far end to answer after the near end listens: an API server may be just starting
+_PATIENCE = 5.0  # seconds from listening here to an answer of the API server, which may be just starting
 _INTERVAL = 0.2  # seconds
 _ATTEMPTS = 3
 
@@ -73,7 +73,7 @@ class Tunnel:
 
 @dataclass(frozen=True)
 class TunnelSpec:
-    """What a tunnel connects; one with the same spec is used again."""
+    """The ends of a tunnel. A tunnel with the same spec is used again."""
 
     how: How
     engine: str
@@ -87,10 +87,10 @@ class TunnelSpec:
 def open_tunnel(cluster: str, engine: Engine, *, port: int) -> Tunnel:
     """Return a tunnel to the API server of the kind cluster `cluster`; start one if none works.
 
-    It listens on 127.0.0.1:`port`, or on a free port when that one is taken, and outlives this process; `close` ends
-    it. It has carried a byte both ways when this returns. The caller verifies the certificate.
-    Raises ClusterError when the cluster or its control plane does not run, EngineError, ToolError without ssh, and
-    RouteError, with ssh's own words, when ssh does not let us through.
+    It listens on 127.0.0.1:`port`, or on a free port if that is taken, and outlives this process; `close` ends it. It
+    has already carried a byte in both directions. The caller verifies the certificate.
+    Raises ClusterError if the cluster or its control plane does not run, EngineError, ToolError without ssh, and
+    RouteError, with ssh's message, if ssh refuses.
     """
     return ensure(cluster, plan(cluster, engine), port)
 
@@ -114,7 +114,7 @@ def ensure(cluster: str, spec: TunnelSpec, port: int) -> Tunnel:
     for attempt in range(_ATTEMPTS):
         chosen = port if attempt == 0 and is_free(port) else free_port()
         try:
-            made = daemon.start(
+            started = daemon.start(
                 _name(cluster),
                 [program, *ssh_arguments(spec, chosen)] if is_ssh else exec_argv(program, spec, chosen),
                 env=None if is_ssh else _docker_environment(),
@@ -124,22 +124,22 @@ def ensure(cluster: str, spec: TunnelSpec, port: int) -> Tunnel:
             )
         except (CommandFailed, ToolError) as error:
             if attempt + 1 < _ATTEMPTS and re.search("address already in use", error.evidence, re.IGNORECASE):
-                continue  # another program took the port meanwhile
+                continue  # another program has taken the port
             raise explain(error.evidence or error.message, cluster, spec) from None
         except _SilentError:
             raise explain(daemon.tail(_name(cluster)), cluster, spec) from None
-        return _tunnel(cluster, made)
+        return _tunnel(cluster, started)
     raise AssertionError  # the last attempt returns or raises
 
 
 def find(cluster: str) -> Tunnel | None:
-    """Return the cluster's tunnel, None when none runs. Reads files only."""
+    """Return the cluster's running tunnel, or None. Reads files only."""
     running = daemon.find(_name(cluster))
     return _tunnel(cluster, running) if running else None
 
 
 def close(cluster: str) -> bool:
-    """End the cluster's tunnel; False when there was none."""
+    """End the cluster's tunnel. Returns False without one."""
     return daemon.stop(_name(cluster))
 
 
@@ -154,22 +154,22 @@ def plan(cluster: str, engine: Engine) -> TunnelSpec:
 def far_end(cluster: str, endpoint: str, nodes: Iterable[Node]) -> Node:
     """Return the node where the tunnel ends. Raises ClusterError when none of them runs.
 
-    With several control planes it is the balancer that publishes the API; for `docker exec` any of them is as good.
+    With several control planes the balancer publishes the API; `docker exec` can use any of them.
     """
     nodes = sorted(nodes, key=lambda node: node.name)
     published = endpoint.startswith("ssh://") and any(node.role == BALANCER for node in nodes)
     role = BALANCER if published else "control-plane"
-    fitting = [node for node in nodes if node.role == role]
-    running = [node for node in fitting if node.state == "running"]
-    if not fitting:
+    matching = [node for node in nodes if node.role == role]
+    running = [node for node in matching if node.state == "running"]
+    if not matching:
         raise ClusterError(
             f"the engine {endpoint} has no cluster {cluster}", fix=f"./run invoke cluster.create --name {cluster}"
         )
     if not running:
         raise ClusterError(
             f"the {role} of the cluster {cluster} does not run",
-            evidence="\n".join(f"{node.name}: {node.state}" for node in fitting),
-            fix=f"docker start {' '.join(node.name for node in fitting)}",
+            evidence="\n".join(f"{node.name}: {node.state}" for node in matching),
+            fix=f"docker start {' '.join(node.name for node in matching)}",
         )
     return running[0]
 
@@ -189,7 +189,7 @@ def ssh_arguments(spec: TunnelSpec, port: int) -> list[str]:
         "ForwardAgent": "no",
         "ForwardX11": "no",
         "PermitLocalCommand": "no",
-        "LogLevel": "INFO",  # the words that explain a refused channel
+        "LogLevel": "INFO",  # explains a refused channel
         "ConnectTimeout": "10",
         "ServerAliveInterval": "15",  # after three without an answer ssh ends, and the next connect makes a new tunnel
     }
@@ -213,9 +213,9 @@ def exec_argv(program: Path, spec: TunnelSpec, port: int) -> list[str | Path]:
     return [sys.executable, "-I", forwarder, str(port), *command]
 
 
-# What ssh (OpenSSH 9.2) or docker says when a tunnel fails, the error for the user, and what to do.
+# Messages of ssh (OpenSSH 9.2) or docker for a failed tunnel, with the error and fix for the user.
 _FAILURES: tuple[tuple[How, str, type[ThreezoneError], str, str], ...] = (
-    ("ssh", "identification has changed", RouteError, "the host key of {machine} is another one than before",
+    ("ssh", "identification has changed", RouteError, "the host key of {machine} has changed",
      "if the machine was installed again: ssh-keygen -R {known_as}, then {ssh} true"),
     ("ssh", "host key verification failed|host key is known", RouteError, "the host key of {machine} is not known here",
      "{ssh} true, and compare the fingerprint before you accept it"),
@@ -227,18 +227,18 @@ _FAILURES: tuple[tuple[How, str, type[ThreezoneError], str, str], ...] = (
      "check DOCKER_HOST"),
     ("ssh", "open failed: connect failed", RouteError, "nothing answers on {target} of {machine}", "{status}"),
     ("ssh", "ssh: connect to host", RouteError, "{machine} does not answer ssh", "{ssh} true"),
-    ("ssh", "", RouteError, "the tunnel to the cluster {cluster} does not carry anything", "{ssh} true"),
-    ("exec", "no such container", ClusterError, "there is no node {target} any more", "{status}"),
+    ("ssh", "", RouteError, "nothing gets through the tunnel to the cluster {cluster}", "{ssh} true"),
+    ("exec", "no such container", ClusterError, "the node {target} is gone", "{status}"),
     ("exec", "is not running|is paused|is restarting", ClusterError, "the node {target} does not run",
      "docker start {target}"),
     ("exec", f"connect to 127.0.0.1:{NODE_PORT}", ClusterError, "the API server does not listen in the node {target}",
      "./run invoke cluster.logs --name {cluster}"),
-    ("exec", "", RouteError, "the tunnel to the cluster {cluster} does not carry anything", "{status}"),
+    ("exec", "", RouteError, "nothing gets through the tunnel to the cluster {cluster}", "{status}"),
 )  # fmt: skip
 
 
 def explain(words: str, cluster: str, spec: TunnelSpec) -> ThreezoneError:
-    """Return the error for a tunnel that ended, or carried nothing, with these `words` of ssh or docker."""
+    """Return the error for a failed tunnel from the message (`words`) of ssh or docker."""
     words = "\n".join(dict.fromkeys(words.splitlines()))  # ssh repeats itself for every attempt
     if spec.how == "exec" and "docker daemon" in words.lower():
         return docker.explain(words)
@@ -262,10 +262,10 @@ def explain(words: str, cluster: str, spec: TunnelSpec) -> ThreezoneError:
 
 
 def carries(port: int, timeout: float) -> bool:
-    """Whether something at the far end of 127.0.0.1:`port` answers within `timeout` seconds.
+    """Whether the other end of 127.0.0.1:`port` answers within `timeout` seconds.
 
     A TLS server answers plain HTTP at once ("Client sent an HTTP request to an HTTPS server"). An accepted connection
-    shows nothing: ssh accepts on our side before it connects on the other.
+    proves nothing: ssh accepts here before it connects there.
     """
     with suppress(OSError):
         return _answers(port, timeout)
@@ -273,18 +273,18 @@ def carries(port: int, timeout: float) -> bool:
 
 
 def _answers(port: int, timeout: float) -> bool:
-    """`carries`, but raises OSError when the near end does not listen, or the connection breaks."""
+    """`carries`, but raises OSError if nothing listens here, or the connection breaks."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         return connection.recv(1) != b""
 
 
 class _SilentError(Exception):
-    """The near end listens, the far end does not answer."""
+    """The tunnel listens here, but the other end does not answer."""
 
 
 class _Ready:
-    """A check whether a new tunnel on `port` carries; it gives up when only the near end listens."""
+    """Whether a new tunnel on `port` works, as a function. Raises _SilentError if the other end does not answer."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -324,7 +324,7 @@ def _published(node: Node) -> str:
 
 
 def _host(engine: str) -> str:
-    """Return the host as it is spelled in the engine's address: the user's ssh configuration may have that name."""
+    """Return the host as spelled in the engine's address: the user's ssh configuration may use that name."""
     match = re.fullmatch(r"(?:.*@)?(?:\[([^]]*)\]|([^:]*))(?::\d*)?", urlsplit(engine).netloc)
     return (match[1] or match[2]) if match else engine
 

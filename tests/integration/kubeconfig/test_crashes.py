@@ -167,7 +167,7 @@ def test_the_lock_of_a_killed_writer_is_named_and_after_its_removal_all_goes_on(
     lock = tmp_path / "config.lock"
     assert lock.exists()
     env = {"KUBECONFIG": str(path)}
-    with pytest.raises(UsageError, match=rf"{lock} is there, \d s old"):
+    with pytest.raises(UsageError, match=rf"{lock} \(\d s old\)"):
         store.update(lambda old: document.with_current_context(old, "y"), env=env, timeout=0.1)
     os.utime(lock)
     with pytest.raises(UsageError, match="less than 1 s ago"):

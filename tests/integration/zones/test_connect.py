@@ -137,7 +137,7 @@ def test_without_a_proof_nothing_is_written(config: Path, pki: Pki, other_pki: P
 def test_a_server_that_is_just_starting_gets_patience(config: Path, pki: Pki, serve: Serve) -> None:
     behaviour = Behaviour(ready=500)
     server = f"https://127.0.0.1:{serve(behaviour)}"
-    with pytest.raises(RouteError, match="no verified way"):
+    with pytest.raises(RouteError, match="no verified route"):
         connect("kind", pki.kubeconfig(server), zone=HOST, patience=0.3)
     asked = len(behaviour.seen)
     assert asked >= 2
@@ -244,7 +244,7 @@ def test_an_address_given_by_hand_is_proved_alone(config: Path, pki: Pki, serve:
         connect("kind", text, zone=HOST, by_hand=(f"https://127.0.0.1:{closed}", ""))
     tried = [line for line in refused.value.evidence.splitlines() if line.endswith("connection refused")]
     assert tried == [f"https://127.0.0.1:{closed}: tcp: connection refused"] * 2
-    with pytest.raises(RouteError, match="no verified way"):
+    with pytest.raises(RouteError, match="no verified route"):
         connect("kind", text, zone=HOST, by_hand=(by_name, "somebody-else"))
     assert (find("kind-kind") or pytest.fail("no entry")).server == by_name
     assert config.exists()
@@ -287,7 +287,7 @@ def test_without_an_engine_the_user_s_own_entry_is_repaired(
 
 
 def test_without_an_engine_and_without_an_entry_there_is_nothing_to_connect(config: Path) -> None:
-    with pytest.raises(UsageError, match="nothing here knows the cluster lab") as refused:
+    with pytest.raises(UsageError, match="the cluster lab is unknown here") as refused:
         connect("lab", None, zone=HOST)
     assert "kubeconfig.export --for ci --name lab" in refused.value.fix
     assert config.read_text() == FOREIGN
@@ -340,7 +340,7 @@ def test_a_tunnel_that_proves_nothing_is_closed_and_one_that_fails_is_told(
 ) -> None:
     text = pki.kubeconfig(f"https://127.0.0.1:{closed}")
     tunnels["port"] = serve(None, other_pki)
-    with pytest.raises(RouteError, match="no verified way"):
+    with pytest.raises(RouteError, match="no verified route"):
         connect("kind", text, engine=ENGINE, zone=FAR)
     assert (len(tunnels["asked"]), tunnels["open"]) == (1, None)
     tunnels["port"] = 0

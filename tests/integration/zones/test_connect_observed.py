@@ -53,7 +53,7 @@ def test_an_engine_that_is_stopped_is_the_cause_and_one_that_was_never_there_is_
     config.write_text(pki.kubeconfig(f"https://127.0.0.1:{closed}"))
     with pytest.raises(EngineError, match="it is stopped"):
         connect(KindCluster("kind", STOPPED, HOST, error=EngineError("it is stopped")))
-    with pytest.raises(RouteError, match="no verified way"):
+    with pytest.raises(RouteError, match="no verified route"):
         connect(KindCluster("kind", MISSING, HOST, error=EngineError("no engine")))
 
 

@@ -91,7 +91,7 @@ def test_the_host_s_file_is_proved_private_and_minimal(
     assert sorted(view["users"][0]["user"]) == ["client-certificate-data", "client-key-data"]
     told = "\n".join(made.sentences)
     assert f"host: {server} proved (from here in" in told
-    assert "it does not work in containers: their 127.0.0.1 is their own" in told
+    assert "it does not work in containers, which have a 127.0.0.1 of their own" in told
     assert pki.data("client.key") not in told
     assert not any(line.startswith("run") for line in engine.read_text().splitlines()), "no container was needed"
 
@@ -177,7 +177,7 @@ def test_a_picker_that_proves_nothing_changes_nothing(
     server = f"https://127.0.0.1:{serve(None, other_pki)}"  # verified, so another cluster does not do
     store.update(lambda held: document.with_route(held, f"{CONTEXT}@host", server), env={"KUBECONFIG": str(made.path)})
     before = made.path.read_bytes()
-    with pytest.raises(RouteError, match="no verified way"):
+    with pytest.raises(RouteError, match="no verified route"):
         picker.pick(made.path, HOST)
     assert made.picker is not None
     shell = run(["sh", made.picker], timeout=60, env={"PATH": f"{kubectl.parent}:/usr/bin:/bin"}, check=False)
@@ -243,14 +243,14 @@ def tree(tmp_path: Path) -> Path:
 
 def test_no_credential_is_put_where_git_would_pick_it_up(tree: Path, tmp_path: Path) -> None:
     for path in (tree / "ci.yaml", tree / "deep" / "new" / "ci.yaml"):
-        with pytest.raises(UsageError, match="a credential waiting to be committed"):
+        with pytest.raises(UsageError, match="the credential could be committed"):
             place.guard(path, CONTEXT)
     (tmp_path / "link").symlink_to(tree / "deep")
-    with pytest.raises(UsageError, match="a credential waiting to be committed"):
+    with pytest.raises(UsageError, match="the credential could be committed"):
         place.guard(tmp_path / "link" / "ci.yaml", CONTEXT)
     (tree / ".gitignore").write_text("*.kubeconfig\n")
     assert place.guard(tree / "deep" / "ci.kubeconfig", CONTEXT) == tree / "deep" / "ci.kubeconfig"
-    with pytest.raises(UsageError, match="a credential waiting to be committed"):
+    with pytest.raises(UsageError, match="the credential could be committed"):
         place.guard(tree / "ci.yaml", CONTEXT)
     assert place.guard(tmp_path / "ci.yaml", CONTEXT) == tmp_path / "ci.yaml"
 
@@ -259,7 +259,7 @@ def test_a_file_that_git_tracks_is_not_ignored_whatever_gitignore_says(tree: Pat
     (tree / ".gitignore").write_text("*.yaml\n")
     (tree / "ci.yaml").touch()
     run(["git", "-C", tree, "add", "--force", "ci.yaml"], timeout=30)
-    with pytest.raises(UsageError, match="a credential waiting to be committed"):
+    with pytest.raises(UsageError, match="the credential could be committed"):
         place.guard(tree / "ci.yaml", CONTEXT)
 
 
@@ -267,7 +267,7 @@ def test_without_git_to_ask_a_work_tree_is_no_place(tree: Path, monkeypatch: pyt
     (tree / ".gitignore").write_text("*\n")
     assert place.guard(tree / "ci.yaml", CONTEXT)
     monkeypatch.setenv("PATH", str(tree))
-    with pytest.raises(UsageError, match="a credential waiting to be committed"):
+    with pytest.raises(UsageError, match="the credential could be committed"):
         place.guard(tree / "ci.yaml", CONTEXT)
 
 
@@ -295,14 +295,14 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(tmp_path: Path, pki:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [path]
     path.write_text(pki.kubeconfig("https://x", "other"))
-    with pytest.raises(UsageError, match="no earlier export of this cluster: it holds kind-other"):
+    with pytest.raises(UsageError, match="not an earlier export of this cluster: it has kind-other"):
         place.guard(path, CONTEXT)
     path.write_text("a: shopping list\n- not: yaml")
     with pytest.raises(UsageError):
         place.guard(path, CONTEXT)
     with pytest.raises(UsageError, match="is a directory"):
         place.guard(tmp_path, CONTEXT)
-    with pytest.raises(UsageError, match="KUBECONFIG could not name it"):
+    with pytest.raises(UsageError, match="KUBECONFIG cannot name it"):
         place.guard(tmp_path / "a:b", CONTEXT)
 
 

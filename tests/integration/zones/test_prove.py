@@ -143,7 +143,7 @@ def test_a_credential_plugin_is_never_run_to_look(pki: Pki, serve: Serve, tmp_pa
     plugin = f"{{exec: {{apiVersion: client.authentication.k8s.io/v1, command: touch, args: ['{witness}']}}}}"
     proof = only(prove([local(serve())], pki.trust(plugin)))
     assert reached(proof)[-2:] == [("readyz", True), ("auth", False)]
-    assert "credential plugin (exec) is not run" in proof.why
+    assert "credential plugin (exec)" in proof.why
     assert not witness.exists()
 
 

@@ -104,7 +104,7 @@ def test_an_entry_that_wants_no_verification_is_told_that_it_was_done(config: Pa
 def test_where_nothing_knows_the_cluster_it_says_what_would_help(config: Path) -> None:
     done = invoke("zones.probe", "--name", "kind")
     assert done.exit_code == 2
-    assert "nothing here knows the cluster kind" in done.stderr
+    assert "the cluster kind is unknown here" in done.stderr
     assert "kubeconfig.export" in done.stderr
     assert not config.exists()
 

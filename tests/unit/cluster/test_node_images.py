@@ -75,7 +75,9 @@ def store(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def test_no_image_is_loaded_through_a_users_mount(lab: Lab, store: dict[str, str]) -> None:
     image = Image("team/app:1", "sha256:1", 1)
-    with pytest.raises(UsageError, match="lab-control-plane keeps its images in /home/me/cache") as caught:
+    with pytest.raises(
+        UsageError, match="lab-control-plane keeps its images in your directory /home/me/cache"
+    ) as caught:
         room.load_missing(lab, (image,))
     assert "kind load docker-image team/app:1 --name lab" in caught.value.fix
     store["docker.io/team/app:1"] = "sha256:1"  # as that command has loaded it

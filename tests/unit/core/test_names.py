@@ -129,7 +129,7 @@ def test_a_cluster_without_a_name_is_not_all_clusters(monkeypatch: pytest.Monkey
 
 
 def test_an_images_label_that_is_no_name_is_not_a_cluster_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = [prune.Named(kind.NODE_IMAGE, "1", "id", 1, owner) for owner in ("..", "", "lab")]
+    made = [prune.ImageName(kind.NODE_IMAGE, "1", "id", 1, owner) for owner in ("..", "", "lab")]
     monkeypatch.setattr(kind, "nodes", tuple)
     monkeypatch.setattr(prune, "observe", lambda: made)
     assert orphans.owners() == ("lab",)

@@ -85,12 +85,12 @@ def test_a_compressed_archive_is_read_as_it_is_and_unpacked_for_containerd(tmp_p
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [
-        ({"index.html": {}}, "is no image archive"),
-        ({"manifest.json": [{"Config": "gone.json"}]}, "is no whole image archive"),
-        ({"manifest.json": {"not": "a list"}}, "is no whole image archive"),
+        ({"index.html": {}}, "is not an image archive"),
+        ({"manifest.json": [{"Config": "gone.json"}]}, "is not a complete image archive"),
+        ({"manifest.json": {"not": "a list"}}, "is not a complete image archive"),
         ({"manifest.json": []}, "without a name"),
         ({"manifest.json": [{"Config": "c.json", "RepoTags": None}], "c.json": {}}, "without a name"),
-        ({"manifest.json": b"{"}, "is no whole image archive"),
+        ({"manifest.json": b"{"}, "is not a complete image archive"),
     ],
 )
 def test_other_files_are_refused_by_name(tmp_path: Path, files: dict[str, Any], sentence: str) -> None:
@@ -103,11 +103,11 @@ def test_other_files_are_refused_by_name(tmp_path: Path, files: dict[str, Any], 
 
 def test_a_missing_or_broken_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no tar")
-    with pytest.raises(UsageError, match="no whole image archive"):
+    with pytest.raises(UsageError, match="not a complete image archive"):
         archive.read(tmp_path / "text")
     with pytest.raises(UsageError, match="No such file"):
         archive.read(tmp_path / "missing.tar")
     cut = tmp_path / "cut.tar"
     cut.write_bytes(layout(tmp_path).read_bytes()[:700])
-    with pytest.raises(UsageError, match="no whole image archive"):
+    with pytest.raises(UsageError, match="not a complete image archive"):
         archive.read(cut)

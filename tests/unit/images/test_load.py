@@ -28,7 +28,7 @@ def test_a_node_has_an_image_when_name_and_content_agree(store: dict[str, str], 
 
 def test_another_architecture_is_refused_with_a_fix() -> None:
     image = Image("app:1", "sha256:1", 1, architectures=("arm64",))
-    with pytest.raises(UsageError, match="app:1 is made for arm64, and the node two-worker is amd64") as caught:
+    with pytest.raises(UsageError, match="app:1 is made for arm64, but the node two-worker is amd64") as caught:
         load.require_architecture([image], {"two-control-plane": "arm64", "two-worker": "amd64"})
     assert "docker pull --platform linux/amd64 app:1" in caught.value.fix
     load.require_architecture([image], {"of-an-unknown-machine": ""})

@@ -8,26 +8,26 @@ import pytest
 
 from threezone.core import paths
 from threezone.images import prune
-from threezone.images.prune import Named
+from threezone.images.prune import ImageName
 from threezone.toolchain import cache
 
-NODE = Named("threezone/node", "v1.35.0", "1", 936)
-OTHER = Named("threezone/node", "v1.34.3", "2", 936)
-LIVING = Named("threezone/node", "v1.35.0-kind", "3", 936, "kind")
-GONE = Named("threezone/node", "v1.35.0-gone", "4", 936, "gone")
-NOW = Named("threezone/hello", "abc", "5", 2)
-OLD = Named("threezone/hello", "before", "6", 2)
-LASTING = Named("threezone/hello", "lab", "5", 2)
-PRELOADED = Named("threezone/preloaded", "v1.35.0-old", "7", 1213)
-PROBE = Named("threezone/probe", "1", "10", 1)
+NODE = ImageName("threezone/node", "v1.35.0", "1", 936)
+OTHER = ImageName("threezone/node", "v1.34.3", "2", 936)
+LIVING = ImageName("threezone/node", "v1.35.0-kind", "3", 936, "kind")
+GONE = ImageName("threezone/node", "v1.35.0-gone", "4", 936, "gone")
+NOW = ImageName("threezone/hello", "abc", "5", 2)
+OLD = ImageName("threezone/hello", "before", "6", 2)
+LASTING = ImageName("threezone/hello", "lab", "5", 2)
+PRELOADED = ImageName("threezone/preloaded", "v1.35.0-old", "7", 1213)
+PROBE = ImageName("threezone/probe", "1", "10", 1)
 # Built on ours, so they have inherited our label.
-THEIRS = Named("team/app", "1", "8", 5)
-NEAR = Named("threezone/e2e-place", "1", "9", 5)
+THEIRS = ImageName("team/app", "1", "8", 5)
+NEAR = ImageName("threezone/e2e-place", "1", "9", 5)
 ALL = (NODE, OTHER, LIVING, GONE, NOW, OLD, LASTING, PRELOADED, PROBE, THEIRS, NEAR)
 CURRENT = {NODE.reference, NOW.reference, LASTING.reference}
 
 
-def stale(in_use: set[str], *, everything: bool = False) -> list[Named]:
+def stale(in_use: set[str], *, everything: bool = False) -> list[ImageName]:
     steps = prune.plan_images(ALL, CURRENT, in_use, {"kind"}, everything=everything)
     assert all(step.asks for step in steps)
     return [name for name in ALL if name.reference in {step.target for step in steps}]

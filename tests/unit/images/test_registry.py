@@ -83,7 +83,7 @@ def test_its_images_are_pinned_in_both_channels() -> None:
     (released,), (built,) = (build.references(build.REGISTRY, channel) for channel in ("release", "source"))
     assert released.startswith("docker.io/library/registry:3.1.2@sha256:")
     assert built.startswith("threezone/registry:3.1.2-")
-    assert programs.REGISTRY.at("3.1.2")[0].version == "v3.1.2"
+    assert programs.REGISTRY.in_version("3.1.2")[0].version == "v3.1.2"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_its_images_are_pinned_in_both_channels() -> None:
     [
         ("Bind for 127.0.0.1:5001 failed: port is already allocated", "port 5001 on 127.0.0.1 is taken"),
         ("listen tcp4 127.0.0.1:5001: bind: address already in use", "port 5001 on 127.0.0.1 is taken"),
-        ('The container name "/threezone-registry" is already in use by container "1"', "did not make"),
+        ('The container name "/threezone-registry" is already in use by container "1"', "did not create"),
     ],
 )
 def test_a_failed_start_names_cause_and_fix(words: str, sentence: str) -> None:

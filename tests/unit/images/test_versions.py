@@ -41,7 +41,7 @@ def test_an_unpinned_patch_has_the_parts_of_its_minor_version_and_no_digest() ->
     require_parts(node)
     assert node.parts == node_for("1.34").parts
     with pytest.raises(
-        UsageError, match=r"no digest is pinned for docker\.io/kindest/node:v1\.34\.4: kind 0\.31\.0's own"
+        UsageError, match=r"no digest is pinned for docker\.io/kindest/node:v1\.34\.4: it is not in kind 0\.31\.0's own"
     ):
         require_digest(node, "0.31.0")
     with pytest.raises(UsageError) as caught:
@@ -60,7 +60,7 @@ def test_a_version_without_parts_is_not_built() -> None:
 
 @pytest.mark.parametrize("asked", ["latest", "1", "2.0", "1.34.x", "1.34.3-rc.1", "1.34.3.1"])
 def test_invalid_versions_are_refused(asked: str) -> None:
-    with pytest.raises(UsageError, match="is no version of Kubernetes"):
+    with pytest.raises(UsageError, match="is not a version of Kubernetes"):
         node_for(asked)
 
 

@@ -73,7 +73,7 @@ def test_the_address_of_a_release(monkeypatch: pytest.MonkeyPatch, machine: tupl
 def test_the_member_of_an_archive_may_name_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "arm64")
     monkeypatch.setattr(release, "system", lambda: "darwin")
-    assert release.filled("{os}-{arch}/helm", "3.20.2") == "darwin-arm64/helm"
+    assert release.fill_in("{os}-{arch}/helm", "3.20.2") == "darwin-arm64/helm"
 
 
 def test_an_address_that_cannot_be_filled_in_is_refused() -> None:
@@ -109,7 +109,7 @@ def test_the_one_member_is_unpacked(tmp_path: Path, name: str) -> None:
     [_entry("other"), _entry("flux", tarfile.SYMTYPE, "/etc/passwd"), _entry("flux", tarfile.LNKTYPE, "/etc/passwd")],
 )
 def test_an_archive_without_the_program_itself_is_refused(tmp_path: Path, entry: tarfile.TarInfo) -> None:
-    with pytest.raises(ToolError, match="holds no file flux"):
+    with pytest.raises(ToolError, match="has no file flux"):
         release.unpack(_archive(tmp_path / "a.tar.gz", entry), "flux", tmp_path / "flux")
     assert not (tmp_path / "flux").exists()
 

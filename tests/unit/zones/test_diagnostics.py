@@ -7,7 +7,7 @@ from threezone.zones.locate import Zone
 from threezone.zones.proof import STAGES, Cause, Proof, Stage, StageName, Verdict
 from threezone.zones.routes import Route
 
-HOST = Zone("host", ("no mark of a container",), engine="native")
+HOST = Zone("host", ("no sign of a container",), engine="native")
 OUTSIDE = Zone("container", ("/.dockerenv exists",))
 MEMBER = Zone("container", ("/.dockerenv exists",), container_id="f" * 64, engine="native")
 JOB = Zone("container", ("/.dockerenv exists",), ci="gitlab")
@@ -39,7 +39,7 @@ REFUSED = "The connection to the server {} was refused - did you specify the rig
 @pytest.mark.parametrize(
     ("zone", "proof", "words", "boundary", "remedy"),
     [
-        (OUTSIDE, failed("http://x", "dns", "address"), "no https address", "", "`server` in the entry"),
+        (OUTSIDE, failed("http://x", "dns", "address"), "not an https address", "", "`server` in the entry"),
         (OUTSIDE, failed(DESKTOP, "dns", "silent"), "dial tcp: lookup host.docker.internal: i/o timeout", "zone 1 → 2",
          "/etc/resolv.conf"),
         (OUTSIDE, failed(DESKTOP, "dns", "unknown-name"), "curl: (6) Could not resolve host: host.docker.internal",
@@ -68,7 +68,7 @@ REFUSED = "The connection to the server {} was refused - did you specify the rig
         (OUTSIDE, failed(GATEWAY, "tcp", "silent"),
          "Unable to connect to the server: dial tcp 172.17.0.1:6443: i/o timeout", "zone 1 → 2", "firewall"),
         (HOST, failed(GATEWAY, "tcp", "unreachable", "no route to host"),
-         "dial tcp 172.17.0.1:6443: connect: no route to host", "zone 1 → 2", "the address is an old one"),
+         "dial tcp 172.17.0.1:6443: connect: no route to host", "zone 1 → 2", "the address is outdated"),
         (HOST, failed(LOCAL, "tls", "authority"), "x509: certificate signed by unknown authority", "zone 2 → 3",
          "kubeconfig.connect takes the valid CA"),
         (OUTSIDE, failed(DESKTOP, "tls", "name"), "x509: certificate is valid for kind-control-plane, kubernetes,",
@@ -81,18 +81,18 @@ REFUSED = "The connection to the server {} was refused - did you specify the rig
         (HOST, failed(LOCAL, "tls", "handshake"), "net/http: TLS handshake timeout", "zone 2 → 3", "docker ps --all"),
         (HOST, failed(LOCAL, "tls", "silent"), "net/http: TLS handshake timeout", "zone 2 → 3", "docker ps --all"),
         (HOST, failed(LOCAL, "readyz", "not-ready", "HTTP 500: the API server is not ready [-]etcd failed"),
-         "[-]etcd failed", "No boundary is left", "cluster.status"),
+         "[-]etcd failed", "All boundaries are crossed", "cluster.status"),
         (HOST, failed(LOCAL, "readyz", "silent"), "Client.Timeout exceeded while awaiting headers", "zone 3",
          "cluster.status"),
         (HOST, failed(LOCAL, "readyz", "closed"), "Unable to connect to the server: EOF", "zone 3", "cluster.status"),
         (HOST, failed(LOCAL, "auth", "unauthorized"), "You must be logged in to the server (Unauthorized)",
-         "No boundary is left", "kubeconfig.connect writes valid ones"),
+         "All boundaries are crossed", "kubeconfig.connect writes valid ones"),
         (HOST, failed(LOCAL, "auth", "forbidden", "HTTP 403: no"), "Error from server (Forbidden)",
-         "No boundary is left", "kubeconfig.connect writes"),
+         "All boundaries are crossed", "kubeconfig.connect writes"),
         (HOST, failed(LOCAL, "auth", "not-an-api", "no answer of a Kubernetes API server"),
          "no answer of a Kubernetes API server", "zone 3", "the path in `server`"),
-        (HOST, failed(LOCAL, "auth", "plugin", "the user's credential plugin (exec) is not run to look"),
-         "credential plugin (exec) is not run", "No boundary is left", "kubectl auth whoami"),
+        (HOST, failed(LOCAL, "auth", "plugin", "threezone does not run the user's credential plugin (exec)"),
+         "credential plugin (exec)", "All boundaries are crossed", "kubectl auth whoami"),
     ],
 )  # fmt: skip
 def test_each_failure_has_its_paragraph(zone: Zone, proof: Proof, words: str, boundary: str, remedy: str) -> None:
@@ -171,7 +171,7 @@ def test_nothing_that_the_server_says_can_break_the_text() -> None:
 def test_the_error_has_every_route_the_explanation_the_evidence_and_a_fix(zone: Zone, proof: Proof, fix: str) -> None:
     seen = verdict(proof)
     error = no_route("lab", zone, seen)
-    assert error.message == f"no verified way leads from this {zone.kind} to the API server of the cluster lab"
+    assert error.message == f"no verified route leads from this {zone.kind} to the API server of the cluster lab"
     assert error.evidence == "\n".join((seen.evidence, explain(seen, zone), *zone.evidence))
     assert error.fix.startswith(fix)
     assert error.exit_code == 5

@@ -77,7 +77,7 @@ def test_an_engine_on_another_machine_is_behind_a_boundary() -> None:
     assert boxes(text)[0] == "the host 127.0.0.1 is its own"
     assert "on another machine ssh://me@build.example" in boxes(text)[1]
     assert text.count("──┃─▶") == 2
-    assert "only a tunnel leads on" in " ".join(text.split())
+    assert "which needs a tunnel" in " ".join(text.split())
 
 
 def test_what_is_missing_says_so_in_its_place() -> None:

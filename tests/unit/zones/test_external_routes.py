@@ -64,7 +64,9 @@ def test_an_address_elsewhere_is_the_same_from_everywhere(server: str) -> None:
 def test_where_the_name_is_absent_that_is_explained() -> None:
     proof = Proof(Route("existing entry", DESKTOP), (Stage("dns", False, 0.0, "no such host", "unknown-name"),), 0.0)
     error = no_route(entry(DESKTOP), Probe(CONTAINER, Verdict(None, (proof,), 0.0)))
-    assert "no verified way leads from this container to the API server of the context docker-desktop" in error.message
+    assert (
+        "no verified route leads from this container to the API server of the context docker-desktop" in error.message
+    )
     words = " ".join(error.evidence.split())
     assert "Only Docker Desktop knows that name, not the resolver of this container" in words
     assert "--add-host=host.docker.internal:host-gateway" in error.fix

@@ -46,7 +46,7 @@ def test_a_host_is_known_by_the_absence_of_every_mark(tmp_path: Path) -> None:
         )
     )
     assert (zone.kind, zone.container_id) == ("host", "")
-    assert zone.evidence == ("no mark of a container in /.dockerenv, /run/.containerenv, mountinfo and cgroup",)
+    assert zone.evidence == ("no sign of a container in /.dockerenv, /run/.containerenv, mountinfo and cgroup",)
 
 
 def test_a_system_without_proc_is_a_host(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_container_is_known_by_what_its_engine_mounts(tmp_path: Path, mounts: 
     )
     assert zone.kind == "container"
     assert any("/etc/hostname is mounted from" in line and f"/{ID[:12]}/" in line for line in zone.evidence)
-    assert zone.evidence[-1] == "there is no docker client here to ask for this container"
+    assert "no docker client" in zone.evidence[-1]
     assert (zone.container_id, zone.gateway) == ("", "172.17.0.1")
 
 

@@ -76,7 +76,7 @@ Host key verification failed."""
     [
         ("me@far: Permission denied (publickey).", "far does not accept our ssh key", "ssh-copy-id -p 2222 me@far"),
         ("Host key verification failed.", "the host key of far is not known here", "ssh -p 2222 me@far true"),
-        (CHANGED, "the host key of far is another one than before", "ssh-keygen -R '[far]:2222'"),
+        (CHANGED, "the host key of far has changed", "ssh-keygen -R '[far]:2222'"),
         (
             "channel 1: open failed: administratively prohibited: open failed",
             "the ssh server on far refuses to forward connections",
@@ -97,7 +97,7 @@ Host key verification failed."""
             "the name far cannot be resolved here",
             "DOCKER_HOST",
         ),
-        ("something new", "the tunnel to the cluster kind does not carry anything", "ssh -p 2222 me@far true"),
+        ("something new", "nothing gets through the tunnel to the cluster kind", "ssh -p 2222 me@far true"),
     ],
 )
 def test_what_ssh_says_becomes_a_cause_and_a_fix(words: str, message: str, fix: str) -> None:
@@ -115,11 +115,11 @@ def test_what_ssh_says_of_every_attempt_is_shown_once() -> None:
     ("words", "code", "message"),
     [
         ("container 1f2e is not running", 4, "the node kind-control-plane does not run"),
-        ("No such container: kind-control-plane", 4, "there is no node kind-control-plane any more"),
+        ("No such container: kind-control-plane", 4, "the node kind-control-plane is gone"),
         ("Container 1f2e is paused, unpause the container before exec", 4, "the node kind-control-plane does not run"),
         ("connect to 127.0.0.1:6443: Connection refused", 4, "the API server does not listen in the node"),
         ("Cannot connect to the Docker daemon at tcp://far:2376. Is the docker daemon running?", 3, "engine"),
-        ("me@far: Permission denied (publickey).", 5, "the tunnel to the cluster kind does not carry anything"),
+        ("me@far: Permission denied (publickey).", 5, "nothing gets through the tunnel to the cluster kind"),
     ],
 )
 def test_what_docker_exec_says_becomes_a_cause(words: str, code: int, message: str) -> None:

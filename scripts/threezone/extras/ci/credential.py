@@ -95,7 +95,7 @@ def grant(lab: Lab, wanted: Rights, steps: Sequence[Step]) -> None:
 
 def write(lab: Lab, job: Job, wanted: ExportOptions) -> JobKubeconfig:
     """Write the job's kubeconfig. Raises RouteError where no route is proved; then nothing is written."""
-    tokens.lasting(wanted.hours)
+    tokens.checked_hours(wanted.hours)
     if lab.foreign:
         return _write_external(lab, job, wanted)
     exported = export(replace(wanted, account=job.full_name))
@@ -116,7 +116,7 @@ def _write_external(lab: Lab, job: Job, wanted: ExportOptions) -> JobKubeconfig:
     if wanted.server:
         routes = [Route("given by hand", wanted.server, name) for name in ("", TLS_NAME)]
     files = [(route, export_content.file(context, cluster, user, route, job.namespace)) for route in routes]
-    (route, content), result = files[0], "NOT PROVED (as asked with --no-proof)"
+    (route, content), result = files[0], "NOT PROVED (because of --no-proof)"
     if wanted.proof:
         own = document.entry(content, context)
         verdict = prove(routes, trust(own)) if own else None

@@ -21,7 +21,7 @@ from threezone.zones.routes import Route
 def identity(entry: Entry) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the CA as an inline cluster, and the client certificate or token as an inline user.
 
-    Raises UsageError for what another place cannot use: a credential plugin, a password, no CA.
+    Raises UsageError for an entry that other places cannot use: a credential plugin, a password, a missing CA.
     """
 
     def inline(stanza: Mapping[str, Any], *keys: str) -> dict[str, Any]:
@@ -30,15 +30,15 @@ def identity(entry: Entry) -> tuple[dict[str, Any], dict[str, Any]]:
 
     cluster = inline(entry.cluster, "certificate-authority")
     if not cluster:
-        raise UsageError(f"the context {entry.context} names no certificate authority: its server cannot be verified")
+        raise UsageError(f"the context {entry.context} has no certificate authority, so its server cannot be verified")
     user = inline(entry.user, "client-certificate", "client-key")
     if len(user) == 2:  # noqa: PLR2004  a certificate and its key
         return cluster, user
     if entry.user.get("token"):
         return cluster, {"token": str(entry.user["token"])}
     raise UsageError(
-        f"the context {entry.context} logs in by means that stay on this machine, so its user cannot be exported",
-        fix="add --token: the file then carries a short-lived token",
+        f"the context {entry.context} uses a login that works on this machine only, so it cannot be exported",
+        fix="add --token: the file then has a short-lived token",
     )
 
 

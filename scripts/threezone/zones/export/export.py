@@ -27,12 +27,12 @@ from threezone.zones.locate import kind_network
 from threezone.zones.prove import prove
 from threezone.zones.routes import Route
 
-_STATES = {"proved": "proved", "failed": "leads nowhere", "untried": "NOT PROVED"}
+_STATES = {"proved": "proved", "failed": "does not work", "untried": "NOT PROVED"}
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the user asks for. `role` and `hours` are for the token; without `proof` the file is written unproved.
+    """The user's options. `role` and `hours` are for the token; without `proof` the file is written unproved.
 
     `account` is an existing service account, NAMESPACE/NAME: the token and the namespace in the file are its own.
     """
@@ -65,7 +65,7 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class Way:
-    """One place with its route, and the result of the proof in words."""
+    """A place with its route, and the result of its proof."""
 
     offer: Offer
     route: Route
@@ -91,7 +91,7 @@ class Exported:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """For a person: what was proved, where the file works and where not, how it logs in."""
+        """For a person: the proved routes, where the file works and where not, and its login."""
         lines = []
         for way in self.ways:
             lines.append(f"{way.offer.target}: {way.route.server} {_STATES[way.state]} ({way.result})")
@@ -132,17 +132,17 @@ def export(options: ExportOptions) -> Exported:
     site = _site(cluster, entry)
     login = _login(options, cluster, entry)
     ways = _prove(options, cluster, login, [offer(target, site, options.server) for target in targets])
-    good = tuple(way for way in ways if way.state == "proved" or not options.proof)
-    if not good:
+    usable = tuple(way for way in ways if way.state == "proved" or not options.proof)
+    if not usable:
         raise _nothing_proved(options, ways)
-    file = _file(options, login, good[0].route)
+    file = _file(options, login, usable[0].route)
     if options.target == "any":
-        routes = [(way.offer.target, way.route) for way in good]
+        routes = [(way.offer.target, way.route) for way in usable]
         file = content.any_file(options.context, login.cluster, login.user, routes, options.namespace)
     paths.write(path, file)
     script = picker.write(path, file, options.context) if with_picker else None
-    left_out = tuple(way for way in ways if way not in good)
-    return Exported(path, options.context, good, left_out, login.sentence, script)
+    left_out = tuple(way for way in ways if way not in usable)
+    return Exported(path, options.context, usable, left_out, login.sentence, script)
 
 
 def _file(options: ExportOptions, login: _Login, route: Route) -> Document:
@@ -152,29 +152,29 @@ def _file(options: ExportOptions, login: _Login, route: Route) -> Document:
 def _targets(options: ExportOptions) -> tuple[Target, ...]:
     if options.target == "any":
         if options.server:
-            raise UsageError("--server is one address, and a file for any place has one for each of them")
+            raise UsageError("--server is one address, but a file for any place has one address for each place")
         return ANY
     targets = tuple(target for target in TARGETS if target == options.target)
     if not targets:
         raise UsageError(
-            f"--for {options.target!r} is no place; expected one of {', '.join(TARGETS)}, any",
+            f"--for {options.target!r} is not a place; expected one of {', '.join(TARGETS)}, any",
             fix="./run invoke --help kubeconfig.export",
         )
     return targets
 
 
 def _entry(cluster: KindCluster) -> Entry:
-    """Return kind's entry for the cluster, without an engine the user's own."""
+    """Return kind's entry for the cluster, or the user's own entry without an engine."""
     context = f"kind-{cluster.name}"
     if cluster.kubeconfig is not None:
         entry = document.entry(document.parse(cluster.kubeconfig.encode(), "kind's kubeconfig"), context)
         if entry is not None:
             return entry
-    own = kubeconfig_entry.find(context)
-    if own is None or cluster.missing is not None:
+    user_entry = kubeconfig_entry.find(context)
+    if user_entry is None or cluster.missing is not None:
         raise cluster.error or UsageError(f"kind's kubeconfig has no context {context}")
     note("no engine answers here: your own entry is exported")
-    return own.entry
+    return user_entry.entry
 
 
 def _site(cluster: KindCluster, entry: Entry) -> Site:
@@ -192,7 +192,7 @@ def _login(options: ExportOptions, cluster: KindCluster, entry: Entry) -> _Login
     if not (options.token or options.account):
         inline, user = content.identity(entry)
         kind = "the entry's own token" if "token" in user else "the administrator's client certificate and key"
-        return _Login(inline, user, f"{kind}: whoever has the file has the cluster")
+        return _Login(inline, user, f"{kind}: whoever has this file controls the cluster")
     with step(f"ask the cluster {options.name} for a token") as running:
         verdict = probe.probe(options.name, cluster.kubeconfig, zone=cluster.zone).verdict
         if verdict.chosen is None:
@@ -213,38 +213,38 @@ def _login(options: ExportOptions, cluster: KindCluster, entry: Entry) -> _Login
 
 
 def _prove(options: ExportOptions, cluster: KindCluster, login: _Login, offers: Sequence[Offer]) -> list[Way]:
-    """Try the routes of every place in its zone, best first; all places at once."""
+    """Try the routes of every place in its zone, best first. Places are tried in parallel."""
     if not options.proof:
-        return [Way(one, one.routes[0], "untried", "as asked with --no-proof") for one in offers]
+        return [Way(place, place.routes[0], "untried", "because of --no-proof") for place in offers]
 
-    def prove_one(one: Offer) -> Way:
-        ways = (_try(cluster, one, route, _file(options, login, route)) for route in one.routes)
+    def prove_place(place: Offer) -> Way:
+        ways = (_try(cluster, place, route, _file(options, login, route)) for route in place.routes)
         way = next(ways)
         while way.state != "proved" and (following := next(ways, None)):
             way = following
         return way
 
-    names = ", ".join(one.target for one in offers)
-    with step(f"try the way for {names}") as running, ThreadPoolExecutor(len(offers)) as pool:
-        ways = list(pool.map(prove_one, offers))
+    names = ", ".join(place.target for place in offers)
+    with step(f"try the route for {names}") as running, ThreadPoolExecutor(len(offers)) as pool:
+        ways = list(pool.map(prove_place, offers))
         running.result = ", ".join(f"{way.offer.target} {_STATES[way.state]}" for way in ways)
     return ways
 
 
-def _try(cluster: KindCluster, one: Offer, route: Route, file: Document) -> Way:
+def _try(cluster: KindCluster, place: Offer, route: Route, file: Document) -> Way:
     zone = cluster.zone
     entry = document.entry(file, document.current_context(file))
-    if entry is not None and one.target == "host" and zone.kind == "host" and zone.engine != "remote":
+    if entry is not None and place.target == "host" and zone.kind == "host" and zone.engine != "remote":
         proof = prove([route], trust(entry)).proofs[0]
         if not proof.ok:
-            return Way(one, route, "failed", f"from here: {proof.why}")
-        return Way(one, route, "proved", f"from here in {proof.seconds:.2f} s")
+            return Way(place, route, "failed", f"from here: {proof.why}")
+        return Way(place, route, "proved", f"from here in {proof.seconds:.2f} s")
     image = next((node.image for node in cluster.nodes if node.role == "control-plane"), "")
     if not image:
-        return Way(one, route, "untried", "no engine here could start a container in that zone to try it")
-    answer = in_container_probe.probe(file, image, one.network, mapped=one.mapped)
-    result = f"kubectl in a container on the network {one.network} in {answer.seconds:.1f} s: {answer.words}"
-    return Way(one, route, "proved" if answer.ok else "failed", result)
+        return Way(place, route, "untried", "no engine here can start a container in that zone to try it")
+    answer = in_container_probe.probe(file, image, place.network, mapped=place.mapped)
+    result = f"kubectl in a container on the network {place.network} in {answer.seconds:.1f} s: {answer.words}"
+    return Way(place, route, "proved" if answer.ok else "failed", result)
 
 
 def _nothing_proved(options: ExportOptions, ways: list[Way]) -> RouteError:

@@ -1,7 +1,7 @@
-"""Prove an export in another zone: kubectl in a throw-away container there, with the file that is to be exported.
+"""Prove an export in another zone: run kubectl with the exported file in a temporary container there.
 
-The container is made from the cluster's own node image, which has kubectl: nothing is downloaded. The file goes in on
-stdin: it is in no argument, in no image and on no disk.
+The container is made from the cluster's own node image, which has kubectl: nothing is downloaded. The file is
+its stdin, so it is in no argument, in no image and on no disk.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The file of an export: for its owner alone, and never where git would add it to a commit."""
+"""The file of an export: private, and never where git would commit it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def directory(key: str) -> Path:
 
 
 def forget(name: str) -> None:
-    """Remove the exports of the cluster `name` from the default directory: their keys are void without it."""
+    """Remove the exports of a deleted cluster from the default directory: their keys are void."""
     shutil.rmtree(directory(name), ignore_errors=True)
     for target in (*TARGETS, "any"):  # older releases had them all in one directory
         for job in ("", "-job"):
@@ -49,7 +49,7 @@ def guard(path: Path, context: str) -> Path:
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they were named
     if os.pathsep in str(path):
-        raise UsageError(f"{path} has {os.pathsep!r} in it: $KUBECONFIG could not name it", fix="choose another")
+        raise UsageError(f"{path} contains {os.pathsep!r}, so $KUBECONFIG cannot name it", fix="choose another")
     refuse_in_git(path, f"it goes below {paths.state_dir()} then")
     if path.is_dir():
         raise UsageError(f"{path} is a directory", fix="name a file in it")
@@ -57,8 +57,8 @@ def guard(path: Path, context: str) -> Path:
         return path
     if others := _others(path, context):
         raise UsageError(
-            f"{path} is no earlier export of this cluster: it holds {', '.join(others[:3])}",
-            fix="name another file: an export is a file of its own",
+            f"{path} is not an earlier export of this cluster: it has {', '.join(others[:3])}",
+            fix="name another file, for the export alone",
         )
     return path
 
@@ -75,7 +75,7 @@ def refuse_in_git(path: Path, otherwise: str) -> None:
         root = next((parent for parent in name.parents if (parent / ".git").exists()), None)
         if root is not None and not _ignored(name, root):
             raise UsageError(
-                f"{path} is in the git work tree {root} and not ignored there: a credential waiting to be committed",
+                f"{path} is in the git work tree {root} and not ignored there: the credential could be committed",
                 fix=f"leave --output out ({otherwise}), or name it in {root / '.gitignore'}",
             )
 
@@ -90,5 +90,5 @@ def write(path: Path, content: Document) -> None:
         files.write_output(path, document.dump(content))
         return
     store.update(lambda _: content, env={"KUBECONFIG": str(path)})
-    if path.stat().st_mode & 0o777 != files.PRIVATE:  # the store does not write an equal file again
+    if path.stat().st_mode & 0o777 != files.PRIVATE:  # the store does not rewrite an equal file
         path.chmod(files.PRIVATE)

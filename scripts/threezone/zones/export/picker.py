@@ -1,6 +1,6 @@
-"""Point `kind-NAME` of a file for any place at the route that works from here.
+"""In a kubeconfig for any place, point `kind-NAME` at the route that works from here.
 
-`pick` is for places with threezone; a small POSIX shell script does the same where there is only kubectl.
+`pick` needs threezone; a small POSIX shell script does the same with kubectl alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from threezone.zones.routes import Route
 
 
 @dataclass(frozen=True)
-class Picked:
+class PickResult:
     """The context, the route that it uses now (named by its own context), and whether the file was changed."""
 
     context: str
@@ -32,10 +32,10 @@ class Picked:
     written: bool
 
 
-def pick(path: Path, zone: Zone) -> Picked:
+def pick(path: Path, zone: Zone) -> PickResult:
     """Point the context `kind-NAME` of the file at the route that is proved from here.
 
-    Raises UsageError for a file that is not an export for any place, RouteError (and writes nothing) without a proof.
+    Raises UsageError for other files than an export for any place, RouteError (and writes nothing) without a proof.
     """
     env = {"KUBECONFIG": str(path)}
     if not path.is_file():
@@ -47,13 +47,13 @@ def pick(path: Path, zone: Zone) -> Picked:
     entry = document.entry(content, context)
     routes = _routes(content, context)
     if entry is None or not routes:
-        raise UsageError(f"{path} is no export for any zone", fix="./run invoke kubeconfig.export --for any")
+        raise UsageError(f"{path} is not an export for any place", fix="./run invoke kubeconfig.export --for any")
     verdict = prove(routes, trust(entry, cluster_directory=path.parent, user_directory=path.parent))
     if verdict.chosen is None:
         raise no_route(context.removeprefix("kind-"), zone, verdict)
     route = verdict.chosen.route
     written = store.update(lambda before: with_cluster_of(before, context, route.name), env=env)
-    return Picked(context, route.name, route.server, verdict.seconds, written)
+    return PickResult(context, route.name, route.server, verdict.seconds, written)
 
 
 def _routes(content: Document, context: str) -> list[Route]:
@@ -93,7 +93,7 @@ exit 5
 """
 
 
-_OURS = _SCRIPT.partition("{context}")[0].encode()  # how every picker begins
+_OURS = _SCRIPT.partition("{context}")[0].encode()  # the beginning of every picker
 
 
 def beside(path: Path) -> Path:
@@ -102,18 +102,18 @@ def beside(path: Path) -> Path:
 
 
 def guard(path: Path) -> None:
-    """Raise UsageError where the picker of the export `path` would replace anything but an earlier picker."""
+    """Raise UsageError if the picker of the export `path` would replace anything but an earlier picker."""
     script = beside(path)
     if os.path.lexists(script) and (script.is_symlink() or special_kind(script) or not read(script).startswith(_OURS)):
         raise UsageError(
-            f"{script} is no earlier picker of threezone's, and the one of {path} belongs there",
+            f"{script} is in the way of the picker of {path}: it is not an earlier picker of threezone",
             fix=f"move {script} away, or name another file with --output",
         )
 
 
 def write(path: Path, content: Document, context: str) -> Path:
     """Write the shell picker beside the export `path`. Return its path."""
-    guard(path)  # again: a proof takes time
+    guard(path)  # again, as a proof takes time
     script_path, text = script(path, content, context)
     write_atomic(script_path, text, 0o755)
     return script_path

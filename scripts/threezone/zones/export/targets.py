@@ -42,16 +42,16 @@ class Site:
 
     @property
     def by_host_name(self) -> Route:
-        """The published port on the name that Docker gives its host."""
+        """The published port on host.docker.internal."""
         return Route(_HOST_NAME, address(_HOST_NAME, port_of(self.declared)), TLS_NAME)
 
 
 @dataclass(frozen=True)
 class Offer:
-    """The routes for one place, best first, and where they work and fail.
+    """The routes for one place, best first, and where they work or fail.
 
-    They are proved in a container on `network`; when `mapped`, it gets the name host.docker.internal. `obstacle` is a
-    known reason why the proof may fail, `fix` what to do then.
+    They are proved in a container on `network`, with the name host.docker.internal if `mapped`. `obstacle` is a
+    possible reason for a failure, `fix` the remedy.
     """
 
     target: Target
@@ -81,7 +81,9 @@ def _host(site: Site) -> Offer:
         (Route("declared", site.declared),),
         network="host",
         works=f"on the engine's host, where kind publishes the API on {urlsplit(site.declared).netloc}",
-        fails="in containers: their 127.0.0.1 is their own" if site.published == "loopback" else "beyond that machine",
+        fails="in containers, which have a 127.0.0.1 of their own"
+        if site.published == "loopback"
+        else "beyond that machine",
     )
 
 
@@ -106,7 +108,7 @@ def _ci(site: Site) -> Offer:
         route = Route("published address", site.declared)
     elif site.gateway and site.engine != "desktop":
         route = Route("default bridge's gateway", address(site.gateway, port_of(site.declared)), TLS_NAME)
-    no_name = "" if route == site.by_host_name else "; no name has to be resolved for it"
+    no_name = "" if route == site.by_host_name else ", without name resolution"
     obstacle, fix = _obstacle(site)
     return Offer(
         "ci",
@@ -131,13 +133,13 @@ def _network(site: Site) -> Offer:
 
 
 def _obstacle(site: Site) -> tuple[str, str]:
-    """Return why containers cannot reach the port on the host, and what to do about it; "" where they can."""
+    """Return why containers cannot reach the port on the host, and the fix; "" if they can."""
     if site.published != "loopback" or site.engine == "desktop":
         return "", ""
     network = f"put the container on the network {site.network} and use ./run invoke kubeconfig.export --for network"
     publish = "set threezone.cluster.api: gateway in invoke.yaml and create the cluster again: ./run invoke down, up"
     why = (
         f"kind publishes the API on {urlsplit(site.declared).netloc} of the engine's host only, "
-        "and a Linux engine carries nothing from containers to there"
+        "which containers of a Linux engine cannot reach"
     )
     return why, network if site.engine == "rootless" else f"{publish}; or {network}"

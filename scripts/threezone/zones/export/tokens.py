@@ -24,7 +24,7 @@ _LONGEST = 24 * 365  # hours
 
 @dataclass(frozen=True)
 class Token:
-    """A token, whose it is, and its end as the server set it (RFC 3339, UTC)."""
+    """A token, its service account, and its end as set by the server (RFC 3339, UTC)."""
 
     account: str
     ends: str
@@ -36,7 +36,7 @@ def request(api: Api, role: str, hours: int) -> Token:
 
     Creates the service account and its binding if needed. Raises UsageError for a role that does not exist.
     """
-    lasting(hours)
+    checked_hours(hours)
     if (
         not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,200}[a-z0-9])?", role)
         or api.get(f"{_RBAC}/clusterroles/{role}") is None
@@ -60,8 +60,8 @@ def request(api: Api, role: str, hours: int) -> Token:
 
 
 def of_account(api: Api, namespace: str, name: str, hours: int) -> Token:
-    """Return a token of an existing service account. Raises UsageError for no such account, and for too many hours."""
-    lasting(hours)
+    """Return a token of an existing service account. Raises UsageError for a missing account, and too many hours."""
+    checked_hours(hours)
     path = f"{_ACCOUNTS.format(namespace=namespace)}/{name}"
     if not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?", part) for part in (namespace, name)) or (
         api.get(path) is None
@@ -102,16 +102,16 @@ def revoke(api: Api, name: str) -> None:
 
 
 def sentence(token: Token, role: str = "") -> str:
-    """Say whose token it is, how long it lasts, and how to end it earlier."""
+    """A sentence with the token's account and end, and how to end it earlier."""
     namespace, _, account = token.account.partition("/")
     return (
         f"a token of the service account {token.account}{role}, until {token.ends}; "
-        f"it ends within ten seconds of kubectl --namespace {namespace} delete serviceaccount {account}"
+        f"to end it earlier (within ten seconds): kubectl --namespace {namespace} delete serviceaccount {account}"
     )
 
 
-def lasting(hours: int) -> int:
-    """Return the hours. Raises UsageError for a time that no token can have."""
+def checked_hours(hours: int) -> int:
+    """Return the hours. Raises UsageError unless they are from one hour to a year."""
     if not 1 <= hours <= _LONGEST:
         raise UsageError(f"--hours {hours}: a token lasts from one hour to a year")
     return hours

@@ -101,7 +101,7 @@ def test_a_file_that_git_would_pick_up_is_refused_before_anything_is_asked(
     monkeypatch.setattr(process, "find", lambda _: None)  # without git nobody can say that it is ignored
     (lab.root / ".git").mkdir()
     cluster = Cluster()
-    with pytest.raises(UsageError, match="waiting to be committed"):
+    with pytest.raises(UsageError, match="could be committed"):
         write(cluster, lab, output=str(lab.root / "token.txt"))
     assert cluster.changed == []
 
