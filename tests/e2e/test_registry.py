@@ -27,7 +27,7 @@ from threezone.core.process import Completed
 from threezone.images import build
 from threezone.images.engine_images import derive
 from threezone.toolchain import golang, release
-from threezone.toolchain.install import MADE
+from threezone.toolchain.install import CACHED
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -198,7 +198,7 @@ class Team:
 def team(registry: str, files: tuple[str, Path], make_project: Callable[[str, int], Project]) -> Iterator[Team]:
     made = make_project(TEAM, TEAM_PORT)
     base, root = files
-    image = next(found[0] for channel in MADE if (found := build.observe(["node"], channel).get("node")))
+    image = next(found[0] for channel in CACHED if (found := build.observe(["node"], channel).get("node")))
     reference = f"{registry}/kindest/node:{image.reference.partition('@')[0].rpartition(':')[2]}"
     # A new image, because the engine pulls nothing that it knows by digest. And without our label, like a released
     # one, because unnamed images of ours are removed after a build.
