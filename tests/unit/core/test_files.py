@@ -261,7 +261,7 @@ def test_a_picker_replaces_nothing_but_a_picker(tmp_path: Path, stand: str) -> N
         case "pipe":
             os.mkfifo(script)
     kind = script.lstat().st_mode
-    with pytest.raises(UsageError, match="no earlier picker"):
+    with pytest.raises(UsageError, match="an earlier picker"):
         picker.write(export, ENTRY, "kind-lab")
     assert (script.lstat().st_mode, precious.read_text()) == (kind, "precious")
     script.unlink()
