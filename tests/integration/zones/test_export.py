@@ -191,7 +191,7 @@ def test_only_a_file_for_any_zone_can_be_picked_from(tmp_path: Path, pki: Pki) -
     with pytest.raises(UsageError, match="there is no file"):
         picker.pick(tmp_path / "absent", HOST)
     (tmp_path / "config").write_text(pki.kubeconfig("https://127.0.0.1:1"))
-    with pytest.raises(UsageError, match="no export for any zone"):
+    with pytest.raises(UsageError, match="not an export for any place"):
         picker.pick(tmp_path / "config", HOST)
 
 
