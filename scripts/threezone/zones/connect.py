@@ -102,7 +102,7 @@ def connect_observed(cluster: KindCluster, *, by_hand: tuple[str, str] | None = 
         if cluster.nodes and cluster.error is not None:
             raise cluster.error
         if kubeconfig_entry.find(f"kind-{cluster.name}") is None and cluster.engine.state != "missing":
-            raise cluster.error or UsageError(f"nothing here knows the cluster {cluster.name}")
+            raise cluster.error or UsageError(f"the cluster {cluster.name} is unknown here")
         note("no engine here has the cluster; your own entry's CA and login are used")
     try:
         return connect(

@@ -321,7 +321,11 @@ def test_two_at_once_get_the_same_tunnel(docker: Callable[[str], None]) -> None:
     ("says", "error", "message"),
     [
         ("Error response from daemon: container 1f2e is not running", ClusterError, "the node kind-control-plane does"),
-        ("Error response from daemon: No such container: kind-control-plane", ClusterError, "the node kind-control-plane is gone"),
+        (
+            "Error response from daemon: No such container: kind-control-plane",
+            ClusterError,
+            "kind-control-plane is gone",
+        ),
         ("connect to 127.0.0.1:6443: Connection refused", ClusterError, "the API server does not listen in the node"),
         ('exec failed: "perl": executable file not found in $PATH', RouteError, "nothing gets through the tunnel"),
     ],
