@@ -88,7 +88,9 @@ def push(
         raise DeliveryError(
             "the push to the lab's Git server failed",
             evidence=answer.words,
-            fix=advice(answer.words, "./run invoke gitops.serve" if answer.is_remote_failure else f"git -C {root} fsck"),
+            fix=advice(
+                answer.words, "./run invoke gitops.serve" if answer.is_remote_failure else f"git -C {root} fsck"
+            ),
         )
 
 

@@ -18,7 +18,9 @@ FROM_CALLER = re.compile(
     r"GIT_(CONFIG_(COUNT|KEY_\d+|VALUE_\d+|GLOBAL|SYSTEM|NOSYSTEM)|EXEC_PATH|CEILING_DIRECTORIES"
     r"|DISCOVERY_ACROSS_FILESYSTEM|SSH|SSH_COMMAND|SSH_VARIANT|ASKPASS|SSL_\w+|HTTP_\w+|PROXY_\w+|ALLOW_PROTOCOL)"
 )
-NO_MAINTENANCE = ("core.fsmonitor=", "gc.auto=0", "maintenance.auto=false", "submodule.recurse=false", "core.quotePath=false")
+NO_MAINTENANCE = (
+    "core.fsmonitor=", "gc.auto=0", "maintenance.auto=false", "submodule.recurse=false", "core.quotePath=false",
+)  # fmt: skip
 PUSH_ARGUMENTS = ("push", "--porcelain", "--no-recurse-submodules", "--no-follow-tags")
 
 
