@@ -512,5 +512,5 @@ def test_names_that_are_not_ascii_are_shown_as_they_are(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet")
     (tmp_path / "größe.yaml").write_text("a: 1\n")
     git(tmp_path, "add", "--all")
-    answer = command.run(tmp_path, command.NO_WORK, ["ls-files"], command.environment(own=False))
+    answer = command.run(tmp_path, command.NO_MAINTENANCE, ["ls-files"], command.environment(own=False))
     assert answer.words == "größe.yaml"
