@@ -82,8 +82,10 @@ def paths(root: Json, world: World) -> set[str]:
 def followed(root: Json, world: World) -> set[str]:
     """The collections of all that may say why the tree is not ready, of kinds that we do not know too. Pure."""
     brought = entries(root, world)
-    others = {entry.collection for entry in brought if not collection(entry) and health.is_judged(entry)}
-    return paths(root, world) | others | set(health.collections(brought))
+    others = [entry for entry in brought if not collection(entry) and health.is_judged(entry)]
+    events = {health.EVENTS.format(namespace=entry.namespace) for entry in others if entry.namespace}
+    own = {entry.collection for entry in others}
+    return paths(root, world) | own | events | set(health.collections(brought))
 
 
 def gather(api: Api, root: Json, listed: World) -> tuple[World, frozenset[str]]:

@@ -242,7 +242,7 @@ def missing(
         entries = inventory(root)
         if entries and progress.is_checking(root) and health.are_healthy(world, entries):
             return []
-    return [applying, *lines]
+    return [*lines, applying]  # a cause tells more than progress
 
 
 def _missing_of_tree(world: World, target: Target, forbidden: frozenset[str]) -> list[str]:

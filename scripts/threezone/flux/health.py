@@ -121,6 +121,8 @@ def troubles(world: World, entries: Iterable[Entry]) -> list[str]:
             continue
         if not collection(entry):
             words = unready(item)
+            event = _last_event(world, entry, item) if words else {}
+            words += f"; {event['reason']}: {event['message']}" if event.get("type") == "Warning" else ""
         else:
             words = refusal(world, entry, item) if is_taken_up(entry, item) else ""
             lines += [
@@ -144,10 +146,15 @@ def refusal(world: World, entry: Entry, item: Json) -> str:
         return str(refused.get("message", "")) if refused.get("status") == "True" else ""
     if entry.kind == "Job" and (item.get("status") or {}).get("conditions"):
         return ""  # it has ended, and its pods are gone
+    latest = _last_event(world, entry, item)
+    return str(latest.get("message", "")) if latest.get("reason") == "FailedCreate" else ""
+
+
+def _last_event(world: World, entry: Entry, item: Json) -> Json:
+    """The last event of an object, {} for none."""
     events = world.get(EVENTS.format(namespace=entry.namespace), {}).values()
     own = [event for event in events if (event.get("involvedObject") or {}).get("uid") == item["metadata"].get("uid")]
-    latest = max(own, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "", default={})
-    return str(latest.get("message", "")) if latest.get("reason") == "FailedCreate" else ""
+    return max(own, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "", default={})
 
 
 def is_judged(entry: Entry) -> bool:

@@ -12,6 +12,7 @@ from tests.unit.delivery.test_verdict import CHILD, RELEASE, RELEASES, chart, ch
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import World
 from threezone.delivery import final, tree
+from threezone.flux import health
 
 ROOT = flux("lab", entries=(CHILD, RELEASE, "shop_charts_source.toolkit.fluxcd.io_HelmRepository"))
 CHARTS = "/apis/source.toolkit.fluxcd.io/v1/helmrepositories"
@@ -94,14 +95,17 @@ def test_what_is_final(world: World, words: str, seconds: float) -> None:
 def test_any_other_object_says_what_it_lacks() -> None:
     root = flux("lab", entries=("shop_data__PersistentVolumeClaim", "_shop__Namespace", "shop_db_example.com_Policy"))
     claims, policies = "/api/v1/namespaces/shop/persistentvolumeclaims", "/apis/example.com/v1/namespaces/shop/policies"
-    assert tree.followed(root, {}) == {claims, policies}
+    assert tree.followed(root, {}) == {claims, policies, health.EVENTS.format(namespace="shop")}
     ready: Json = {"type": "Ready", "status": "False", "reason": "NoBackup", "message": "there is none"}
+    event: Json = {"type": "Warning", "reason": "ProvisioningFailed", "message": "no such class"}
+    event["involvedObject"] = {"uid": "data"}
     world: World = {
-        claims: {"shop/data": {"metadata": {}, "status": {"phase": "Pending"}}},
+        claims: {"shop/data": {"metadata": {"uid": "data"}, "status": {"phase": "Pending"}}},
+        health.EVENTS.format(namespace="shop"): {"shop/one": event},
         policies: {"shop/db": {"metadata": {}, "status": {"conditions": [ready]}}},
     }
     assert tree.voices(source(NEW), root, world) == [
-        "PersistentVolumeClaim shop/data: it is pending",
+        "PersistentVolumeClaim shop/data: it is pending; ProvisioningFailed: no such class",
         "Policy shop/db: NoBackup: there is none",
     ]
 
