@@ -73,6 +73,17 @@ def pushed(reference: str, by: Callable[..., Completed] | None = None) -> str:
     return found.group(1)
 
 
+def copy_app(reference: str) -> None:
+    """Make an image that runs as the sample app does, and is another one.
+
+    From 1.35 a kubelet that has pulled an image pulls it again for a name under which it has not pulled it
+    (KubeletEnsureSecretPulledImages): later pods would not get the sample app from the node.
+    """
+    container = docker("create", build.APP).strip()
+    docker("commit", "--change", "LABEL made-for=the-registry", container, reference)
+    docker("rm", container)
+
+
 def catalog(lab: Project) -> list[str]:
     """The repositories of the registry, as a pod sees them."""
     app = lab.json("get", "pods", "-n", "hello")["items"][0]["metadata"]["name"]
@@ -105,10 +116,10 @@ def runs(lab: Project, name: str, image: str) -> str:
 def test_images_pushed_on_the_host_or_in_a_devcontainer_run_under_the_same_name(
     lab: Project, registry: str, zone1: Place
 ) -> None:
-    docker("tag", build.APP, f"{registry}/team/app:1")
+    copy_app(f"{registry}/team/app:1")
     digest = pushed(f"{registry}/team/app:1")
     assert runs(lab, "from-the-host", f"{registry}/team/app:1") == digest
-    docker("tag", build.APP, f"{registry}/team/app:2")
+    copy_app(f"{registry}/team/app:2")
     digest = pushed(f"{registry}/team/app:2", by=lambda argv: zone1.run(*argv))
     assert runs(lab, "from-a-devcontainer", f"{registry}/team/app:2") == digest
     assert runs(lab, "by-the-inner-name", f"{WITHIN}/team/app:2") == digest
