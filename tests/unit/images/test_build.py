@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -153,6 +154,20 @@ def test_work_announces_every_part_with_an_estimate() -> None:
     assert done == ["compile", "base", "assemble"], "what needs both waits for both"
     assert "part 1 of 2: compile; about 12 min to go" in told
     assert any(text.startswith("part 2 of 2: assemble; about ") for text in told)
+
+
+def test_modules_are_fetched_while_a_program_compiles_and_a_failure_there_is_left_to_its_program() -> None:
+    fetched = threading.Event()
+
+    def unreachable() -> None:
+        raise ToolError("the module cannot be fetched")
+
+    todo = Work(
+        programs=(Part("compile", 60, lambda: fetched.wait(30) or pytest.fail("nothing was fetched")),),
+        fetches=(unreachable, fetched.set),
+    )
+    with events.step("build") as step:
+        build.work(todo, step)
 
 
 def test_a_failure_beside_ends_the_work_before_the_last_parts() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -97,3 +98,20 @@ def test_kubernetes_programs_know_their_version_and_take_staging_modules_of_it()
 def test_what_is_no_kubernetes_release_is_refused(version: str) -> None:
     with pytest.raises(ToolError, match="not a Kubernetes release"):
         kubernetes.description("kubectl", version)
+
+
+@pytest.mark.parametrize(
+    ("free", "set_by_user", "off"),
+    [(2**35, {}, True), (2**30, {}, False), (2**35, {"GOGC": "50"}, False), (2**35, {"GOMEMLIMIT": "1GiB"}, False)],
+)
+def test_the_compiler_collects_no_garbage_only_where_memory_allows_it(
+    monkeypatch: pytest.MonkeyPatch, free: int, set_by_user: dict[str, str], off: bool
+) -> None:
+    for name in ("GOGC", "GOMEMLIMIT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in set_by_user.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=2**36))
+    monkeypatch.setattr(golang, "_container_limit", lambda: float(free))
+    assert ("GOGC" in golang.environment(PROGRAM)) is off
