@@ -1,6 +1,7 @@
 """Start programs from argument lists, each in a process group with a deadline. Built on `sh`.
 
-A deadline or Ctrl-C ends the whole group. Output is redacted before it is shown. A failure raises `CommandFailed`.
+A deadline, Ctrl-C, SIGTERM or SIGHUP ends the whole group. Output is redacted before it is shown. A failure raises
+`CommandFailed`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import shlex
 import shutil
 import signal
+import stat
 import sys
 import threading
 import time
@@ -17,11 +19,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from types import FrameType
+from typing import Any, NoReturn, Self
 
 from threezone.core.errors import CommandFailed, ToolError
 
 TAIL_LINES = 30
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 5.0  # seconds between asking a group to end and killing it
 
 _secrets: set[str] = set()
@@ -79,20 +83,44 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, prctl(2)
 
 
+def end_on_signals() -> None:
+    """Let SIGTERM (a job is cancelled) and SIGHUP (the terminal is closed) clean up like Ctrl-C.
+
+    An ignored SIGHUP stays ignored: `nohup` wants that.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _hang_up)
+
+
+def _hang_up(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Write to /dev/null from now on where a terminal is gone: an error there would interrupt the clean-up."""
+    with Path(os.devnull).open("r+b", buffering=0) as nothing:
+        for descriptor in (0, 1, 2):
+            with suppress(OSError):
+                if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
+                    os.dup2(nothing.fileno(), descriptor)
+    raise KeyboardInterrupt
+
+
 @contextmanager
-def _delayed_interrupt() -> Iterator[None]:
-    """Delay Ctrl-C until the end of the block: a program that is just starting cannot be ended yet."""
-    if threading.current_thread() is not threading.main_thread():  # Ctrl-C is raised only there
+def _delayed_signals() -> Iterator[None]:
+    """Delay the signals that end us until the end of the block: a program that is starting cannot be ended yet."""
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals only there
         yield
         return
-    signals: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: signals.append(number))
+    arrived: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in ENDING}
+    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, lambda number, _: arrived.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if signals:
-        signal.raise_signal(signals[0])
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if arrived:
+        signal.raise_signal(arrived[0])
 
 
 class Running:
@@ -159,7 +187,7 @@ class Running:
         # By default an empty input: a program must never wait for the user's keyboard.
         options["_in"] = b"" if stdin is None else stdin
         try:
-            with _delayed_interrupt(), _fork_lock:
+            with _delayed_signals(), _fork_lock:
                 self._command = sh.Command(str(program))(*self.argv[1:], **options)
                 self.pid: int = self._command.pid
         except sh.ForkException as error:

@@ -16,6 +16,7 @@ import invoke
 from threezone.core.errors import Declined, ThreezoneError
 from threezone.core.files import descriptor_of
 from threezone.core.plan import Plan, Step, StepKind, describe
+from threezone.core.process import end_on_signals
 from threezone.tasks.display import display, write
 from threezone.tasks.options import P, declaration
 
@@ -42,8 +43,7 @@ def task(body: Callable[P, None]) -> invoke.Task[Callable[P, None]]:
 
     @functools.wraps(body)
     def guarded(_context: invoke.Context, **given: object) -> None:
-        # A job that is cancelled (SIGTERM) cleans up as one that is interrupted.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        end_on_signals()
         try:
             if _HELP in given.values():
                 _help()

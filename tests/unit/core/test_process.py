@@ -1,6 +1,7 @@
 """The one runner, on real programs: what else would show that nothing stays behind?"""
 
 import os
+import pty
 import select
 import signal
 import sys
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,11 @@ class Witness:
 
     def all_gone(self) -> bool:
         return bool(select.select([self._reader], [], [], 5)[0]) and os.read(self._reader, 100) == b""
+
+    def drain(self) -> None:
+        """Read what was written, if anybody had the time to write."""
+        with suppress(BlockingIOError):
+            os.read(self._reader, 100)
 
     def close(self) -> None:
         os.close(self._reader)
@@ -124,6 +131,55 @@ def test_ctrl_c_leaves_no_process(witness: Witness) -> None:
     assert done.exit_code == -signal.SIGINT
     assert "KeyboardInterrupt" in done.stderr
     assert witness.all_gone()
+
+
+@pytest.mark.parametrize("number", process.ENDING)
+def test_a_signal_while_a_program_starts_waits_until_it_can_be_ended(witness: Witness, number: int) -> None:
+    script = f"""
+import os, signal, sh
+from threezone.core import process
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it
+process.end_on_signals()
+made = sh.Command.__call__
+def start(*args, **kwargs):
+    os.kill(os.getpid(), {number:d})
+    return made(*args, **kwargs)
+sh.Command.__call__ = start
+process.run(["sh", "-c", {family(witness)!r}], timeout=60)
+"""
+    done = run([sys.executable, "-c", script], timeout=30, check=False)
+    assert "KeyboardInterrupt" in done.stderr
+    assert "AttributeError" not in done.stderr
+    witness.drain()
+    assert witness.all_gone()
+
+
+def test_a_closed_terminal_does_not_interrupt_the_clean_up(tmp_path: Path) -> None:
+    script = """
+import signal, sys, time
+from pathlib import Path
+from threezone.core import process
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+process.end_on_signals()
+print("ready", flush=True)
+try:
+    time.sleep(60)
+finally:
+    print("cleaning up", flush=True)
+    Path(sys.argv[1]).write_text("clean")
+"""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", script, str(tmp_path / "done")])  # noqa: S606
+    assert b"ready" in os.read(terminal, 100)
+    os.close(terminal)  # the kernel sends SIGHUP
+    os.waitpid(pid, 0)
+    assert (tmp_path / "done").read_text() == "clean"
+
+
+def test_an_ignored_hang_up_stays_ignored() -> None:
+    script = "from threezone.core import process; import os, signal; process.end_on_signals(); os.kill(os.getpid(), 1)"
+    assert run(["nohup", sys.executable, "-c", script], timeout=30, check=False).exit_code == 0
 
 
 if sys.platform == "linux":  # elsewhere nothing tells a program that its parent was killed

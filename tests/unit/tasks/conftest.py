@@ -58,7 +58,7 @@ def invoke(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     assert project.is_dir()
     monkeypatch.setattr("sys.excepthook", lambda *_: None)
     monkeypatch.setattr("atexit.register", lambda *_: None)
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
 
     def run(*words: str) -> Outcome:
         capsys.readouterr()
@@ -71,7 +71,8 @@ def invoke(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
         return Outcome(code, out, err)
 
     yield run
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
