@@ -8,12 +8,13 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from traceback import walk_tb
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 import invoke
 
-from threezone.core.errors import Declined, ThreezoneError
+from threezone.core.errors import Declined, ThreezoneError, UsageError
 from threezone.core.files import descriptor_of
 from threezone.core.plan import Plan, Step, StepKind, describe
 from threezone.core.process import end_on_signals
@@ -111,7 +112,19 @@ def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackTy
         settings.load(settings.find_root())
     except ThreezoneError as cause:
         fail(cause)
+    if wrong := _wrong_value(error, trace):
+        fail(wrong)
     sys.__excepthook__(kind, error, trace)
+
+
+def _wrong_value(error: BaseException, trace: TracebackType | None) -> UsageError | None:
+    """What was wrong if invoke's parser could not convert the value of an option: it lets Python's error pass."""
+    last = [frame for frame, _ in walk_tb(trace)][-1:]
+    option = last[0].f_locals.get("self") if last else None
+    if not isinstance(error, ValueError) or not isinstance(option, invoke.Argument):
+        return None
+    wanted = "a whole number" if option.kind is int else f"a value of the type {option.kind.__name__}"
+    return UsageError(f"--{option.name} needs {wanted}", evidence=f"given: {last[0].f_locals.get('value')!r}")
 
 
 def fail(error: ThreezoneError) -> NoReturn:

@@ -144,6 +144,18 @@ def test_errors_outside_of_tasks_are_told_by_the_settings(project: Path, capsys:
 
 
 @pytest.mark.usefixtures("project")
+def test_an_option_with_a_wrong_value_is_named(invoke: Invoke, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        invoke("up", "--workers", "x")
+    with pytest.raises(SystemExit) as ended:
+        runtime.uncaught(ValueError, caught.value, caught.value.__traceback__)
+    assert ended.value.code == UsageError.exit_code
+    said = capsys.readouterr().err
+    assert "--workers" in said
+    assert "'x'" in said
+
+
+@pytest.mark.usefixtures("project")
 def test_other_errors_outside_of_tasks_go_to_python(monkeypatch: pytest.MonkeyPatch) -> None:
     passed: list[object] = []
     monkeypatch.setattr(sys, "__excepthook__", lambda *args: passed.append(args[0]))

@@ -23,6 +23,7 @@ Json = dict[str, Any]
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0
 BUSY_TRIES, BUSY_SECONDS = 10, 1.0  # tries with a busy server, and the longest pause between them
+STARTING = 15.0  # seconds in which a 403 may come from an API server that has not loaded RBAC's rules yet
 RETRY = 0.2  # seconds between tries while the API server does not answer
 MANAGER = "threezone"  # our field manager in server-side apply
 
@@ -70,6 +71,7 @@ class Unauthorized(Refused):
         self.fix = "./run invoke kubeconfig.connect; for the account of a CI job: ./run invoke ci.kubeconfig"
 
 
+_ADMINISTRATOR = "kubernetes-admin"
 _ACCOUNT = "system:serviceaccount:"
 # k8s.io/apiserver, pkg/endpoints/handlers/responsewriters/errors.go: forbiddenMessage
 _FORBIDDEN = re.compile(
@@ -83,6 +85,15 @@ def refused(status: int, words: str) -> Refused:
     if status == HTTPStatus.FORBIDDEN and (parts := _FORBIDDEN.search(words)):
         return Forbidden(words, parts.groupdict())
     return Unauthorized(words) if status == HTTPStatus.UNAUTHORIZED else Refused(status, words)
+
+
+def is_starting(refusal: Forbidden, since_outage: float) -> bool:
+    """Whether a 403 may pass by itself: an API server that has just started answers so before it has loaded its rules.
+
+    That is so for the administrator of kubeadm's kubeconfig, who may do everything (kubeadm binds its group to
+    cluster-admin), and for anybody within STARTING seconds after the server did not answer. Pure.
+    """
+    return refusal.user == _ADMINISTRATOR or since_outage < STARTING
 
 
 def _display_name(user: str) -> str:
@@ -114,6 +125,7 @@ class Api:
         self._pool = pool
         self._headers = headers
         self._deadline = deadline
+        self._last_outage = -STARTING  # monotonic: the last time that the server did not answer, or answered with 5xx
 
     @staticmethod
     def by_access(access: Access) -> Api:
@@ -147,7 +159,19 @@ class Api:
         """
         return Api(self._base, self._pool, self._headers, deadline)
 
-    def _open(
+    def _open(self, method: str, path: str, query: Mapping[str, Any], **options: Any) -> Any:
+        """Send a request and return its open answer. A 403 of a server that is starting is waited out."""
+        began = time.monotonic()
+        while True:
+            try:
+                return self._once(method, path, query, **options)
+            except Forbidden as refusal:
+                now = time.monotonic()
+                if now - began >= STARTING or not is_starting(refusal, now - self._last_outage):
+                    raise
+                time.sleep(RETRY)  # nothing tells when the rules are loaded
+
+    def _once(
         self,
         method: str,
         path: str,
@@ -179,6 +203,8 @@ class Api:
                 time.sleep(min(float(pause), BUSY_SECONDS))
         except urllib3.exceptions.HTTPError as error:
             raise self._no_answer(error) from None
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._last_outage = time.monotonic()
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise refused(answer.status, _message(self._body(answer).encode()))
         return answer
@@ -193,6 +219,7 @@ class Api:
             raise self._no_answer(error) from None
 
     def _no_answer(self, error: Exception) -> ClusterError:
+        self._last_outage = time.monotonic()
         return ClusterError(
             f"the API server at {self._base} does not answer",
             evidence=str(error),

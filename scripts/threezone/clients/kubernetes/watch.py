@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Self
 
-from threezone.clients.kubernetes.api import RETRY, Api, Forbidden, Json
+from threezone.clients.kubernetes.api import RETRY, STARTING, Api, Forbidden, Json
 from threezone.core.errors import ClusterError, ThreezoneError
 from threezone.core.events import note
 
@@ -42,7 +42,6 @@ def look(api: Api, paths: Sequence[str], *, unless_forbidden: Collection[str] = 
     return world
 
 
-STARTING = 15.0  # seconds in which a 403 may come from an API server that has not loaded its rules yet
 AGAIN = 1.0  # seconds until a judge is asked again without a change: some also judge by time
 _Updates = queue.Queue[tuple[str, dict[str, Json] | Forbidden]]
 

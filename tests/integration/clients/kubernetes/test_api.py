@@ -8,7 +8,7 @@ import urllib3
 
 from threezone.clients.kubernetes import api as client
 from threezone.clients.kubernetes import kube_proxy
-from threezone.clients.kubernetes.api import Api, Refused
+from threezone.clients.kubernetes.api import Api, Forbidden, Refused
 
 Answer = tuple[int, dict[str, str], str]
 BUSY: Answer = (429, {"Retry-After": "1"}, '{"message": "storage is (re)initializing"}')
@@ -63,6 +63,35 @@ def test_a_refusal_that_names_no_time_is_final() -> None:
     with serving((429, {}, '{"message": "no"}'), WELL) as (api, asked), pytest.raises(Refused, match="429: no"):
         api.get("/apis/things")
     assert len(asked) == 1
+
+
+def forbidden(user: str) -> Answer:
+    words = f'User \\"{user}\\" cannot list resource \\"things\\" in API group \\"\\" at the cluster scope'
+    return (403, {}, f'{{"message": "{words}"}}')
+
+
+def test_the_administrator_is_asked_again_until_the_server_has_loaded_its_rules() -> None:
+    with serving(forbidden("kubernetes-admin"), forbidden("kubernetes-admin"), WELL) as (api, asked):
+        assert api.get("/apis/things") == {"items": []}
+        assert len(asked) == 3
+
+
+def test_anybody_is_asked_again_only_after_an_outage() -> None:
+    job = forbidden("system:serviceaccount:prod:job")
+    with serving(job, (503, {}, '{"message": "starting"}'), job, WELL) as (api, asked):
+        with pytest.raises(Forbidden):
+            api.get("/apis/things")
+        with pytest.raises(Refused):
+            api.get("/apis/things")
+        assert api.get("/apis/things") == {"items": []}
+        assert len(asked) == 4
+
+
+def test_an_administrator_who_stays_forbidden_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "STARTING", 0.3)
+    with serving(forbidden("kubernetes-admin")) as (api, asked), pytest.raises(Forbidden):
+        api.get("/apis/things")
+    assert len(asked) > 1
 
 
 def test_kube_proxy_is_waited_for_while_it_has_changes_to_write() -> None:
