@@ -161,8 +161,8 @@ from pathlib import Path
 from threezone.core import process
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 process.end_on_signals()
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(60)
 finally:
     print("cleaning up", flush=True)
