@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,9 +92,14 @@ def nodes(cluster: str | None = None) -> tuple[Node, ...]:
     )
 
 
+# All that we do uses Docker. A KIND_EXPERIMENTAL_PROVIDER of the shell would have kind look for nodes in Podman.
+# Without it, kind takes Docker where Docker is (kind, pkg/cluster/internal/providers).
+_ENGINE: Mapping[str, str | None] = {"KIND_EXPERIMENTAL_PROVIDER": None}
+
+
 def kubeconfig(kind: Path, cluster: str) -> Completed:
     """Run `kind get kubeconfig`. Its output has private keys: never log it."""
-    return process.run([kind, "get", "kubeconfig", "--name", cluster], timeout=60, check=False)
+    return process.run([kind, "get", "kubeconfig", "--name", cluster], timeout=60, check=False, env=_ENGINE)
 
 
 @contextmanager
@@ -161,6 +166,7 @@ def create(kind: Path, cluster: str, config: str, image: str, say: Callable[[str
             [kind, "create", "cluster", "--name", cluster, "--config", file, "--image", image, "--retain",
              "--kubeconfig", kubeconfig],
             timeout=CREATE_SECONDS,
+            env=_ENGINE,
             on_line=lambda line: say(line.strip(" •.")) if line.lstrip().startswith("•") else None,
         )  # fmt: skip
         return kubeconfig.read_text(encoding="utf-8")
@@ -170,16 +176,19 @@ def delete(kind: Path, cluster: str) -> None:
     """Run `kind delete cluster`. With a locked kubeconfig it fails after the nodes are deleted (#3781)."""
     with private(cluster, "delete") as directory:
         process.run(
-            [kind, "delete", "cluster", "--name", cluster, "--kubeconfig", directory / "kubeconfig"], timeout=180
+            [kind, "delete", "cluster", "--name", cluster, "--kubeconfig", directory / "kubeconfig"],
+            timeout=180,
+            env=_ENGINE,
         )
 
 
 def export_logs(kind: Path, cluster: str, directory: Path) -> Completed:
     """Run `kind export logs`; it reports missing logs on stderr."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return process.run([kind, "export", "logs", directory, "--name", cluster], timeout=EXPORT_SECONDS, check=False)
+    argv: list[str | Path] = [kind, "export", "logs", directory, "--name", cluster]
+    return process.run(argv, timeout=EXPORT_SECONDS, check=False, env=_ENGINE)
 
 
 def load(kind: Path, cluster: str, node: str, archives: Sequence[Path]) -> process.Running:
     """Start `kind load image-archive` for one node; use it as a context manager."""
-    return process.Running([kind, "load", "image-archive", *archives, "--name", cluster, "--nodes", node])
+    return process.Running([kind, "load", "image-archive", *archives, "--name", cluster, "--nodes", node], env=_ENGINE)

@@ -11,15 +11,25 @@ from typing import TextIO
 from threezone.core import settings
 from threezone.core.events import Event, Sink, listening
 
+# Pods, apps and programs choose what they answer: escape sequences could change the terminal or its clipboard, and
+# marks of direction could show another text. Characters below 0x20 are shown as Unicode's control pictures.
+_HIDDEN = (*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_SHOWN = dict.fromkeys(_HIDDEN, "\ufffd") | {n: chr(0x2400 + n) for n in range(0x20) if chr(n) not in "\n\t"}
+JSON_ESCAPES = {number: f"\\u{number:04x}" for number in _HIDDEN}  # json.dumps escapes those below 0x20
 
-def as_started(text: str) -> str:
-    """The text with commands as they are typed in this project. Everything that tasks print passes here."""
+
+def as_shown(text: str) -> str:
+    """The text without control characters, and with commands as they are typed in this project.
+
+    Everything that tasks print passes here.
+    """
+    text = text if text.isprintable() else text.translate(_SHOWN)
     return text.replace(settings.RUN, settings.launcher(settings.find_root())) if settings.RUN in text else text
 
 
 def write(stream: TextIO, text: str) -> None:
-    """Write lines, with commands as they are typed in this project."""
-    stream.write(as_started(text) + "\n")
+    """Write lines as they are shown to people."""
+    stream.write(as_shown(text) + "\n")
 
 
 @contextmanager
@@ -35,7 +45,7 @@ def display(stream: TextIO | None = None) -> Iterator[None]:
 
 
 def _translated(sink: Sink) -> Sink:
-    return lambda event: sink(replace(event, step=as_started(event.step), text=as_started(event.text)))
+    return lambda event: sink(replace(event, step=as_shown(event.step), text=as_shown(event.text)))
 
 
 def plain(stream: TextIO) -> Sink:

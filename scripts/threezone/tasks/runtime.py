@@ -18,7 +18,7 @@ from threezone.core.errors import Declined, ThreezoneError, UsageError
 from threezone.core.files import descriptor_of
 from threezone.core.plan import Plan, Step, StepKind, describe
 from threezone.core.process import end_on_signals
-from threezone.tasks.display import display, write
+from threezone.tasks.display import JSON_ESCAPES, display, write
 from threezone.tasks.options import P, declaration
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def ask(lab: Lab, change: str, *, yes: bool) -> None:
 
 def emit(data: object) -> None:
     """Print data as JSON on stdout, for programs."""
-    write(sys.stdout, json.dumps(data, indent=2, ensure_ascii=False))
+    write(sys.stdout, json.dumps(data, indent=2, ensure_ascii=False).translate(JSON_ESCAPES))
 
 
 def present(data: object, text: str, *, as_json: bool) -> None:

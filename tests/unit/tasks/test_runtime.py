@@ -1,6 +1,7 @@
 """What every task has: errors as messages, questions, results."""
 
 import io
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -161,6 +162,29 @@ def test_other_errors_outside_of_tasks_go_to_python(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "__excepthook__", lambda *args: passed.append(args[0]))
     runtime.uncaught(ValueError, ValueError("x"), None)
     assert passed == [ValueError]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\x1b]52;c;cm0gLXJm\x07",  # writes to the clipboard
+        "\x1b[2J\x1b[H",  # clears the screen
+        "\x9b2J",  # the same in one character
+        "done\rerror",  # overwrites its own line
+        "\u202egpj.exe",  # is read from right to left
+        "\x7f\x00\x08",
+    ],
+)
+def test_what_others_say_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    runtime.say(text)
+    with pytest.raises(SystemExit):
+        runtime.fail(ClusterError(text, evidence=text, fix=text))
+    with display.display(), step(text):
+        note(text)
+    runtime.emit({"said": text})
+    out, err = capsys.readouterr()
+    assert all(character.isprintable() or character in "\n\t" for character in out + err)
+    assert json.loads(out[out.index("{") :]) == {"said": text}, "programs get it unchanged"
 
 
 def test_a_result_is_json_or_text(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
