@@ -18,10 +18,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from threezone.core import paths, process
 from threezone.core.errors import CommandFailed, ToolError, UsageError
 from threezone.core.files import write_atomic
+
+if TYPE_CHECKING:
+    import psutil
 
 GRACE = 5.0  # seconds between asking a daemon to end and killing it
 _POLL = 0.02
@@ -199,7 +203,7 @@ def _start_time(pid: int) -> str:
 
     try:
         running = psutil.Process(pid)
-        if running.status() in _DEAD:
+        if _has_ended(running):
             return ""
         # psutil adds the boot time, which changes when the clock is set.
         ticks = round((running.create_time() - psutil.boot_time()) * os.sysconf("SC_CLK_TCK"))
@@ -210,6 +214,11 @@ def _start_time(pid: int) -> str:
     except FileNotFoundError:  # macOS
         boot = f"at {psutil.boot_time():.0f}"
     return f"{ticks} ticks after the boot {boot}"
+
+
+def _has_ended(running: psutil.Process) -> bool:
+    """Whether a process is a zombie without threads: while one runs, it still holds its files and ports."""
+    return running.status() in _DEAD and running.num_threads() <= 1
 
 
 def _exit_code(daemon: Daemon) -> int | None:
@@ -244,6 +253,6 @@ def _group_exists(daemon: Daemon) -> bool:
         os.waitpid(daemon.pid, os.WNOHANG)
     for pid in psutil.pids():
         with suppress(psutil.Error, OSError):  # it ended meanwhile
-            if os.getpgid(pid) == daemon.pid and psutil.Process(pid).status() not in _DEAD:
+            if os.getpgid(pid) == daemon.pid and not _has_ended(psutil.Process(pid)):
                 return True
     return False

@@ -17,6 +17,7 @@ import pytest
 from threezone.core import daemon, process
 from threezone.core.daemon import Daemon
 from threezone.core.errors import CommandFailed, ToolError, UsageError
+from threezone.core.loopback import is_free
 
 pytestmark = pytest.mark.real_program
 
@@ -248,6 +249,29 @@ def test_stopping_ends_the_whole_group_even_those_who_do_not_listen() -> None:
     members = [made.pid, *(child.pid for child in children())]
     assert daemon.stop("sleeper")
     assert [pid for pid in members if runs(pid)] == []
+
+
+# Its first thread ends: the process is a zombie to ps, and its other thread still has the port.
+HALF_ENDED = """
+import ctypes, pathlib, signal, socket, sys, threading, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+listening = socket.create_server(("127.0.0.1", 0))
+def work():
+    pathlib.Path(sys.argv[1]).write_text(str(listening.getsockname()[1]))
+    time.sleep(60)
+threading.Thread(target=work).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_runs_while_one_of_its_threads_does() -> None:
+    sign = daemon._directory() / "sign"
+    made = daemon.start("half", [sys.executable, "-c", HALF_ENDED, str(sign)], ready=sign.exists, timeout=20)
+    assert until(lambda: psutil.Process(made.pid).status() == psutil.STATUS_ZOMBIE)
+    assert not is_free(int(sign.read_text()))
+    assert daemon.find("half") == made
+    assert daemon.stop("half")
+    assert is_free(int(sign.read_text()))
 
 
 def test_only_the_one_that_was_meant_is_stopped() -> None:
