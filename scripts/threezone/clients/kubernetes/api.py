@@ -24,6 +24,7 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0
 BUSY_TRIES, BUSY_SECONDS = 10, 1.0  # tries with a busy server, and the longest pause between them
 STARTING = 15.0  # seconds in which a 403 may come from an API server that has not loaded RBAC's rules yet
+ANSWER_BYTES, ANSWER_SECONDS = 2**20, 20.0  # of a text or an error, which may come from an app and have no end
 RETRY = 0.2  # seconds between tries while the API server does not answer
 MANAGER = "threezone"  # our field manager in server-side apply
 
@@ -206,7 +207,7 @@ class Api:
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             self._last_outage = time.monotonic()
         if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise refused(answer.status, _message(self._body(answer).encode()))
+            raise refused(answer.status, _message(self._bounded(answer).encode()))
         return answer
 
     def _body(self, answer: Any) -> str:
@@ -217,6 +218,22 @@ class Api:
             return bytes(answer.read() or b"").decode(errors="replace")
         except urllib3.exceptions.HTTPError as error:
             raise self._no_answer(error) from None
+
+    def _bounded(self, answer: Any) -> str:
+        """The beginning of the answer's body: at most ANSWER_BYTES, and what comes within ANSWER_SECONDS."""
+        import urllib3
+
+        body, began = b"", time.monotonic()
+        try:
+            while len(body) < ANSWER_BYTES and time.monotonic() - began < ANSWER_SECONDS:
+                if not (part := answer.read1(ANSWER_BYTES - len(body))):
+                    break
+                body += part
+        except urllib3.exceptions.HTTPError as error:
+            raise self._no_answer(error) from None
+        finally:
+            answer.close()  # with a rest the connection cannot be used again
+        return body.decode(errors="replace")
 
     def _no_answer(self, error: Exception) -> ClusterError:
         self._last_outage = time.monotonic()
@@ -247,8 +264,8 @@ class Api:
             raise
 
     def text(self, path: str) -> str:
-        """The body at `path` as text, for the API server's proxy paths."""
-        return self._body(self._open("GET", path, {}))
+        """The body at `path` as text, for the API server's proxy paths; of a long one, only the beginning."""
+        return self._bounded(self._open("GET", path, {}))
 
     def apply(self, path: str, manifest: Json) -> Json:
         """Apply an object at its own path (server-side apply); other fields are kept."""

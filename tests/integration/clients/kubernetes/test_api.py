@@ -1,7 +1,8 @@
 import http.server
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 import urllib3
@@ -92,6 +93,52 @@ def test_an_administrator_who_stays_forbidden_is_told(monkeypatch: pytest.Monkey
     with serving(forbidden("kubernetes-admin")) as (api, asked), pytest.raises(Forbidden):
         api.get("/apis/things")
     assert len(asked) > 1
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_only_the_beginning_of_a_long_answer_is_read(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    monkeypatch.setattr(client, "ANSWER_BYTES", 1000)
+    with serving((status, {}, "x" * 5_000_000)) as (api, _):
+        try:
+            answer = api.text("/proxy")
+        except Refused as refused:
+            answer = str(refused)
+    assert 100 < len(answer) < 2000
+
+
+def test_an_answer_without_an_end_is_read_for_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.5)
+    with trickling() as api:
+        began = time.monotonic()
+        assert set(api.text("/proxy")) == {"x"}
+        assert time.monotonic() - began < 5
+
+
+@contextmanager
+def trickling() -> Iterator[Api]:
+    """An app that says a letter now and then."""
+    ended = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                while not ended.wait(0.05):
+                    self.wfile.write(b"x")
+                    self.wfile.flush()
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield Api(f"http://127.0.0.1:{server.server_port}", urllib3.PoolManager(), lambda _method, _path: {})
+    finally:
+        ended.set()
+        server.shutdown()
+        server.server_close()
 
 
 def test_kube_proxy_is_waited_for_while_it_has_changes_to_write() -> None:
