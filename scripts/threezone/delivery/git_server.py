@@ -21,7 +21,7 @@ from threezone.core import paths, process
 from threezone.core.errors import UsageError
 from threezone.core.events import note, step
 from threezone.core.files import PRIVATE, write_atomic
-from threezone.flux import objects
+from threezone.flux import deletion
 
 MANIFESTS = Path(__file__).with_name("git_server.yaml")
 NAMESPACE = "threezone"
@@ -170,8 +170,8 @@ def is_installed(api: Api) -> bool:
 
 def delete(api: Api, seconds: float) -> None:
     """Delete the Git server's namespace with everything in it, and wait until it is gone."""
-    objects.delete(api, f"{NAMESPACES}/{NAMESPACE}")
-    objects.wait_gone(api, {NAMESPACES: [f"/{NAMESPACE}"]}, seconds, f"the namespace {NAMESPACE}")
+    deletion.delete(api, f"{NAMESPACES}/{NAMESPACE}")
+    deletion.wait_gone(api, {NAMESPACES: [f"/{NAMESPACE}"]}, seconds, f"the namespace {NAMESPACE}")
 
 
 def wait_ready(api: Api, seconds: float) -> None:

@@ -20,7 +20,7 @@ from threezone.core.plan import Step, StepKind
 from threezone.delivery import git_server, sync
 from threezone.delivery.repository import Commit
 from threezone.delivery.sync import Target
-from threezone.flux import objects
+from threezone.flux import deletion, objects
 from threezone.flux.objects import KUSTOMIZE, Entry
 
 ALL_KUSTOMIZATIONS = f"/apis/{KUSTOMIZE}/v1/kustomizations"
@@ -158,8 +158,8 @@ def _release(api: Api, items: Sequence[Json]) -> tuple[Entry, ...]:
     for path in paths:  # before any is deleted: a run of theirs would prune, or restore what is deleted
         api.merge(path, {"spec": {"suspend": True, "prune": False}})
     for path in paths:
-        objects.delete(api, path)
-    objects.wait_gone(api, wanted, WAIT_SECONDS, "the end of the old delivery")
+        deletion.delete(api, path)
+    deletion.wait_gone(api, wanted, WAIT_SECONDS, "the end of the old delivery")
     return tuple(entry for item in items for entry in objects.inventory(item))
 
 
@@ -183,11 +183,11 @@ def finish(api: Api, target: Target, old: Sequence[Declared], held: Sequence[Ent
         if others := [name for name, root in reading.items() if root != key(each.target)]:
             note(f"the GitRepository {each.target.name} stays, for {', '.join(others)} reads it")
             continue
-        objects.delete(api, each.target.paths[0])
-        objects.wait_gone(api, {each.target.sources: [key(each.target)]}, WAIT_SECONDS, "the end of the old source")
+        deletion.delete(api, each.target.paths[0])
+        deletion.wait_gone(api, {each.target.sources: [key(each.target)]}, WAIT_SECONDS, "the end of the old source")
         secret = f"/api/v1/namespaces/{each.target.namespace}/secrets/{each.target.name}-git"
         if (item := api.get(secret)) and objects.declared_by_us(item["metadata"]):
-            objects.delete(api, secret)
+            deletion.delete(api, secret)
     for entry in left(api, target, kept):
         note(f"{entry} stays: only the old delivery had it, and nothing delivers it now")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from threezone.clients.kubernetes.api import Api, Forbidden
 from threezone.clients.kubernetes.watch import World
-from threezone.flux import objects
+from threezone.flux import deletion
 from threezone.flux.objects import Entry
 
 
@@ -29,4 +29,4 @@ def terminating(api: Api, entries: Iterable[Entry]) -> dict[str, list[str]]:
 def remaining(world: World, wanted: Mapping[str, Iterable[str]]) -> list[str]:
     """A line for each of these objects that is not gone yet, as far as the world shows. Pure."""
     unlisted = [f"the list of {path}" for path in wanted if path not in world]
-    return [*unlisted, *objects.remaining(world, {path: keys for path, keys in wanted.items() if path in world})]
+    return [*unlisted, *deletion.remaining(world, {path: keys for path, keys in wanted.items() if path in world})]

@@ -9,7 +9,7 @@ from threezone.clients.kubernetes.watch import World, key_of
 from threezone.cluster.lab import Lab
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.delivery import git_server
-from threezone.flux import objects
+from threezone.flux import deletion, objects
 from threezone.flux.components import NAMESPACE
 from threezone.flux.objects import KUSTOMIZE
 from threezone.flux.objects import SOURCE as SOURCE_GROUP
@@ -142,8 +142,8 @@ def forget(api: Api, target: Target, seconds: float) -> None:
     for path in reversed(target.paths):
         if item := api.get(path):
             collection, _, name = path.rpartition("/")
-            objects.delete(api, path)
-            objects.wait_gone(api, {collection: [key_of(item)]}, seconds, f"the end of {item['kind']} {name}")
+            deletion.delete(api, path)
+            deletion.wait_gone(api, {collection: [key_of(item)]}, seconds, f"the end of {item['kind']} {name}")
 
 
 def request(api: Api, target: Target, *, source_only: bool = False) -> str:

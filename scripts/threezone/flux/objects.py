@@ -1,15 +1,14 @@
-"""The one model of Flux's objects: kinds, readiness, revisions, inventories, requests and deletion."""
+"""The one model of Flux's objects: kinds, readiness, revisions, inventories, and requests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any
 
-from threezone.clients.kubernetes.api import MANAGER, Api, Json, Refused
-from threezone.clients.kubernetes.watch import World, condition, wait_for
+from threezone.clients.kubernetes.api import MANAGER, Api, Json
+from threezone.clients.kubernetes.watch import condition
 
 KUSTOMIZE, HELM, SOURCE = "kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io", "source.toolkit.fluxcd.io"
 SOURCES = ("GitRepository", "OCIRepository", "HelmRepository", "Bucket", "ExternalArtifact")
@@ -28,7 +27,6 @@ CONTROLLERS = {
 REQUESTED = "reconcile.fluxcd.io/requestedAt"  # fluxcd/pkg, apis/meta: ReconcileRequestAnnotation
 # Reasons of Ready=False after which the controllers try again (kustomize- and helm-controller).
 PASSING = {"DependencyNotReady", "SourceNotReady", "Progressing", "ProgressingWithRetry"}
-FINALIZER = ".fluxcd.io"  # part of the names of Flux's finalizers (finalizers.fluxcd.io)
 
 
 @dataclass(frozen=True)
@@ -302,48 +300,3 @@ def answered(item: Json, stamp: str = "") -> bool:
     """
     last = (item["metadata"].get("annotations") or {}).get(REQUESTED, stamp)
     return handled(item) == stamp if last == stamp else not last or handled(item) == last
-
-
-def delete(api: Api, path: str) -> None:
-    """Delete one object; a missing one is ignored."""
-    try:
-        api.send("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"})
-    except Refused as refused:
-        if refused.status != HTTPStatus.NOT_FOUND:
-            raise
-
-
-def wait_gone(api: Api, wanted: Mapping[str, Iterable[str]], seconds: float, what: str) -> None:
-    """Watch until the objects are gone: `wanted` names the collection's path and `namespace/name` in it.
-
-    Raises Overdue after `seconds`, with the finalizers that hold what remains.
-    """
-    if any(wanted.values()):
-        wait_for(api, list(wanted), lambda world: remaining(world, wanted), seconds=seconds, what=what)
-
-
-def remaining(world: World, wanted: Mapping[str, Iterable[str]]) -> list[str]:
-    """A line for each wanted object that still exists, with the finalizers that hold it. Pure."""
-    lines = []
-    for path, keys in wanted.items():
-        for key in sorted(set(keys) & set(world[path])):
-            item = world[path][key]
-            holders = item["metadata"].get("finalizers") or (item.get("spec") or {}).get("finalizers") or []
-            held = f" (held by {', '.join(holders)})" if holders else ""
-            lines.append(f"{path.rpartition('/')[2]} {key.lstrip('/')} to be gone{held}")
-    return lines
-
-
-def release(api: Api, path: str) -> bool:
-    """Remove Flux's finalizers from an object whose controller does not; others stay. False without one."""
-    item = api.get(path)
-    finalizers = item["metadata"].get("finalizers") or [] if item else []
-    others = [name for name in finalizers if FINALIZER not in name]
-    if len(others) == len(finalizers):
-        return False
-    try:
-        api.merge(path, {"metadata": {"finalizers": others or None}})
-    except Refused as refused:
-        if refused.status != HTTPStatus.NOT_FOUND:
-            raise
-    return True

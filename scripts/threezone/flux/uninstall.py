@@ -18,9 +18,10 @@ from threezone.core.plan import Plan, Step, StepKind
 from threezone.flux import installation as flux_installation
 from threezone.flux import objects as flux_objects
 from threezone.flux.components import LABELLED, NAMESPACE, Flux, is_part
+from threezone.flux.deletion import delete, release, wait_gone
 from threezone.flux.installation import Installation
 from threezone.flux.manifests import COLLECTIONS
-from threezone.flux.objects import Entry, FluxObject, delete, inventory, wait_gone
+from threezone.flux.objects import Entry, FluxObject, inventory
 
 APPLIERS = ("Kustomization", "HelmRelease")  # they apply objects, and remove them when they are deleted
 ROUNDS = 5  # a reconcile under way may make new objects while ours are deleted
@@ -263,7 +264,7 @@ def _wait_for_objects(api: Api, stage: Sequence[FluxObject], *, prune: bool, sec
 
 
 def _release(api: Api, target: FluxObject, why: str) -> None:
-    if flux_objects.release(api, target.path):
+    if release(api, target.path):
         stays = "; what it applied stays" if target.kind.kind in APPLIERS else ""
         note(f"removed the finalizer of {target.what}: {why}{stays}")
 

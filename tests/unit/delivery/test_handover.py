@@ -14,7 +14,7 @@ from threezone.delivery import git_server, handover, push, repository, sync, wai
 from threezone.delivery.handover import Declared
 from threezone.delivery.repository import Commit
 from threezone.delivery.sync import Target
-from threezone.flux import objects
+from threezone.flux import deletion
 from threezone.flux.objects import KUSTOMIZE
 
 PATH = "local/gitops/clusters/local"
@@ -86,8 +86,8 @@ class Cluster:
 
 @pytest.fixture
 def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setattr(objects, "delete", lambda api, path: api.delete(path))
-    monkeypatch.setattr(objects, "wait_gone", lambda *_: None)
+    monkeypatch.setattr(deletion, "delete", lambda api, path: api.delete(path))
+    monkeypatch.setattr(deletion, "wait_gone", lambda *_: None)
     texts: list[str] = []
     monkeypatch.setattr(handover, "note", texts.append)
     return texts

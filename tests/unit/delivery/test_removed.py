@@ -1,5 +1,7 @@
 from typing import Any, cast
 
+import pytest
+
 from threezone.clients.kubernetes.api import Api, Forbidden
 from threezone.delivery import removed
 from threezone.flux.objects import Entry
@@ -31,3 +33,18 @@ def test_the_finalizer_that_holds_an_object_is_named() -> None:
     (line,) = removed.remaining({MAPS: {"shop/held": ITEMS[f"{MAPS}/held"]}}, wanted)
     assert "example.com/hold" in line
     assert removed.remaining({MAPS: {}}, wanted) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "condition"),
+    [
+        ("namespaces", {"type": "NamespaceContentRemaining", "status": "True", "message": "pods. has 1 instances"}),
+        ("customresourcedefinitions", {"type": "Terminating", "status": "True", "message": "could not list instances"}),
+    ],
+)
+def test_what_the_api_server_says_of_a_deletion_is_told(kind: str, condition: dict[str, str]) -> None:
+    done = {"type": "NamespaceDeletionDiscoveryFailure", "status": "False", "message": "all discovered"}
+    item = {"metadata": {"finalizers": ["hold"]}, "status": {"conditions": [done, condition]}}
+    (line,) = removed.remaining({f"/{kind}": {"/shop": item}}, {f"/{kind}": ["/shop"]})
+    assert condition["message"] in line
+    assert done["message"] not in line

@@ -20,7 +20,7 @@ from threezone.core.errors import ClusterError, ThreezoneError
 from threezone.core.events import note
 from threezone.delivery.proof.assertions import Assertions
 from threezone.delivery.proof.manifests import INSTANCE_LABEL, PART, PART_LABEL, Names
-from threezone.flux import objects
+from threezone.flux import deletion
 from threezone.flux.components import DEPLOYMENTS
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/runner"
@@ -116,7 +116,7 @@ def remove(api: Api, names: Names) -> None:
     source, kustomization = target.paths
     # Suspended or without pruning, Flux would leave everything behind.
     _merge(api, kustomization, {"spec": {"suspend": False, "prune": True}})
-    objects.delete(api, kustomization)
+    deletion.delete(api, kustomization)
     _wait_finalized(api, kustomization, "kustomize-controller")
     # Everything else at once: a namespace takes 5 s at least (k8s.io/kubernetes, pkg/controller/namespace,
     # namespaceDeletionGracePeriod).
@@ -124,11 +124,11 @@ def remove(api: Api, names: Names) -> None:
     for name in namespaces:
         _delete_namespace(api, names, name)
     for path in (source, names.guard):
-        objects.delete(api, path)
+        deletion.delete(api, path)
     release(api, names)
     _wait_finalized(api, source, "source-controller")
     gone = {NAMESPACES: [f"/{name}" for name in namespaces]}
-    objects.wait_gone(api, gone, NAMESPACE_SECONDS, f"the removal of {names.name}")
+    deletion.wait_gone(api, gone, NAMESPACE_SECONDS, f"the removal of {names.name}")
 
 
 def release(api: Api, names: Names) -> None:
@@ -154,10 +154,12 @@ def _wait_finalized(api: Api, path: str, controller: str) -> None:
     works = deployment is None or (deployment.get("status") or {}).get("availableReplicas", 0) > 0
     collection, _, name = path.rpartition("/")
     try:
-        objects.wait_gone(api, {collection: [key_of(item)]}, FLUX_SECONDS if works else 0.0, f"{name}, by {controller}")
+        deletion.wait_gone(
+            api, {collection: [key_of(item)]}, FLUX_SECONDS if works else 0.0, f"{name}, by {controller}"
+        )
     except Overdue:
         note(f"{controller} does not answer: {name} is removed without it")
-        objects.release(api, path)
+        deletion.release(api, path)
 
 
 def _delete_namespace(api: Api, names: Names, name: str) -> None:
@@ -168,4 +170,4 @@ def _delete_namespace(api: Api, names: Names, name: str) -> None:
     if (namespace["metadata"].get("labels") or {}).get(INSTANCE_LABEL) != names.name:
         raise ClusterError(f"the namespace {name} does not belong to this proof: it is not deleted")
     if not namespace["metadata"].get("deletionTimestamp"):
-        objects.delete(api, f"{NAMESPACES}/{name}")
+        deletion.delete(api, f"{NAMESPACES}/{name}")
