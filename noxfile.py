@@ -40,40 +40,41 @@ def types(session: nox.Session) -> None:
 
 
 def pytest(session: nox.Session, *paths: str, options: Sequence[str] = ()) -> None:
-    """Run the tests in `paths`, unless the arguments after `--` name others."""
+    """Run the tests in `paths`, unless the arguments after `--` name others. Prints the ten slowest."""
     named = any(Path(argument.split("::")[0]).exists() for argument in session.posargs)
-    python(session, "-m", "pytest", *options, *session.posargs, *(() if named else paths))
+    python(session, "-m", "pytest", "--durations=10", *options, *session.posargs, *(() if named else paths))
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Unit and integration tests, without engine, cluster or files of the user."""
+    """Unit and integration tests, without engine, cluster or files of the user; a process for each core."""
     # The real kubectl: download or build it here, not within the time limit of a test.
     python(session, "-m", "invoke", "tools.install")
-    pytest(session, "tests/unit", "tests/integration")
+    # The tests of a file share its fixtures, some of which take long.
+    pytest(session, "tests/unit", "tests/integration", options=["--numprocesses=auto", "--dist=loadfile"])
 
 
-# Not part of CI: the many ways in which a proof, a source or an installation of Flux can fail (half an hour), other
-# versions of Kubernetes (six minutes of compiling each, where the image cannot be pulled), OpenTofu, and GitHub's whole
-# workflow, which makes two labs.
-DELIVERY = [
-    f"tests/e2e/test_{name}.py"
-    for name in ("context", "families", "faults", "flux", "github", "proof", "remote", "terraform", "versions")
+# The way of a user: up, a commit, a proof, access from containers, stop and start, adoption, down.
+E2E = [
+    "tests/e2e/test_lab.py",
+    "tests/e2e/test_proof.py::test_a_commit_alone_creates_updates_and_destroys",
+    "tests/e2e/test_zones.py",
+    "tests/e2e/test_lifecycle.py",
+    "tests/e2e/test_adopt.py",
+    "tests/e2e/test_away.py",
 ]
 
 
 @nox.session
 def e2e(session: nox.Session) -> None:
     """Tests with a real engine, kind and Flux. As root, this installs and starts the engine if there is none."""
-    pytest(
-        session, "tests/e2e", options=["--timeout=3600", "--durations=15", *(f"--ignore={path}" for path in DELIVERY)]
-    )
+    pytest(session, *E2E, options=["--timeout=3600"])
 
 
 @nox.session(default=False)
-def delivery(session: nox.Session) -> None:
-    """More e2e tests: failures of Flux and of the proof, other versions. Half an hour; not part of CI."""
-    pytest(session, *DELIVERY, options=["--timeout=3600"])
+def e2e_all(session: nox.Session) -> None:
+    """Every e2e test: engines, pipelines, registries, failures of Flux, other versions. Over an hour; not part of CI."""
+    pytest(session, "tests/e2e", options=["--timeout=3600"])
 
 
 @nox.session(default=False)

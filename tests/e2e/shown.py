@@ -65,7 +65,7 @@ _GITHUB = "--context prod --account github-ci --kustomization flux-system/flux-s
 ROWS: dict[str, dict[str, Row]] = {
     "README": {
         "./run invoke up --yes": Run(f"{_LAB}::test_up_again_has_nothing_to_do_and_changes_no_object"),
-        "./run nox": Line("noxfile.py::e2e", '"tests/e2e"'),
+        "./run nox": Line("noxfile.py::e2e", "*E2E"),
         "$EDITOR local/gitops/apps/hello/index.html": Line(f"tests/e2e/test_{_EDITED.replace('::', '.py::')}", "PAGE"),
         "git commit --all --message A new text": Run(_EDITED),
         "./run invoke gitops.push": Run(_EDITED),

@@ -46,12 +46,18 @@ def test_down_removes_ours_and_nothing_else(before: dict[str, Any], lab: Project
     assert lab.invoke("down", "--yes").stdout.strip() == "nothing to do"
 
 
-def test_down_in_a_container_leaves_the_network_of_kind(gateway: Project, connected: Place) -> None:
-    gateway.invoke("down", "--yes")
+def test_down_in_a_container_leaves_the_network_of_kind_with_the_last_cluster(
+    gateway: Project, connected: Place
+) -> None:
+    def contexts() -> str:
+        return connected.run("kubectl", "config", "get-contexts", "--output=name").stdout
+
     connected.invoke("down", "--yes")
-    # It stays while another cluster of ours may be reached that way.
+    assert CONTEXT not in contexts()
+    assert connected.networks() == {"bridge", "kind"}, "another lab may be reached that way"
+    gateway.invoke("down", "--yes")
+    connected.invoke("kubeconfig.remove")
     assert connected.networks() == ({"bridge", "kind"} if other_clusters() else {"bridge"})
-    assert CONTEXT not in connected.run("kubectl", "config", "get-contexts", "--output=name").stdout
 
 
 def test_the_entries_of_others_are_unchanged(lab: Project) -> None:
