@@ -73,7 +73,7 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def e2e_all(session: nox.Session) -> None:
-    """Every e2e test: engines, pipelines, registries, failures of Flux, other versions. Over an hour; not part of CI."""
+    """Every e2e test: engines, pipelines, registries, failures of Flux, other versions. Over an hour, not in CI."""
     pytest(session, "tests/e2e", options=["--timeout=3600"])
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from threezone.core import go_yaml
 from threezone.core.errors import UsageError
-from threezone.kubeconfig import go_yaml, schema
+from threezone.kubeconfig import schema, yaml_writer
 
 Section = Literal["clusters", "contexts", "users"]
 Item = dict[str, Any]
@@ -92,7 +93,7 @@ def dump(document: Document) -> bytes:
     for section in BODY:
         data[section] = data.get(section) or []
     data["current-context"] = data.get("current-context") or ""
-    return go_yaml.dump({**head, **data})
+    return yaml_writer.dump({**head, **data})
 
 
 def items(document: Document, section: Section) -> dict[str, Item]:

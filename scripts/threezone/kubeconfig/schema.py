@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from threezone.kubeconfig.go_yaml import Broken
+from threezone.core.go_yaml import Broken
 
 _PYTHON = {"string": str, "bytes": str, "bool": bool}
 _GO = ((bool, "bool"), (int | float, "number"), (str, "string"), (list, "array"), (dict, "object"))

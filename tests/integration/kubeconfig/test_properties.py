@@ -18,9 +18,10 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from threezone.core import go_yaml
 from threezone.core.errors import UsageError
 from threezone.core.process import run
-from threezone.kubeconfig import document, go_yaml
+from threezone.kubeconfig import document
 from threezone.kubeconfig.document import BODY, Document, Section
 
 AT_ONCE = 5
