@@ -162,6 +162,8 @@ def recreate(lab: Lab) -> None:
 def ready(lab: Lab, *, new: bool) -> bool:
     """Wait until every node is Ready, then mark the cluster as complete. False: the pod network is missing."""
     complete = nodes_ready(lab)
+    if new:
+        detect.complete_labels(lab)
     mark(lab, new=new)
     local_registry.connect(lab)
     return complete

@@ -24,6 +24,7 @@ SPACE_NEEDED = 3 * 1024**3  # bytes: a node's volume with its images, and enough
 INOTIFY_PER_NODE = {"control-plane": 22, "worker": 14}
 INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
 INOTIFY_FIX = "sudo sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288; or delete a cluster"
+_SOCKETS = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 INOTIFY_LINK = "anon_inode:inotify"  # as /proc shows an instance (proc(5))
 
 
@@ -31,7 +32,7 @@ def check(declared: Declared, added: Sequence[Overlay], engine: Engine, replaced
     """Raise UsageError or EngineError for what would make kind fail. Ports of the `replaced` nodes count as free."""
     if not engine.local:
         return  # the ports and disks of a remote engine are not visible here
-    freed = {each[:2] for node in replaced for each in containers.published(node.ports)}
+    freed = {(each[0], each[1], each[3].upper()) for node in replaced for each in containers.published(node.ports)}
     _ports(declared, published(declared, added), freed)
     if locate(engine).kind == "host":  # elsewhere the engine's files are not visible
         mounts(declared)
@@ -51,16 +52,17 @@ def check(declared: Declared, added: Sequence[Overlay], engine: Engine, replaced
         )
 
 
-def _ports(declared: Declared, api_address: str, freed: Collection[tuple[str, int]]) -> None:
+def _ports(declared: Declared, api_address: str, freed: Collection[tuple[str, int, str]]) -> None:
     for keys, address, port, protocol in validate.ports(declared.content):
         is_api = keys[0] == "networking"
         on = api_address if is_api else address
-        if protocol != "TCP" or (on, port) in freed or not is_taken(on, port):
+        if (on, port, protocol) in freed or not is_taken(on, port, protocol):
             continue
         place = "" if is_api else f"{declared.spots.at(*keys, 'hostPort')}: "
         field = f"networking.apiServerPort in {declared.path}" if is_api else "hostPort"
         raise UsageError(
-            f"{place}port {port} on {on} is taken by {holder(port)}", fix=f"free it, or declare another {field}"
+            f"{place}port {port}/{protocol} on {on} is taken by {holder(port, protocol)}",
+            fix=f"free it, or declare another {field}",
         )
 
 
@@ -76,11 +78,17 @@ def mounts(declared: Declared) -> None:
                 )
 
 
-def is_taken(address: str, port: int) -> bool:
-    """Whether a program here listens on `port` of `address`. In a container the engine's addresses are not visible."""
+def is_taken(address: str, port: int, protocol: str = "TCP") -> bool:
+    """Whether a program here has `port` of `address`. In a container the engine's addresses are not visible.
+
+    SCTP, which this machine may not know, is never taken.
+    """
+    if protocol not in _SOCKETS:
+        return False
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as attempt:
-        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ignore closed connections in TIME_WAIT
+    with socket.socket(family, _SOCKETS[protocol]) as attempt:
+        if protocol == "TCP":  # ignore closed connections in TIME_WAIT; for UDP it would share the port
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             attempt.bind((address, port))
         except OSError as error:  # the engine may be able to bind a low port, or an address of its own machine
@@ -88,17 +96,20 @@ def is_taken(address: str, port: int) -> bool:
     return False
 
 
-def holder(port: int) -> str:
+def holder(port: int, protocol: str = "TCP") -> str:
     """The owner of `port`: a container that publishes it, else a process of this machine, if we may see it."""
     import psutil
 
     with contextlib.suppress(EngineError, CommandFailed):
-        for name, image in containers.ls(f"publish={port}", fields=("Names", "Image"), stopped=False):
+        for name, image in containers.ls(
+            f"publish={port}/{protocol.lower()}", fields=("Names", "Image"), stopped=False
+        ):
             return f"the container {name} ({image})"
     for other in psutil.process_iter():
         with contextlib.suppress(psutil.Error):  # the process ended, or belongs to another user
-            connections = other.net_connections("tcp")
-            if any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections):
+            connections = other.net_connections(protocol.lower())
+            open_ = (psutil.CONN_LISTEN, psutil.CONN_NONE)  # of TCP, of UDP
+            if any(each.status in open_ and each.laddr and each.laddr.port == port for each in connections):
                 return f"process {other.pid} ({' '.join(other.cmdline())[:80]})"
     return "another program (run as root to see which)"
 

@@ -115,7 +115,8 @@ def explain(node: Node, message: str) -> ClusterError:
         what = f"the node {node.name} cannot be started"
         return ClusterError(what, evidence=message, fix=f"docker logs {node.name}")
     published = re.search(r"[\d.\]]:(\d{2,5})\b", message)
-    port = f"port {published[1]} is taken by {preflight.holder(int(published[1]))}" if published else ""
+    protocol = "UDP" if "/udp" in message else "TCP"
+    port = f"port {published[1]} is taken by {preflight.holder(int(published[1]), protocol)}" if published else ""
     return ClusterError(
         f"the node {node.name} cannot be started: {port or 'a port that it publishes is taken'}",
         evidence=message,

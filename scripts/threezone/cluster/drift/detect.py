@@ -130,6 +130,16 @@ def node_labels(lab: Lab) -> dict[str, Mapping[str, str]] | None:
     return {node["metadata"]["name"]: node["metadata"].get("labels") or {} for node in nodes}
 
 
+def complete_labels(lab: Lab) -> None:
+    """Set declared labels that a new cluster's nodes lack: kind drops them where a patch sets `node-labels` too."""
+    declared = {name: node.get("labels") for name, node in declared_nodes(lab.name, lab.declared.content).items()}
+    actual = node_labels(lab) or {} if any(declared.values()) else {}
+    for name, labels in declared.items():
+        missing = {key: value for key, value in (labels or {}).items() if actual.get(name, {}).get(key) != value}
+        if missing:
+            lab.api.merge(f"{NODES}/{name}", {"metadata": {"labels": missing}})
+
+
 def relabel(lab: Lab) -> None:
     """Set the nodes' labels to the declared ones, and update the last applied configuration in the nodes."""
     nodes = kind.nodes(lab.name)

@@ -16,7 +16,7 @@ from threezone.cluster.drift import merge_patch
 from threezone.cluster.drift.last_applied import PATCHES, without_secrets
 from threezone.cluster.drift.live import LiveCluster, LiveNode, address
 from threezone.cluster.drift.merge_patch import Json
-from threezone.cluster.drift.nodes import compare_node
+from threezone.cluster.drift.nodes import api_port, compare_node, declared_ports
 from threezone.cluster.drift.rows import (
     API,
     CONTAINERD,
@@ -106,11 +106,14 @@ def _published(declared: Json, live: LiveCluster) -> tuple[Row, ...]:
     wanted = address(str(own or validate.loopback(declared)))
     # With several control planes the balancer publishes the API; they have a random port beside it.
     nodes = live.of(BALANCER) or live.of("control-plane")
-    published = [text.removesuffix(f"->{API}") for node in nodes[:1] for text in node.ports if text.endswith(API)]
-    if not published:
+    own = declared_nodes(live.name, declared)
+    mapped = [text for node in nodes[:1] for text in declared_ports(own.get(node.name, {}), declared)]
+    published = [text for node in nodes[:1] for text in node.ports]
+    exact = f"{wanted}:{port}->{API}"
+    actual = exact if exact in published else api_port(published, mapped)
+    if not actual:
         return (Row("networking.apiServerPort", str(port), "none", "new cluster", "the API is not published"),)
-    actual = next((text for text in published if text == f"{wanted}:{port}"), published[0])
-    on, _, number = actual.rpartition(":")
+    on, _, number = actual.removesuffix(f"->{API}").rpartition(":")
     shown = str(port) if port > 0 else f"any ({number})"
     return (
         row("networking.apiServerPort", shown, number if port > 0 else shown, PORTS),

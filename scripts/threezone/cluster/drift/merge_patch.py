@@ -13,6 +13,9 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any
 
+from threezone.cluster.spec import patches
+from threezone.core import go_yaml
+
 Json = dict[str, Any]
 
 
@@ -30,15 +33,9 @@ def merged(target: Any, patch: Any) -> Any:
 
 
 def documents(text: str) -> list[Json]:
-    """The YAML documents of a text that are mappings; none when the text is not YAML."""
-    import yaml
-
-    from threezone.core import safe_yaml
-
-    try:
-        return [document for document in safe_yaml.load_all(text) if isinstance(document, dict)]
-    except yaml.YAMLError:
-        return []
+    """The YAML documents of a text that are mappings, as kind reads them; those that are not YAML are left out."""
+    found = (_yaml(part) for part, _ in patches.split(text))
+    return [document for document in found if isinstance(document, dict)]
 
 
 def _toml(text: str) -> Json | None:
@@ -48,10 +45,10 @@ def _toml(text: str) -> Json | None:
         return None
 
 
-def kubeadm(targets: Sequence[Json], patches: Sequence[str]) -> list[Json]:
+def kubeadm(targets: Sequence[Json], texts: Sequence[str]) -> list[Json]:
     """Apply patches to the documents of kubeadm as kind does: by kind, and by the apiVersion if the patch has one."""
     result = list(targets)
-    for patch in (document for text in patches for document in documents(text)):
+    for patch in (document for text in texts for document in documents(text)):
         change = {key: value for key, value in patch.items() if key != "metadata"}  # kind removes it again
         for index, target in enumerate(result):
             version = target.get("apiVersion")
@@ -60,10 +57,10 @@ def kubeadm(targets: Sequence[Json], patches: Sequence[str]) -> list[Json]:
     return result
 
 
-def containerd(settings: Json, patches: Sequence[str]) -> Json:
+def containerd(settings: Json, texts: Sequence[str]) -> Json:
     """The settings of containerd with TOML patches applied; a patch that is not TOML changes nothing."""
-    for patch in patches:
-        settings = merged(settings, _toml(patch) or {})
+    for text in texts:
+        settings = merged(settings, _toml(text) or {})
     return settings
 
 
@@ -89,11 +86,7 @@ def _content(patch: Any) -> tuple[str, Any]:
 
 
 def _yaml(text: str) -> Any:
-    import yaml
-
-    from threezone.core import safe_yaml
-
     try:
-        return safe_yaml.load(text)
-    except yaml.YAMLError:
+        return go_yaml.load(text.encode())[0]
+    except go_yaml.Broken:
         return text

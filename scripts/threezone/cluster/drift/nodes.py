@@ -41,10 +41,11 @@ def compare_node(name: str, node: Json, declared: Json, live: LiveCluster, netwo
         yield Row(field, f"{name} running", f"{name} running", "same")
     else:
         yield Row(field, f"{name} running", f"{name} {actual.state}", "in place", "it is started")
+    mapped = declared_ports(node, declared)
     # A control plane always publishes the API server too.
-    api = [port for port in actual.ports if port.endswith(f"->{API}")][:1] if actual.role == "control-plane" else []
-    ports = [port for port in actual.ports if port not in api]
-    yield _list_row(f"{field}.extraPortMappings", _declared_ports(node, declared), ports, PORTS, _is_port)
+    api = api_port(actual.ports, mapped) if actual.role == "control-plane" else ""
+    ports = [port for port in actual.ports if port != api]
+    yield _list_row(f"{field}.extraPortMappings", mapped, ports, PORTS, _is_port)
     wanted = _declared_mounts(node)
     mounts = [each for each in actual.mounts if each in wanted or each not in KIND_BINDS]
     yield _list_row(f"{field}.extraMounts", wanted, mounts, MOUNTS)
@@ -103,7 +104,8 @@ def _list_row(
     return Row(field, declared, ", ".join(live) or "none", "new cluster", why)
 
 
-def _declared_ports(node: Json, declared: Json) -> list[str]:
+def declared_ports(node: Json, declared: Json) -> list[str]:
+    """The declared mappings as live ports are written; `*` for a port that the engine chooses."""
     default = "::" if (declared.get("networking") or {}).get("ipFamily") == "ipv6" else ""
     ports = []
     for mapped in node.get("extraPortMappings") or ():
@@ -112,6 +114,12 @@ def _declared_ports(node: Json, declared: Json) -> list[str]:
         protocol = str(mapped.get("protocol") or "TCP").lower()
         ports.append(f"{on}:{number if number > 0 else '*'}->{mapped.get('containerPort')}/{protocol}")
     return sorted(ports)
+
+
+def api_port(published: Sequence[str], mapped: Sequence[str]) -> str:
+    """The published port that kind added for the API server, "" for none; a mapping may lead to 6443 too."""
+    ports = [port for port in published if port.endswith(f"->{API}")]
+    return next((port for port in ports if not any(_is_port(each, port) for each in mapped)), "".join(ports[:1]))
 
 
 def _is_port(wanted: str, live: str) -> bool:

@@ -14,14 +14,16 @@ from typing import Any
 
 from threezone.cluster.spec import decode, overlay, patches, validate
 from threezone.cluster.spec.decode import Draft, Place, Spot, shown
+from threezone.cluster.spec.notes import notes
 from threezone.cluster.spec.overlay import Options
-from threezone.cluster.spec.schema import CONTROL_PLANE, PATCHED
-from threezone.cluster.spec.validate import is_everywhere
+from threezone.cluster.spec.schema import CONTROL_PLANE
 from threezone.core import versions
+from threezone.core.errors import UsageError
 from threezone.core.files import read_text
 
 REFUSES_CGROUP_V1 = 35  # the first minor version whose kubelet does, by default (KEP-5573)
-_TAG = re.compile(rf":v({versions.RELEASE})(?:@|$)")
+# The tag of an image with a version; a suffix such as -alpine does not matter, one of a pre-release does.
+_TAG = re.compile(rf":v?({versions.RELEASE}(-(?:alpha|beta|rc)[.0-9]*)?)[^/@]*(?:@[^@]+)?$")
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,23 @@ class Declared:
 
     @property
     def kubernetes(self) -> str:
-        """The Kubernetes version in the nodes' images, such as 1.34.2; "" without one, or with several."""
-        tags = [_TAG.search(str(node["image"])) for node in self.nodes if node.get("image")]
-        versions = {tag[1] if tag else "" for tag in tags}
-        return versions.pop() if len(versions) == 1 else ""
+        """The Kubernetes version in the nodes' images, such as 1.34.2; "" without one.
+
+        Raises UsageError for different versions, and for a pre-release: all nodes are of one image that is made here.
+        """
+        fix = "give all nodes one released version, or choose one: --kubernetes 1.35"
+        found: dict[str, tuple[int, Place]] = {}
+        for index, node in enumerate(self.nodes):
+            place = self.spots.at("nodes", index, "image")
+            if tag := _TAG.search(str(node.get("image") or "")):
+                if tag[2]:
+                    problem = f"nodes[{index}].image asks for the pre-release {tag[1]}, which cannot be made here"
+                    raise UsageError(f"{place}: {problem}", fix=fix)
+                found.setdefault(tag[1], (index, place))
+        if len(found) > 1:
+            asked = " and ".join(f"{each} (nodes[{index}].image, {place})" for each, (index, place) in found.items())
+            raise UsageError(f"nodes of different versions cannot be made here: {asked}", fix=fix)
+        return "".join(found)
 
 
 def declare(path: Path, options: Sequence[Options] = (), root: Path | None = None) -> Declared:
@@ -130,7 +145,7 @@ def parse(
         for mount in node.get("extraMounts") or []:
             if root is not None:
                 mount["hostPath"] = str(root / mount["hostPath"])
-    changes += [*_loopback(draft), *_notes(draft)]
+    changes += [*_loopback(draft), *notes(draft)]
     return Declared(path, draft.content, tuple(changes), draft.spots)
 
 
@@ -145,30 +160,6 @@ def _loopback(draft: Draft) -> list[str]:
                 "not on every address of the machine, as kind would"
             )
     return changes
-
-
-def _notes(draft: Draft) -> list[str]:
-    """Sentences on open ports, on patches that kind drops, and on images that are not used."""
-    content, spots = draft.content, draft.spots
-    opened = [
-        f"port {port}/{protocol} is open to everybody who reaches this machine: {shown(*keys)} says listenAddress "
-        f"{address} ({spots.at(*keys, 'listenAddress')})"
-        for keys, address, port, protocol in validate.ports(content)
-        if is_everywhere(address)
-    ]
-    dropped = [
-        f"{patch.name} is for {patch.version} ({patch.place}): kind writes {patch.kind} as {PATCHED[patch.kind]}, so "
-        "this patch changes nothing; leave its version out, and it is applied to any"
-        for patch in patches.of_kubeadm(content, spots)
-        if patch.version and patch.version != PATCHED[patch.kind]
-    ]
-    images = [  # our image carries the label that makes the cluster ours, so only the version is used
-        f"nodes[{index}].image {node['image']} is not used itself ({spots.at('nodes', index, 'image')}): nodes "
-        "run the image that is made here, of the Kubernetes version that is asked for"
-        for index, node in enumerate(content.get("nodes") or [])
-        if node.get("image")
-    ]
-    return [*opened, *dropped, *images]
 
 
 def overlays(*, cgroup: str, kubernetes_minor: int) -> tuple[Overlay, ...]:

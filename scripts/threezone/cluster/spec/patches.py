@@ -17,7 +17,7 @@ import yaml
 
 from threezone.cluster.spec.decode import Draft, Place, Spot, compose, shown, suggestion
 from threezone.cluster.spec.schema import PATCHED
-from threezone.core import safe_yaml
+from threezone.core import go_yaml
 from threezone.core.errors import UsageError
 
 MERGE, JSON = "kubeadmConfigPatches", "kubeadmConfigPatchesJSON6902"
@@ -91,26 +91,51 @@ def of_containerd(content: dict[str, Any], spots: Spot) -> Iterator[Field]:
         yield from _operations(text, f"{TOML_JSON}[{index}]", spots.at(TOML_JSON, index))
 
 
+def value(content: Any, *keys: str) -> Any:
+    """The value under these keys of a patch's content, None without one."""
+    for key in keys:
+        content = content.get(key) if isinstance(content, dict) else None
+    return content
+
+
+def tables(text: str) -> Iterator[tuple[str, str]]:
+    """The names of all tables in a TOML patch, each after the name of the one above."""
+    pending: list[tuple[str, Any]] = [("", tomllib.loads(text))]
+    while pending:
+        above, table = pending.pop()
+        for name, inner in table.items():
+            if isinstance(inner, dict):
+                yield above, name
+                pending.append((name, inner))
+
+
 def _check_kind(kind: str, where: str) -> None:
     if kind not in PATCHED:
         found = f"found {kind!r}{suggestion(kind, PATCHED)}" if kind else "found none"
         raise UsageError(f"{where}: expected one of {', '.join(PATCHED)}, {found}")
 
 
-def _merge_patches(text: str, name: str, place: Place) -> Iterator[Patch]:
+def split(text: str) -> Iterator[tuple[str, int]]:
+    """The documents of a patch where kind splits it, each with its line (from 0)."""
     start = 0
     for end, after in [*(match.span() for match in _SEPARATOR.finditer(text)), (len(text), len(text))]:
-        part, line = text[start:end], text.count("\n", 0, start)
-        start, here = after, place.within(line)
+        yield text[start:end], text.count("\n", 0, start)
+        start = after
+
+
+def _merge_patches(text: str, name: str, place: Place) -> Iterator[Patch]:
+    for part, line in split(text):
+        here = place.within(line)
         root = _compose(part, name, place, line)
         if root is None:
             continue
         if not isinstance(root, yaml.MappingNode):
             raise UsageError(f"{here}: {name}: expected a mapping with a kind")
         try:
-            content = safe_yaml.Loader("").construct_document(root)
-        except (ValueError, yaml.YAMLError) as error:
-            raise UsageError(f"{here}: {name}: {getattr(error, 'problem', error)}") from None
+            content = go_yaml.load(part.encode())[0]
+        except go_yaml.Broken as error:
+            problem = f"{place.within(line + max(error.line, 1) - 1)}: {name}: {error.problem}"
+            raise UsageError(problem) from None
         kind, version = str(content.get("kind") or ""), str(content.get("apiVersion") or "")
         _check_kind(kind, f"{here}: {name}: kind")
         yield Patch(here, name, kind, version, content, tuple(_fields(root, place, line)))

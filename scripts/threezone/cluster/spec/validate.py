@@ -21,6 +21,8 @@ from threezone.core.errors import UsageError
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_PORT = 65535
+# kind, pkg/cluster/internal/providers/docker/provision.go: an engine refuses a second mount at the same path.
+KIND_MOUNTS = ("/tmp", "/run", "/lib/modules")  # noqa: S108 - paths in a node
 GATE = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 _CIDR = re.compile(r"[0-9A-Fa-f.:]+/[0-9]{1,3}")
 _DEFAULT_SUBNETS = {  # kind, pkg/apis/config/v1alpha4/default.go
@@ -182,8 +184,15 @@ def _mount(spots: Spot, keys: Keys, mount: dict[str, Any]) -> None:
     keys, path = (*keys, "containerPath"), mount["containerPath"]
     if not path.startswith("/") or not path.strip("/"):
         spots.fail(keys, f"expected an absolute path below / in the node, found {path!r}")
-    if re.fullmatch(r"/kind(/threezone-.*)?", posixpath.normpath(f"/{path.lstrip('/')}")):
+    if re.fullmatch(r"/kind(/threezone-.*)?", clean(path)):
         spots.fail(keys, f"expected another path than {path}: kind and we keep files there")
+    if clean(path) in KIND_MOUNTS:
+        spots.fail(keys, f"expected another path than {path}: kind mounts something there itself")
+
+
+def clean(path: str) -> str:
+    """An absolute path of a node without double slashes, dots or a slash at its end."""
+    return posixpath.normpath(f"/{path.lstrip('/')}")
 
 
 def mappings(content: Mapping[str, Any]) -> Iterator[tuple[Keys, dict[str, Any]]]:

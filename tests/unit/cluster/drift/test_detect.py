@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tests.unit.cluster.drift.samples import KUBERNETES, made
@@ -92,6 +92,21 @@ def test_changes_in_place_are_planned() -> None:
     assert (action.kind, action.asks) == (StepKind.LABEL_NODES, False)
     assert action.command == "kubectl label node lab-control-plane --overwrite tier=front"
     assert up.changes(lab_of(CONFIG), drift_of(CONFIG), recreate=True) == (), "nothing needs a new cluster"
+
+
+def test_declared_labels_that_a_patch_replaced_are_set_in_a_new_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Server:
+        merged: ClassVar[list[Any]] = []
+
+        def get(self, _path: str) -> Any:
+            return {"items": [{"metadata": {"name": "lab-control-plane", "labels": {"ingress-ready": "true"}}}]}
+
+        def merge(self, path: str, change: Any) -> None:
+            self.merged.append((path, change))
+
+    monkeypatch.setattr(Lab, "api", Server())
+    detect.complete_labels(lab_of(FRONT))
+    assert Server.merged == [("/api/v1/nodes/lab-control-plane", {"metadata": {"labels": {"tier": "front"}}})]
 
 
 def test_a_running_cluster_without_a_mark_gets_one() -> None:

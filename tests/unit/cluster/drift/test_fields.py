@@ -62,6 +62,16 @@ def test_a_new_cluster_has_no_drift(config: dict[str, Any]) -> None:
     assert off(compare(config, KUBERNETES, made(config))) == {}
 
 
+@pytest.mark.parametrize("host_port", [30443, 0], ids=["fixed", "random"])
+@pytest.mark.parametrize("config", [SIMPLE, HA, {"kind": "Cluster"}], ids=["fixed API", "several", "random API"])
+def test_a_mapping_to_the_port_of_the_api_server_is_no_drift(config: dict[str, Any], host_port: int) -> None:
+    mapping = {"containerPort": 6443, "hostPort": host_port, "listenAddress": "127.0.0.1"}
+    plane = {"role": "control-plane", "extraPortMappings": [mapping]}
+    mapped = {**config, "nodes": [plane, *config.get("nodes", [])[1:]]}
+    assert off(compare(mapped, KUBERNETES, made(mapped))) == {}
+    assert off(compare(mapped, KUBERNETES, made(config))) == {"nodes[0].extraPortMappings": "new cluster"}
+
+
 @pytest.mark.parametrize(
     ("spelled", "plain"),
     [

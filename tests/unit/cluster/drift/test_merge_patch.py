@@ -35,7 +35,8 @@ def test_a_patch_is_for_the_documents_of_its_kind_and_version() -> None:
     found = [{"kind": "A", "apiVersion": "v1"}, {"kind": "B", "apiVersion": "v1"}]
     assert kubeadm(found, ["kind: A\nx: 1\n"])[0]["x"] == 1
     assert kubeadm(found, ["kind: A\napiVersion: v2\nx: 1\n"]) == found
-    assert kubeadm(found, ["kind: A\nx: 1\n---\nkind: B\ny: 2\n"]) == [{**found[0], "x": 1}, {**found[1], "y": 2}]
+    assert kubeadm(found, ["kind: A\nx: 1\n---\nkind: B\nz: 2\n"]) == [{**found[0], "x": 1}, {**found[1], "z": 2}]
+    assert kubeadm(found, ["kind: A\nx: n\nz: {k: 1, <<: {k: 2}}\n"])[0] == {**found[0], "x": False, "z": {"k": 2}}
     assert kubeadm(found, ["kind: A\nmetadata: {name: config}\n"]) == found
     assert kubeadm(found, ["{", "- a list\n"]) == found
 

@@ -8,6 +8,7 @@ import pytest
 from threezone.clients.kind import Node
 from threezone.cluster import preflight
 from threezone.cluster.lifecycle import Observed, plan
+from threezone.cluster.spec import declared as spec
 from threezone.cluster.spec.api_endpoint import for_engine, on_gateway, other_address_notice
 from threezone.cluster.spec.declared import parse, published, with_overlays
 from threezone.core import process
@@ -158,6 +159,20 @@ def test_a_port_is_taken_while_somebody_listens() -> None:
     assert not preflight.is_taken("127.0.0.1", port)
 
 
+def test_a_port_of_udp_is_taken_while_somebody_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "run", lambda argv, **_: Completed(tuple(argv), 1, "", "", 0.0))  # no engine
+    with socket.socket(type=socket.SOCK_DGRAM) as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        assert preflight.is_taken("127.0.0.1", port, "UDP")
+        assert preflight.holder(port, "UDP").startswith(f"process {os.getpid()} (")
+        mapping = f"  - {{containerPort: 53, hostPort: {port}, listenAddress: 127.0.0.1, protocol: UDP}}\n"
+        text = f"kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n- extraPortMappings:\n{mapping}"
+        with pytest.raises(UsageError, match=rf"kind\.yaml:5: port {port}/UDP .* process {os.getpid()} "):
+            preflight.check(spec.parse(text, Path("kind.yaml")), (), Engine("ok", "unix:///var/run/docker.sock"))
+    assert not preflight.is_taken("127.0.0.1", port, "UDP")
+
+
 @pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
 def test_the_process_that_holds_a_port_is_named(
     family: socket.AddressFamily, address: str, monkeypatch: pytest.MonkeyPatch
@@ -178,9 +193,9 @@ def test_an_address_of_another_machine_is_not_taken_for_a_taken_port() -> None:
 @pytest.mark.parametrize("listed", ["127.0.0.1:6443->6443/tcp", "127.0.0.1:6442-6444->6442-6444/tcp"])
 def test_a_port_of_the_nodes_that_are_replaced_is_not_taken(listed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "is_taken", lambda *_: True)
-    monkeypatch.setattr(preflight, "holder", lambda _: "somebody")
+    monkeypatch.setattr(preflight, "holder", lambda *_: "somebody")
     monkeypatch.setattr(preflight, "free_inotify", lambda: None)
     engine = Engine("ok", "unix:///var/run/docker.sock")
     preflight.check(DECLARED, (), engine, [node(listed)])
-    with pytest.raises(UsageError, match="port 6443 on"):
+    with pytest.raises(UsageError, match="port 6443/TCP on"):
         preflight.check(DECLARED, (), engine, [node("127.0.0.1:6444->6443/tcp")])

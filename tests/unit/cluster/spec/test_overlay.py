@@ -227,10 +227,11 @@ def test_the_plan_has_a_line_for_everything_and_the_hosts_needs_last() -> None:
     [
         (["kindest/node:v1.34.0@sha256:ab"], "1.34.0"),
         (["kindest/node:v1.34.0", "kindest/node:v1.34.0"], "1.34.0"),
-        (["kindest/node:v1.34.0", "kindest/node:v1.33.1"], ""),
+        (["registry.example.com:5000/mirror/kindest-node:1.34.3"], "1.34.3"),
+        (["kindest/node:v1.34.3-slim@sha256:ab"], "1.34.3"),
         (["kindest/node:latest"], ""),
         (["kindest/node:v1.34.0", ""], "1.34.0"),
-        (["kindest/node:v1.34.0", "kindest/node:latest"], ""),
+        (["kindest/node:v1.34.0", "kindest/node:latest"], "1.34.0"),
         ([""], ""),
     ],
 )
@@ -239,3 +240,17 @@ def test_the_kubernetes_version_comes_from_the_nodes_images(images: list[str], v
     seen = parse(text, FILE)
     assert seen.kubernetes == version
     assert all("is not used itself" in sentence for sentence in seen.changes)
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (["kindest/node:v1.34.0", "kindest/node:v1.33.1"], r"1\.34\.0 .*kind\.yaml:4.* and 1\.33\.1 .*kind\.yaml:5"),
+        (["kindest/node:v1.36.0-rc.1"], r"kind\.yaml:4: .*pre-release 1\.36\.0-rc\.1"),
+        (["kindest/node:v1.36.0-alpha.2@sha256:ab"], "pre-release"),
+    ],
+)
+def test_versions_that_cannot_be_made_are_refused_and_not_replaced(images: list[str], words: str) -> None:
+    text = HEAD + "nodes:\n" + "".join(f"- image: {image}\n" for image in images)
+    with pytest.raises(UsageError, match=words):
+        _ = parse(text, FILE).kubernetes
