@@ -140,9 +140,9 @@ def test_an_unhealthy_commit_fails_the_jobs_and_leaves_logs(
     # Deliver the same commit without the job `lab` before it.
     refused = push(runner, lab, registry, f"--workflows={without_a_lab(team)}")
     assert refused.exit_code == 1
-    assert re.search(r"^error: Deployment prod/app of \w+ cannot become healthy$", refused.stdout, re.MULTILINE), (
-        refused.stdout + refused.stderr
-    )
+    assert re.search(
+        r"^error: Deployment prod/app of main@sha1:\w+ cannot become healthy$", refused.stdout, re.MULTILINE
+    ), refused.stdout + refused.stderr
     assert re.search(r"^pod/app-\S+ .*ErrImageNeverPull", refused.stdout, re.MULTILINE), "Show the logs"
     assert f"{registry}/team/app:{commit}" in refused.stdout
 

@@ -177,14 +177,19 @@ def _api(context: str, foreign: str, fingerprint: tuple[object, ...]) -> Api:
 
 
 def api_of(entry: UserEntry) -> Api:
-    """The API server of a kubeconfig entry, with the entry's own credentials."""
+    """The API server of a kubeconfig entry, with the entry's own credentials. The server is always verified."""
     alone = document.entry(document.Document(entry.kubeconfig), entry.context)
-    if alone is None or "proxy-url" in alone.cluster:
-        return Api.by_kubeconfig(entry.kubeconfig, entry.context)
+    if alone is None:
+        raise ClusterError(f"there is no kubeconfig entry {entry.context}")
     credentials = trust(alone)
     if credentials.unusable:  # without a program, such as a credential plugin
-        return Api.by_kubeconfig(entry.kubeconfig, entry.context)
-    return Api.by_access(Access(entry.server, credentials.context, entry.tls_server_name, credentials.headers))
+        cluster = {key: value for key, value in alone.cluster.items() if key != "insecure-skip-tls-verify"}
+        verified = document.put(document.Document(entry.kubeconfig), "clusters", alone.cluster_name, cluster)
+        return Api.by_kubeconfig(verified.data, entry.context)
+    access = Access(
+        entry.server, credentials.context, entry.tls_server_name, credentials.headers, proxy=credentials.proxy
+    )
+    return Api.by_access(access)
 
 
 def same_authority(entry: UserEntry, kubeconfig: str) -> bool:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from traceback import FrameSummary, extract_tb
+
+_PACKAGE = "/threezone/"
 
 
 class ThreezoneError(Exception):
@@ -25,6 +28,23 @@ class ThreezoneError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+def ours(error: BaseException) -> FrameSummary | None:
+    """The last line of this package that an exception has passed."""
+    return next((frame for frame in reversed(extract_tb(error.__traceback__)) if _PACKAGE in frame.filename), None)
+
+
+class UnknownError(ThreezoneError):
+    """A fault of ours, or of a library: an exception that nobody expected. Its own text may hold secrets."""
+
+    def __init__(self, error: BaseException) -> None:
+        place = ours(error)
+        where = f" in {place.filename.rpartition(_PACKAGE)[2]}:{place.lineno} ({place.name})" if place else ""
+        super().__init__(
+            f"threezone has failed by a fault of its own: {type(error).__name__}{where}",
+            fix="run it again with --debug before the task (./run invoke --debug TASK) for the whole traceback",
+        )
 
 
 class UsageError(ThreezoneError):

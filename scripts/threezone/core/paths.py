@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from threezone.core import names
+from threezone.core.errors import UsageError
 
 FOREIGN = "context:"  # before a context; no cluster name has a colon
 PASSWORD = "git-password"  # noqa: S105  the file's name
@@ -40,7 +41,13 @@ def state_dir() -> Path:
     """The directory of logs and of each cluster's state. It is created with mode 0700."""
     configured = os.environ.get("THREEZONE_STATE")
     path = Path(configured) if configured else _base("XDG_STATE_HOME", ".local/state") / "threezone"
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UsageError(
+            f"the directory for state cannot be made: {path}: {os.strerror(error.errno or 0)}",
+            fix="export THREEZONE_STATE=/a/directory/of/yours",
+        ) from None
     return path
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -37,6 +38,7 @@ _SETTLE_FACTOR = 5  # times the seconds of our own parsing
 _SETTLE_MOST = 1.0  # seconds
 
 Parse = Callable[[bytes, str], Document]
+_LONGEST_NAME = 255  # of a file in every usual file system
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def files(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """
     environment = os.environ if env is None else env
     if listed := environment.get("KUBECONFIG", ""):
+        _refuse_content(listed)
         names = tuple(dict.fromkeys(part for part in listed.split(os.pathsep) if part))
         if not names:
             raise UsageError(f"KUBECONFIG={listed} names no file", fix="unset KUBECONFIG, or name a file in it")
@@ -71,6 +74,17 @@ def files(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
         # kubectl would put credentials into the working directory: ./.kube/config.
         raise UsageError("neither HOME nor KUBECONFIG is set", fix="export KUBECONFIG=/path/to/a/kubeconfig")
     return (f"{home}/.kube/config",)
+
+
+def _refuse_content(listed: str) -> None:
+    """Raise UsageError when $KUBECONFIG holds a kubeconfig itself, as it is or in base64, as in a CI variable."""
+    is_base64 = len(listed) > _LONGEST_NAME and re.fullmatch(r"[A-Za-z0-9+/_\s-]+=*\s*", listed)
+    if "\n" in listed or "apiVersion" in listed or is_base64:
+        decode = " | base64 --decode" if is_base64 else ""
+        raise UsageError(
+            f"KUBECONFIG holds the content of a kubeconfig ({len(listed)} characters), not the path of a file",
+            fix=f"""umask 077; printf %s "$KUBECONFIG"{decode} > kubeconfig; export KUBECONFIG=$PWD/kubeconfig""",
+        )
 
 
 def fingerprint(env: Mapping[str, str] | None = None) -> tuple[tuple[str, int, int, int], ...]:

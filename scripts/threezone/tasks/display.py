@@ -28,8 +28,9 @@ def as_shown(text: str) -> str:
 
 
 def write(stream: TextIO, text: str) -> None:
-    """Write lines as they are shown to people."""
-    stream.write(as_shown(text) + "\n")
+    """Write lines as they are shown to people; what the stream cannot show is escaped."""
+    text, encoding = as_shown(text), getattr(stream, "encoding", None) or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import select
 import signal
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 import invoke
 
-from threezone.core.errors import Declined, ThreezoneError, UsageError
+from threezone.core.errors import Declined, ThreezoneError, UnknownError, UsageError, ours
 from threezone.core.files import descriptor_of
 from threezone.core.plan import Plan, Step, StepKind, describe
 from threezone.core.process import end_on_signals
@@ -76,6 +77,17 @@ def _run(body: _Body, arguments: Mapping[str, object]) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to continue\n")
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if is_debugging():
+            raise
+        fail(UnknownError(error))
+
+
+def is_debugging() -> bool:
+    """Whether invoke's own --debug was given: it logs everything."""
+    return logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 def end_by_sigpipe() -> None:
@@ -114,6 +126,8 @@ def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackTy
         fail(cause)
     if wrong := _wrong_value(error, trace):
         fail(wrong)
+    if not is_debugging() and issubclass(kind, Exception) and ours(error):
+        fail(UnknownError(error))
     sys.__excepthook__(kind, error, trace)
 
 
@@ -175,7 +189,8 @@ def ask(lab: Lab, change: str, *, yes: bool) -> None:
 
 def emit(data: object) -> None:
     """Print data as JSON on stdout, for programs."""
-    write(sys.stdout, json.dumps(data, indent=2, ensure_ascii=False).translate(JSON_ESCAPES))
+    is_utf8 = "utf" in (sys.stdout.encoding or "").lower()  # elsewhere JSON's own escapes are used
+    write(sys.stdout, json.dumps(data, indent=2, ensure_ascii=not is_utf8).translate(JSON_ESCAPES))
 
 
 def present(data: object, text: str, *, as_json: bool) -> None:

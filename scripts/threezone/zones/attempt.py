@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, TypeVar, cast
+from urllib.parse import unquote, urlsplit
 
 from threezone.kubeconfig.credentials import Trust
 from threezone.zones.proof import Cause, Proof, Stage, StageName
@@ -25,6 +25,8 @@ _REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"  # Kubernetes 1.28
 _REVIEW_BODY = json.dumps({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"})
 _DATES = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 _PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")  # OpenSSL's reasons for an answer without TLS
+
+_LONGEST = 2**20  # bytes of an answer: it may be no API server's
 
 Value = TypeVar("Value")
 Address = tuple[int, Any]  # family and address, for `socket`
@@ -49,6 +51,8 @@ class Attempt:
         self.passed: dict[StageName, float] = {}
         self.ended = 0.0
         self._trust = trust
+        # TLS within TLS is more than Python's ssl can do: such a route is tried directly.
+        self._proxy = "" if trust.proxy.startswith("https:") else trust.proxy
         self._end = end
         self._changed = changed
         self._began = time.monotonic()
@@ -79,8 +83,10 @@ class Attempt:
             self._changed.notify_all()
 
     def _run(self) -> None:
-        host, port, base, addresses = self._stage("dns", lambda: _resolve(self.route.server))
-        raw = self._stage("tcp", lambda: self._connect(addresses))
+        host, port, base, addresses = self._stage("dns", lambda: _resolve(self.route.server, self._proxy))
+        raw = self._stage(
+            "tcp", lambda: self._connect_by_proxy(host, port) if self._proxy else self._connect(addresses)
+        )
         connection = http.client.HTTPConnection(host, port)
         connection.sock = self._stage("tls", lambda: self._wrap(raw, self.route.tls_server_name or host))
         self._stage("readyz", lambda: self._readyz(connection, base))
@@ -149,6 +155,19 @@ class Attempt:
             return opened
         raise problem
 
+    def _connect_by_proxy(self, host: str, port: int) -> socket.socket:
+        import socks  # type: ignore[import-untyped]
+
+        proxy = urlsplit(self._proxy)
+        kind, usual = (socks.HTTP, 80) if proxy.scheme == "http" else (socks.SOCKS5, 1080)
+        user, password = (unquote(part) if part else None for part in (proxy.username, proxy.password))
+        opened: Any = socks.socksocket()
+        opened.set_proxy(kind, proxy.hostname, proxy.port or usual, username=user, password=password)
+        self._keep(opened)
+        opened.settimeout(self._remaining())
+        opened.connect((host, port))
+        return cast("socket.socket", opened)
+
     def _wrap(self, raw: socket.socket, name: str) -> ssl.SSLSocket:
         raw.settimeout(self._remaining())
         # The handshake comes after `_keep`, so that it can be ended from outside.
@@ -168,7 +187,10 @@ class Attempt:
         answer = connection.getresponse()
         if answer.status == HTTPStatus.UNAUTHORIZED:
             raise _Failed("HTTP 401: You must be logged in to the server (Unauthorized)", "unauthorized")
-        return answer.status, answer.read()
+        content = answer.read(_LONGEST)
+        if answer.length and len(content) < _LONGEST:
+            raise http.client.IncompleteRead(content, answer.length)
+        return answer.status, content
 
     def _readyz(self, connection: http.client.HTTPConnection, base: str) -> str:
         status, body = self._ask(connection, "GET", f"{base}/readyz")
@@ -194,8 +216,11 @@ class Attempt:
         return f"as {user}"
 
 
-def _resolve(server: str) -> tuple[str, int, str, list[Address]]:
-    """Return the server's host, port and path, and every address of the host once, in the system's order."""
+def _resolve(server: str, proxy: str) -> tuple[str, int, str, list[Address]]:
+    """Return the server's host, port and path, and every address of the host once, in the system's order.
+
+    A `proxy` resolves the name itself.
+    """
     try:
         parts = urlsplit(server)
         host, port = parts.hostname or "", parts.port or 443
@@ -203,6 +228,8 @@ def _resolve(server: str) -> tuple[str, int, str, list[Address]]:
         host, port = "", 0
     if not host or parts.scheme != "https":
         raise _Failed(f"{server!r} is not an https address", "address")
+    if proxy:
+        return host, port, parts.path.rstrip("/"), []
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return host, port, parts.path.rstrip("/"), list(dict.fromkeys((int(answer[0]), answer[4]) for answer in answers))
 

@@ -151,8 +151,8 @@ def entry_notices(entry: Entry, env: Mapping[str, str], now: datetime) -> tuple[
     notices = []
     if entry.cluster.get("insecure-skip-tls-verify"):
         notices.append("insecure-skip-tls-verify is set: kubectl would trust any server; this check verified it anyway")
-    if entry.cluster.get("proxy-url"):
-        notices.append("proxy-url is set: kubectl goes through that proxy, this check went directly")
+    if str(entry.cluster.get("proxy-url") or "").startswith("https:"):
+        notices.append("proxy-url is an https proxy: kubectl goes through it, this check went directly")
     elif sentence := proxied(entry.server, env):
         notices.append(sentence)
     end = certificate.not_after(material(entry.user, "client-certificate", Path(), entry.context))

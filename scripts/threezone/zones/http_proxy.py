@@ -18,10 +18,13 @@ def proxied(server: str, env: Mapping[str, str]) -> str:
     The proxy's credentials are not shown. An entry's own `proxy-url` goes before the environment and is not read here.
     """
     variable, proxy = _first(env, "HTTPS_PROXY", "https_proxy")
-    parts = urlsplit(server)
-    if not proxy or parts.scheme != "https" or not parts.hostname:
+    try:
+        parts = urlsplit(server)
+        host, port = parts.hostname or "", str(parts.port or 443)
+    except ValueError:  # an invalid port, a missing bracket: nobody goes there
         return ""
-    host, port = parts.hostname, str(parts.port or 443)
+    if not proxy or parts.scheme != "https" or not host:
+        return ""
     no_proxy, exceptions = _first(env, "NO_PROXY", "no_proxy")
     if _direct(host, port, exceptions):
         return ""

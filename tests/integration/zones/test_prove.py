@@ -85,22 +85,19 @@ def test_another_cluster_s_ca_is_refused_without_a_request(pki: Pki, other_pki: 
     assert behaviour.seen == []
 
 
-@pytest.mark.parametrize("authority", [True, False])
-def test_an_entry_that_wants_no_verification_is_verified_all_the_same(
-    pki: Pki, other_pki: Pki, serve: Serve, authority: bool
-) -> None:
-    text = pki.kubeconfig("https://unused").replace("server:", "insecure-skip-tls-verify: true, server:")
-    entry = document.entry(
-        document.parse(
-            text.replace("certificate-authority-data", "certificate-authority-data" if authority else "x").encode()
-        ),
-        "kind-kind",
-    )
+def test_an_entry_that_wants_no_verification_is_verified_all_the_same(pki: Pki, serve: Serve) -> None:
+    text = pki.kubeconfig("https://unused", user="{token: t0ken}")
+    text = text.replace("server:", "insecure-skip-tls-verify: true, server:")
+    entry = document.entry(document.parse(text.replace("certificate-authority-data", "x").encode()), "kind-kind")
     assert entry is not None
     assert entry.cluster["insecure-skip-tls-verify"] is True
     behaviour = Behaviour()
-    proof = only(prove([local(serve(behaviour, other_pki))], trust(entry)))
+    proof = only(prove([local(serve(behaviour))], trust(entry)))
     assert (proof.stages[-1].cause, behaviour.seen) == ("authority", [])
+    with_both = document.entry(document.parse(text.encode()), "kind-kind")
+    assert with_both is not None
+    with pytest.raises(UsageError, match="kubectl refuses"):
+        trust(with_both)
 
 
 def test_without_a_ca_of_its_own_an_entry_trusts_the_system_s(pki: Pki, serve: Serve) -> None:

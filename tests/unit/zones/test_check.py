@@ -91,7 +91,7 @@ def test_what_kubectl_would_do_otherwise_is_noticed() -> None:
     now = datetime.now(UTC)
     assert entry_notices(entry(), {}, now) == ()
     assert "insecure-skip-tls-verify" in entry_notices(entry({"insecure-skip-tls-verify": True}), {}, now)[0]
-    assert "proxy-url" in entry_notices(entry({"proxy-url": "http://p"}), {"HTTPS_PROXY": "http://q"}, now)[0]
+    assert "proxy-url" in entry_notices(entry({"proxy-url": "https://p"}), {"HTTPS_PROXY": "http://q"}, now)[0]
     assert "http://q" in entry_notices(entry(), {"HTTPS_PROXY": "http://q"}, now)[0]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode, urlsplit
 
 from threezone.core.errors import ClusterError
 
@@ -110,6 +110,7 @@ class Access:
     tls: ssl.SSLContext
     tls_server_name: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    proxy: str = field(default="", repr=False)
 
 
 class Api:
@@ -134,7 +135,18 @@ class Api:
         import urllib3
 
         named: dict[str, Any] = {"server_hostname": access.tls_server_name} if access.tls_server_name else {}
-        pool = urllib3.PoolManager(ssl_context=access.tls, **named)
+        if access.proxy.startswith("socks"):
+            from urllib3.contrib.socks import SOCKSProxyManager
+
+            # As in Go, the proxy resolves names.
+            url = "socks5h:" + access.proxy.partition(":")[2]
+            pool: urllib3.PoolManager = SOCKSProxyManager(url, ssl_context=access.tls, **named)
+        elif access.proxy:
+            login = unquote(urlsplit(access.proxy).netloc.rpartition("@")[0])
+            via = urllib3.make_headers(proxy_basic_auth=login) if login else {}
+            pool = urllib3.ProxyManager(access.proxy, proxy_headers=via, ssl_context=access.tls, **named)
+        else:
+            pool = urllib3.PoolManager(ssl_context=access.tls, **named)
         return Api(access.server, pool, lambda _method, _path: access.headers)
 
     @staticmethod

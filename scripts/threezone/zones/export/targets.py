@@ -5,11 +5,10 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, replace
 from typing import Literal
-from urllib.parse import urlsplit
 
 from threezone.clients.kind import BALANCER
 from threezone.zones.locate import EngineKind
-from threezone.zones.routes import NODE_PORT, TLS_NAME, Route, address, port_of
+from threezone.zones.routes import NODE_PORT, TLS_NAME, Route, address, host_of, port_of
 
 Target = Literal["host", "container", "ci", "network"]
 TARGETS: tuple[Target, ...] = ("host", "container", "ci", "network")
@@ -33,7 +32,7 @@ class Site:
     @property
     def published(self) -> Literal["loopback", "everywhere", "address"]:
         """Where the engine's host listens for the API: on its own 127.0.0.1, on all addresses, or on one of them."""
-        host = urlsplit(self.declared).hostname or ""
+        host = host_of(self.declared)
         try:
             ip = ipaddress.ip_address(host)
         except ValueError:
@@ -75,12 +74,17 @@ def offer(target: Target, site: Site, by_hand: str = "") -> Offer:
     return replace(standard, routes=routes, works=works, fails="elsewhere", obstacle="", fix="")
 
 
+def _place(server: str) -> str:
+    """The server's host and port as they are written."""
+    return server.partition("://")[2].partition("/")[0]
+
+
 def _host(site: Site) -> Offer:
     return Offer(
         "host",
         (Route("declared", site.declared),),
         network="host",
-        works=f"on the engine's host, where kind publishes the API on {urlsplit(site.declared).netloc}",
+        works=f"on the engine's host, where kind publishes the API on {_place(site.declared)}",
         fails="in containers, which have a 127.0.0.1 of their own"
         if site.published == "loopback"
         else "beyond that machine",
@@ -114,7 +118,7 @@ def _ci(site: Site) -> Offer:
         "ci",
         (route,),
         network="bridge",
-        works=f"in job containers of this engine that reach {urlsplit(route.server).hostname}{no_name}",
+        works=f"in job containers of this engine that reach {host_of(route.server)}{no_name}",
         fails="on runners of another machine, and where the engine lets no container reach its host",
         obstacle=obstacle,
         fix=fix,
@@ -139,7 +143,7 @@ def _obstacle(site: Site) -> tuple[str, str]:
     network = f"put the container on the network {site.network} and use ./run invoke kubeconfig.export --for network"
     publish = "set threezone.cluster.api: gateway in invoke.yaml and create the cluster again: ./run invoke down, up"
     why = (
-        f"kind publishes the API on {urlsplit(site.declared).netloc} of the engine's host only, "
+        f"kind publishes the API on {_place(site.declared)} of the engine's host only, "
         "which containers of a Linux engine cannot reach"
     )
     return why, network if site.engine == "rootless" else f"{publish}; or {network}"
