@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from traceback import FrameSummary, extract_tb
 
-_PACKAGE = "/threezone/"
+_PACKAGE = f"{Path(__file__).parents[1]}/"
 
 
 class ThreezoneError(Exception):
@@ -32,7 +33,9 @@ class ThreezoneError(Exception):
 
 def ours(error: BaseException) -> FrameSummary | None:
     """The last line of this package that an exception has passed."""
-    return next((frame for frame in reversed(extract_tb(error.__traceback__)) if _PACKAGE in frame.filename), None)
+    return next(
+        (frame for frame in reversed(extract_tb(error.__traceback__)) if frame.filename.startswith(_PACKAGE)), None
+    )
 
 
 class UnknownError(ThreezoneError):
@@ -40,7 +43,7 @@ class UnknownError(ThreezoneError):
 
     def __init__(self, error: BaseException) -> None:
         place = ours(error)
-        where = f" in {place.filename.rpartition(_PACKAGE)[2]}:{place.lineno} ({place.name})" if place else ""
+        where = f" in {place.filename.removeprefix(_PACKAGE)}:{place.lineno} ({place.name})" if place else ""
         super().__init__(
             f"threezone has failed by a fault of its own: {type(error).__name__}{where}",
             fix="run it again with --debug before the task (./run invoke --debug TASK) for the whole traceback",
