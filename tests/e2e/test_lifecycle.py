@@ -125,6 +125,8 @@ def test_a_start_waits_until_the_same_pods_are_ready(lab: Project) -> None:
     all_back(lab)
     assert "nothing to do" in lab.invoke("cluster.start").stdout
     assert lab.invoke("app.open", "--once").stdout.strip() == (lab.root / PAGE).read_text().strip()
+    # Flux starts over too: until it has ended a first run, `up` waits for it.
+    lab.invoke("flux.reconcile", "--object", "kustomization/lab")
     assert "nothing to do" in lab.invoke("up", "--yes").stdout
 
 
