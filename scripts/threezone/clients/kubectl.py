@@ -16,6 +16,7 @@ from threezone.core.loopback import answers, free_port, is_free
 from threezone.core.process import Completed
 
 Command = list[str | Path]
+PLAIN = {"KUBERC": "off"}  # without the user's defaults and aliases (kuberc), which are for people
 KUBECTL = "kubectl"  # on the PATH of a node
 # On a control plane, with the administrator's kubeconfig. Without a cache: its home directory may be mounted from the
 # host.
@@ -26,26 +27,26 @@ READY_SECONDS = 30.0  # until the first answer through a forward or a proxy
 
 def render(kubectl: Path, directory: Path) -> str:
     """The manifests of a kustomization. Raises CommandFailed."""
-    return process.run([kubectl, "kustomize", directory], timeout=60).stdout
+    return process.run([kubectl, "kustomize", directory], timeout=60, env=PLAIN).stdout
 
 
 def apply(kubectl: Path, context: str, directory: Path) -> Completed:
     """Apply a kustomization with force. Raises CommandFailed."""
     options = ("--server-side", "--force-conflicts", "--kustomize", directory)
-    return process.run([kubectl, "--context", context, "apply", *options], timeout=60)
+    return process.run([kubectl, "--context", context, "apply", *options], timeout=60, env=PLAIN)
 
 
 def check(kubectl: Path, context: str, manifests: str, manager: str) -> Completed:
     """Apply manifests in a dry run on the API server."""
     options = ("--server-side", "--force-conflicts", "--dry-run=server", f"--field-manager={manager}", "--filename=-")
     command: Command = [kubectl, "--context", context, "apply", *options]
-    return process.run(command, timeout=120, stdin=manifests, check=False)
+    return process.run(command, timeout=120, stdin=manifests, env=PLAIN, check=False)
 
 
 def execute(kubectl: Path, context: str, namespace: str, target: str, argv: Sequence[str]) -> Completed:
     """Run a program in a pod of `target`, such as `deployment/git`."""
     command: Command = [kubectl, "--context", context, "--namespace", namespace, "exec", target, "--", *argv]
-    return process.run(command, timeout=30, check=False)
+    return process.run(command, timeout=30, env=PLAIN, check=False)
 
 
 def proxy_command(kubectl: Path, context: str, port: int, *options: str) -> Command:
@@ -80,7 +81,7 @@ def forwarded(
     """Forward a port of 127.0.0.1, by default a free one, to the cluster while the block runs."""
     lines: queue.Queue[str] = queue.Queue()
     command = forward_command(kubectl, context, namespace, target, port, local=local or "")
-    with process.Running(command, on_line=lines.put) as running:
+    with process.Running(command, env=PLAIN, on_line=lines.put) as running:
         try:
             first = lines.get(timeout=30)
         except queue.Empty:
@@ -120,6 +121,6 @@ def keep_open(
         command(chosen),
         ready=lambda: answers(chosen, path),
         timeout=READY_SECONDS,
-        env=daemon.for_kubectl(),
+        env=daemon.for_kubectl() | PLAIN,
         facts={**facts, "port": str(chosen)},
     )

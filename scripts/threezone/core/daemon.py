@@ -7,13 +7,14 @@ that each sees only its own daemons in a shared state directory.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import re
 import signal
-import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -151,12 +152,21 @@ def _directory() -> Path:
 
 
 def _namespace_hash() -> str:
-    """A short hash of the process id namespace of this machine or container."""
+    """A short hash of this boot and of the process id namespace: a host's name changes, with DHCP for example."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())  # pid_namespaces(7)
     except OSError:
         namespace = ""
-    return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).hexdigest()[:8]
+    return hashlib.sha256(f"{_boot()} {namespace}".encode()).hexdigest()[:8]
+
+
+@functools.cache
+def _boot() -> str:
+    """What identifies this boot of the machine; on macOS, the machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except FileNotFoundError:  # macOS
+        return f"{uuid.getnode():x}"
 
 
 def _file(name: str, kind: str) -> Path:
@@ -209,10 +219,8 @@ def _start_time(pid: int) -> str:
         ticks = round((running.create_time() - psutil.boot_time()) * os.sysconf("SC_CLK_TCK"))
     except (psutil.Error, ValueError, OverflowError):
         return ""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except FileNotFoundError:  # macOS
-        boot = f"at {psutil.boot_time():.0f}"
+    on_linux = Path("/proc/sys/kernel/random/boot_id").exists()
+    boot = _boot() if on_linux else f"at {psutil.boot_time():.0f}"
     return f"{ticks} ticks after the boot {boot}"
 
 

@@ -56,8 +56,9 @@ def observe() -> Engine:
         info = {}
     words = "\n".join(info.get("ServerErrors") or []) or done.stderr.strip()
     if not info.get("ServerVersion"):
-        installed = process.find("dockerd") is not None or not address.startswith("unix://")
-        return Engine(classify(words, daemon_installed=installed), address, words)
+        if "host" in info:  # the facts of `podman info`
+            words = f"podman\n{words}".strip()
+        return Engine(classify(words, address, daemon_installed=process.find("dockerd") is not None), address, words)
     version = str(info["ServerVersion"])
     new_enough = versions.parse(version) >= OLDEST
     machine = str(info.get("Architecture", ""))

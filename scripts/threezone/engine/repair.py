@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ PACKAGES = ("docker.io", "iptables", "iproute2")
 RUNTIME = "threezone-bounded"
 WRAPPER = Path("/usr/local/lib/threezone/bounded-runtime")
 DAEMON_JSON = Path("/etc/docker/daemon.json")
+FORMER = "default-runtime"  # beside the wrapper: the default runtime that was there before
 PIDFILE = Path("/run/threezone-dockerd.pid")
 LOG = Path("/var/log/threezone-dockerd.log")
 START_DEADLINE = 60.0
@@ -111,10 +113,11 @@ def wrap() -> None:
     """Install the runtime wrapper and add it to daemon.json, which keeps its other settings."""
     source = Path(bounded_runtime.__file__).read_text(encoding="utf-8")
     # -I -S: no user site, no .pth files; the wrapper starts several times per container.
-    interpreter = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
-    write_atomic(WRAPPER, f"#!{interpreter} -IS\n{source}", 0o755)
+    write_atomic(WRAPPER, f"#!{_interpreter()} -IS\n{source}", 0o755)
     settings = _daemon_settings()
     settings.setdefault("runtimes", {})[RUNTIME] = {"path": str(WRAPPER)}
+    if (before := settings.get("default-runtime", RUNTIME)) != RUNTIME:
+        write_atomic(WRAPPER.with_name(FORMER), str(before), None)
     settings["default-runtime"] = RUNTIME
     write_atomic(DAEMON_JSON, json.dumps(settings, indent=2) + "\n", None)
 
@@ -126,15 +129,41 @@ def unwrap() -> bool:
     is_wrapped = runtimes.pop(RUNTIME, None) is not None or WRAPPER.exists()
     if not runtimes:
         settings.pop("runtimes", None)
+    former = WRAPPER.with_name(FORMER)
     if settings.get("default-runtime") == RUNTIME:
         del settings["default-runtime"]
+        if former.exists():
+            settings["default-runtime"] = former.read_text(encoding="utf-8")
     if is_wrapped:
         if settings:
             write_atomic(DAEMON_JSON, json.dumps(settings, indent=2) + "\n", None)
         else:
             DAEMON_JSON.unlink(missing_ok=True)
         WRAPPER.unlink(missing_ok=True)
+        former.unlink(missing_ok=True)
     return is_wrapped
+
+
+def _interpreter() -> Path:
+    """A Python that only root can change, for a program that root's daemon starts: the system's, else ours."""
+    ours = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+    for python in (Path("/usr/bin/python3").resolve(), ours):
+        if python.exists() and all(_is_of_root(path) for path in (python, *python.parents)):
+            test = process.run(
+                [python, "-IS", "-c", "import sys; sys.exit(sys.version_info < (3, 11))"], timeout=30, check=False
+            )
+            if test.exit_code == 0:
+                return python
+    raise EngineError(
+        f"the runtime wrapper needs a Python 3.11 or newer that only root can change, and {ours} is not",
+        fix="apt-get install python3",
+    )
+
+
+def _is_of_root(path: Path) -> bool:
+    facts = path.stat()
+    others_may_write = facts.st_mode & 0o022 and not facts.st_mode & stat.S_ISVTX
+    return facts.st_uid == 0 and not others_may_write
 
 
 def _daemon_settings() -> dict[str, Any]:

@@ -21,6 +21,7 @@ from threezone.core.files import read
 from threezone.kubeconfig.document import Entry
 
 PROXIES = ("http", "https", "socks5", "socks5h")  # client-go, tools/clientcmd/validation.go; Go resolves names there
+_LONG = 8  # characters: a shorter secret is a part of many words, which would be redacted too
 _CERTIFICATE = re.compile(rb"^-----BEGIN CERTIFICATE-----\s.*?^-----END CERTIFICATE-----", re.DOTALL | re.MULTILINE)
 
 
@@ -93,8 +94,8 @@ def _proxy(entry: Entry) -> str:
             f"the proxy-url of the context {entry.context} is not the address of a proxy ({', '.join(PROXIES)})",
             fix=f"kubectl config set-cluster {shlex.quote(entry.cluster_name)} --proxy-url=http://HOST:PORT",
         )
-    if proxy and parts.password:
-        process.keep_secret(parts.password)
+    if proxy and len(parts.password or "") >= _LONG:
+        process.keep_secret(parts.password or "")
     return proxy
 
 
@@ -112,7 +113,8 @@ def _token(entry: Entry, directory: Path) -> str:
             fix=f"kubectl config set-credentials {shlex.quote(entry.user_name)} --token=… with the token alone",
         )
     text = token.decode("latin-1")
-    process.keep_secret(text)
+    if len(text) >= _LONG:
+        process.keep_secret(text)
     return text
 
 

@@ -43,23 +43,26 @@ class _Failed(Exception):
 class Attempt:
     """One route being tried, in a thread of its own. `changed` guards and announces every change of its state.
 
-    `passed` has the time at which each stage succeeded, `ended` the end of the attempt, 0 before that.
+    `passed` has the time at which each stage succeeded, `ended` the end of the attempt, 0 before that; `end` is the
+    time at which the stage that runs is given up.
     """
 
-    def __init__(self, route: Route, trust: Trust, end: float, changed: threading.Condition) -> None:
+    def __init__(self, route: Route, trust: Trust, seconds: float, changed: threading.Condition) -> None:
+        """Each stage has `seconds`."""
         self.route = route
         self.passed: dict[StageName, float] = {}
         self.ended = 0.0
         self._trust = trust
         # TLS within TLS is more than Python's ssl can do: such a route is tried directly.
         self._proxy = "" if trust.proxy.startswith("https:") else trust.proxy
-        self._end = end
+        self._seconds = seconds
         self._changed = changed
         self._began = time.monotonic()
         self._stages: list[Stage] = []
         self._current: tuple[StageName, float] = ("dns", self._began)
         self._why = ""
         self._cancelled = False
+        self.end = self._began + seconds  # of the stage that runs
         self._sockets: list[socket.socket] = []
 
     @property
@@ -104,7 +107,7 @@ class Attempt:
                 with suppress(OSError):
                     socket.socket.shutdown(opened, socket.SHUT_RDWR)  # an SSLSocket's own also drops its state
         if not ended and winner is None:
-            why = f"no answer within {self._end - self._began:.1f} s ({running})"
+            why = f"no answer within {self._seconds:.1f} s ({running})"
             stages.append(Stage(running, ok=False, seconds=now - since, why="i/o timeout", cause="silent"))
         elif not ended and winner is not None:
             why = f"cancelled in {running}: {winner.route.server} was proved first"
@@ -114,6 +117,7 @@ class Attempt:
         began = time.monotonic()
         with self._changed:
             self._current = (name, began)
+            self.end = began + self._seconds
         try:
             value = work()
         except (OSError, http.client.HTTPException, _Failed, ValueError) as error:
@@ -131,7 +135,7 @@ class Attempt:
             self._changed.notify_all()
 
     def _remaining(self) -> float:
-        return max(0.001, self._end - time.monotonic())
+        return max(0.001, self.end - time.monotonic())
 
     def _keep(self, opened: socket.socket) -> None:
         """Remember the socket, so that `finish` can cancel its operations."""

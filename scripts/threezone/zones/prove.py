@@ -5,16 +5,19 @@ After the first proof, a better route gets a moment if it is connected, and hard
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Sequence
 
+from threezone.core.errors import UsageError
 from threezone.kubeconfig.credentials import Trust
 from threezone.zones.attempt import Attempt
 from threezone.zones.proof import Verdict
 from threezone.zones.routes import Route
 
-DEADLINE = 3.0  # seconds for all routes together
+DEADLINE = 3.0  # seconds for each stage of a route; all routes are tried at once
+SETTING = "THREEZONE_ROUTE_SECONDS"  # replaces it, for slow networks
 
 # Seconds to wait for a better route after the first proof.
 _CONNECTED = 1.0
@@ -24,23 +27,37 @@ _CONNECTING = 0.1  # as a share of the time to the first proof: the packets may 
 
 
 def prove(routes: Sequence[Route], trust: Trust, *, deadline: float = DEADLINE) -> Verdict:
-    """Try all routes at once for at most `deadline` seconds. Failures are in the verdict."""
+    """Try all routes at once, each stage for at most `deadline` seconds. Failures are in the verdict."""
     changed = threading.Condition()
     began = time.monotonic()
-    attempts = [Attempt(route, trust, began + deadline, changed) for route in routes]
+    seconds = deadline * _asked() / DEADLINE
+    attempts = [Attempt(route, trust, seconds, changed) for route in routes]
     for attempt in attempts:
         threading.Thread(target=attempt.run, name=f"prove {attempt.route.server}", daemon=True).start()
     with changed:
-        while (pause := _pause(attempts, began, began + deadline)) > 0:
+        while (pause := _pause(attempts, began)) > 0:
             changed.wait(pause)
         winner = next((attempt for attempt in attempts if attempt.proved), None)
     proofs = tuple(attempt.finish(winner) for attempt in attempts)
     return Verdict(next((proof for proof in proofs if proof.ok), None), proofs, time.monotonic() - began)
 
 
-def _pause(attempts: Sequence[Attempt], began: float, end: float) -> float:
+def _asked() -> float:
+    """The seconds for a stage that the environment asks for."""
+    text = os.environ.get(SETTING, "")
+    try:
+        seconds = float(text or DEADLINE)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"{SETTING} needs a number of seconds, such as 10", evidence=f"given: {text!r}")
+    return seconds
+
+
+def _pause(attempts: Sequence[Attempt], began: float) -> float:
     """Return the seconds to wait for a change; 0 or less when the choice is made."""
     now = time.monotonic()
+    end = max((attempt.end for attempt in attempts if not attempt.ended), default=now)
     best = next((index for index, attempt in enumerate(attempts) if attempt.proved), None)
     if best is None:
         return 0.0 if all(attempt.ended for attempt in attempts) else end - now

@@ -161,7 +161,12 @@ def test_a_file_made_for_any_zone_is_pointed_at_what_works(
     # The shell's picker comes to the same end, with nothing but kubectl.
     beside, text = picker.script(by_hand, store.read(env).document, CONTEXT)
     beside.write_text(text)
-    shell = {"PATH": f"{kubectl.parent}:/usr/bin:/bin"}
+    rc = beside.with_name("kuberc")  # the user's own defaults, which do not fit
+    defaults = [{"command": "get", "options": [{"name": "output", "default": "wide"}]}]
+    rc.write_text(
+        json.dumps({"apiVersion": "kubectl.config.k8s.io/v1beta1", "kind": "Preference", "defaults": defaults})
+    )
+    shell = {"PATH": f"{kubectl.parent}:/usr/bin:/bin", "KUBERC": str(rc)}
     said = run(["sh", beside], timeout=60, env=shell)
     assert said.stdout == f"{CONTEXT} goes through {CONTEXT}@network\n"
     assert "was refused" in said.stderr

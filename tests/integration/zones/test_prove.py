@@ -1,10 +1,13 @@
 """Every stage of a proof against a real TLS server, and the race between candidates."""
 
 import base64
+import select
 import socket
+import socketserver
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -405,3 +408,43 @@ def test_a_cancelled_loser_touches_no_file_that_is_opened_afterwards(pki: Pki, s
         assert {len(each.read()) for each in opened} == {pem.stat().st_size}
         for each in opened:
             each.close()
+
+
+def test_each_stage_has_its_own_time_and_the_environment_can_give_more(
+    pki: Pki, slow: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server needs 0.2 s for each packet of an answer, and several for all stages."""
+    verdict = prove([local(slow)], pki.trust(), deadline=1.0)
+    assert verdict.chosen is not None
+    assert verdict.seconds > 0.5
+    assert prove([local(slow)], pki.trust(), deadline=0.1).chosen is None
+    monkeypatch.setenv("THREEZONE_ROUTE_SECONDS", "30")
+    assert prove([local(slow)], pki.trust(), deadline=0.1).chosen is not None
+    monkeypatch.setenv("THREEZONE_ROUTE_SECONDS", "soon")
+    with pytest.raises(UsageError, match="THREEZONE_ROUTE_SECONDS"):
+        prove([local(slow)], pki.trust())
+
+
+@pytest.fixture
+def slow(serve: Serve) -> Iterator[int]:
+    """A port before an API server where everything takes a while."""
+    behind = serve(Behaviour(user="somebody"))
+
+    class Late(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection(("127.0.0.1", behind)) as there:
+                pair = {self.request: there, there: self.request}
+                while True:
+                    for ready in select.select(list(pair), [], [])[0]:
+                        if not (data := ready.recv(65536)):
+                            return
+                        if ready is there:
+                            time.sleep(0.2)
+                        pair[ready].sendall(data)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Late) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield int(server.server_address[1])
+        server.shutdown()
+        thread.join()

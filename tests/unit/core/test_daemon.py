@@ -160,13 +160,20 @@ def test_process_one_is_not_ended_for_a_record_without_a_start(monkeypatch: pyte
 def test_state_that_is_shared_shows_each_machine_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     here = sleeper()
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(socket, "gethostname", lambda: "another-machine")
+        elsewhere.setattr(daemon, "_boot", lambda: "another machine's")
         assert daemon.find("sleeper") is None
         assert daemon.stop("sleeper") is False
         there = sleeper()
         assert there.pid != here.pid
         assert daemon.stop("sleeper") is True
     assert daemon.find("sleeper") == here
+
+
+def test_another_name_of_the_host_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = sleeper()
+    monkeypatch.setattr(socket, "gethostname", lambda: "named-by-dhcp")
+    assert daemon.find("sleeper") == here
+    assert daemon.stop("sleeper") is True
 
 
 def test_one_that_dies_at_its_start_is_reported_with_the_end_of_its_log() -> None:

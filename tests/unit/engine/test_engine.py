@@ -2,13 +2,16 @@ import json
 import os
 import platform
 import queue
+import sys
 import tarfile
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from threezone.clients.docker.engine import State, classify
+from threezone.clients.docker.engine import OWN_SOCKETS, TROUBLE, State, classify, explain
 from threezone.core import process
 from threezone.core.errors import EngineError
 from threezone.core.plan import StepKind
@@ -27,7 +30,49 @@ WORDS = {
 
 @pytest.mark.parametrize(("state", "words"), WORDS.items())
 def test_dockers_words_tell_the_states_apart(state: State, words: str) -> None:
-    assert classify(words, daemon_installed=True) == state
+    assert classify(words, OWN_SOCKETS[0], daemon_installed=True) == state
+
+
+ELSEWHERE = {
+    # What docker 28.2 says, and the address.
+    "no-context": (
+        'unable to resolve docker endpoint: context "x": context not found: open x.json: no such file or directory',
+        OWN_SOCKETS[0],
+    ),
+    "certificates": (
+        "Failed to initialize: unable to resolve docker endpoint: open /nope/ca.pem: no such file or directory",
+        "tcp://h:2376",
+    ),
+    "no-socket": (
+        "Cannot connect to the Docker daemon at unix:///home/me/.docker/run/docker.sock. Is the docker daemon running?",
+        "unix:///home/me/.docker/run/docker.sock",
+    ),
+    "unreachable": ("Cannot connect to the Docker daemon at tcp://h:1. Is the docker daemon running?", "tcp://h:1"),
+    "podman": ("Emulate Docker CLI using podman. Create /etc/containers/nodocker to quiet msg.", OWN_SOCKETS[0]),
+    "proxy": ("error during connect: proxyconnect tcp: dial tcp 127.0.0.1:1: connect: connection refused", "tcp://h:1"),
+}
+
+
+@pytest.mark.parametrize(("state", "said"), ELSEWHERE.items(), ids=ELSEWHERE)
+@pytest.mark.parametrize("installed", [True, False])
+def test_what_only_seems_to_be_a_missing_engine_is_named_and_not_repaired(
+    state: State, said: tuple[str, str], installed: bool
+) -> None:
+    assert classify(*said, daemon_installed=installed) == state
+    assert keys(Engine(state, said[1])) == []
+
+
+def test_an_address_behind_a_proxy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    assert classify(*ELSEWHERE["unreachable"], daemon_installed=True) == "proxy"
+    assert classify(WORDS["stopped"], OWN_SOCKETS[0], daemon_installed=True) == "stopped"
+
+
+def test_a_password_in_the_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_secrets", set())
+    monkeypatch.setenv("DOCKER_HOST", "tcp://me:hunter2@h:1")
+    error = explain("Cannot connect to the Docker daemon at tcp://me:hunter2@h:1. Is the docker daemon running?")
+    assert "hunter2" not in error.message + error.evidence + error.fix
 
 
 @pytest.mark.parametrize(
@@ -35,21 +80,21 @@ def test_dockers_words_tell_the_states_apart(state: State, words: str) -> None:
 )
 def test_what_ssh_refuses_is_not_taken_for_the_engines_word(words: str) -> None:
     client = "error during connect: command [ssh -l me -- far docker system dial-stdio] has exited with exit status 255"
-    assert classify(f"{client}, please make sure the URL is valid: stderr={words}", daemon_installed=True) == (
-        "unreachable"
-    )
+    assert classify(
+        f"{client}, please make sure the URL is valid: stderr={words}", "ssh://far", daemon_installed=True
+    ) == ("unreachable")
 
 
 def test_a_client_that_refuses_an_old_engine_itself_is_understood() -> None:
     words = "API version 1.39 is not supported by this client: the minimum supported API version is 1.44"
-    assert classify(words, daemon_installed=True) == "too-old"
+    assert classify(words, OWN_SOCKETS[0], daemon_installed=True) == "too-old"
 
 
 def test_without_a_daemon_program_a_silent_socket_means_missing() -> None:
-    assert classify(WORDS["stopped"], daemon_installed=False) == "missing"
+    assert classify(WORDS["stopped"], OWN_SOCKETS[0], daemon_installed=False) == "missing"
 
 
-@pytest.mark.parametrize("state", ["missing", "stopped", "forbidden", "too-old", "old-client", "unreachable", "broken"])
+@pytest.mark.parametrize("state", TROUBLE)
 def test_every_state_has_its_own_sentence_and_fix(state: State) -> None:
     with pytest.raises(EngineError) as caught:
         find.require(Engine(state, "unix:///var/run/docker.sock", "words"))
@@ -145,11 +190,13 @@ def test_options_are_read_in_both_spellings() -> None:
     assert bounded_runtime.option(["exec", "id"], "--process", "-p") == ""
 
 
+@pytest.mark.parametrize("default", [{}, {"default-runtime": "other"}])
 def test_wrapping_keeps_the_users_daemon_settings_and_can_be_undone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, default: dict[str, str]
 ) -> None:
     settings, wrapper = tmp_path / "daemon.json", tmp_path / "lib" / "bounded-runtime"
-    mine = {"dns": ["127.0.0.53"], "runtimes": {"other": {"path": "/bin/other"}}}
+    mine = {"dns": ["127.0.0.53"], "runtimes": {"other": {"path": "/bin/other"}}, **default}
+    monkeypatch.setattr(repair, "_interpreter", lambda: Path("/usr/bin/python3"))
     settings.write_text(json.dumps(mine))
     monkeypatch.setattr(repair, "DAEMON_JSON", settings)
     monkeypatch.setattr(repair, "WRAPPER", wrapper)
@@ -163,5 +210,36 @@ def test_wrapping_keeps_the_users_daemon_settings_and_can_be_undone(
     assert wrapper.read_text().startswith("#!/")
     assert repair.unwrap()
     assert json.loads(settings.read_text()) == mine
-    assert not wrapper.exists()
+    assert list(wrapper.parent.iterdir()) == []
     assert not repair.unwrap()
+
+
+@pytest.mark.real_program
+def test_the_wrapper_runs_a_python_that_only_root_can_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for root: everything but the caller's own Python belongs to root here."""
+    mine = tmp_path / "python"
+    mine.symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "_base_executable", str(mine), raising=False)
+    asked: list[Path] = []
+
+    def is_of_root(path: Path) -> bool:
+        asked.append(path)
+        return not path.is_relative_to(mine.resolve().parent)
+
+    monkeypatch.setattr(repair, "_is_of_root", is_of_root)
+    with suppress(EngineError):  # this machine has no other
+        assert repair._interpreter() != mine.resolve()
+    assert asked
+
+
+@pytest.mark.parametrize(("mode", "owned"), [(0o755, True), (0o775, False), (0o757, False), (0o1777, True)])
+def test_a_path_that_others_may_write_is_not_root_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, owned: bool
+) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x").chmod(mode)
+    facts = (tmp_path / "x").stat()
+    monkeypatch.setattr(Path, "stat", lambda _: SimpleNamespace(st_uid=0, st_mode=facts.st_mode))
+    assert repair._is_of_root(tmp_path / "x") is owned
+    monkeypatch.setattr(Path, "stat", lambda _: SimpleNamespace(st_uid=1000, st_mode=facts.st_mode))
+    assert not repair._is_of_root(tmp_path / "x")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,12 @@ from threezone.core.errors import EngineError
 from threezone.core.process import Completed
 
 DOCKER = "docker"
-State = Literal["ok", "missing", "stopped", "forbidden", "too-old", "old-client", "unreachable", "broken"]
+State = Literal[
+    "ok", "missing", "stopped", "forbidden", "too-old", "old-client", "no-context", "certificates", "proxy",
+    "no-socket", "podman", "unreachable", "broken",
+]  # fmt: skip
+# Where an engine of this machine listens that we may install or start (docker/cli and Debian's docker.socket).
+OWN_SOCKETS = ("unix:///var/run/docker.sock", "unix:///run/docker.sock")
 
 INSTALL = (
     "./run invoke engine.start --yes installs and starts Docker on Debian and Ubuntu as root; elsewhere install Docker "
@@ -35,6 +41,26 @@ TROUBLE: dict[State, tuple[str, str]] = {
     "old-client": (
         "the docker client here is too old for the container engine",
         f"{VERSION} the docker client to the engine's version",
+    ),
+    "no-context": (
+        "the docker context that is chosen does not exist",
+        "unset DOCKER_CONTEXT; docker context ls; docker context use default",
+    ),
+    "certificates": (
+        "the certificates for the container engine are missing, or do not fit it",
+        "unset DOCKER_TLS_VERIFY DOCKER_TLS; or export DOCKER_CERT_PATH=/directory/of/the/certificates",
+    ),
+    "proxy": (
+        "the docker client goes to the container engine through a proxy, which does not lead there",
+        "name the engine's host in NO_PROXY: export NO_PROXY=HOST",
+    ),
+    "no-socket": (
+        "nothing serves the socket that DOCKER_HOST or the docker context names",
+        "start Docker Desktop, or systemctl --user start docker; or unset DOCKER_HOST, docker context use default",
+    ),
+    "podman": (
+        "the docker program here is Podman's, and threezone needs Docker's",
+        "install Docker's client and engine, or put its docker first on PATH; Debian: apt-get remove podman-docker",
     ),
     "unreachable": ("the container engine does not answer", "check DOCKER_HOST and `docker context ls`"),
     "broken": ("the container engine cannot start a privileged container", "./run invoke engine.start"),
@@ -81,7 +107,17 @@ def disk_usage() -> Completed:
 
 
 def endpoint() -> str:
-    """The engine's address: DOCKER_HOST, else that of the current context, else the default socket."""
+    """The engine's address: DOCKER_HOST, else that of the current context, else the default socket.
+
+    A password in it is redacted from now on.
+    """
+    address = _endpoint()
+    if password := re.search(r"//[^/@:]*:([^/@]+)@", address):
+        process.keep_secret(password[1])
+    return address
+
+
+def _endpoint() -> str:
     if host := os.environ.get("DOCKER_HOST"):
         return host
     name = os.environ.get("DOCKER_CONTEXT") or _configured_context()
@@ -89,7 +125,7 @@ def endpoint() -> str:
         done = run("context", "inspect", name, "--format", "{{.Endpoints.docker.Host}}", timeout=10, check=False)
         if done.exit_code == 0 and done.stdout.strip():
             return done.stdout.strip()
-    return "unix:///var/run/docker.sock"
+    return OWN_SOCKETS[0]
 
 
 def _configured_context() -> str:
@@ -101,31 +137,49 @@ def _configured_context() -> str:
         return ""
 
 
-def classify(message: str, *, daemon_installed: bool) -> State:
-    """The state that the docker client's error message means (docker/cli and moby/client, `errors.go`)."""
+def classify(message: str, address: str, *, daemon_installed: bool) -> State:
+    """The state that the docker client's error message means (docker/cli and moby/client, `errors.go`).
+
+    Only where nothing answers at a socket of this machine's own engine is an engine `missing` or `stopped`.
+    """
     text = message.lower()
     if "command [ssh " in text:  # permission denied or connection refused by ssh, not by the engine
         return "unreachable"
-    if "permission denied" in text:
-        return "forbidden"
-    if "is too old. minimum supported api version" in text:
-        return "old-client"
-    if "is too new. maximum supported api version" in text or "not supported by this client" in text:
-        return "too-old"
+    for words, state in _WORDS:
+        if any(each in text for each in words):
+            return state
     if "is the docker daemon running" in text or "connection refused" in text or "no such file" in text:
-        return "stopped" if daemon_installed else "missing"
-    return "unreachable"
+        if address in OWN_SOCKETS:
+            return "stopped" if daemon_installed else "missing"
+        if address.startswith("unix:"):
+            return "no-socket"
+    variables = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy")
+    return "proxy" if address.startswith("tcp:") and any(map(os.environ.get, variables)) else "unreachable"
+
+
+# What the docker client says in a state; the first line that fits counts.
+_WORDS: tuple[tuple[tuple[str, ...], State], ...] = (
+    (("podman",), "podman"),
+    (("context not found", "is not found on the file system"), "no-context"),
+    ((".pem:", "x509:", "tls:", "bad certificate", "certificate required"), "certificates"),
+    (("unable to resolve docker endpoint",), "no-context"),
+    (("proxyconnect",), "proxy"),
+    (("permission denied",), "forbidden"),
+    (("is too old. minimum supported api version",), "old-client"),
+    (("is too new. maximum supported api version", "not supported by this client"), "too-old"),
+)
 
 
 def explain(message: str) -> EngineError:
     """The error for a docker command that failed with `message` because of the engine."""
-    return failure(classify(message, daemon_installed=process.find("dockerd") is not None), endpoint(), message)
+    address = endpoint()
+    return failure(classify(message, address, daemon_installed=process.find("dockerd") is not None), address, message)
 
 
 def failure(state: State, address: str, evidence: str) -> EngineError:
     """The error for the unusable engine at `address`."""
     problem, fix = TROUBLE[state]
-    return EngineError(f"{problem} (engine: {address})", evidence=evidence, fix=fix)
+    return EngineError(process.redact(f"{problem} (engine: {address})"), evidence=process.redact(evidence), fix=fix)
 
 
 def labels(values: Mapping[str, str]) -> list[str]:

@@ -78,6 +78,7 @@ _SCRIPT = """\
 # It needs kubectl and nothing else; the server's certificate is verified on every way.
 # Usage: sh THIS-SCRIPT [KUBECONFIG-FILE]; without the argument it is the file beside which this script was written.
 set -u
+export KUBERC=off # the defaults in a user's kuberc are for people
 name={name}
 file=${{1:-$(dirname -- "$0")/$name}}
 for context in {contexts}; do
