@@ -303,6 +303,8 @@ def test_one_rule_for_the_generation(
     if said is not None:
         item["status"]["conditions"][0]["observedGeneration"] = said
     assert is_ready(item) is ready
+    # To suspend an object is a change that its controller does not reconcile.
+    assert is_ready({**item, "spec": {"suspend": True}})
 
 
 class Server:
