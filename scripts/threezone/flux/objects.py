@@ -212,9 +212,8 @@ def unready(item: Json) -> str:
         value for value in (status.get("observedGeneration"), ready.get("observedGeneration")) if value is not None
     ]
     generation = meta.get("generation")
-    if is_suspended(item):  # to suspend it is such a change: nobody reconciles it
-        return ""
     current = generation is None or (bool(observed) and all(value == generation for value in observed))
+    current = current or is_suspended(item)  # to suspend it is such a change: nobody reconciles it
     return "" if current else "its latest change is not reconciled yet"
 
 

@@ -52,14 +52,15 @@ def collect(lab: Lab, output: str = "") -> Bundle:
     path = Path(output) if output else paths.state_dir() / "logs" / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz"
     with step(f"collect the logs of {name}") as running:
         api = _api(lab)
-        known = secrets(lab, api)
-        missing: list[str] = []
+        known, unknown = secrets(lab, api)
+        missing = [f"the values of Secrets, to remove them: {unknown}"] if unknown else []
         with _archive(path) as add, kind.private(name, "logs") as export, ThreadPoolExecutor(_WORKERS) as pool:
             wanted = {**contents.engine(name), **contents.nodes(name), **contents.threezone(lab)}
             if api is None:
                 missing.append("kubernetes: the API server does not answer")
             else:
                 wanted |= contents.kubernetes(api)
+            add("README.txt", _readme(unknown))
             exported = pool.submit(_export, lab, export)
             texts = {file: pool.submit(get) for file, get in wanted.items()}
             for file, text in texts.items():
@@ -107,9 +108,27 @@ def _api(lab: Lab) -> Api | None:
     return lab.api
 
 
-def secrets(lab: Lab, api: Api | None) -> frozenset[str]:
-    """All texts in which a secret of this cluster may appear."""
+def _readme(unknown: str) -> str:
+    """What was removed from the files, and what was not."""
+    values = (
+        f"The values of the cluster's Secrets could NOT be removed by value: {unknown}.\n"
+        "Only what looks like a secret was removed. Read the files before you share them.\n"
+        if unknown
+        else "Removed: the values in the cluster's Secrets, its kubeconfig and threezone's own files, also in base64,\n"
+        "hexadecimal, JSON and addresses.\n"
+    )
+    return (
+        f"{values}Removed by their form: private keys, certificates, JSON web tokens, tokens with the prefix of their\n"
+        "issuer, passwords in addresses, and the values of fields named token, password, secret, key and the like.\n"
+        "Not removed: names, addresses, images, environment variables and arguments with other names, and values\n"
+        "shorter than 4 characters. missing.txt lists what could not be collected.\n"
+    )
+
+
+def secrets(lab: Lab, api: Api | None) -> tuple[frozenset[str], str]:
+    """All texts in which a secret of this cluster may appear; and why the values of Secrets are unknown, or ""."""
     values: list[str] = []
+    unknown = "the API server does not answer"
     with suppress(ThreezoneError):  # of a stopped cluster: these are recognised by their form alone
         fresh = document.parse(kubeconfig(lab.name).encode(), "kind's kubeconfig")
         for user in document.items(fresh, "users").values():
@@ -118,9 +137,12 @@ def secrets(lab: Lab, api: Api | None) -> frozenset[str]:
     if file.is_file():
         values.append(file.read_text(encoding="utf-8"))
     if api is not None:
-        with suppress(ThreezoneError):
+        try:
             values += of_secrets((api.get("/api/v1/secrets") or {}).get("items") or [])
-    return frozenset(text for value in values for text in forms(value))
+            unknown = ""
+        except ThreezoneError as error:
+            unknown = error.message
+    return frozenset(text for value in values for text in forms(value)), unknown
 
 
 def of_secrets(items: list[Json]) -> Iterator[str]:

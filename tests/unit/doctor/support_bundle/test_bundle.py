@@ -3,11 +3,14 @@
 import base64
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from threezone.clients.kubernetes.api import Json
+from threezone.clients.kubernetes.api import Api, Json, Refused
 from threezone.core.errors import UsageError
+from threezone.doctor.support_bundle import bundle
 from threezone.doctor.support_bundle.bundle import _archive, of_secrets
 from threezone.doctor.support_bundle.contents import events, without_settings
 
@@ -80,3 +83,18 @@ def test_events_stand_in_the_order_in_which_they_happened() -> None:
 def test_the_values_of_secrets_are_known_decoded() -> None:
     data = {"password": base64.b64encode(b"hunter2-hunter2").decode(), "binary": base64.b64encode(b"\xff\xfe").decode()}
     assert list(of_secrets([{"data": data}, {}])) == ["hunter2-hunter2", data["binary"]]
+
+
+def test_it_is_told_when_the_values_of_secrets_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Server:
+        def get(self, path: str) -> Json:
+            raise Refused(403, f"no {path}")
+
+    monkeypatch.setattr(bundle, "kubeconfig", lambda _: "kind: Config")
+    lab: Any = SimpleNamespace(name="lab", key="lab")
+    for api in (None, Server()):
+        known, unknown = bundle.secrets(lab, cast("Api | None", api))
+        assert (known, bool(unknown)) == (frozenset(), True)
+        assert "NOT" in bundle._readme(unknown)
+        assert unknown in bundle._readme(unknown)
+    assert "NOT" not in bundle._readme("")
