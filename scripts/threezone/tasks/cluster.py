@@ -4,6 +4,7 @@ import functools
 from typing import TYPE_CHECKING, Annotated
 
 from threezone.core.settings import ClusterOptions, find_root
+from threezone.tasks.display import table
 from threezone.tasks.options import (
     NO_CHANGES,
     Channel,
@@ -17,7 +18,7 @@ from threezone.tasks.options import (
     given,
     open_lab,
 )
-from threezone.tasks.runtime import agreed, consent, present, say, table, task, yes_no
+from threezone.tasks.runtime import agreed, consent, present, say, task, yes_no
 
 if TYPE_CHECKING:
     from threezone.clients import kind

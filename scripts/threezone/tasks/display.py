@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TextIO
 
 from threezone.core import settings
 from threezone.core.events import Event, Sink, listening
+
+_NARROWEST = 12  # columns of a table's column, at least
 
 # Pods, apps and programs choose what they answer: escape sequences could change the terminal or its clipboard, and
 # marks of direction could show another text. Characters below 0x20 are shown as Unicode's control pictures.
@@ -27,10 +34,65 @@ def as_shown(text: str) -> str:
     return text.replace(settings.RUN, settings.launcher(settings.find_root())) if settings.RUN in text else text
 
 
-def write(stream: TextIO, text: str) -> None:
+# Cells of our tables that tell a state, and their colors (ECMA-48: SGR).
+_STATES = {
+    **dict.fromkeys(("yes", "ok", "Ready", "running", "passed", "same", "PASS"), "32"),
+    **dict.fromkeys(("no", "failed", "missing", "not ready", "new cluster", "FAIL"), "31"),
+    **dict.fromkeys(("unknown", "in place", "not-run", "stopped"), "33"),
+}
+_CELL = re.compile(rf"(?m)(?:^|(?<=  ))({'|'.join(map(re.escape, _STATES))})(?=  |$)")
+_erase: list[Callable[[], None]] = []  # of the live region, if there is one
+
+
+def write(stream: TextIO, text: str, end: str = "\n") -> None:
     """Write lines as they are shown to people; what the stream cannot show is escaped."""
     text, encoding = as_shown(text), getattr(stream, "encoding", None) or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    if is_terminal(stream):
+        for erase in _erase:
+            erase()
+        if not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
+            text = _CELL.sub(lambda match: f"\x1b[{_STATES[match[1]]}m{match[1]}\x1b[0m", text)
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + end)
+    stream.flush()
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person looks at what is written there."""
+    return hasattr(stream, "isatty") and stream.isatty()
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned columns; the first row is the heading. On a terminal the widest column is broken to fit."""
+    rows = [[as_shown(cell) for cell in row] for row in rows]
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    if is_terminal(sys.stdout):
+        over = sum(widths) + 2 * (len(widths) - 1) - shutil.get_terminal_size().columns
+        while over > 0 and (widest := max(widths)) > _NARROWEST:
+            taken = min(over, max(1, widest - sorted(widths)[-2] if len(widths) > 1 else over), widest - _NARROWEST)
+            widths[widths.index(widest)] -= taken
+            over -= taken
+    lines = []
+    for row in rows:
+        cells = [_broken(cell, width) for cell, width in zip(row, widths, strict=True)]
+        for parts in zip_longest(*cells, fillvalue=""):
+            line = (part + " " * (width - _width(part)) for part, width in zip(parts, widths, strict=True))
+            lines.append("  ".join(line).rstrip())
+    return "\n".join(lines)
+
+
+def _broken(cell: str, width: int) -> list[str]:
+    if _width(cell) <= width:
+        return [cell]
+    return textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
+
+
+def _width(text: str) -> int:
+    """The columns that a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 @contextmanager
@@ -93,6 +155,7 @@ def live(stream: TextIO) -> Iterator[Sink]:
     running: dict[str, TaskID] = {}
 
     def show(event: Event) -> None:
+        progress.start()  # again, if something was written meanwhile
         if event.kind == "start":
             running[event.step] = progress.add_task(event.step, total=None, text="")
         elif event.kind == "note":
@@ -108,5 +171,9 @@ def live(stream: TextIO) -> Iterator[Sink]:
             text = f": {event.text}" if event.text else ""
             console.print(f"{mark} {event.step}{text}  ({event.seconds:.1f} s)", style=style, markup=False)
 
-    with progress:
-        yield show
+    _erase.append(progress.stop)
+    try:
+        with progress:
+            yield show
+    finally:
+        _erase.remove(progress.stop)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
+from threezone.tasks.display import table
 from threezone.tasks.options import (
     Channel,
     ClusterName,
@@ -15,7 +16,7 @@ from threezone.tasks.options import (
     open_lab,
     words,
 )
-from threezone.tasks.runtime import agreed, ask, present, say, table, task, yes_no
+from threezone.tasks.runtime import agreed, ask, present, say, task, yes_no
 
 if TYPE_CHECKING:
     from threezone.cluster.lab import Lab

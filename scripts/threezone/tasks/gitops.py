@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from threezone.tasks.display import table
 from threezone.tasks.options import Channel, ClusterName, ContextName, Json, Timeout, Yes, open_lab, words
-from threezone.tasks.runtime import ask, consent, present, say, table, task
+from threezone.tasks.runtime import ask, consent, present, say, task
 
 if TYPE_CHECKING:
     from threezone.cluster.lab import Lab

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
+from threezone.tasks.display import table
 from threezone.tasks.options import Channel, ClusterName, DryRun, Json, Yes, open_lab, words
-from threezone.tasks.runtime import agreed, present, say, table, task
+from threezone.tasks.runtime import agreed, present, say, task
 
 
 @task

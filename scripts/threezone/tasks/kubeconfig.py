@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from threezone.core.settings import find_root
+from threezone.tasks.display import table
 from threezone.tasks.options import (
     ClusterName,
     Json,
@@ -14,7 +15,7 @@ from threezone.tasks.options import (
     chosen_cluster,
     given,
 )
-from threezone.tasks.runtime import emit, present, say, table, task
+from threezone.tasks.runtime import emit, present, say, task
 
 
 @task

@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Annotated
 
 from threezone.core.settings import ClusterOptions
+from threezone.tasks.display import table
 from threezone.tasks.options import NO_CHANGES, Channel, ClusterName, DryRun, Json, Recreate, Yes, open_lab
-from threezone.tasks.runtime import agreed, consent, present, say, table, task
+from threezone.tasks.runtime import agreed, consent, present, say, task
 
 if TYPE_CHECKING:
     from threezone.cluster.lab import Lab

@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
+from threezone.tasks.display import table
 from threezone.tasks.options import Channel, DryRun, Json, Yes, open_lab
-from threezone.tasks.runtime import agreed, consent, present, say, table, task
+from threezone.tasks.runtime import agreed, consent, present, say, task
 
 
 @task

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-from threezone.tasks.runtime import say, table, task
+from threezone.tasks.display import table
+from threezone.tasks.runtime import say, task
 
 
 @task

@@ -172,8 +172,7 @@ def consent(steps: Sequence[Step], *, yes: bool) -> None:
     write(sys.stderr, describe(asking))
     if not sys.stdin.isatty():
         raise Declined("this needs a yes, and there is no terminal to ask at", fix="run it again with --yes")
-    sys.stderr.write("Continue? [y/N] ")
-    sys.stderr.flush()
+    write(sys.stderr, "Continue? [y/N] ", end="")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Declined("nothing was changed")
 
@@ -209,10 +208,3 @@ def say(text: str, *outputs: str) -> None:
 def yes_no(value: object) -> str:
     """A yes-or-no cell of a table."""
     return "yes" if value else "no"
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as aligned columns; the first row is the heading."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)

@@ -4,9 +4,9 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 from threezone.core import settings
-from threezone.tasks.display import write
+from threezone.tasks.display import table, write
 from threezone.tasks.options import Channel, Json, checked_channel
-from threezone.tasks.runtime import present, say, table, task
+from threezone.tasks.runtime import present, say, task
 
 if TYPE_CHECKING:
     from threezone.toolchain.install import Tool

@@ -4,6 +4,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from threezone.tasks.display import table
 from threezone.tasks.options import (
     ClusterName,
     Json,
@@ -13,7 +14,7 @@ from threezone.tasks.options import (
     chosen_cluster,
     given,
 )
-from threezone.tasks.runtime import emit, present, say, table, task, yes_no
+from threezone.tasks.runtime import emit, present, say, task, yes_no
 
 if TYPE_CHECKING:
     from threezone.engine.find import Engine

@@ -196,5 +196,5 @@ def test_a_result_is_json_or_text(project: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_columns_of_a_table_are_aligned() -> None:
-    assert runtime.table([["A", "LONG"], ["abc", "x"]]) == "A    LONG\nabc  x"
+    assert display.table([["A", "LONG"], ["abc", "x"]]) == "A    LONG\nabc  x"
     assert (runtime.yes_no(1), runtime.yes_no("")) == ("yes", "no")
