@@ -96,6 +96,7 @@ def make(env: Path, lock: Path, *, keeps: int) -> int:
 
 def main(env: Path, lock: Path) -> int:
     """Make `env` unless another ./run has just made it. The kernel releases the lock when its holders end."""
+    os.umask(os.umask(0o077) | 0o002)  # whatever the caller's is: others must not write to the environment
     env.parent.mkdir(parents=True, exist_ok=True)
     with env.with_name(env.name + ".lock").open("w") as handle:
         try:

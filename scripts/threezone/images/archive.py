@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
+import shlex
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -16,7 +19,9 @@ from threezone.images.engine_images import Image
 
 DOCKER, OCI = "manifest.json", "index.json"
 NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")  # annotations, the preferred one first
-GZIP = b"\x1f\x8b"  # RFC 1952
+# The first bytes of compressed files (RFC 1952; bzip2; xz's format; RFC 8878).
+_PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+ZSTD = b"\x28\xb5\x2f\xfd"
 DOCUMENT_LIMIT = 4 * 2**20  # bytes; manifests and configurations are far smaller
 _FIX = "docker save --output FILE NAME:TAG"
 
@@ -33,6 +38,7 @@ def read(path: Path) -> tuple[Image, ...]:
             f"{path} is a {kind}; an image archive must be a regular file, as it is read more than once", fix=_FIX
         )
     try:
+        _opener(path)
         with tarfile.open(path, "r:*") as tar:
             files = {member.name.removeprefix("./"): member for member in tar if member.isreg()}
             if DOCKER not in files and OCI not in files:
@@ -46,7 +52,7 @@ def read(path: Path) -> tuple[Image, ...]:
             images = _docker(load, size) if DOCKER in files else _oci(load, size)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}", fix="check the path") from None
-    except (tarfile.TarError, EOFError, KeyError, TypeError, ValueError) as error:
+    except (tarfile.TarError, lzma.LZMAError, EOFError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is not a complete image archive", evidence=repr(error), fix=_FIX) from None
     if not images or any(not image.reference for image in images):
         raise UsageError(
@@ -97,10 +103,19 @@ def _blob(digest: str) -> str:
 
 def plain(path: Path, directory: Path) -> Path:
     """The archive as containerd reads it: unpacked below `directory` when it is compressed, else as it is."""
-    with path.open("rb") as file:
-        if file.read(len(GZIP)) != GZIP:
-            return path
+    opener = _opener(path)
+    if opener is None:
+        return path
     target = directory / f"{abs(hash(path))}.tar"
-    with gzip.open(path) as packed, target.open("wb") as unpacked:
+    with opener(path) as packed, target.open("wb") as unpacked:
         shutil.copyfileobj(packed, unpacked)
     return target
+
+
+def _opener(path: Path) -> Any:
+    """How to read a compressed file, None for another one. Raises UsageError for zstd, which Python cannot read."""
+    with path.open("rb") as file:
+        start = file.read(max(map(len, (*_PACKED, ZSTD))))
+    if start.startswith(ZSTD):
+        raise UsageError(f"{path} is packed with zstd", fix=f"zstd --decompress {shlex.quote(str(path))}")
+    return next((opener for magic, opener in _PACKED.items() if start.startswith(magic)), None)

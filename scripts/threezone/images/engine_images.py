@@ -60,9 +60,12 @@ def _short(reference: str) -> str:
 
 
 def full(reference: str) -> str:
-    """A reference as containerd writes it: with its registry."""
-    first, _, rest = reference.partition("/")
-    return reference if rest and ("." in first or ":" in first) else f"docker.io/{reference}"
+    """A reference as containerd writes it: with its registry, and with a tag (distribution/reference, normalize.go)."""
+    name = reference if ":" in reference.rpartition("/")[2] or "@" in reference else f"{reference}:latest"
+    first, _, rest = name.partition("/")
+    if rest and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
+        return f"docker.io/{rest}" if first == "index.docker.io" else name
+    return f"docker.io/{name}" if rest else f"docker.io/library/{name}"
 
 
 def digest(*names: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
 import select
 import signal
 import sys
@@ -46,6 +47,7 @@ def task(body: Callable[P, None]) -> invoke.Task[Callable[P, None]]:
     @functools.wraps(body)
     def guarded(_context: invoke.Context, **given: object) -> None:
         end_on_signals()
+        os.umask(os.umask(0o077) | 0o002)  # whatever the caller's is: others must not write to what is cached
         try:
             if _HELP in given.values():
                 _help()

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,16 @@ def test_a_fault_of_ours_has_a_traceback_only_with_debug(project: Path) -> None:
     assert SECRET not in done.stderr
     assert "Traceback" not in done.stderr
     assert "Traceback" in invoke(project, "--debug", *asked, KUBECONFIG=str(project / "config")).stderr
+
+
+def test_a_caller_s_umask_does_not_make_our_files_writable_for_everybody(project: Path) -> None:
+    (project / "config").write_text(config())
+    quoted = shlex.join([sys.executable, "-m", "invoke", "kubeconfig.remove"])
+    environment = {"PYTHONPATH": str(ROOT / "scripts"), "KUBECONFIG": str(project / "config")}
+    run(
+        ["sh", "-c", f"umask 000; {quoted}"],
+        cwd=project,
+        env={**environment, "THREEZONE_STATE": str(project / "deep" / "state")},
+        timeout=60,
+    )
+    assert [path for path in project.rglob("*") if path.stat().st_mode & 0o002 and not path.is_symlink()] == []

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
 import json
+import lzma
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -45,6 +48,31 @@ def test_archives_of_docker_save_are_read(tmp_path: Path, config: str) -> None:
         ("app:1", CONFIG, ("arm64",)),
         ("team/app:2", CONFIG, ("arm64",)),
     ]
+
+
+@pytest.mark.parametrize("opener", [gzip.open, bz2.open, lzma.open])
+def test_compressed_archives_are_read_and_unpacked_for_containerd(
+    tmp_path: Path, opener: Callable[..., IO[bytes]]
+) -> None:
+    path = layout(tmp_path)
+    small = tmp_path / "small"
+    with opener(small, "wb") as stream:
+        stream.write(path.read_bytes())
+    assert archive.read(small)[0].reference == archive.read(path)[0].reference
+    assert archive.plain(small, tmp_path).read_bytes() == path.read_bytes()
+    assert archive.plain(path, tmp_path) == path
+    small.write_bytes(small.read_bytes()[:60])
+    with pytest.raises(UsageError, match="not a complete"):
+        archive.read(small)
+
+
+def test_an_archive_that_python_cannot_unpack_is_named_with_the_program_that_can(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.zst"
+    path.write_bytes(b"\x28\xb5\x2f\xfd rest")
+    for use in (archive.read, lambda path: archive.plain(path, tmp_path)):
+        with pytest.raises(UsageError, match="zstd") as refused:
+            use(path)
+        assert "zstd --decompress" in refused.value.fix
 
 
 def layout(tmp_path: Path, name: str = "docker.io/library/app:1") -> Path:

@@ -21,6 +21,11 @@ from threezone.images import engine_images
         ("threezone/hello:1", "docker.io/threezone/hello:1"),
         ("ghcr.io/fluxcd/flux:v1", "ghcr.io/fluxcd/flux:v1"),
         ("localhost:5000/a:1", "localhost:5000/a:1"),
+        ("app:1", "docker.io/library/app:1"),
+        ("app", "docker.io/library/app:latest"),
+        ("localhost/app:1", "localhost/app:1"),
+        ("ghcr.io/a/b", "ghcr.io/a/b:latest"),
+        ("team/app@sha256:ab", "docker.io/team/app@sha256:ab"),
     ],
 )
 def test_names_as_containerd_has_them(reference: str, full: str) -> None:

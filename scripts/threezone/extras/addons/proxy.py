@@ -16,7 +16,12 @@ from threezone.core.loopback import answers
 
 PORT = 8001  # kubectl's own
 READY = "/readyz"
-WRITING = "^(POST|PUT|PATCH|DELETE)$"
+# What --read-only refuses: changes; and reading that is more: a program in a pod or a server behind the API (a GET
+# that becomes a websocket changes things too, as by nodes/NAME/proxy/exec), and Secrets.
+READ_ONLY = (
+    "--reject-methods=^(POST|PUT|PATCH|DELETE)$",
+    "--reject-paths=/(exec|attach|portforward|proxy|secrets)(/|$)",
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ def start(kubectl: Path, context: str, *, port: int = 0, read_only: bool = False
     Port 0 means kubectl's own, or a free one when it is taken. Raises UsageError for a port that is taken, RouteError
     when the API server does not answer through it.
     """
-    options = [f"--reject-methods={WRITING}"] if read_only else []
+    options = READ_ONLY if read_only else ()
     try:
         running = kubectls.keep_open(
             _name(context),

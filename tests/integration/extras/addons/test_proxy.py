@@ -67,8 +67,21 @@ def test_read_only_refuses_changes(kubectl: Path, behaviour: Behaviour) -> None:
     made = proxy.start(kubectl, CONTEXT, read_only=True)
     before = len(behaviour.seen)
     assert [ask(made.port, method, "/api/v1/pods") for method in ("POST", "PUT", "PATCH", "DELETE")] == [403] * 4
+    pod, node = "/api/v1/namespaces/shop/pods/web", "/api/v1/nodes/one"
+    refused = [
+        f"{pod}/exec?command=sh", f"{pod}/attach", f"{pod}/portforward?ports=80", f"{pod}/proxy/", f"{pod}:80/proxy/x",
+        f"{node}/proxy/exec/shop/web/app?command=sh", f"{node}/proxy/logs/", "/api/v1/namespaces/shop/services/a/proxy",
+        "/api/v1/secrets", "/api/v1/namespaces/shop/secrets?watch=1", "/api/v1/namespaces/shop/secrets/key",
+    ]  # fmt: skip
+    assert [ask(made.port, "GET", path) for path in refused] == [403] * len(refused)
     assert len(behaviour.seen) == before
-    assert ask(made.port, "GET", "/api/v1/pods") == 200
+    for path in (
+        "/api/v1/pods",
+        f"{pod}/log",
+        "/apis/apps/v1/deployments",
+        "/api/v1/namespaces/secrets-of-a-shop/pods",
+    ):
+        assert ask(made.port, "GET", path) == 200, path
     other = proxy.start(kubectl, CONTEXT)  # asked for otherwise: another one
     assert (other.read_only, other.pid != made.pid) == (False, True)
 
