@@ -26,6 +26,7 @@ _REVIEW_BODY = json.dumps({"apiVersion": "authentication.k8s.io/v1", "kind": "Se
 _DATES = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 _PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")  # OpenSSL's reasons for an answer without TLS
 
+_LATER = 0.5  # seconds after the end of a stage: `prove` ends it first, and says which stage it was
 _LONGEST = 2**20  # bytes of an answer: it may be no API server's
 
 Value = TypeVar("Value")
@@ -135,7 +136,7 @@ class Attempt:
             self._changed.notify_all()
 
     def _remaining(self) -> float:
-        return max(0.001, self.end - time.monotonic())
+        return max(0.001, self.end + _LATER - time.monotonic())
 
     def _keep(self, opened: socket.socket) -> None:
         """Remember the socket, so that `finish` can cancel its operations."""
