@@ -95,10 +95,27 @@ def test_a_port_in_use_by_a_container_is_reported_with_its_name(
     assert f"port {port} on 127.0.0.1 is taken by the container {by_hand}-control-plane" in words
 
 
-def test_a_stopped_engine_is_reported_with_the_command_to_start_it(project: Project) -> None:
-    words = refused(project, "cluster.list", exit_code=3, env={"DOCKER_HOST": "unix:///nowhere/docker.sock"})
-    assert "the container engine is installed but not running" in words
-    assert "engine.start" in words
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"DOCKER_HOST": "unix:///nowhere/docker.sock"}, ("nothing serves the socket", "unset DOCKER_HOST")),
+        ({"DOCKER_CONTEXT": "no-such-context"}, ("docker context", "does not exist", "docker context ls")),
+        (
+            {"DOCKER_HOST": "tcp://127.0.0.1:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/nowhere"},
+            ("certificates",),
+        ),
+        ({"DOCKER_HOST": "tcp://127.0.0.1:1"}, ("does not answer", "DOCKER_HOST")),
+    ],
+    ids=["no socket", "no context", "no certificates", "no answer"],
+)
+def test_an_engine_that_cannot_be_reached_is_named_and_none_is_installed(
+    project: Project, env: dict[str, str], words: tuple[str, ...]
+) -> None:
+    said = refused(project, "cluster.list", exit_code=3, env=env)
+    assert [each for each in words if each not in said] == []
+    planned = project.invoke("up", "--dry-run", check=False, env=env)
+    plan = planned.stdout + planned.stderr
+    assert [each for each in ("apt-get", "start the engine", "daemon.json") if each in plan] == []
 
 
 def test_a_nearly_full_disk_is_reported_before_a_build(project: Project, tmp_path: Path) -> None:

@@ -60,8 +60,9 @@ def _ports(declared: Declared, api_address: str, freed: Collection[tuple[str, in
             continue
         place = "" if is_api else f"{declared.spots.at(*keys, 'hostPort')}: "
         field = f"networking.apiServerPort in {declared.path}" if is_api else "hostPort"
+        shown = str(port) if protocol == "TCP" else f"{port}/{protocol}"
         raise UsageError(
-            f"{place}port {port}/{protocol} on {on} is taken by {holder(port, protocol)}",
+            f"{place}port {shown} on {on} is taken by {holder(port, protocol)}",
             fix=f"free it, or declare another {field}",
         )
 

@@ -40,7 +40,8 @@ def plan(
 
     `missing` lists capabilities outside the bounding set; `words` is the message of a failed proof, else "".
     """
-    if not engine.local or not root or (engine.state == "missing" and not debian):
+    repairable = engine.state in ("missing", "stopped", "broken", "ok")  # others are the client's, or of permissions
+    if not engine.local or not root or not repairable or (engine.state == "missing" and not debian):
         return ()
     steps = []
     if engine.state == "missing":

@@ -197,5 +197,5 @@ def test_a_port_of_the_nodes_that_are_replaced_is_not_taken(listed: str, monkeyp
     monkeypatch.setattr(preflight, "free_inotify", lambda: None)
     engine = Engine("ok", "unix:///var/run/docker.sock")
     preflight.check(DECLARED, (), engine, [node(listed)])
-    with pytest.raises(UsageError, match="port 6443/TCP on"):
+    with pytest.raises(UsageError, match="port 6443 on"):
         preflight.check(DECLARED, (), engine, [node("127.0.0.1:6444->6443/tcp")])
