@@ -1,21 +1,24 @@
 """Speed of our tasks compared with the plain commands, as ratios of one run: `./run nox -s bench`.
 
-The exit code is non-zero only if a command fails: speed is no test, because other work on the machine changes it. The
+The exit code is non-zero only if a command fails, or with --compare: speed is no test, because other work on the
+machine changes it. The
 clusters have their own names, ports, kubeconfig and state, and are removed afterwards.
 """
 
 import argparse
 import json
 import os
+import platform
 import sys
+from pathlib import Path
 
 from tests.bench.devcontainer import opening
 from tests.bench.lab import creating, delivering, fresh, repeating
 from tests.bench.programs import choosing, listing, rewriting
 from tests.bench.project import benched
-from tests.bench.rows import Row, markdown
+from tests.bench.rows import Row, compared, markdown
 
-from threezone.core import events
+from threezone.core import events, process
 from threezone.core.errors import ThreezoneError
 from threezone.tasks.display import display
 
@@ -36,7 +39,8 @@ def main() -> int:
     parser.add_argument("--deliver-runs", type=int, default=5, metavar="N")
     parser.add_argument("--fresh-runs", type=int, default=3, metavar="N")
     parser.add_argument("--devcontainer-runs", type=int, default=3, metavar="N")
-    parser.add_argument("--json", action="store_true", help="print JSON with every single measurement")
+    parser.add_argument("--json", metavar="FILE", help="write every measurement, commit and machine; -: print")
+    parser.add_argument("--compare", metavar="FILE", help="an earlier FILE; fails where a ratio is 15 %% worse")
     asked = parser.parse_args()
     only = asked.only or ROWS
     rows: list[Row] = []
@@ -63,8 +67,24 @@ def main() -> int:
     except ThreezoneError as error:
         sys.stderr.write(f"error: {error.message}\n{error.evidence}\n")
         return error.exit_code
-    sys.stdout.write((json.dumps([row.data() for row in rows], indent=2) if asked.json else markdown(rows)) + "\n")
-    return 0
+    measured = json.dumps({**facts(), "rows": [row.data() for row in rows]}, indent=2) + "\n"
+    if asked.json and asked.json != "-":
+        Path(asked.json).write_text(measured, encoding="utf-8")
+    sys.stdout.write(measured if asked.json == "-" else markdown(rows) + "\n")
+    if not asked.compare:
+        return 0
+    changes, worse = compared(rows, json.loads(Path(asked.compare).read_text(encoding="utf-8")))
+    sys.stdout.write(f"\n{changes}\n")
+    return 1 if worse else 0
+
+
+def facts() -> dict[str, object]:
+    """Where and of which commit the figures are."""
+    head = process.run(["git", "rev-parse", "HEAD"], timeout=30, check=False).stdout.strip()
+    changed = process.run(["git", "status", "--porcelain"], timeout=30, check=False).stdout.strip()
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    load = [round(each, 2) for each in os.getloadavg()]
+    return {"commit": head, "changed": bool(changed), "machine": machine, "load": load}
 
 
 if __name__ == "__main__":

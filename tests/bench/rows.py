@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,31 @@ def markdown(rows: Sequence[Row]) -> str:
         target = "" if row.target is None else f"≤ {row.target}"
         lines.append(f"| {row.what} | {ours} | {row.against} | {raw} | {row.ratio:.2f} | {target} | {row.verdict} |")
     return "\n".join(lines)
+
+
+WORSE = 1.15  # times the earlier ratio
+
+
+def compared(rows: Sequence[Row], earlier: Mapping[str, Any]) -> tuple[str, bool]:
+    """The rows beside an earlier measurement, and whether one is worse by more than 15 %. Ratios are compared."""
+    before = {(row["what"], row["against"]): row["ratio"] for row in earlier["rows"]}
+    lines = [
+        f"compared with {str(earlier['commit'])[:7]} ({earlier['machine']})",
+        "",
+        "| what | before | now | change |",
+    ]
+    lines.append("| --- | --- | --- | --- |")
+    worse = False
+    for row in rows:
+        if (ratio := before.get((row.what, row.against))) is None:
+            lines.append(f"| {row.what} | | {row.ratio:.2f} | new |")
+            continue
+        change = row.ratio / ratio
+        worse = worse or change > WORSE
+        lines.append(
+            f"| {row.what} | {ratio:.2f} | {row.ratio:.2f} | {change - 1:+.0%}{' WORSE' if change > WORSE else ''} |"
+        )
+    return "\n".join(lines), worse
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -233,18 +233,22 @@ def adopt(document: Document, source: Document, context: str) -> Document:
         return document
     content = body(document, "contexts", context) or {}
     # The new context is already current if somebody deleted it by hand before.
-    note = {"name": _EXTENSION, "extension": {"previous-context": "" if before == context else before}}
+    facts: dict[str, Any] = {"previous-context": "" if before == context else before}
+    if before and body(document, "contexts", before) is None:
+        facts["was-missing"] = True  # as it was, it comes back
+    note = {"name": _EXTENSION, "extension": facts}
     others = [item for item in content.get("extensions") or [] if (item or {}).get("name") != _EXTENSION]
     document = put(document, "contexts", context, {**content, "extensions": [*others, note]})
     return with_current_context(document, context)
 
 
 def disown(document: Document, context: str) -> Document:
-    """`remove`, and make the context that `adopt` noted, if any, current again."""
+    """`remove`, and make the context that `adopt` noted current again, unless it is gone since then."""
     notes = {}
     for item in (body(document, "contexts", context) or {}).get("extensions") or []:
         if (item or {}).get("name") == _EXTENSION and isinstance(item.get("extension"), dict):
             notes = item["extension"]
     document = remove(document, context)
-    previous = str(notes.get("previous-context") or "")
+    noted = str(notes.get("previous-context") or "")
+    previous = noted if body(document, "contexts", noted) is not None or notes.get("was-missing") else ""
     return with_current_context(document, previous) if current_context(document) == context else document

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -66,6 +64,8 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     rows = [[as_shown(cell) for cell in row] for row in rows]
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     if is_terminal(sys.stdout):
+        import shutil
+
         over = sum(widths) + 2 * (len(widths) - 1) - shutil.get_terminal_size().columns
         while over > 0 and (widest := max(widths)) > _NARROWEST:
             taken = min(over, max(1, widest - sorted(widths)[-2] if len(widths) > 1 else over), widest - _NARROWEST)
@@ -83,6 +83,8 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 def _broken(cell: str, width: int) -> list[str]:
     if _width(cell) <= width:
         return [cell]
+    import textwrap
+
     return textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
 
 

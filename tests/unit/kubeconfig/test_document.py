@@ -204,6 +204,14 @@ def test_removing_takes_along_what_nobody_else_uses() -> None:
     assert document.remove(left, "kind-kind") is left
 
 
+def test_a_context_that_is_gone_does_not_become_current_again() -> None:
+    first = document.adopt(FOREIGN, KIND, "kind-kind")
+    second = document.adopt(first, document.parse(document.dump(KIND).replace(b"kind-kind", b"kind-two")), "kind-two")
+    without_first = document.disown(second, "kind-kind")
+    assert document.current_context(without_first) == "kind-two"
+    assert document.current_context(document.disown(without_first, "kind-two")) == ""
+
+
 def test_adopting_switches_to_a_new_context_and_disowning_switches_back() -> None:
     adopted = document.adopt(FOREIGN, KIND, "kind-kind")
     assert document.current_context(adopted) == "kind-kind"
