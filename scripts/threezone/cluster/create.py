@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from threezone.clients import kind
+from threezone.clients.docker.engine import container_proxies
 from threezone.clients.kubernetes.watch import wait_for
 from threezone.cluster import containers, kubeadm, lifecycle, local_registry, node_images, preflight
 from threezone.cluster.drift import detect
@@ -67,6 +68,8 @@ def create(lab: Lab, *, retain: bool = False) -> Created:
     `retain` keeps the nodes of a failed create for inspection.
     """
     preflight.check(lab.declared, lab.overlays, lab.engine)
+    if proxies := container_proxies():
+        note(f"{proxies}; nodes that go to each other through it do not start")
     node, included = checked_node_image(lab)
     image = cluster_image(node.reference, lab.name, lab.kubernetes, boot_tuning.files())
     kubeconfig = run_kind(lab, image, retain=retain)
@@ -106,6 +109,9 @@ def _failed(error: CommandFailed, lab: Lab, program: Path, *, retain: bool) -> C
         words, place = kubeadm.explain_failure(error.tail, _text(logs, "kubelet.log"), lab.declared)
         cause = "".join(f": {text}" for text in (place, words) if text and words)
         fix = f"correct {place.rpartition(':')[0] or place}" if place else ""
+    if not cause and (proxies := container_proxies()):
+        cause = f": nodes may have gone to each other through a proxy ({proxies})"
+        fix = "take `proxies` out of that file while the cluster is made, or let its noProxy be *"
     kept = " and its nodes are kept" if retain else ""
     return ClusterError(
         f"kind could not create the cluster {name}{cause}; its logs are in {logs}{kept}",

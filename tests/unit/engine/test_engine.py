@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from threezone.clients.docker.engine import OWN_SOCKETS, TROUBLE, State, classify, explain
+from threezone.clients.docker.engine import OWN_SOCKETS, TROUBLE, State, classify, container_proxies, explain
 from threezone.core import process
 from threezone.core.errors import EngineError
 from threezone.core.plan import StepKind
@@ -92,6 +92,30 @@ def test_a_client_that_refuses_an_old_engine_itself_is_understood() -> None:
 
 def test_without_a_daemon_program_a_silent_socket_means_missing() -> None:
     assert classify(WORDS["stopped"], OWN_SOCKETS[0], daemon_installed=False) == "missing"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"proxies": {"default": {"httpProxy": "http://me:hunter2@p:1", "noProxy": "a,b"}}}', ["httpProxy", "a,b"]),
+        ('{"proxies": {"unix:///var/run/docker.sock": {"httpsProxy": "http://p:1"}}}', ["httpsProxy"]),
+        ('{"proxies": {"tcp://other:1": {"httpsProxy": "http://p:1"}}}', []),
+        ('{"proxies": {"default": {"noProxy": "*"}}}', []),
+        ('{"proxies": []}', []),
+        ("[]", []),
+        ("{", []),
+    ],
+)
+def test_the_proxies_that_docker_gives_to_containers_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, words: list[str]
+) -> None:
+    (tmp_path / "config.json").write_text(content)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    said = container_proxies()
+    assert bool(said) is bool(words)
+    assert [word for word in words if word not in said] == []
+    assert "hunter2" not in said
 
 
 @pytest.mark.parametrize("state", TROUBLE)

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from threezone.core import process
 from threezone.core.errors import EngineError
@@ -129,12 +129,31 @@ def _endpoint() -> str:
 
 
 def _configured_context() -> str:
-    home = Path(os.environ.get("HOME", "/"))
-    directory = Path(os.environ.get("DOCKER_CONFIG") or home / ".docker")
+    return str(_configuration()[1].get("currentContext") or "")
+
+
+def _configuration() -> tuple[Path, dict[str, Any]]:
+    """The docker client's own file, and what it says; {} for one that it could not read either."""
+    directory = Path(os.environ.get("DOCKER_CONFIG") or Path(os.environ.get("HOME", "/")) / ".docker")
     try:
-        return str(json.loads((directory / "config.json").read_text()).get("currentContext") or "")
-    except (OSError, ValueError, AttributeError):
+        return directory / "config.json", dict(json.loads((directory / "config.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return directory / "config.json", {}
+
+
+def container_proxies() -> str:
+    """Which proxies the docker client gives to every container, nodes included, and where that is written; "" for none.
+
+    Credentials are not shown. (docker/cli, cli/config/configfile: ParseProxyConfig)
+    """
+    path, content = _configuration()
+    found = content.get("proxies")
+    proxies = (found.get(endpoint()) or found.get("default")) if isinstance(found, dict) else None
+    if not isinstance(proxies, dict):
         return ""
+    named = [key for key in ("httpProxy", "httpsProxy", "allProxy") if proxies.get(key)]
+    but = f" except for {proxies['noProxy']}" if proxies.get("noProxy") else ""
+    return f"{path} gives every container the proxy of {' and '.join(named)}{but}" if named else ""
 
 
 def classify(message: str, address: str, *, daemon_installed: bool) -> State:
