@@ -94,6 +94,11 @@ def forwarded(
         yield Forward(match.group(1), running)
 
 
+def _has_port(name: str, port: int) -> bool:
+    """Whether the daemon has said that it listens: until then, another user's program may be the one that answers."""
+    return bool(re.search(rf"(Forwarding from|Starting to serve on) 127\.0\.0\.1:{port}\b", daemon.tail(name)))
+
+
 def keep_open(
     name: str,
     command: Callable[[int], Sequence[str | Path]],
@@ -119,7 +124,7 @@ def keep_open(
     return daemon.start(
         name,
         command(chosen),
-        ready=lambda: answers(chosen, path),
+        ready=lambda: _has_port(name, chosen) and answers(chosen, path),
         timeout=READY_SECONDS,
         env=daemon.for_kubectl() | PLAIN,
         facts={**facts, "port": str(chosen)},

@@ -1,7 +1,9 @@
 """addon.proxy with the real kubectl, before API servers on loopback."""
 
 import http.client
+import http.server
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,3 +124,28 @@ def test_without_a_cluster_there_is_no_proxy(
         proxy.start(kubectl, CONTEXT)
     assert refused.value.fix == "./run invoke kubeconfig.check"
     assert daemon.all() == ()
+
+
+def test_a_program_of_others_that_has_the_port_first_is_not_taken_for_ours(
+    kubectl: Path,
+    behaviour: Behaviour,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    monkeypatch.setattr("threezone.clients.kubectl.is_free", lambda _: True)  # it was, a moment ago
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as theirs:
+        threading.Thread(target=theirs.serve_forever, daemon=True).start()
+        port = int(theirs.server_address[1])
+        assert answers(port, proxy.READY)
+        with pytest.raises(RouteError) as refused:
+            proxy.start(kubectl, CONTEXT, port=port)
+        theirs.shutdown()
+    assert "address already in use" in refused.value.evidence
+    assert proxy.find(CONTEXT) is None
