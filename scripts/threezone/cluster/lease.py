@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from threezone.clients.docker import containers
-from threezone.core import labels, process
+from threezone.core import labels, redaction
 from threezone.core.errors import ClusterError, CommandFailed
 from threezone.core.events import step
 from threezone.core.plan import Step, StepKind
@@ -131,7 +131,7 @@ def _attempt(cluster: str) -> Iterator[bool]:
             return
         if last or not _NO_IMAGE.search(ended.stderr):
             read(cluster)  # raises EngineError where the engine does not answer at all
-            raise CommandFailed(ended.argv, ended.exit_code, process.redact(ended.stderr).strip())
+            raise CommandFailed(ended.argv, ended.exit_code, redaction.redact(ended.stderr).strip())
         prove.make_image(find.require(find.observe()).architecture)
 
 

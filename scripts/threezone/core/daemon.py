@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from threezone.core import paths, process
+from threezone.core import paths, process, redaction
 from threezone.core.errors import CommandFailed, ToolError, UsageError
 from threezone.core.files import write_atomic
 
@@ -81,7 +81,7 @@ def start(
         log.unlink(missing_ok=True)
         environment = {key: os.environ[key] for key in _INHERITED if key in os.environ} | dict(env or {})
         pid = process.start_detached(argv, env=environment, log=log)
-        redacted = tuple(process.redact(str(part)) for part in argv)
+        redacted = tuple(redaction.redact(str(part)) for part in argv)
         daemon = Daemon(name, pid, redacted, time.time(), dict(facts or {}), _start_time(pid))
         try:
             _write(daemon)
@@ -142,7 +142,7 @@ def tail(name: str) -> str:
         text = _file(name, "log").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
-    return process.redact("\n".join(text.splitlines()[-process.TAIL_LINES :]))
+    return redaction.redact("\n".join(text.splitlines()[-process.TAIL_LINES :]))
 
 
 def _directory() -> Path:

@@ -23,29 +23,16 @@ from types import FrameType
 from typing import Any, NoReturn, Self
 
 from threezone.core.errors import CommandFailed, ToolError
+from threezone.core.redaction import redact
 
 TAIL_LINES = 30
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 5.0  # seconds between asking a group to end and killing it
 
-_secrets: set[str] = set()
 
 # Python 3.12 and later fork once at a time: there, filelock's hook refuses a fork while another thread is forking. With
 # 3.11 the lock would only double the time to start several programs.
 _fork_lock: AbstractContextManager[object] = threading.Lock() if sys.version_info >= (3, 12) else nullcontext()
-
-
-def keep_secret(value: str) -> None:
-    """Redact `value` from now on: it becomes *** in every command line, tail and streamed line."""
-    if value:
-        _secrets.add(value)
-
-
-def redact(text: str) -> str:
-    """Replace every known secret in `text`; the longest first, as one may contain another."""
-    for value in sorted(_secrets, key=len, reverse=True):
-        text = text.replace(value, "***")
-    return text
 
 
 @dataclass(frozen=True)

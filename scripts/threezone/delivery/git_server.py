@@ -17,7 +17,7 @@ from threezone.clients.kubernetes import kube_proxy, pods
 from threezone.clients.kubernetes.api import Api, Json
 from threezone.clients.kubernetes.watch import NAMESPACES, World, wait_for, wait_for_namespace_deletion
 from threezone.cluster.lab import Lab
-from threezone.core import paths, process
+from threezone.core import paths, redaction
 from threezone.core.errors import UsageError
 from threezone.core.events import note, step
 from threezone.core.files import PRIVATE, write_atomic
@@ -72,7 +72,7 @@ def password(api: Api, cluster: str) -> str:
     """Return the password in the cluster's Secret, or a new one, and copy it to the password file."""
     existing = api.get(f"{CORE}/secrets/git-password")
     value = base64.b64decode(existing["data"]["password"]).decode() if existing else secrets.token_urlsafe(24)
-    process.keep_secret(value)
+    redaction.keep_secret(value)
     write_private(password_file(cluster), value)
     return value
 

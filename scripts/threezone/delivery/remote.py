@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from threezone.clients.git.checkout import Checkout
 from threezone.clients.kubernetes.api import Json
-from threezone.core import process
+from threezone.core import process, redaction
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.core.events import step
 from threezone.core.files import read_text
@@ -55,7 +55,7 @@ def credentials(url: str, file: Path | None, known_hosts: Path, env: Mapping[str
         data = {key: value for key, _, value in lines if key in ("username", "password")}
     else:
         return None
-    process.keep_secret(data.get("password", ""))
+    redaction.keep_secret(data.get("password", ""))
     if not (data.get("username") and data.get("password")):
         raise UsageError(
             f"the credentials for {urlsplit(url).hostname} lack a user name or a password",
@@ -71,7 +71,7 @@ def _ssh(url: str, file: Path | None, known_hosts: Path) -> dict[str, str]:
             "Flux needs a private key to read an ssh:// URL", fix="name its file: threezone.gitops.credentials"
         )
     key = _read(file)
-    process.keep_secret(key)
+    redaction.keep_secret(key)
     public = process.run(["ssh-keygen", "-y", "-P", "", "-f", file], timeout=30, check=False)
     if public.exit_code != 0:
         raise UsageError(

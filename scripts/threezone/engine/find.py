@@ -57,7 +57,7 @@ def observe() -> Engine:
     words = "\n".join(info.get("ServerErrors") or []) or done.stderr.strip()
     if not info.get("ServerVersion"):
         if "host" in info:  # the facts of `podman info`
-            words = f"podman\n{words}".strip()
+            words = f"the facts are those of a client {docker.PODMAN}\n{words}".strip()
         return Engine(classify(words, address, daemon_installed=process.find("dockerd") is not None), address, words)
     version = str(info["ServerVersion"])
     new_enough = versions.parse(version) >= OLDEST

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from threezone.core import process
+from threezone.core import redaction
 from threezone.core.errors import UsageError
 from threezone.core.files import read
 from threezone.kubeconfig.document import Entry
@@ -95,7 +95,7 @@ def _proxy(entry: Entry) -> str:
             fix=f"kubectl config set-cluster {shlex.quote(entry.cluster_name)} --proxy-url=http://HOST:PORT",
         )
     if proxy and len(parts.password or "") >= _LONG:
-        process.keep_secret(parts.password or "")
+        redaction.keep_secret(parts.password or "")
     return proxy
 
 
@@ -114,7 +114,7 @@ def _token(entry: Entry, directory: Path) -> str:
         )
     text = token.decode("latin-1")
     if len(text) >= _LONG:
-        process.keep_secret(text)
+        redaction.keep_secret(text)
     return text
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import TextIO
 
-from threezone.core import settings
+from threezone.core import redaction, settings
 from threezone.core.events import Event, Sink, listening
 
 _NARROWEST = 12  # columns of a table's column, at least
@@ -24,11 +24,11 @@ JSON_ESCAPES = {number: f"\\u{number:04x}" for number in _HIDDEN}  # json.dumps 
 
 
 def as_shown(text: str) -> str:
-    """The text without control characters, and with commands as they are typed in this project.
+    """The text without control characters and passwords in addresses, with commands as they are typed in this project.
 
     Everything that tasks print passes here.
     """
-    text = text if text.isprintable() else text.translate(_SHOWN)
+    text = redaction.without_passwords(text if text.isprintable() else text.translate(_SHOWN))
     return text.replace(settings.RUN, settings.launcher(settings.find_root())) if settings.RUN in text else text
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from threezone.core import process
+from threezone.core import process, redaction
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.delivery import remote
 from threezone.delivery.remote import PASSWORD, USERNAME
@@ -45,7 +45,7 @@ def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
     env = {USERNAME: "env", PASSWORD: "of-env"}
     assert remote.credentials(HTTPS, file, tmp_path, env) == {"username": "env", "password": "of-env"}
     assert remote.credentials(HTTPS, None, tmp_path, {}) is None
-    assert process.redact("of=file of-env") == "*** ***"
+    assert redaction.redact("of=file of-env") == "*** ***"
 
 
 def test_half_of_the_credentials_or_a_file_for_everybody_is_refused(tmp_path: Path) -> None:

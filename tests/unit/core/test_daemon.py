@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 import psutil
 import pytest
 
-from threezone.core import daemon, process
+from threezone.core import daemon, process, redaction
 from threezone.core.daemon import Daemon
 from threezone.core.errors import CommandFailed, ToolError, UsageError
 from threezone.core.loopback import is_free
@@ -289,8 +289,8 @@ def test_only_the_one_that_was_meant_is_stopped() -> None:
 
 
 def test_no_secret_is_in_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_secrets", set())
-    process.keep_secret("hunter2")
+    monkeypatch.setattr(redaction, "_secrets", set())
+    redaction.keep_secret("hunter2")
     made = daemon.start("secret", ["sh", "-c", "echo hunter2; sleep 60", "hunter2"], ready=lambda: True, timeout=20)
     assert "hunter2" not in daemon._file("secret", "json").read_text()
     assert "hunter2" not in json.dumps(asdict(made))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from threezone.core import process
+from threezone.core import process, redaction
 from threezone.core.errors import CommandFailed, ToolError
 from threezone.core.process import Running, run
 
@@ -58,8 +58,8 @@ def witness(tmp_path: Path) -> Iterator[Witness]:
 
 @pytest.fixture
 def secret(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(process, "_secrets", set())
-    process.keep_secret("hunter2")
+    monkeypatch.setattr(redaction, "_secrets", set())
+    redaction.keep_secret("hunter2")
     return "hunter2"
 
 
@@ -290,9 +290,9 @@ def test_secrets_are_shown_nowhere_and_stay_in_the_data(secret: str) -> None:
 
 
 def test_a_secret_inside_another_uncovers_nothing(secret: str) -> None:
-    process.keep_secret(f"{secret}-and-more")
-    process.keep_secret("")
-    assert process.redact(f"a {secret}-and-more, a {secret}") == "a ***, a ***"
+    redaction.keep_secret(f"{secret}-and-more")
+    redaction.keep_secret("")
+    assert redaction.redact(f"a {secret}-and-more, a {secret}") == "a ***, a ***"
 
 
 def test_a_background_program_ends_with_its_block(witness: Witness) -> None:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from threezone.clients.docker.engine import OWN_SOCKETS, TROUBLE, State, classify, container_proxies, explain
-from threezone.core import process
+from threezone.core import process, redaction
 from threezone.core.errors import EngineError
 from threezone.core.plan import StepKind
 from threezone.engine import bounded_runtime, find, prove, repair
@@ -69,7 +69,7 @@ def test_an_address_behind_a_proxy_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_password_in_the_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_secrets", set())
+    monkeypatch.setattr(redaction, "_secrets", set())
     monkeypatch.setenv("DOCKER_HOST", "tcp://me:hunter2@h:1")
     error = explain("Cannot connect to the Docker daemon at tcp://me:hunter2@h:1. Is the docker daemon running?")
     assert "hunter2" not in error.message + error.evidence + error.fix

@@ -198,3 +198,8 @@ def test_a_result_is_json_or_text(project: Path, capsys: pytest.CaptureFixture[s
 def test_columns_of_a_table_are_aligned() -> None:
     assert display.table([["A", "LONG"], ["abc", "x"]]) == "A    LONG\nabc  x"
     assert (runtime.yes_no(1), runtime.yes_no("")) == ("yes", "no")
+
+
+def test_passwords_in_addresses_are_not_shown() -> None:
+    shown = display.as_shown("engine at tcp://me:hunter2@h:1, git@github.com:a/b, https://h:6443/x@y, ssh://me@h")
+    assert shown == "engine at tcp://me:***@h:1, git@github.com:a/b, https://h:6443/x@y, ssh://me@h"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from threezone.core import process
+from threezone.core import process, redaction
 from threezone.core.errors import EngineError
 from threezone.core.process import Completed
 
@@ -107,17 +106,7 @@ def disk_usage() -> Completed:
 
 
 def endpoint() -> str:
-    """The engine's address: DOCKER_HOST, else that of the current context, else the default socket.
-
-    A password in it is redacted from now on.
-    """
-    address = _endpoint()
-    if password := re.search(r"//[^/@:]*:([^/@]+)@", address):
-        process.keep_secret(password[1])
-    return address
-
-
-def _endpoint() -> str:
+    """The engine's address: DOCKER_HOST, else that of the current context, else the default socket."""
     if host := os.environ.get("DOCKER_HOST"):
         return host
     name = os.environ.get("DOCKER_CONTEXT") or _configured_context()
@@ -176,9 +165,11 @@ def classify(message: str, address: str, *, daemon_installed: bool) -> State:
     return "proxy" if address.startswith("tcp:") and any(map(os.environ.get, variables)) else "unreachable"
 
 
+PODMAN = "using podman"  # in what Podman's `docker` says of itself
+
 # What the docker client says in a state; the first line that fits counts.
 _WORDS: tuple[tuple[tuple[str, ...], State], ...] = (
-    (("podman",), "podman"),
+    ((PODMAN,), "podman"),
     (("context not found", "is not found on the file system"), "no-context"),
     ((".pem:", "x509:", "tls:", "bad certificate", "certificate required"), "certificates"),
     (("unable to resolve docker endpoint",), "no-context"),
@@ -198,7 +189,7 @@ def explain(message: str) -> EngineError:
 def failure(state: State, address: str, evidence: str) -> EngineError:
     """The error for the unusable engine at `address`."""
     problem, fix = TROUBLE[state]
-    return EngineError(process.redact(f"{problem} (engine: {address})"), evidence=process.redact(evidence), fix=fix)
+    return EngineError(redaction.redact(f"{problem} (engine: {address})"), evidence=redaction.redact(evidence), fix=fix)
 
 
 def labels(values: Mapping[str, str]) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from threezone.core import process
+from threezone.core import process, redaction
 from threezone.core.errors import DeliveryError
 
 SECONDS, LONG, PUSH = 60.0, 600.0, 300.0
@@ -103,7 +103,7 @@ def run(
     options = [part for setting in settings for part in ("-c", setting)]
     command: list[str | Path] = ["git", *options, "-C", root, *argv]
     done = process.run(command, env=env, timeout=seconds, stdin=stdin, check=False)
-    return Answer(done.exit_code, done.stdout, process.redact(f"{done.stdout}{done.stderr}").strip())
+    return Answer(done.exit_code, done.stdout, redaction.redact(f"{done.stdout}{done.stderr}").strip())
 
 
 def environment(*, own: bool) -> dict[str, str | None]:

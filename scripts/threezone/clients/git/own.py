@@ -23,7 +23,7 @@ from threezone.clients.git.command import (
     refs,
     run,
 )
-from threezone.core import process
+from threezone.core import process, redaction
 from threezone.core.errors import UsageError
 
 SETTINGS = (*NO_MAINTENANCE, f"core.hooksPath={os.devnull}", "safe.directory=*", "safe.bareRepository=all")
@@ -104,8 +104,8 @@ class Own:
         env: dict[str, str | None] = {}
         if password:
             token = base64.b64encode(f"{user}:{password}".encode()).decode()
-            process.keep_secret(password)
-            process.keep_secret(token)
+            redaction.keep_secret(password)
+            redaction.keep_secret(token)
             env = {
                 "GIT_CONFIG_COUNT": "1",
                 "GIT_CONFIG_KEY_0": f"http.{url}.extraHeader",

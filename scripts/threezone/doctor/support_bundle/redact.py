@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from threezone.core import process
+from threezone.core import redaction
 
 HIDDEN = "***"
 # Shorter values occur in ordinary words: they are hidden where they stand alone.
@@ -161,7 +161,7 @@ def redact(text: str, known: Iterable[str] = ()) -> str:
             text = re.sub(rf"(?<![\w-]){re.escape(value)}(?![\w-])", HIDDEN, text)
     for form, replacement in _FORMS:
         text = form.sub(replacement, text)
-    return process.redact(_ASSIGNED.sub(_without_value, text))
+    return redaction.redact(_ASSIGNED.sub(_without_value, text))
 
 
 def _without_value(match: re.Match[str]) -> str:

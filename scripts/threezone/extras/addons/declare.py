@@ -11,7 +11,7 @@ from pathlib import Path
 from threezone.clients import kubectl
 from threezone.clients.kubernetes.api import Api, Json
 from threezone.cluster.lab import Lab
-from threezone.core import process
+from threezone.core import redaction
 from threezone.core.errors import CommandFailed, EngineError, ToolError, UsageError
 from threezone.core.events import note, step
 from threezone.core.files import read_text, write_atomic
@@ -206,7 +206,7 @@ def agent_token(api: Api, path: Path) -> None:
     Raises UsageError for a file that cannot be read, or whose content is no token.
     """
     value = read_text(path, fix="name the file with the token").strip()
-    process.keep_secret(value)
+    redaction.keep_secret(value)
     if not value or len(value) > _TOKEN_SIZE or any(character.isspace() for character in value):
         raise UsageError(f"{path} holds no token: one word was expected", fix="copy the agent's token into it, alone")
     if path.stat().st_mode & 0o077:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from threezone.clients.kubernetes.api import Api, Refused
-from threezone.core import process
+from threezone.core import redaction
 from threezone.core.errors import ClusterError, UsageError
 
 NAMESPACE = "kube-system"
@@ -84,7 +84,7 @@ def issue(api: Api, namespace: str, account: str, hours: int) -> Token:
     value = str(status.get("token") or "")
     if not value:
         raise ClusterError(f"the API server made no token for {namespace}/{account}")
-    process.keep_secret(value)
+    redaction.keep_secret(value)
     return Token(f"{namespace}/{account}", str(status.get("expirationTimestamp") or ""), value)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from threezone.cluster.lab import Lab
-from threezone.core import process
+from threezone.core import process, redaction
 from threezone.core.errors import EngineError, ToolError, UsageError
 from threezone.core.process import Completed
 from threezone.core.settings import Settings
@@ -184,7 +184,7 @@ def test_the_agent_s_token_goes_into_a_secret_of_ours_and_out_again(at: Any, tmp
     declare.agent_token(at.api, file)
     secret = at.api.objects["/api/v1/namespaces/gitlab-agent/secrets/gitlab-agent-token"]
     assert secret["stringData"] == {"token": "glagent-word"}
-    assert process.redact("x glagent-word") == "x ***"
+    assert redaction.redact("x glagent-word") == "x ***"
     assert declare.forget_agent(at.api)
     assert "/api/v1/namespaces/gitlab-agent" not in at.api.objects, "deleted with everything in it"
     at.api.objects.clear()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from threezone.cluster.lab import Lab
-from threezone.core import process
+from threezone.core import process, redaction
 from threezone.core.errors import UsageError
 from threezone.core.settings import Settings
 from threezone.extras.addons import token
@@ -57,7 +57,7 @@ def test_a_token_is_for_its_owner_alone_in_a_directory_that_ignores_itself(lab: 
     assert stat.S_IMODE(made.path.parent.stat().st_mode) == 0o700
     assert (made.path.parent / ".gitignore").read_text() == "*\n"
     assert sorted(path.name for path in made.path.parent.iterdir()) == [".gitignore", "kind-kind.view.token"]
-    assert process.redact("x a-token-of-the-test y") == "x *** y"
+    assert redaction.redact("x a-token-of-the-test y") == "x *** y"
 
 
 def test_a_token_of_an_account_makes_nothing_in_the_cluster(lab: Lab) -> None:
