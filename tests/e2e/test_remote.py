@@ -100,6 +100,7 @@ def outside(lab: Project, tmp_path: Path) -> Iterator[Outside]:
             for kind in ("kustomization", "gitrepository", "secret"):
                 name = f"{SOURCE}-git" if kind == "secret" else SOURCE
                 lab.kubectl(*SYSTEM, "delete", kind, name, "--ignore-not-found")
+            lab.invoke("up", "--yes")  # the other project has taken its delivery away
 
 
 def test_flux_reads_from_an_ssh_host_and_reports_wrong_keys(outside: Outside) -> None:
