@@ -24,8 +24,8 @@ SPACE_NEEDED = 3 * 1024**3  # bytes: a node's volume with its images, and enough
 INOTIFY_PER_NODE = {"control-plane": 22, "worker": 14}
 INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
 INOTIFY_FIX = "sudo sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288; or delete a cluster"
-_SOCKETS = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 INOTIFY_LINK = "anon_inode:inotify"  # as /proc shows an instance (proc(5))
+_SOCKETS = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 
 
 def check(declared: Declared, added: Sequence[Overlay], engine: Engine, replaced: Sequence[Node] = ()) -> None:

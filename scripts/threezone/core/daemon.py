@@ -157,16 +157,17 @@ def _namespace_hash() -> str:
         namespace = str(Path("/proc/self/ns/pid").readlink())  # pid_namespaces(7)
     except OSError:
         namespace = ""
-    return hashlib.sha256(f"{_boot()} {namespace}".encode()).hexdigest()[:8]
+    machine = _boot() or f"{uuid.getnode():x}"
+    return hashlib.sha256(f"{machine} {namespace}".encode()).hexdigest()[:8]
 
 
 @functools.cache
 def _boot() -> str:
-    """What identifies this boot of the machine; on macOS, the machine."""
+    """What identifies this boot of the machine; "" on macOS, which has no such file."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except FileNotFoundError:  # macOS
-        return f"{uuid.getnode():x}"
+    except FileNotFoundError:
+        return ""
 
 
 def _file(name: str, kind: str) -> Path:
@@ -219,9 +220,7 @@ def _start_time(pid: int) -> str:
         ticks = round((running.create_time() - psutil.boot_time()) * os.sysconf("SC_CLK_TCK"))
     except (psutil.Error, ValueError, OverflowError):
         return ""
-    on_linux = Path("/proc/sys/kernel/random/boot_id").exists()
-    boot = _boot() if on_linux else f"at {psutil.boot_time():.0f}"
-    return f"{ticks} ticks after the boot {boot}"
+    return f"{ticks} ticks after the boot {_boot() or f'at {psutil.boot_time():.0f}'}"
 
 
 def _has_ended(running: psutil.Process) -> bool:

@@ -186,20 +186,20 @@ class _Decoder:
         self._line = 0  # of the outermost of them
 
     def value(self, node: _Node) -> Any:
-        out: dict[str, Any] = {}
         self._enter(node)
-        try:
-            if node.kind == "Alias":
-                return self._alias(node, self.value)
-            if node.kind == "Scalar":
-                return _scalar(node)
-            if node.kind == "Sequence":
-                return [self.value(item) for item in node.children]
-            self._fill(node, out)
-            self.lines[id(out)] = node.line
-            return out
-        finally:
-            self._depth -= 1
+        value: Any
+        if node.kind == "Alias":
+            value = self._alias(node, self.value)
+        elif node.kind == "Scalar":
+            value = _scalar(node)
+        elif node.kind == "Sequence":
+            value = [self.value(item) for item in node.children]
+        else:
+            value = {}
+            self._fill(node, value)
+            self.lines[id(value)] = node.line
+        self._depth -= 1
+        return value
 
     def _enter(self, node: _Node) -> None:
         """Count a decoded node. Raises Broken where Go refuses to expand more aliases."""

@@ -94,8 +94,8 @@ def _proxy(entry: Entry) -> str:
             f"the proxy-url of the context {entry.context} is not the address of a proxy ({', '.join(PROXIES)})",
             fix=f"kubectl config set-cluster {shlex.quote(entry.cluster_name)} --proxy-url=http://HOST:PORT",
         )
-    if proxy and len(parts.password or "") >= _LONG:
-        redaction.keep_secret(parts.password or "")
+    if proxy:
+        _hide(parts.password or "")
     return proxy
 
 
@@ -113,9 +113,13 @@ def _token(entry: Entry, directory: Path) -> str:
             fix=f"kubectl config set-credentials {shlex.quote(entry.user_name)} --token=… with the token alone",
         )
     text = token.decode("latin-1")
-    if len(text) >= _LONG:
-        redaction.keep_secret(text)
+    _hide(text)
     return text
+
+
+def _hide(secret: str) -> None:
+    if len(secret) >= _LONG:
+        redaction.keep_secret(secret)
 
 
 def _load_authority(context: ssl.SSLContext, pem: bytes, name: str) -> None:
