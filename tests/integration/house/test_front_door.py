@@ -9,23 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.integration.house.conftest import invoke
 
-from threezone.core.process import Completed, run
+from threezone.core.process import run
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """Another team's repository: its own tasks.py imports ours from where they are installed."""
-    source = "from threezone.tasks import collection\n\nnamespace = collection()\n"
-    (tmp_path / "tasks.py").write_text(source)
-    return tmp_path
-
-
-def invoke(project: Path, *arguments: str) -> Completed:
-    command = [sys.executable, "-m", "invoke", *arguments]
-    return run(command, cwd=project, env={"PYTHONPATH": str(ROOT / "scripts")}, timeout=60, check=False)
 
 
 def test_another_repository_imports_all_tasks(project: Path) -> None:

@@ -8,26 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.house.conftest import ROOT, invoke
 
 from threezone.core.process import Completed, run
 
-ROOT = Path(__file__).parents[3]
 SECRET = "s3cr3t-t0ken"
 CONTEXT = "kind-kind"
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """Another team's repository with our tasks."""
-    (tmp_path / "tasks.py").write_text("from threezone.tasks import collection\n\nnamespace = collection()\n")
-    return tmp_path
-
-
-def invoke(project: Path, *arguments: str, **env: str) -> Completed:
-    command = [sys.executable, "-m", "invoke", *arguments]
-    engine = {"DOCKER_HOST": f"unix://{project}/none.sock"}
-    environment = {"PYTHONPATH": str(ROOT / "scripts"), **engine, **env}
-    return run(command, cwd=project, env=environment, timeout=60, check=False)
+@pytest.fixture(autouse=True)
+def _no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
 
 
 def config(user: dict[str, Any] | None = None, name: str = CONTEXT, **cluster: Any) -> str:

@@ -8,7 +8,7 @@ import socketserver
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -138,12 +138,18 @@ def serve(pki: Pki) -> Iterator[Serve]:
         yield start
 
 
-@contextmanager
-def api_server(behaviour: Behaviour, certificates: Pki) -> Iterator[int]:
+def api_server(behaviour: Behaviour, certificates: Pki) -> AbstractContextManager[int]:
+    """An API server with a cluster's certificates, which asks its clients for theirs."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.directory / "server.crt", certificates.directory / "server.key")
     context.load_verify_locations(certificates.directory / "ca.crt")
     context.verify_mode = ssl.CERT_OPTIONAL
+    return serving(behaviour, context)
+
+
+@contextmanager
+def serving(behaviour: Behaviour, context: ssl.SSLContext) -> Iterator[int]:
+    """Serve on a port of loopback while the block runs."""
 
     class Server(http.server.ThreadingHTTPServer):
         def finish_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:

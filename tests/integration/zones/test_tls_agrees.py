@@ -4,17 +4,14 @@ The certificates are made by the `openssl` command.
 """
 
 import base64
-import http.server
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.zones.conftest import Behaviour, handler
+from tests.integration.zones.conftest import Behaviour, serving
 
 from threezone.core.errors import UsageError
 from threezone.core.process import run
@@ -122,27 +119,13 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Cell]:
     }
 
 
-@contextmanager
-def serving(shown: tuple[Made, ...]) -> Iterator[int]:
+def showing(shown: tuple[Made, ...]) -> AbstractContextManager[int]:
+    """An API server that shows these certificates."""
     chain = shown[0].directory / "chain.pem"
     chain.write_bytes(b"".join(made.pem for made in shown))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain, shown[0].key)
-
-    class Server(http.server.ThreadingHTTPServer):
-        def finish_request(self, request: Any, client_address: object) -> None:
-            with suppress(OSError), context.wrap_socket(request, server_side=True) as tls:
-                super().finish_request(tls, client_address)
-
-    server = Server(("127.0.0.1", 0), handler(Behaviour(user="somebody")))
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield int(server.server_address[1])
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return serving(Behaviour(user="somebody"), context)
 
 
 CASES = [
@@ -160,7 +143,7 @@ def test_a_server_is_trusted_if_kubectl_trusts_it(
     cells: dict[str, Cell], kubectl: Path, tmp_path: Path, case: str
 ) -> None:
     cell = cells[case]
-    with serving(cell.shown) as port:
+    with showing(cell.shown) as port:
         cluster = {
             "server": f"https://127.0.0.1:{port}",
             "certificate-authority-data": base64.b64encode(cell.authority).decode(),
