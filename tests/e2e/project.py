@@ -146,6 +146,15 @@ def without(view: Any, name: str) -> Any:
 
 
 @contextmanager
+def docker_logged_in(project: Project, directory: Path) -> Iterator[None]:
+    """Log docker in to the local registry for the block, in a configuration of the tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_CONFIG", str(directory))
+        project.invoke("registry.login")
+        yield
+
+
+@contextmanager
 def registry_of_others_kept() -> Iterator[None]:
     """Restore the ConfigMap that names the local registry, which `registry.start` changes in every cluster of ours."""
     planes = ["--filter=label=io.x-k8s.kind.role=control-plane", f"--filter=label={labels.OWNER}"]

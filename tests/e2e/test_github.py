@@ -29,6 +29,7 @@ from tests.e2e.test_registry import registry  # noqa: F401  a fixture
 from threezone.core import process
 from threezone.core.process import Completed
 from threezone.extras.ci import pipeline
+from threezone.images import registry_login
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -72,11 +73,18 @@ def nodes() -> str:
     return process.run(mine, timeout=30).stdout
 
 
+def password(lab: Project, host: str) -> str:
+    """The password of the local registry, which is the jobs' registry here."""
+    logins = json.loads(lab.invoke("registry.login", "--output", "/dev/stdout").stdout)["auths"]
+    return base64.b64decode(logins[host]["auth"]).decode().partition(":")[2]
+
+
 def push(runner: Runner, lab: Project, host: str, *options: str) -> Completed:
     """Run the workflow for a push of HEAD to main, with the team's secrets and variables."""
     return runner.act.run(
+        f"--actor={registry_login.USER}",
         *options,
-        secrets={"PROD_KUBECONFIG": login(lab, "host").read_text(), "GITHUB_TOKEN": "none is wanted"},
+        secrets={"PROD_KUBECONFIG": login(lab, "host").read_text(), "GITHUB_TOKEN": password(lab, host)},
         variables={"DELIVER": "true"},
         env={"PHASES": "create,destroy", "REGISTRY": host, "KUSTOMIZATION": f"flux-system/{REPOSITORY}"},
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.e2e.project import Project, free_port, registry_of_others_kept
+from tests.e2e.project import Project, docker_logged_in, free_port, registry_of_others_kept
 
 from threezone.cluster import local_registry
 from threezone.core import process
@@ -70,7 +70,7 @@ def mounted(project: Project, make_project: Callable[[str, int], Project]) -> It
         made.invoke("cluster.delete", "--yes")
 
 
-def test_nothing_is_written_into_the_users_mounts(mounted: Project) -> None:
+def test_nothing_is_written_into_the_users_mounts(mounted: Project, tmp_path: Path) -> None:
     certs, store = mounted.root / "local/certs.d", mounted.root / "local/store"
     mounted.invoke("registry.start", timeout=1800)
     made = mounted.invoke("cluster.create", timeout=5400)
@@ -80,7 +80,6 @@ def test_nothing_is_written_into_the_users_mounts(mounted: Project) -> None:
     assert ids() == before, "it counts as made to the end"
     assert NAME not in mounted.invoke("registry.start").stdout.splitlines()[0], "it does not know the registry"
     assert not knows(mounted)
-    mounted.invoke("registry.stop")
     assert files(certs) == OWN
 
     mounted.invoke("gitops.serve", timeout=1200)
@@ -88,7 +87,8 @@ def test_nothing_is_written_into_the_users_mounts(mounted: Project) -> None:
     assert git_server.storage_node(chosen) == NODES[0], "the worker's place for it is the user's"
     assert list(store.iterdir()) == []
 
-    texts = local_registry.hosts_files(instances(REGISTRY, PORT))
+    login = json.loads(mounted.invoke("registry.login", "--output", "/dev/stdout").stdout)["auths"]
+    texts = local_registry.hosts_files(instances(REGISTRY, PORT), login[f"localhost:{PORT}"]["auth"])
     added = {**OWN, **{path.removeprefix(f"{CERTS[1:]}/"): text for path, text in texts.items()}}
     for path, text in added.items():
         mounted.write(f"local/certs.d/{path}", text)  # as the notes say
@@ -96,7 +96,8 @@ def test_nothing_is_written_into_the_users_mounts(mounted: Project) -> None:
     assert knows(mounted)
     image = f"localhost:{PORT}/team/app:1"
     process.run(["docker", "tag", build.APP, image], timeout=30)
-    process.run(["docker", "push", image], timeout=300)
+    with docker_logged_in(mounted, tmp_path):
+        process.run(["docker", "push", image], timeout=300)
     process.run(["docker", "image", "rm", image], timeout=30)
     for node in NODES:
         containers = [{"name": "app", "image": image, "imagePullPolicy": "Always"}]

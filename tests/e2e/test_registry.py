@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.e2e.places import Place
-from tests.e2e.project import BY_HAND, NAME, Project, free_port, registry_of_others_kept
+from tests.e2e.project import BY_HAND, NAME, Project, docker_logged_in, free_port, registry_of_others_kept
 
 from threezone.core import labels, process
 from threezone.core.pins import tools as pinned
@@ -39,8 +40,8 @@ TEAM, TEAM_PORT = "threezone-e2e-team", 26943
 
 
 @pytest.fixture(scope="module")
-def registry(lab: Project) -> Iterator[str]:
-    """A separate registry for these tests, beside the user's; gives its address in image names."""
+def registry(lab: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A separate registry for these tests, beside the user's, with docker logged in; its address in image names."""
     file = lab.root / "invoke.yaml"
     before = file.read_text()
     settings = yaml.safe_load(before)
@@ -49,7 +50,8 @@ def registry(lab: Project) -> Iterator[str]:
     with registry_of_others_kept():
         lab.invoke("registry.stop", "--delete", "--yes")
         lab.invoke("registry.start", timeout=1800)
-        yield HOST
+        with docker_logged_in(lab, tmp_path_factory.mktemp("docker")):
+            yield HOST
         lab.invoke("registry.stop", "--delete", "--yes")
     file.write_text(before)
     assert volumes() == ""
@@ -85,13 +87,17 @@ def copy_app(reference: str) -> None:
 
 
 def catalog(lab: Project) -> list[str]:
-    """The repositories of the registry, as a pod sees them."""
-    app = lab.json("get", "pods", "-n", "hello")["items"][0]["metadata"]["name"]
-    asked = lab.kubectl(
-        "exec", "-n", "hello", app, "--", "/bin/busybox", "wget", "-qO-", f"http://{WITHIN}/v2/_catalog"
-    )
-    names: list[str] = json.loads(asked.stdout)["repositories"]
+    """The repositories of the registry, as a pod with its login sees them."""
+    login = json.loads(lab.invoke("registry.login", "--output", "/dev/stdout").stdout)["auths"][WITHIN]["auth"]
+    names: list[str] = json.loads(from_pod(lab, f"--header=Authorization: Basic {login}").stdout)["repositories"]
     return names
+
+
+def from_pod(lab: Project, *options: str, check: bool = True) -> Completed:
+    """The registry's answer to a pod that asks for its repositories."""
+    app = lab.json("get", "pods", "-n", "hello")["items"][0]["metadata"]["name"]
+    ask = ("/bin/busybox", "wget", "-qO-", *options, f"http://{WITHIN}/v2/_catalog")
+    return lab.kubectl("exec", "-n", "hello", app, "--", *ask, check=check)
 
 
 POD = """{{
@@ -120,10 +126,39 @@ def test_images_pushed_on_the_host_or_in_a_devcontainer_run_under_the_same_name(
     digest = pushed(f"{registry}/team/app:1")
     assert runs(lab, "from-the-host", f"{registry}/team/app:1") == digest
     copy_app(f"{registry}/team/app:2")
+    zone1.invoke("registry.login")
     digest = pushed(f"{registry}/team/app:2", by=lambda argv: zone1.run(*argv))
     assert runs(lab, "from-a-devcontainer", f"{registry}/team/app:2") == digest
     assert runs(lab, "by-the-inner-name", f"{WITHIN}/team/app:2") == digest
     assert catalog(lab) == ["team/app"]
+
+
+def test_nobody_pushes_or_pulls_without_the_login(
+    lab: Project, registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loopback is shared with other users, and the clusters' network with every pod."""
+    without = from_pod(lab, check=False)
+    assert without.exit_code != 0
+    assert "401" in without.stderr
+    image = f"{registry}/team/foreign:1"
+    docker("tag", build.APP, image)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    refused = process.run(["docker", "push", image], timeout=60, check=False)
+    docker("image", "rm", image)
+    assert refused.exit_code != 0
+    assert "no basic auth credentials" in refused.stderr + refused.stdout
+    assert process.run(["docker", "pull", f"{registry}/team/app:1"], timeout=60, check=False).exit_code != 0
+    (shown,) = json.loads(docker("inspect", REGISTRY))
+    file = tmp_path / "login.json"
+    lab.invoke("registry.login", "--output", str(file))
+    login = json.loads(file.read_text())["auths"][registry]["auth"]
+    password = base64.b64decode(login).decode().partition(":")[2]
+    log = process.run(["docker", "logs", REGISTRY], timeout=30)
+    for text in (json.dumps(shown), log.stdout, log.stderr, lab.invoke("registry.start").stderr):
+        assert password not in text
+        assert login not in text
+    mode = docker("exec", f"{NAME}-control-plane", "stat", "-c%a", f"/etc/containerd/certs.d/{registry}/hosts.toml")
+    assert mode.strip() == "600"
 
 
 def test_the_registry_listens_on_loopback_and_the_network_of_kind_only(lab: Project, registry: str) -> None:

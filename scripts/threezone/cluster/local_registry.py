@@ -23,13 +23,15 @@ from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError, CommandFailed
 from threezone.core.events import note, optional
 from threezone.core.plan import Step
-from threezone.images import build, engine_images, registry
-from threezone.images.registry import DEFAULT_NETWORK, Instance, LiveInstance
+from threezone.images import build, engine_images, registry, registry_login
+from threezone.images.registry import DEFAULT_NETWORK, STORE, Instance, LiveInstance
 from threezone.zones.locate import kind_network
 
 CERTS = "etc/containerd/certs.d"  # containerd's default (plugins/cri/images), which kind does not change
 CONFIG_MAP = "local-registry-hosting"
 NAMESPACE = "kube-public"
+# What users put into their own files: the value of "auth" in the file that registry.login writes.
+LOGIN_TO_ADD = "AUTH, from: ./run invoke registry.login --output FILE"
 HELP = "https://kind.sigs.k8s.io/docs/user/local-registry/"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "threezone"
@@ -82,8 +84,21 @@ def connect(lab: Lab) -> None:
         if name not in running or not running[name].running:
             return
         instances, image, on = _instances(name, running), running[name].image, network()
-        registry.apply(registry.plan(instances, running, image, on), instances, image, on)
-        configure(running_nodes(lab.name), instances)
+        steps = registry.plan(instances, running, image, on)
+        registry.apply(steps, instances, image, on)
+        configure(running_nodes(None if steps else lab.name), instances)  # a new registry may have another password
+
+
+def login(name: str) -> tuple[str, str, tuple[str, ...]]:
+    """The running registry's address on the engine's host, its password, and both of its names.
+
+    Raises ClusterError when it does not run, and ToolError when it has no password yet.
+    """
+    running = registry.observe(name).get(name)
+    if running is None or not running.running:
+        raise ClusterError("the local registry does not run", fix="./run invoke registry.start")
+    on_host = registry.address(running.port)
+    return on_host, registry_login.password(name, STORE), (on_host, f"{name}:{running.port}")
 
 
 def stop(name: str, *, delete: bool) -> Sequence[str]:
@@ -100,8 +115,12 @@ def _instances(name: str, running: dict[str, LiveInstance]) -> tuple[Instance, .
     return registry.instances(name, running[name].port, mirrors)
 
 
-def hosts_files(instances: Sequence[Instance]) -> dict[str, str]:
-    """The hosts.toml files by which containerd finds these instances, by their paths on a node. Pure."""
+def hosts_files(instances: Sequence[Instance], login: str) -> dict[str, str]:
+    """The hosts.toml files by which containerd finds these instances, by their paths on a node. Pure.
+
+    `login` is the registry's user and password in Base64. With it, pods need no Secret to pull
+    (https://github.com/containerd/containerd/blob/main/docs/hosts.md, "header").
+    """
     files = {}
     for instance in instances:
         host = f'[host."http://{instance.address}"]\n'
@@ -110,7 +129,8 @@ def hosts_files(instances: Sequence[Instance]) -> dict[str, str]:
             files[f"{CERTS}/{instance.upstream}/hosts.toml"] = text
         else:
             for name in (registry.address(instance.port), instance.address):
-                files[f"{CERTS}/{name}/hosts.toml"] = f'server = "http://{instance.address}"\n\n{host}'
+                header = f'  [host."http://{instance.address}".header]\n    Authorization = "Basic {login}"\n'
+                files[f"{CERTS}/{name}/hosts.toml"] = f'server = "http://{instance.address}"\n\n{host}{header}'
     return files
 
 
@@ -141,12 +161,15 @@ def configure(nodes: Sequence[Node], instances: Sequence[Instance]) -> tuple[str
 
     A cluster with a node whose files the user has to write gets no ConfigMap yet.
     """
-    files = hosts_files(instances)
-    registry_files = set(hosts_files(instances[:1]))
+    if not nodes:
+        return ()
+    files = hosts_files(instances, registry_login.basic(registry_login.password(instances[0].name, STORE)))
+    shown = hosts_files(instances, LOGIN_TO_ADD)
+    registry_files = set(hosts_files(instances[:1], ""))
     mounts = _mounts(nodes)
     with ThreadPoolExecutor(8) as pool:
         missing = dict(zip(nodes, pool.map(lambda node: _put(node, files, mounts[node.container]), nodes), strict=True))
-    hints = {mount.on_host(f"/{path}"): files[path] for paths in missing.values() for path, mount in paths.items()}
+    hints = {mount.on_host(f"/{path}"): shown[path] for paths in missing.values() for path, mount in paths.items()}
     for path, text in sorted(hints.items()):
         note(f"{path} is in a directory of yours that is mounted into nodes; add this to it yourself:\n{text}")
     unaware = {node.cluster for node, paths in missing.items() if registry_files & paths.keys()}
@@ -159,7 +182,7 @@ def configure(nodes: Sequence[Node], instances: Sequence[Instance]) -> tuple[str
 def unconfigure(nodes: Sequence[Node], instances: Sequence[Instance]) -> None:
     """Remove the files on the nodes that are not the user's, and the ConfigMap if it is ours."""
     mounts = _mounts(nodes)
-    directories = sorted({f"/{path.rpartition('/')[0]}" for path in hosts_files(instances)})
+    directories = sorted({f"/{path.rpartition('/')[0]}" for path in hosts_files(instances, "")})
     for node in nodes:
         own = [path for path in directories if not any(mount.overlaps(path) for mount in mounts[node.container])]
         if own:
@@ -187,7 +210,7 @@ def _put(node: Node, files: Mapping[str, str], mounts: Sequence[Mount]) -> dict[
     mounted = {path: mount for path in files for mount in mounts if mount.overlaps(f"/{path}")}
     try:
         if own := {path: text for path, text in files.items() if path not in mounted}:
-            engine_images.put_texts(node.container, own)
+            engine_images.put_texts(node.container, own, mode=0o600)
     except CommandFailed as error:
         raise ClusterError(f"the node {node.name} takes no files", evidence=error.tail) from None
     return {path: mount for path, mount in mounted.items() if not _has_host(node, f"/{path}", files[path])}

@@ -199,18 +199,18 @@ def unpack(
         containers.commit(container, reference, [*changes, label], timeout=seconds)
 
 
-def put_texts(container: str, files: Mapping[str, str]) -> None:
-    """Put files, by path, into a container, even a stopped one. Raises CommandFailed."""
-    containers.put_archive(container, packed(files))
+def put_texts(container: str, files: Mapping[str, str], *, directory: str = "/", mode: int = 0o644) -> None:
+    """Put files, by path below `directory`, into a container, even a stopped one. Raises CommandFailed."""
+    containers.put_archive(container, packed(files, mode), directory)
 
 
-def packed(files: Mapping[str, str]) -> bytes:
+def packed(files: Mapping[str, str], mode: int = 0o644) -> bytes:
     """The files as a tar archive, owned by root."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for path, text in files.items():
             entry = tarfile.TarInfo(path.lstrip("/"))
-            entry.size, entry.mode = len(text.encode()), 0o644
+            entry.size, entry.mode = len(text.encode()), mode
             tar.addfile(entry, io.BytesIO(text.encode()))
     return archive.getvalue()
 

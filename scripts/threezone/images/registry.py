@@ -3,6 +3,9 @@
 The program is `distribution`: its public image by digest, or built from its Go module. The engine publishes it on
 127.0.0.1 only, and the nodes reach it by its name on their network. It uses plain HTTP, which engines accept for
 loopback addresses only. Each mirror is another instance, which fetches from one public registry.
+
+Loopback is shared with other users of the machine, and the network with every pod. So the registry itself asks for a
+password (registry_login); mirrors hold public images only.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from threezone.core import labels, process
 from threezone.core.errors import CommandFailed, EngineError, ToolError, UsageError
 from threezone.core.events import step
 from threezone.core.plan import Step, StepKind
-from threezone.images import engine_images
+from threezone.images import engine_images, registry_login
 from threezone.toolchain import cache
 
 STORE = "/var/lib/registry"
@@ -112,17 +115,19 @@ def _decode(document: dict[str, Any]) -> tuple[str, LiveInstance]:
 def recipe(wanted: Instance, image: str, network: str) -> str:
     """The content hash of an instance's inputs; its container is replaced when the hash changes."""
     instance = [wanted.name, wanted.port, wanted.upstream, wanted.of]
-    return cache.key("", instance, image, network, " ".join(_OPTIONS)).lstrip("-")
+    login = () if wanted.upstream else registry_login.options(STORE)
+    return cache.key("", instance, image, network, " ".join((*_OPTIONS, *login))).lstrip("-")
 
 
 def command(wanted: Instance, image: str, network: str) -> list[str]:
-    """The command that starts an instance."""
+    """The command that creates the container of an instance."""
     argv = containers.service_command(wanted.name, network)
     argv += [*_OPTIONS, "--volume", f"{wanted.name}:{STORE}", f"--env=REGISTRY_HTTP_ADDR=:{wanted.port}"]
     if wanted.upstream:
         argv += [f"--env=REGISTRY_PROXY_REMOTEURL={url(wanted.upstream)}"]
     else:
         argv += ["--env=REGISTRY_STORAGE_DELETE_ENABLED=true", f"--publish=127.0.0.1:{wanted.port}:{wanted.port}"]
+        argv += registry_login.options(STORE)
     argv += [f"--label={labels.REGISTRY}={wanted.of}/{wanted.port}/{wanted.upstream}"]
     return [*argv, f"--label={engine_images.RECIPE}={recipe(wanted, image, network)}", image]
 
@@ -136,7 +141,8 @@ def plan(wanted: Sequence[Instance], live: dict[str, LiveInstance], image: str, 
             continue
         what = f"a mirror of {instance.upstream}" if instance.upstream else f"the registry {address(instance.port)}"
         verb = "start" if old is None else "start again, keeping its images,"
-        pasted = process.paste(command(instance, image, network))
+        created = process.paste(command(instance, image, network))
+        pasted = f"{created} && {process.paste(containers.start_command(instance.name))}"
         steps.append(Step(StepKind.START_REGISTRY, f"{verb} {what}", pasted, target=instance.name))
     names = {instance.name for instance in wanted}
     for name, old in live.items():
@@ -163,6 +169,9 @@ def _start(wanted: Instance, image: str, network: str) -> None:
     storage.create(wanted.name, {labels.MANAGED: "true", labels.REGISTRY: wanted.of})
     try:
         process.run(command(wanted, image, network), timeout=60)
+        if not wanted.upstream:
+            registry_login.ensure(wanted.name, STORE)
+        containers.start(wanted.name)
     except CommandFailed as error:
         raise _explained(error, wanted) from None
     _wait_listening(wanted.name)

@@ -1,5 +1,6 @@
 """registry.*: one local registry for all clusters of this engine."""
 
+from pathlib import Path
 from typing import Annotated
 
 from threezone.tasks.display import table
@@ -12,8 +13,9 @@ def start(channel: Channel = "", dry_run: DryRun = False) -> None:
     """Start the local registry and configure every cluster of ours for it. Safe to repeat.
 
     Pods pull an image that was pushed to localhost:5001/NAME under the same name. The registry listens on
-    127.0.0.1 and on the clusters' network only, speaks plain HTTP there (which engines accept for loopback), needs
-    no password, and keeps its images when it or a cluster is stopped. Clusters created later use it too.
+    127.0.0.1 and on the clusters' network only, and speaks plain HTTP there, which engines accept for loopback. It
+    needs a login (registry.login), which your clusters' nodes have. It keeps its images when it or a cluster is
+    stopped. Clusters created later use it too.
     """
     from threezone.cluster import local_registry
     from threezone.images.registry import address
@@ -25,7 +27,36 @@ def start(channel: Channel = "", dry_run: DryRun = False) -> None:
     clusters = ", ".join(local_registry.start(lab, plan)) or "none yet"
     name = address(plan.wanted[0].port)
     say(f"the registry is {name}{'' if plan.steps else '; nothing to do'}; clusters that use it: {clusters}")
-    say(f"docker tag IMAGE {name}/NAME && docker push {name}/NAME")
+    say(f"./run invoke registry.login && docker tag IMAGE {name}/NAME && docker push {name}/NAME")
+
+
+@task
+def login(
+    output: Annotated[str, "write the login into this file, in docker's format, and leave docker's own as it is"] = "",
+) -> None:
+    """Log docker in to the local registry, so that you can push to it.
+
+    Docker keeps the login as you have configured it (~/.docker/config.json, or a credential helper). The password is
+    made by the registry's first start, and never printed. For programs without docker (crane, skopeo) and for pods
+    that talk to the registry (Flux's OCIRepository), --output FILE writes a file that only you can read:
+    kubectl create secret generic registry --type=kubernetes.io/dockerconfigjson --from-file=.dockerconfigjson=FILE
+    """
+    from threezone.cluster import local_registry
+    from threezone.images import registry_login
+
+    address, password, names = local_registry.login(open_lab().settings.registry.name)
+    if output:
+        from threezone.zones.export.path import refuse_in_git
+
+        path = Path(output).absolute()
+        refuse_in_git(path, "docker itself is logged in then")
+        registry_login.write(path, names, password)
+        say(f"{path}: the login for {' and '.join(names)}", output)
+        return
+    from threezone.clients.docker import images
+
+    images.login(address, registry_login.USER, password)
+    say(f"docker is logged in to {address}")
 
 
 @task

@@ -68,7 +68,7 @@ def test_a_registry_from_before_the_first_cluster_moves_to_its_network(
 
 
 def test_an_image_has_the_same_name_on_the_host_and_in_a_pod() -> None:
-    files = local_registry.hosts_files(registry.instances("threezone-registry", 5001))
+    files = local_registry.hosts_files(registry.instances("threezone-registry", 5001), "dXNlcjpwdw==")
     assert sorted(files) == [
         "etc/containerd/certs.d/localhost:5001/hosts.toml",
         "etc/containerd/certs.d/threezone-registry:5001/hosts.toml",
@@ -76,11 +76,11 @@ def test_an_image_has_the_same_name_on_the_host_and_in_a_pod() -> None:
     for text in files.values():
         read = tomllib.loads(text)
         assert read["server"] == "http://threezone-registry:5001"
-        assert list(read["host"]) == ["http://threezone-registry:5001"]
+        assert read["host"] == {"http://threezone-registry:5001": {"header": {"Authorization": "Basic dXNlcjpwdw=="}}}
 
 
 def test_a_mirror_precedes_its_registry() -> None:
-    files = local_registry.hosts_files(registry.instances("threezone-registry", 5001, ["docker.io"]))
+    files = local_registry.hosts_files(registry.instances("threezone-registry", 5001, ["docker.io"]), "")
     read = tomllib.loads(files["etc/containerd/certs.d/docker.io/hosts.toml"])
     assert read["server"] == "https://registry-1.docker.io"
     assert read["host"] == {"http://threezone-registry-docker-io:5001": {"capabilities": ["pull", "resolve"]}}

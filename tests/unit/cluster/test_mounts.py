@@ -18,11 +18,12 @@ from threezone.cluster.containers import Container, Mount
 from threezone.core import events, process
 from threezone.core.errors import EngineError
 from threezone.core.process import Completed
-from threezone.images import registry
+from threezone.images import registry, registry_login
 
 NODE = Node("id-1", "lab-control-plane", "lab", "control-plane", "running", "threezone/node:v1.35.0-lab", ours=True)
 OTHER = Node("id-2", "two-control-plane", "two", "control-plane", "running", "threezone/node:v1.35.0-two", ours=True)
 REGISTRY = registry.instances("threezone-registry", 5001, ["docker.io"])
+PASSWORD = "known-to-the-nodes-only"
 CERTS = "/etc/containerd/certs.d"
 OURS = {f"{CERTS}/{name}/hosts.toml" for name in ("localhost:5001", "threezone-registry:5001", "docker.io")}
 
@@ -85,7 +86,7 @@ def notes() -> Iterator[list[str]]:
 
 
 def engine(monkeypatch: pytest.MonkeyPatch, mounts: dict[str, list[dict[str, Any]]], **files: str) -> Engine:
-    made = Engine(mounts, files)
+    made = Engine(mounts, {"/var/lib/registry/threezone/password": PASSWORD, **files})
     monkeypatch.setattr(process, "run", made.run)
     return made
 
@@ -133,6 +134,7 @@ def test_nothing_is_written_or_removed_through_a_mount(
     below = f"/home/me/files{CERTS.removeprefix(target)}"
     hint = next(note for note in notes if f"{below}/localhost:5001/hosts.toml" in note)
     assert 'server = "http://threezone-registry:5001"' in hint
+    assert not [note for note in notes if PASSWORD in note or registry_login.basic(PASSWORD) in note]
     local_registry.unconfigure([NODE], REGISTRY)
     assert fake.removed == set()
 
@@ -151,7 +153,7 @@ def test_files_outside_the_mount_are_still_written(monkeypatch: pytest.MonkeyPat
 def test_the_users_own_hosts_file_with_the_same_host_is_accepted(
     monkeypatch: pytest.MonkeyPatch, notes: list[str]
 ) -> None:
-    own = {f"/{path}": f"# mine\n{text}" for path, text in local_registry.hosts_files(REGISTRY).items()}
+    own = {f"/{path}": f"# mine\n{text}" for path, text in local_registry.hosts_files(REGISTRY, "").items()}
     fake = engine(monkeypatch, {"id-1": [bind(CERTS)]}, **own)
     assert local_registry.configure([NODE], REGISTRY) == ("lab",)
     assert (fake.written, fake.announced, notes) == (set(), {"id-1"}, [])

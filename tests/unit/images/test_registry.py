@@ -9,7 +9,7 @@ import pytest
 from threezone.core import labels, settings
 from threezone.core.errors import CommandFailed, UsageError
 from threezone.core.plan import StepKind
-from threezone.images import build, programs, registry
+from threezone.images import build, programs, registry, registry_login
 from threezone.images.registry import Instance, LiveInstance
 
 NAME = "threezone-registry"
@@ -36,6 +36,7 @@ def test_the_registry_is_published_on_loopback_without_privileges() -> None:
     assert argv[argv.index("--network") + 1] == "kind"
     assert f"{NAME}:/var/lib/registry" in argv
     assert f"--label={labels.REGISTRY}={NAME}/5001/" in argv
+    assert set(registry_login.options(registry.STORE)) <= set(argv), "it asks for a login"
 
 
 def test_a_mirror_is_published_nowhere_and_fetches_from_its_registry() -> None:

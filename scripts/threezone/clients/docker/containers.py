@@ -194,8 +194,13 @@ def remove_stopped(container: str) -> None:
 
 
 def service_command(name: str, network: str) -> list[str]:
-    """The first part of the command that starts a service; other options and the image follow."""
-    return [engine.DOCKER, "run", "--detach", "--name", name, "--hostname", name, "--network", network]
+    """The first part of the command that creates the container of a service; other options and the image follow."""
+    return [engine.DOCKER, "create", "--name", name, "--hostname", name, "--network", network]
+
+
+def start_command(container: str) -> list[str]:
+    """The command that starts a created container."""
+    return [engine.DOCKER, "start", container]
 
 
 def create(image: str, labels: Mapping[str, str] = NONE) -> str:
@@ -213,9 +218,9 @@ def put(container: str, source: Path, target: str, timeout: float = 300) -> None
     engine.run("cp", source, f"{container}:{target}", timeout=timeout)
 
 
-def put_archive(container: str, archive: bytes) -> None:
-    """Unpack a tar archive at the root of a container, even a stopped one. Raises CommandFailed."""
-    engine.run("cp", "-", f"{container}:/", stdin=archive, timeout=60)
+def put_archive(container: str, archive: bytes, directory: str = "/") -> None:
+    """Unpack a tar archive in a directory of a container, even a stopped one. Raises CommandFailed."""
+    engine.run("cp", "-", f"{container}:{directory}", stdin=archive, timeout=60)
 
 
 def read(container: str, path: str) -> bytes | None:
@@ -241,7 +246,7 @@ def has(container: str, path: str) -> bool:
 
 def start(container: str) -> None:
     """Start a stopped container. Raises CommandFailed."""
-    engine.run("start", container, timeout=120)
+    process.run(start_command(container), timeout=120)
 
 
 def unpause(container: str) -> None:

@@ -32,6 +32,11 @@ def inspect(*images: str) -> list[Json]:
     return documents
 
 
+def login(registry: str, user: str, password: str) -> None:
+    """Have docker remember the login of a registry, as the user has configured that. Raises CommandFailed."""
+    engine.run("login", "--username", user, "--password-stdin", registry, stdin=password, timeout=60)
+
+
 def names(repository: str, *filters: str) -> list[str]:
     """The names with tags of a repository's images. Raises EngineError."""
     rows = engine.ask("image", "ls", *(f"--filter={condition}" for condition in filters), "--format", _NAME, repository)
