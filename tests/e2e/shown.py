@@ -137,8 +137,8 @@ ROWS: dict[str, dict[str, Row]] = {
         "./run invoke addon.token --account headlamp/viewer --hours 8": Run(_ADDED),
         "./run invoke addon.token --remove": Run(_TOKEN),
         "./run invoke addon.proxy start": Run(_PROXY),
-        "curl http://127.0.0.1:8001/api/v1/nodes": Line(
-            f"tests/e2e/test_{_PROXY.replace('::', '.py::')}", 'through_proxy(started["port"], "GET", "/api/v1/nodes")'
+        "curl http://127.0.0.1:8001/api/v1/pods": Line(
+            f"tests/e2e/test_{_PROXY.replace('::', '.py::')}", 'through_proxy(started["port"], "GET", "/api/v1/pods")'
         ),
         "./run invoke addon.proxy status": Run(_PROXY),
         "./run invoke addon.proxy stop": Run(_PROXY),

@@ -48,16 +48,16 @@ def token(
 def proxy(
     action: Annotated[str, "start, stop or status"],
     port: Annotated[int, "the port on 127.0.0.1 (default: 8001, or a free one)"] = 0,
-    read_only: Annotated[bool, "refuse requests that change anything"] = False,
     json: Json = False,
+    yes: Yes = False,
     name: ClusterName = "",
     context: ContextName = "",
 ) -> None:
     """Run kubectl proxy in the background: the cluster's API on a port of 127.0.0.1, one for each cluster.
 
-    addon.proxy start, addon.proxy stop, addon.proxy status. Every program on this machine can use the
-    port with the rights of your kubeconfig entry, without a login: stop the proxy when you are done, or start it with
-    --read-only. It refuses exec and attach to pods (kubectl's default). down stops it too.
+    addon.proxy start, addon.proxy stop, addon.proxy status. Every program and user of this machine can use the
+    port without a login, so it does not have your rights: it has a token of the role view for a day, and refuses
+    changes, Secrets, programs in pods, and servers behind the API. For more, use kubectl. down stops it too.
     Exit code 5: no proxy runs, or the API server does not answer through it.
     """
     from threezone.core.errors import RouteError, UsageError
@@ -72,7 +72,15 @@ def proxy(
         present({"running": False, "stopped": stopped}, text, as_json=json)
         return
     if action == "start":
-        running = proxies.start(lab.tools["kubectl"], lab.context, port=port, read_only=read_only)
+        from threezone.zones.export import tokens
+
+        ask(lab, "a service account of ours with the role view, in kube-system", yes=yes)
+        running = proxies.start(
+            lab.tools["kubectl"],
+            lab.context,
+            lambda: tokens.request(lab.api, proxies.ROLE, proxies.HOURS),
+            port=port,
+        )
     elif (existing := proxies.find(lab.context)) is not None:
         running = existing
     else:
@@ -80,7 +88,7 @@ def proxy(
             emit({"running": False})
         raise RouteError(f"no proxy to {lab.context} runs here", fix="./run invoke addon.proxy start")
     data = running.data()
-    text = f"{running.url} serves the API of {running.context}{', read-only' if running.read_only else ''}"
+    text = f"{running.url} serves the API of {running.context}, to read, until {running.ends}"
     present(data, text, as_json=json)
     if not data["answers"]:
         raise RouteError(

@@ -36,15 +36,17 @@ def test_a_token_of_a_foreign_cluster_is_asked_about(invoke: Invoke, patch: Patc
 
 def proxy(*, answers: bool) -> SimpleNamespace:
     data = {"running": True, "answers": answers}
-    return SimpleNamespace(url="http://127.0.0.1:8001", context="kind-kind", read_only=True, data=lambda: data)
+    return SimpleNamespace(
+        url="http://127.0.0.1:8001", context="kind-kind", ends="2026-01-01T00:00:00Z", data=lambda: data
+    )
 
 
 @pytest.mark.parametrize(("answers", "code"), [(True, 0), (False, RouteError.exit_code)])
 def test_a_proxy_is_started_and_has_to_answer(answers: bool, code: int, invoke: Invoke, patch: Patch) -> None:
     start = patch("extras.addons.proxy.start", proxy(answers=answers))
-    done = invoke("addon.proxy", "start", "--read-only", "--port", "9")
-    assert (done.exit_code, start[0][1]) == (code, {"port": 9, "read_only": True})
-    assert "read-only" in done.out
+    done = invoke("addon.proxy", "start", "--port", "9")
+    assert (done.exit_code, start[0][1]) == (code, {"port": 9})
+    assert "2026-01-01T00:00:00Z" in done.out
     patch("extras.addons.proxy.find", proxy(answers=answers))
     done = invoke("addon.proxy", "status", "--json")
     assert (done.exit_code, done.data["answers"]) == (code, answers)

@@ -3,8 +3,10 @@
 import http.client
 import http.server
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from threezone.core.errors import RouteError, UsageError
 from threezone.core.loopback import answers
 from threezone.extras.addons import proxy
 from threezone.toolchain import install
+from threezone.zones.export.tokens import Token
 
 __all__ = ["pki", "serve"]  # fixtures of the zones, which have API servers
 
@@ -43,6 +46,11 @@ def behaviour(pki: Pki, serve: Serve, tmp_path: Path, monkeypatch: pytest.Monkey
     return made
 
 
+def viewer(hours: float = proxy.HOURS) -> Token:
+    """What a cluster answers to a request for a token; e2e asks a real one."""
+    return Token("kube-system/viewer", (datetime.now(UTC) + timedelta(hours=hours)).isoformat(), "a-token")
+
+
 def ask(port: int, method: str, path: str = "/readyz") -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
@@ -53,10 +61,11 @@ def ask(port: int, method: str, path: str = "/readyz") -> int:
 
 
 def test_one_proxy_serves_a_cluster_until_it_is_stopped(kubectl: Path, behaviour: Behaviour) -> None:
-    made = proxy.start(kubectl, CONTEXT)
+    made = proxy.start(kubectl, CONTEXT, viewer)
     assert ask(made.port, "GET") == 200
-    assert behaviour.seen[-1][2] == "kubernetes-admin", "with the entry's own login"
-    assert proxy.start(kubectl, CONTEXT) == made
+    assert behaviour.seen[-1][2] != "kubernetes-admin", "not with the rights of the entry"
+    assert not list(Path(tempfile.gettempdir()).glob("threezone-*/kubeconfig")), "the token is in no file"
+    assert proxy.start(kubectl, CONTEXT, viewer) == made
     assert proxy.find(CONTEXT) == made
     assert made.data()["answers"]
     assert proxy.find("kind-other") is None
@@ -66,7 +75,7 @@ def test_one_proxy_serves_a_cluster_until_it_is_stopped(kubectl: Path, behaviour
 
 
 def test_read_only_refuses_changes(kubectl: Path, behaviour: Behaviour) -> None:
-    made = proxy.start(kubectl, CONTEXT, read_only=True)
+    made = proxy.start(kubectl, CONTEXT, viewer)
     before = len(behaviour.seen)
     assert [ask(made.port, method, "/api/v1/pods") for method in ("POST", "PUT", "PATCH", "DELETE")] == [403] * 4
     pod, node = "/api/v1/namespaces/shop/pods/web", "/api/v1/nodes/one"
@@ -84,24 +93,29 @@ def test_read_only_refuses_changes(kubectl: Path, behaviour: Behaviour) -> None:
         "/api/v1/namespaces/secrets-of-a-shop/pods",
     ):
         assert ask(made.port, "GET", path) == 200, path
-    other = proxy.start(kubectl, CONTEXT)  # asked for otherwise: another one
-    assert (other.read_only, other.pid != made.pid) == (False, True)
+
+
+def test_a_token_that_is_about_to_end_is_renewed_on_the_same_port(kubectl: Path, behaviour: Behaviour) -> None:  # noqa: ARG001
+    made = proxy.start(kubectl, CONTEXT, lambda: viewer(hours=0.5))
+    renewed = proxy.start(kubectl, CONTEXT, viewer)
+    assert (renewed.port, renewed.pid != made.pid) == (made.port, True)
+    assert proxy.start(kubectl, CONTEXT, viewer) == renewed
 
 
 def test_a_proxy_that_does_not_answer_is_replaced(
     kubectl: Path, behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("threezone.clients.kubectl.READY_SECONDS", 2.0)
-    made = proxy.start(kubectl, CONTEXT)
+    made = proxy.start(kubectl, CONTEXT, viewer)
     behaviour.ready = 500  # as when the cluster was made anew, with another CA
     found = proxy.find(CONTEXT)
     assert found is not None
     assert not found.data()["answers"]
     with pytest.raises(RouteError, match="no API server answers through a proxy"):
-        proxy.start(kubectl, CONTEXT, port=made.port)
+        proxy.start(kubectl, CONTEXT, viewer, port=made.port)
     assert proxy.find(CONTEXT) is None
     behaviour.ready = 200
-    assert proxy.start(kubectl, CONTEXT, port=made.port).pid != made.pid
+    assert proxy.start(kubectl, CONTEXT, viewer, port=made.port).pid != made.pid
 
 
 def test_a_taken_port_is_refused_and_the_default_falls_back_to_a_free_one(kubectl: Path, behaviour: Behaviour) -> None:  # noqa: ARG001
@@ -110,8 +124,8 @@ def test_a_taken_port_is_refused_and_the_default_falls_back_to_a_free_one(kubect
         taken.listen()
         port = int(taken.getsockname()[1])
         with pytest.raises(UsageError, match=f"port {port} is taken"):
-            proxy.start(kubectl, CONTEXT, port=port)
-    chosen = proxy.start(kubectl, CONTEXT, port=port)
+            proxy.start(kubectl, CONTEXT, viewer, port=port)
+    chosen = proxy.start(kubectl, CONTEXT, viewer, port=port)
     assert chosen.port == port
 
 
@@ -121,7 +135,7 @@ def test_without_a_cluster_there_is_no_proxy(
     monkeypatch.setattr("threezone.clients.kubectl.READY_SECONDS", 2.0)
     behaviour.ready = 500
     with pytest.raises(RouteError, match="no API server answers") as refused:
-        proxy.start(kubectl, CONTEXT)
+        proxy.start(kubectl, CONTEXT, viewer)
     assert refused.value.fix == "./run invoke kubeconfig.check"
     assert daemon.all() == ()
 
@@ -145,7 +159,7 @@ def test_a_program_of_others_that_has_the_port_first_is_not_taken_for_ours(
         port = int(theirs.server_address[1])
         assert answers(port, proxy.READY)
         with pytest.raises(RouteError) as refused:
-            proxy.start(kubectl, CONTEXT, port=port)
+            proxy.start(kubectl, CONTEXT, viewer, port=port)
         theirs.shutdown()
     assert "address already in use" in refused.value.evidence
     assert proxy.find(CONTEXT) is None
