@@ -9,9 +9,10 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from threezone.clients.docker.images import load_root
-from threezone.core import events, labels, process
+from threezone.core import events, labels, process, redaction
 from threezone.core.errors import ToolError
 from threezone.images import engine_images
 from threezone.toolchain import cache, golang
@@ -69,7 +70,11 @@ def _release() -> tuple[str, str]:
 
 
 def mirror() -> Mirror:
-    """The mirror of this machine's own release, from apt's configuration."""
+    """The mirror of this machine's own release, from apt's configuration.
+
+    Its address becomes an argument of debootstrap, which every local user sees, and a line in images. So one with a
+    password is not used. Raises ToolError when there is no other.
+    """
     distribution, suite = _release()
     columns = "$(CODENAME)\t$(REPO_URI)\t$(COMPONENT)\t$(ORIGIN)"
     argv = ["apt-get", "indextargets", "--format", columns, "Created-By: Packages"]
@@ -86,7 +91,13 @@ def mirror() -> Mirror:
         raise ToolError(
             f"apt knows no mirror of {distribution} {suite}", evidence=process.paste(argv), fix="apt-get update"
         )
-    address = rows[0][0]
+    address = next((uri for uri, _ in rows if "@" not in urlsplit(uri).netloc), "")
+    if not address:
+        raise ToolError(
+            f"apt's mirror of {distribution} {suite} has a user and a password in its address",
+            evidence=f"{redaction.without_passwords(rows[0][0])}: they would be in every image that is built",
+            fix="add a mirror that needs no login to apt's sources; or use the released images: --channel release",
+        )
     components = tuple(sorted({component for uri, component in rows if uri == address} & {"main", "universe"}))
     return Mirror(distribution, suite, address, components, KEYRINGS[distribution])
 
