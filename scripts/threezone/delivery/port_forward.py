@@ -123,6 +123,9 @@ async def main(port: int, command: list[str]) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     await asyncio.start_server(PortForward(command).serve, "127.0.0.1", port)
+    # As kubectl says it: whoever started this waits for the line, and takes no other program on the port for this one.
+    sys.stderr.write(f"Forwarding from 127.0.0.1:{port}\n")
+    sys.stderr.flush()
     await ended.wait()
 
 

@@ -7,12 +7,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from threezone.core import daemon
 from threezone.core.loopback import free_port
-from threezone.delivery import port_forward
+from threezone.delivery import git_forward, port_forward
 
 # As kubectl: one line when it listens, one for each connection, and an end with an error as soon as its pod, whose
 # port stands in a file, is not there any more; it notices that only when it is used.
@@ -120,3 +122,17 @@ def test_a_client_waits_for_a_server_that_is_away_and_the_log_tells_it_once(port
         assert answers == [b"3"]
     assert daemon.tail("git").count("NotFound") == 1
     assert "Handling" not in daemon.tail("git")
+
+
+def test_the_forward_of_a_lab_is_open_when_its_server_answers(tmp_path: Path) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(f"#!{sys.executable}\n" + KUBECTL.replace("sys.argv[1]", repr(str(tmp_path / "pod"))))
+    kubectl.chmod(0o755)
+    lab: Any = SimpleNamespace(tools={"kubectl": kubectl}, context="kind-it")
+    with pod(tmp_path / "pod"):
+        opened = git_forward.open_forward(lab)
+        try:
+            assert ask(opened.port) == BODY
+            assert git_forward.open_forward(lab) == opened
+        finally:
+            assert git_forward.close(lab.context)
