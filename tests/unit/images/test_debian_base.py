@@ -23,7 +23,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         lines = [f"bookworm\t{address}\tmain\tDebian" for address in addresses]
         lines.append("other\thttp://other.example.com/debian\tmain\tDebian")
         done = Completed((), 0, "\n".join(lines), "", 0.0)
-        monkeypatch.setattr(debian_base.process, "run", lambda *_, **__: done)
+        monkeypatch.setattr("threezone.core.process.run", lambda *_, **__: done)
         monkeypatch.setattr(debian_base, "_release", lambda: ("debian", "bookworm"))
 
     return of

@@ -12,9 +12,9 @@ from threezone.extras.ci import file
 
 Runner = Literal["dind", "socket", "shell", "hosted"]
 OUTPUTS = {"gitlab": ".gitlab-ci.yml", "github": ".github/workflows/threezone.yml"}
-IMAGE = "python:3.13-trixie"
-DIND = "docker:27-dind"
-# Each found pinned alike in many independent public repositories.
+# Each digest, of an image or an action, was found pinned alike in independent public repositories.
+IMAGE = "python:3.13-trixie@sha256:82c46c08c991d3d3ff10476ac5e386c2c28f27bbd3985a02c5e39fe99ab272eb"
+DIND = "docker:27-dind@sha256:aa3df78ecf320f5fafdce71c659f1629e96e9de0968305fe1de670e0ca9176ce"
 ACTIONS = {
     "checkout": "11bd71901bbe5b1630ceea73d27597364c9af683 # v4.2.2",
     "upload": "ea165f8d65b6e75b540449e92b4886f43607fa02 # v4.6.2",
