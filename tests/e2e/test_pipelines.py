@@ -163,6 +163,9 @@ def delivery(lab: Project, runner: Runner) -> Iterator[Delivery]:
     lab.invoke("ci.kubeconfig", "--remove", "--kustomization", f"flux-system/{REPOSITORY}")
     lab.kubectl("delete", "--namespace", "flux-system", f"kustomization/{REPOSITORY}", f"gitrepository/{REPOSITORY}")
     lab.kubectl("delete", "namespace", "prod")
+    # The next file that delivers has another project, whose first commit is no descendant of this one's.
+    forget = ("git", "-C", f"/srv/git/{REPOSITORY}.git", "update-ref", "-d", "refs/heads/main")
+    lab.kubectl("exec", "--namespace", "threezone", "deployment/git", "--", *forget)
     lab.invoke("gitops.serve", "--stop-forward")
 
 
