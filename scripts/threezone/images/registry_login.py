@@ -43,8 +43,9 @@ def ensure(container: str, store: str) -> None:
     password = secrets.token_urlsafe(32)
     redaction.keep_secret(password)
     hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(_BCRYPT_ROUNDS)).decode()
-    files = {_PASSWORD: password, _HASHES: f"{USER}:{hashed}\n"}
-    engine_images.put_texts(container, files, directory=store, mode=0o600)
+    # The password first: without its hash it is made again.
+    texts = {_PASSWORD: password, _HASHES: f"{USER}:{hashed}\n"}
+    engine_images.put_texts(container, texts, directory=store, mode=0o600)
 
 
 def password(container: str, store: str) -> str:
@@ -68,7 +69,7 @@ def write(path: Path, names: Sequence[str], password: str) -> None:
 
     Raises UsageError for a file with anything else in it, such as docker's own file with other logins.
     """
-    if path.is_file() and (others := _others(files.read_text(path), names)):
+    if path.is_file() and not files.is_stream(path) and (others := _others(files.read_text(path), names)):
         raise UsageError(
             f"{path} is not an earlier login of this registry: it has {others}",
             fix="name another file with --output, or leave --output out: docker then adds the login to its own file",
