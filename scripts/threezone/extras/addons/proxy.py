@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from threezone.clients import kubectl as kubectls
-from threezone.core import daemon, paths
+from threezone.core import daemon, files, paths
 from threezone.core.errors import CommandFailed, RouteError, ToolError, UsageError
 from threezone.core.loopback import answers
 from threezone.kubeconfig import document
@@ -66,8 +66,7 @@ def start(kubectl: Path, context: str, request: Callable[[], Token], *, port: in
     # kubectl reads the file once, when it starts; then it is not needed.
     with tempfile.TemporaryDirectory(prefix="threezone-") as directory:
         login = Path(directory) / "kubeconfig"
-        login.touch(mode=0o600)
-        login.write_bytes(document.dump(_with(context, token.value)))
+        files.write_atomic(login, document.dump(_with(context, token.value)))
         options = (f"--kubeconfig={login}", *READ_ONLY)
         try:
             made = kubectls.keep_open(
