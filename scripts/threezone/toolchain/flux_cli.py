@@ -41,15 +41,19 @@ def build(version: str) -> Path:
         _copy(published, module)
         with events.step(f"generate the manifests of flux {version}"):
             manifests(kustomize, module)
-        program = golang.Program(
-            module=MODULE,
-            version=f"v{version}",
-            package=f"{MODULE}/cmd/flux",
-            name="flux",
-            ldflags=(f"-X main.VERSION={version}",),
-            source=module,
-        )
-        return golang.build(program)
+        return golang.build(program(version, module))
+
+
+def program(version: str, source: Path | None = None) -> golang.Program:
+    """The description of `flux`; it can be built from `source` only, a copy of the module with the manifests."""
+    return golang.Program(
+        module=MODULE,
+        version=f"v{version}",
+        package=f"{MODULE}/cmd/flux",
+        name="flux",
+        ldflags=(f"-X main.VERSION={version}",),
+        source=source,
+    )
 
 
 def manifests(kustomize: Path, module: Path) -> None:

@@ -77,6 +77,10 @@ def ensure(names: Sequence[str] = NAMES, channel: Channel = "auto", root: Path |
         from threezone.toolchain.channel import resolve_channel
 
         origin = resolve_channel(channel, map(release.address, missing.values()), root)
+        if origin == "source":
+            from threezone.toolchain import source
+
+            source.fetch({name: pin.version for name, pin in list(missing.items())[1:]})
         tools |= {name: _make(name, pin, origin) for name, pin in missing.items()}
     return {name: tools[name] for name in names}
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 
+from threezone.core.errors import ThreezoneError
 from threezone.toolchain import flux_cli, golang, kubernetes
 
 # Module, directory of the main package, and the flag by which a release sets its version (`dev=no`: else tofu reports
@@ -23,6 +27,22 @@ def install(name: str, version: str, into: Path) -> None:
         (into / name).hardlink_to(built)
     except OSError:  # a file system without hard links
         shutil.copy2(built, into / name)
+
+
+def fetch(versions: Mapping[str, str]) -> threading.Thread:
+    """Fetch what the programs `versions` are built from, in the background, while another one is compiled.
+
+    Failures are ignored: the build of the same program has the better message.
+    """
+
+    def each() -> None:
+        for name, version in versions.items():
+            with contextlib.suppress(ThreezoneError, OSError):
+                golang.fetch((flux_cli.program(version) if name == "flux" else program(name, version),))
+
+    thread = threading.Thread(target=each, daemon=True)  # Ctrl-C does not wait for it
+    thread.start()
+    return thread
 
 
 def program(name: str, version: str) -> golang.Program:
