@@ -24,7 +24,7 @@ from tests.e2e.test_pipelines import (
     delivery,  # noqa: F401  a fixture
     login,
 )
-from tests.e2e.test_registry import registry  # noqa: F401  a fixture
+from tests.e2e.test_registry import password, registry  # noqa: F401  a fixture
 
 from threezone.core import process
 from threezone.core.process import Completed
@@ -71,12 +71,6 @@ def nodes() -> str:
     """The containers of the cluster that the workflow makes."""
     mine = ["docker", "ps", "--all", "--quiet", "--filter", f"label=io.x-k8s.kind.cluster={LAB}"]
     return process.run(mine, timeout=30).stdout
-
-
-def password(lab: Project, host: str) -> str:
-    """The password of the local registry, which is the jobs' registry here."""
-    logins = json.loads(lab.invoke("registry.login", "--output", "/dev/stdout").stdout)["auths"]
-    return base64.b64decode(logins[host]["auth"]).decode().partition(":")[2]
 
 
 def push(runner: Runner, lab: Project, host: str, *options: str) -> Completed:

@@ -18,10 +18,11 @@ import yaml
 from tests.e2e import node
 from tests.e2e.places import CERTIFICATES, HOME, IMAGE, SOCKET
 from tests.e2e.project import NAME, Project
-from tests.e2e.test_registry import registry  # noqa: F401  a fixture
+from tests.e2e.test_registry import password, registry  # noqa: F401  a fixture
 
 from threezone.core import process
 from threezone.core.process import Completed
+from threezone.images import registry_login
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -328,12 +329,12 @@ def test_a_commit_becomes_an_image_and_a_release_and_repeating_changes_nothing(
     team.invoke("ci.gitlab", "--runner", "shell")
     commit = team.commit("Run the image of each commit")
     known = runner.variables(
-        PROD_KUBECONFIG=str(login(lab, "host")), CI_REGISTRY_PASSWORD="none is wanted", **delivery.variables
+        PROD_KUBECONFIG=str(login(lab, "host")), CI_REGISTRY_PASSWORD=password(lab, registry), **delivery.variables
     )
     at = {
         "IMAGE": f"{registry}/team/app",
         "CI_REGISTRY": registry,
-        "CI_REGISTRY_USER": "ci",
+        "CI_REGISTRY_USER": registry_login.USER,
         "KUSTOMIZATION": f"flux-system/{REPOSITORY}",
         "DELIVERY_URL": delivery.url,
     }

@@ -57,6 +57,12 @@ def registry(lab: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     assert volumes() == ""
 
 
+def password(lab: Project, host: str) -> str:
+    """The password of the local registry."""
+    logins = json.loads(lab.invoke("registry.login", "--output", "/dev/stdout").stdout)["auths"]
+    return base64.b64decode(logins[host]["auth"]).decode().partition(":")[2]
+
+
 def volumes() -> str:
     return process.run(["docker", "volume", "ls", "--quiet", "--filter", f"name={REGISTRY}"], timeout=30).stdout
 
