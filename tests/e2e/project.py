@@ -145,6 +145,12 @@ def without(view: Any, name: str) -> Any:
     }
 
 
+def registry_logins(project: Project) -> dict[str, str]:
+    """The login of the local registry in Base64, by each of its names."""
+    written = json.loads(project.invoke("registry.login", "--output", "/dev/stdout").stdout)
+    return {name: login["auth"] for name, login in written["auths"].items()}
+
+
 @contextmanager
 def docker_logged_in(project: Project, directory: Path) -> Iterator[None]:
     """Log docker in to the local registry for the block, in a configuration of the tests' own."""

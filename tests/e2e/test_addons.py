@@ -106,13 +106,13 @@ def test_the_proxy_is_a_daemon_of_its_cluster(lab: Project) -> None:
             ("GET", "/api/v1/nodes"),
             ("GET", f"/api/v1/nodes/{NAME}-control-plane/proxy/pods"),
             ("GET", "/api/v1/namespaces/hello/services/hello:80/proxy/"),
-            (
-                "GET",
-                "/api/v1/namespaces/flux-system/%73ecrets",
-            ),
+            ("GET", "/api/v1/namespaces/flux-system/%73ecrets"),
         ]
         assert [through_proxy(started["port"], *each)[0] for each in refused] == [403] * len(refused)
-        assert started["url"] in lab.invoke("addon.proxy", "status").stdout
+        assert (
+            lab.invoke("addon.proxy", "status").stdout.strip()
+            == f"{started['url']} serves the API of {CONTEXT}, to read, until {started['ends']}"
+        )
     finally:
         lab.invoke("addon.proxy", "stop")
     assert lab.invoke("addon.proxy", "status", check=False).exit_code == 5

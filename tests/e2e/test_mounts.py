@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.e2e.project import Project, docker_logged_in, free_port, registry_of_others_kept
+from tests.e2e.project import Project, docker_logged_in, free_port, registry_logins, registry_of_others_kept
 
 from threezone.cluster import local_registry
 from threezone.core import process
@@ -80,6 +80,7 @@ def test_nothing_is_written_into_the_users_mounts(mounted: Project, tmp_path: Pa
     assert ids() == before, "it counts as made to the end"
     assert NAME not in mounted.invoke("registry.start").stdout.splitlines()[0], "it does not know the registry"
     assert not knows(mounted)
+    mounted.invoke("registry.stop")
     assert files(certs) == OWN
 
     mounted.invoke("gitops.serve", timeout=1200)
@@ -87,8 +88,9 @@ def test_nothing_is_written_into_the_users_mounts(mounted: Project, tmp_path: Pa
     assert git_server.storage_node(chosen) == NODES[0], "the worker's place for it is the user's"
     assert list(store.iterdir()) == []
 
-    login = json.loads(mounted.invoke("registry.login", "--output", "/dev/stdout").stdout)["auths"]
-    texts = local_registry.hosts_files(instances(REGISTRY, PORT), login[f"localhost:{PORT}"]["auth"])
+    mounted.invoke("registry.start")
+    login = registry_logins(mounted)[f"localhost:{PORT}"]
+    texts = local_registry.hosts_files(instances(REGISTRY, PORT), login)
     added = {**OWN, **{path.removeprefix(f"{CERTS[1:]}/"): text for path, text in texts.items()}}
     for path, text in added.items():
         mounted.write(f"local/certs.d/{path}", text)  # as the notes say

@@ -20,7 +20,15 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.e2e.places import Place
-from tests.e2e.project import BY_HAND, NAME, Project, docker_logged_in, free_port, registry_of_others_kept
+from tests.e2e.project import (
+    BY_HAND,
+    NAME,
+    Project,
+    docker_logged_in,
+    free_port,
+    registry_logins,
+    registry_of_others_kept,
+)
 
 from threezone.core import labels, process
 from threezone.core.pins import tools as pinned
@@ -59,8 +67,7 @@ def registry(lab: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def password(lab: Project, host: str) -> str:
     """The password of the local registry."""
-    logins = json.loads(lab.invoke("registry.login", "--output", "/dev/stdout").stdout)["auths"]
-    return base64.b64decode(logins[host]["auth"]).decode().partition(":")[2]
+    return base64.b64decode(registry_logins(lab)[host]).decode().partition(":")[2]
 
 
 def volumes() -> str:
@@ -94,7 +101,7 @@ def copy_app(reference: str) -> None:
 
 def catalog(lab: Project) -> list[str]:
     """The repositories of the registry, as a pod with its login sees them."""
-    login = json.loads(lab.invoke("registry.login", "--output", "/dev/stdout").stdout)["auths"][WITHIN]["auth"]
+    login = registry_logins(lab)[WITHIN]
     names: list[str] = json.loads(from_pod(lab, f"--header=Authorization: Basic {login}").stdout)["repositories"]
     return names
 
