@@ -8,8 +8,8 @@ our own two are built on a public Debian. `source`: everything is built from Deb
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from typing import Literal
 
 from threezone.clients.docker.images import pull
 from threezone.core import events, paths, pins
+from threezone.core.background import Background, run_all
 from threezone.core.errors import ThreezoneError, ToolError, UsageError
 from threezone.images import debian_base, engine_images, node_image, programs
 from threezone.images.engine_images import Image
@@ -215,6 +216,8 @@ def plan(names: Sequence[str], channel: Channel) -> Work:
         groups.append(("registry", 60, programs.REGISTRY.in_version(images().registry.version)))
     base = debian_base.reference()
     groups = [group for group in groups if golang.built(*group[2]) is None]
+    # The largest come first: the others reuse their packages, and no large one is left to a single worker at the end.
+    groups.sort(key=lambda group: -group[1])
     return Work(
         programs=tuple(Part(title, seconds, partial(golang.build_together, group)) for title, seconds, group in groups),
         fetches=tuple(partial(golang.fetch, group) for _, _, group in groups[1:]),
@@ -249,39 +252,30 @@ def _build(name: str, channel: Channel) -> None:
 
 def work(planned: Work, step: events.Progress) -> None:
     """Do the work, with an estimate of the rest before each part. A failure in `beside` ends all of it."""
-    failures: list[BaseException] = []
-
-    def beside() -> None:
-        try:
-            for part in planned.beside:
-                part.run()
-        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
-            failures.append(error)
 
     def fetch() -> None:
         for each in planned.fetches:
             with contextlib.suppress(ThreezoneError, OSError):
                 each()
 
-    # Daemons: Ctrl-C does not wait for them, and the next run removes or finishes their work.
-    thread = threading.Thread(target=beside, daemon=True)
-    thread.start()
-    threading.Thread(target=fetch, daemon=True).start()
-    done, parts = 0.0, (*planned.programs, *planned.last)
-    for number, part in enumerate(parts, start=1):
-        if number > len(planned.programs):
-            thread.join()
-        if failures:
-            raise failures[0]
-        pace = step.seconds / done if done > PACE_SECONDS else 1.0
-        rest = max(0.0, planned.seconds - done) * pace
+    parts = (*planned.programs, *planned.last)
+    numbers, done = itertools.count(1), [0.0]
+
+    def run(part: Part) -> None:
+        pace = step.seconds / sum(done) if sum(done) > PACE_SECONDS else 1.0
+        rest = max(0.0, planned.seconds - sum(done)) * pace
         duration = f"{rest / 60:.0f} min" if rest >= MINUTES_FROM else f"{rest:.0f} s"
-        step.say(f"part {number} of {len(parts)}: {part.title}; about {duration} to go")
+        step.say(f"part {next(numbers)} of {len(parts)}: {part.title}; about {duration} to go")
         part.run()
-        done += part.seconds
-    thread.join()
-    if failures:
-        raise failures[0]
+        done.append(part.seconds)
+
+    # The next run removes or finishes what Ctrl-C leaves of these.
+    beside = Background(lambda: [part.run() for part in planned.beside])
+    Background(fetch)
+    run_all([partial(run, part) for part in planned.programs], golang.BUILDS, beside.check)
+    beside.join()
+    for part in planned.last:
+        run(part)
 
 
 def _require_space(planned: Work) -> None:

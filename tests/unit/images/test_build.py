@@ -156,6 +156,17 @@ def test_work_announces_every_part_with_an_estimate() -> None:
     assert any(text.startswith("part 2 of 2: assemble; about ") for text in told)
 
 
+def test_two_programs_are_built_at_a_time_the_largest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting = threading.Barrier(2, timeout=30)
+    with events.step("build") as step:
+        work(Work(programs=(Part("one", 60, meeting.wait), Part("two", 60, meeting.wait))), step)
+    monkeypatch.setattr(golang, "built", lambda *_: None)
+    monkeypatch.setattr(debian_base, "reference", lambda: "threezone/debian")
+    monkeypatch.setattr(engine_images, "inspect", lambda _: {})
+    seconds = [part.seconds for part in build.plan(["node", "flux"], "source").programs]
+    assert seconds == sorted(seconds, reverse=True)
+
+
 def test_modules_are_fetched_while_a_program_compiles_and_a_failure_there_is_left_to_its_program() -> None:
     fetched = threading.Event()
 
