@@ -6,15 +6,25 @@ docs/exit-codes.md: 2 when this Python is unsuitable, 7 when installing failed.
 
 import fcntl
 import os
+import re
 import shutil
+import ssl
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 HEARTBEAT = 10.0  # seconds between progress messages
+SHOWN = 20  # lines of a program that failed; pip names a failure of TLS only where it is not quiet
 UNUSABLE, FAILED, INTERRUPTED = 2, 7, 130
+SYSTEM_AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+# The files with the authorities that Debian, Fedora and macOS trust.
+AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+# What pip (OpenSSL) and uv (rustls) say about a certificate of an unknown authority.
+INTERCEPTED = re.compile("CERTIFICATE_VERIFY_FAILED|UnknownIssuer|self.signed certificate")
 
 
 def say(text: str) -> None:
@@ -39,7 +49,7 @@ def ways(env: Path, lock: Path) -> list[list[list[str]]]:
     """
     base = str(Path(sys.executable).resolve())
     target = str(env / "bin" / "python")
-    exact = ["--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", str(lock)]
+    exact = ["--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", str(lock)]
     possible: list[list[list[str]]] = []
     if uv := shutil.which("uv"):
         possible.append([[uv, "venv", "--quiet", "--python", base, str(env)],
@@ -54,22 +64,39 @@ def ways(env: Path, lock: Path) -> list[list[list[str]]]:
     return possible
 
 
-def run(command: Sequence[str], began: float, *, keeps: int) -> bool:
-    """Run `command`, with a message every few seconds. Returns whether it succeeded.
+def trusted() -> dict[str, str]:
+    """The variables by which pip and uv trust this system's authorities, where the user has set none.
+
+    Both bring lists of their own, without the authority of a network that intercepts TLS.
+    """
+    known = (ssl.get_default_verify_paths().cafile, *AUTHORITIES)
+    file = next((name for name in known if name and Path(name).is_file()), "")
+    return {name: file for name in ("PIP_CERT", "SSL_CERT_FILE") if file and name not in os.environ}
+
+
+def run(command: Sequence[str], began: float, changes: Mapping[str, str], *, keeps: int) -> str:
+    """Run `command`, with a message every few seconds. Returns "", or what it said when it failed.
 
     It inherits the file descriptor `keeps`, and with it the lock: if we are killed, the lock lasts until the last
     program that writes into the environment has ended.
     """
-    environment = {**os.environ, "PIP_USER": "0"}  # pip refuses --user inside an environment
-    with subprocess.Popen(command, stdout=sys.stderr, env=environment, pass_fds=[keeps]) as child:
+    environment = {**os.environ, **changes, "PIP_USER": "0"}  # pip refuses --user inside an environment
+    lines: list[str] = []
+    output: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "errors": "replace"}
+    with subprocess.Popen(command, env=environment, pass_fds=[keeps], text=True, **output) as child:
+        reader = threading.Thread(target=lambda: lines.extend(child.stdout or ()), daemon=True)
+        reader.start()
         while child.returncode is None:
             try:
                 child.wait(timeout=HEARTBEAT)
             except subprocess.TimeoutExpired:
                 say(f"still installing ({time.monotonic() - began:.0f} s)")
-    if child.returncode != 0:
-        say(f"this failed with exit code {child.returncode}: {' '.join(command)}")
-    return child.returncode == 0
+        reader.join()
+    if child.returncode == 0:
+        return ""
+    sys.stderr.writelines(lines[-SHOWN:])
+    say(f"this failed with exit code {child.returncode}: {' '.join(command)}")
+    return "".join(lines) or "no message"
 
 
 def make(env: Path, lock: Path, *, keeps: int) -> int:
@@ -81,15 +108,25 @@ def make(env: Path, lock: Path, *, keeps: int) -> int:
         return UNUSABLE
     say(f"first use: making the environment in {env} from {lock.name} (once; about a minute without uv)")
     began = time.monotonic()
-    for way in possible:
+    problem = ""
+    # First as the user's configuration has it, then with this system's authorities.
+    changes: Sequence[Mapping[str, str]] = ({}, trusted())
+    for change, way in ((change, way) for change in changes for way in possible):
+        if change and not INTERCEPTED.search(problem):
+            break
         if env.exists():
             shutil.rmtree(env)
-        if all(run(command, began, keeps=keeps) for command in way):
+        problem = next(filter(None, (run(command, began, change, keeps=keeps) for command in way)), "")
+        if not problem:
             shutil.copyfile(lock, env / "complete.new")
             (env / "complete.new").replace(env / "complete")
             say(f"the environment is ready ({time.monotonic() - began:.0f} s)")
             return 0
     say("error: the environment could not be made; the lines above say why")
+    if INTERCEPTED.search(problem):
+        say("cause: a certificate is signed by an authority that is unknown here: does this network intercept TLS?")
+        say("fix: export PIP_CERT=/path/of/authority.pem SSL_CERT_FILE=/path/of/authority.pem; then run this again")
+        return FAILED
     say("fix: first use needs a package index: check the network and `python3 -m pip config list`, then run this again")
     return FAILED
 

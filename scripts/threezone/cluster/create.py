@@ -17,7 +17,7 @@ from threezone.cluster.marks import mark as mark_node
 from threezone.cluster.marks import unmark
 from threezone.cluster.spec import boot_tuning
 from threezone.cluster.spec.declared import with_overlays
-from threezone.core import paths
+from threezone.core import network_ca, paths
 from threezone.core.errors import ClusterError, CommandFailed
 from threezone.core.events import note, optional, step
 from threezone.core.plan import Step, StepKind
@@ -71,7 +71,8 @@ def create(lab: Lab, *, retain: bool = False) -> Created:
     if proxies := container_proxies():
         note(f"{proxies}; nodes that go to each other through it do not start")
     node, included = checked_node_image(lab)
-    image = cluster_image(node.reference, lab.name, lab.kubernetes, boot_tuning.files())
+    files = {**boot_tuning.files(), **network_ca.files(lab.network_ca)}
+    image = cluster_image(node.reference, lab.name, lab.kubernetes, files)
     kubeconfig = run_kind(lab, image, retain=retain)
     hidden = containers.mounts(kind.nodes(lab.name), node_images.STORE)  # a mount there hides the image's content
     with optional("kubeadm could not be asked about fields that it does not know"):

@@ -16,7 +16,7 @@ from threezone.cluster.spec import boot_tuning
 from threezone.cluster.spec import declared as spec
 from threezone.cluster.spec.declared import Declared, Overlay
 from threezone.cluster.spec.overlay import Options
-from threezone.core import names, paths, versions
+from threezone.core import names, network_ca, paths, versions
 from threezone.core.errors import ClusterError
 from threezone.core.events import step
 from threezone.core.settings import Channel, Settings
@@ -124,6 +124,11 @@ class Lab:
 
         images = build.names_for(self.requested_kubernetes)
         return (*images, build.BALANCER) if self.declared.control_planes > 1 else images
+
+    @functools.cached_property
+    def network_ca(self) -> str:
+        """The certificates of threezone.network.ca as PEM, for nodes and Flux; "" without the setting."""
+        return network_ca.certificates(self.settings.network.ca, self.root)
 
     @functools.cached_property
     def overlays(self) -> tuple[Overlay, ...]:

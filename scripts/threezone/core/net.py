@@ -13,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from threezone.core import network_ca
 from threezone.core.errors import ToolError
 
 if TYPE_CHECKING:  # urllib3 is imported only for a download: the import takes as long as all others together
@@ -87,7 +88,8 @@ def _send(method: str, url: str, limits: Limits) -> BaseHTTPResponse:
     except exceptions.ProtocolError as error:
         raise ConnectionLost(f"{host} closed the connection before it answered", evidence=str(error)) from None
     except exceptions.HTTPError as error:  # names, refused connections, TLS and the proxy
-        raise Unreachable(f"no connection to {host}", evidence=str(error)) from None
+        fix = network_ca.advice(str(error))
+        raise Unreachable(f"no connection to {host}", evidence=str(error), fix=fix) from None
 
 
 def test_connection(url: str, timeout: float) -> None:

@@ -130,6 +130,16 @@ class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     mirrors: tuple[Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9.-]+\.[a-z]+(:[0-9]+)?\Z")], ...] = ()
 
 
+class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The network of a company that intercepts TLS with its own authority.
+
+    `ca` is a PEM file with that authority's certificates; it may begin with `~` and is relative to the project's root.
+    `system` means the authorities that this machine trusts besides the public ones.
+    """
+
+    ca: str = ""
+
+
 class App(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The sample workload that `app.open` shows: a Service and its port in a namespace."""
 
@@ -146,6 +156,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     gitops: GitOps = msgspec.field(default_factory=GitOps)
     app: App = msgspec.field(default_factory=App)
     registry: Registry = msgspec.field(default_factory=Registry)
+    network: Network = msgspec.field(default_factory=Network)
 
 
 def find_root(start: Path | None = None) -> Path:

@@ -16,8 +16,7 @@ from threezone.flux.health import rollout_gaps
 NAMESPACE = "flux-system"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
-PART = "app.kubernetes.io/part-of"
-LABELLED = f"{PART}=flux"
+LABELLED = f"{manifests.PART}=flux"
 
 # The components that `flux install` brings by default, and those that are published as Go modules.
 RELEASE_COMPONENTS = ("source-controller", "kustomize-controller", "helm-controller", "notification-controller")
@@ -87,7 +86,7 @@ def read(deployments: Sequence[Json]) -> Flux:
 
 def is_part(item: Json) -> bool:
     """Whether an object carries the label of Flux's own installation."""
-    return bool((item["metadata"].get("labels") or {}).get(PART) == "flux")
+    return bool((item["metadata"].get("labels") or {}).get(manifests.PART) == "flux")
 
 
 def missing(world: World, expected: Sequence[str]) -> list[str]:

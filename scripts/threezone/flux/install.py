@@ -31,10 +31,21 @@ def plan(lab: Lab, asked: Sequence[str] = ()) -> tuple[Plan, list[Json]]:
     installed = installation.observe(lab.api)
     components = installation.choose(asked, lab.channel, installed)
     wanted = objects(lab.tools["flux"], components)
+    wanted = manifests.with_network_ca(wanted, lab.network_ca)
     # Our shorter waits alone are no reason to replace somebody else's Flux.
     compared = objects(lab.tools["flux"], components, ours=False) if installed and not installed.ours else wanted
     changes = manifests.changes(lab.api, compared) if installed else ()
     return installation.plan(installed, flux.NAMESPACE, manifests.version(wanted), components, changes), wanted
+
+
+def manifest(lab: Lab, components: tuple[str, ...]) -> str:
+    """What `plan` applies, as a manifest to commit."""
+    text = manifests.with_short_waits(export(lab.tools["flux"], components, flux.NAMESPACE))
+    if not lab.network_ca:
+        return text
+    import yaml
+
+    return yaml.safe_dump_all(manifests.with_network_ca(manifests.parse(text), lab.network_ca), sort_keys=False)
 
 
 def install(lab: Lab, present: frozenset[str] = frozenset()) -> None:

@@ -6,13 +6,15 @@ our installation from somebody else's, and a dry run of the same request says wh
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from threezone.clients.kubernetes.api import Api, Json, Refused
-from threezone.core import versions
+from threezone.core import network_ca, versions
 from threezone.core.errors import DeliveryError
 
 MANAGER = "threezone-flux"  # our field manager on everything of Flux that we install
@@ -22,6 +24,7 @@ GATE, GATE_SINCE = "CancelHealthCheckOnNewRevision", (2, 7)
 COLLECTIONS = {
     "Namespace": "/api/v1/namespaces",
     "ResourceQuota": "/api/v1/namespaces/{namespace}/resourcequotas",
+    "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
     "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
     "Service": "/api/v1/namespaces/{namespace}/services",
     "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
@@ -30,6 +33,9 @@ COLLECTIONS = {
     "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
     "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
 }
+PART = "app.kubernetes.io/part-of"
+CA_CONFIG_MAP, CA_VOLUME = "threezone-network-ca", "network-ca"
+CA_ANNOTATION = "threezone.io/network-ca"  # on the pods: the digest of the certificates
 # What the API server writes into metadata by itself.
 SERVER_FIELDS = {"managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"}
 
@@ -71,6 +77,33 @@ def _with_short_waits(part: str) -> str:
         return part
     gate = rf"\g<0>\n\1- --feature-gates={GATE}=true"
     return re.sub(r"^( *)- --log-level=.*$", gate, part, count=1, flags=re.MULTILINE)
+
+
+def with_network_ca(objects: Sequence[Json], pem: str) -> list[Json]:
+    """The objects, whose controllers also trust the certificates `pem`: a ConfigMap, mounted as a file. Pure.
+
+    A changed certificate changes the pods' template, so that they start again: a file of a subPath is never updated.
+    """
+    if not pem:
+        return list(objects)
+    namespace = next(item["metadata"]["namespace"] for item in objects if item["kind"] == "Deployment")
+    metadata = {"name": CA_CONFIG_MAP, "namespace": namespace, "labels": {PART: "flux"}}
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca.pem": pem}}
+    changed = [_trusting(item, pem) if item["kind"] == "Deployment" else item for item in objects]
+    first = next(number for number, item in enumerate(changed) if item["kind"] == "Deployment")
+    return [*changed[:first], config_map, *changed[first:]]
+
+
+def _trusting(deployment: Json, pem: str) -> Json:
+    changed = copy.deepcopy(deployment)
+    template = changed["spec"]["template"]
+    digest = hashlib.sha256(pem.encode()).hexdigest()[:16]
+    template["metadata"].setdefault("annotations", {})[CA_ANNOTATION] = digest
+    template["spec"].setdefault("volumes", []).append({"name": CA_VOLUME, "configMap": {"name": CA_CONFIG_MAP}})
+    mount = {"name": CA_VOLUME, "mountPath": network_ca.FILE, "subPath": "ca.pem", "readOnly": True}
+    for container in template["spec"]["containers"]:
+        container.setdefault("volumeMounts", []).append(mount)
+    return changed
 
 
 def parse(manifest: str) -> list[Json]:

@@ -71,7 +71,8 @@ def observe(api: Api) -> FluxState:
     if namespace is None:
         return flux
     tenants = _names([item for item in _list(api, f"{core}/pods") if not is_part(item)])
-    kept = _names([item for plural in ("secrets", "configmaps") for item in _list(api, f"{core}/{plural}")])
+    others = [item for plural in ("secrets", "configmaps") for item in _list(api, f"{core}/{plural}")]
+    kept = _names([item for item in others if not is_part(item)])
     return replace(flux, namespace=namespace, tenants=tenants, kept=kept)
 
 

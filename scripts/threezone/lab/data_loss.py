@@ -20,7 +20,7 @@ from threezone.cluster.marks import IMAGES
 from threezone.core.errors import ClusterError, ThreezoneError
 from threezone.core.plan import Step, StepKind
 from threezone.delivery import git_backup, git_server
-from threezone.flux import components
+from threezone.flux import components, manifests
 from threezone.flux import objects as flux_objects
 
 CLAIMS = "/api/v1/persistentvolumeclaims"
@@ -187,7 +187,7 @@ def _is_restored_by_up(metadata: Mapping[str, Any]) -> bool:
         metadata.get("ownerReferences")  # a static pod belongs to its node
         or OF_HELM in labels
         or namespace == git_server.NAMESPACE
-        or (namespace == components.NAMESPACE and labels.get(components.PART) == "flux")
+        or (namespace == components.NAMESPACE and labels.get(manifests.PART) == "flux")
         or f"{namespace}/{metadata['name']}" in SYSTEM
         or flux_objects.declared_by_us(metadata)
     )

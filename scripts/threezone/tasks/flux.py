@@ -42,18 +42,16 @@ def install(
 
     A Flux of somebody else (bootstrap, Helm, flux install) is changed only after a question; a second one is refused.
     """
-    from threezone.clients import flux as flux_cli
     from threezone.core import pins
     from threezone.core.plan import Plan
-    from threezone.flux import components as flux
     from threezone.flux import install as flux_install
-    from threezone.flux import installation, manifests
+    from threezone.flux import installation
 
     lab = open_lab(name, channel, context)
     installation.require_version(flux_version, pins.tools(lab.root).flux.version, lab.channel)
     if export:
         chosen = installation.choose(words(components), lab.channel, None)
-        say(manifests.with_short_waits(flux_cli.export(lab.tools["flux"], chosen, flux.NAMESPACE)).rstrip("\n"))
+        say(flux_install.manifest(lab, chosen).rstrip("\n"))
         return
     plan, objects = flux_install.plan(lab, words(components))
     if not agreed(Plan(tuple(asking_on_foreign(lab, plan.steps)), plan.notices), yes=yes, dry_run=dry_run):

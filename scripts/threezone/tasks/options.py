@@ -118,7 +118,7 @@ def open_lab(
     from threezone.lab.external_cluster import record
 
     root = settings.find_root()
-    chosen = settings.load(root)
+    chosen = trusting_settings(root)
     if name and context:
         raise UsageError("a cluster is named by --name or by --context, not by both", fix="leave one of them out")
     if changes.kubernetes and not re.fullmatch(f"v?{versions.KUBERNETES}", changes.kubernetes):
@@ -144,6 +144,16 @@ def open_lab(
         return dataclasses.replace(lab, name_is_chosen=False)
     note(f"the cluster is {own_name}, as {changes.config} names it; other tasks find it with --name {own_name}")
     return dataclasses.replace(lab, name=names.cluster(own_name))
+
+
+def trusting_settings(root: Path) -> settings.Settings:
+    """The settings of the project, with the authority that they name trusted from now on. Raises UsageError."""
+    chosen = settings.load(root)
+    if chosen.network.ca:
+        from threezone.core import network_ca
+
+        network_ca.trust(chosen.network.ca, root)
+    return chosen
 
 
 def checked_channel(channel: str) -> settings.Channel | None:

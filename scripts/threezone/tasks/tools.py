@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from threezone.core import settings
 from threezone.tasks.display import table, write
-from threezone.tasks.options import Channel, Json, checked_channel
+from threezone.tasks.options import Channel, Json, checked_channel, trusting_settings
 from threezone.tasks.runtime import present, say, task
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def install(
     from threezone.toolchain import install as toolchain
 
     root = settings.find_root()
-    wanted = checked_channel(channel) or settings.load(root).channel
+    chosen = trusting_settings(root)
+    wanted = checked_channel(channel) or chosen.channel
     tools = toolchain.ensure(name or toolchain.NAMES, wanted, root)
     if shell:
         from threezone.toolchain.shell import prepare

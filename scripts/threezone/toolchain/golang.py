@@ -25,7 +25,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Self
 
-from threezone.core import events, paths, process, versions
+from threezone.core import events, network_ca, paths, process, versions
 from threezone.core.errors import CommandFailed, ToolError
 from threezone.toolchain import cache
 
@@ -226,11 +226,9 @@ def _download(go: Toolchain, module: str, version: str, scratch: Path) -> dict[s
     except json.JSONDecodeError:
         answer = {"Error": done.stderr}
     if "Error" in answer or done.exit_code != 0:
-        raise ToolError(
-            f"the Go module {module} {version} could not be fetched",
-            evidence=answer.get("Error", done.stderr).strip(),
-            fix="check that the Go module proxy is reachable: " + process.paste(argv),
-        )
+        words = answer.get("Error", done.stderr).strip()
+        fix = network_ca.advice(words, "check that the Go module proxy is reachable: " + process.paste(argv))
+        raise ToolError(f"the Go module {module} {version} could not be fetched", evidence=words, fix=fix)
     return answer
 
 

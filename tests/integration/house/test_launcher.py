@@ -1,27 +1,39 @@
 """The launcher, really run: a checkout with a lock file of one wheel, an index of its own and a PATH of its own."""
 
 import base64
+import functools
 import hashlib
 import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.integration.toolchain.conftest import CERTIFICATE
 
 from threezone.core.process import Completed, Running, run
 
 ROOT = Path(__file__).parents[3]
 PYTHON = Path(sys.executable).resolve()
 TIMEOUT = 120
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A server of files that writes no log."""
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 @dataclass
@@ -356,3 +368,35 @@ def test_a_task_runs_as_with_invoke() -> None:
     )
     assert task[1:] == invoke[1:]
     assert task[0].startswith("Usage: ./run ")
+
+
+@pytest.fixture
+def intercepted(pip_only: Checkout, tmp_path: Path) -> Iterator[Checkout]:
+    """A checkout whose index shows a certificate of an authority that pip does not know."""
+    handler = functools.partial(Quiet, directory=str(tmp_path / "index"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(CERTIFICATE)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that hang up are the point
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        index = {"PIP_FIND_LINKS": f"https://127.0.0.1:{server.server_address[1]}/", "PIP_RETRIES": "0"}
+        pip_only.env.update(index)
+        yield pip_only
+        server.shutdown()
+        thread.join()
+
+
+def test_an_authority_that_the_system_trusts_is_enough_for_first_use(intercepted: Checkout) -> None:
+    intercepted.env["SSL_CERT_FILE"] = str(CERTIFICATE)
+    done = intercepted.run(*ASK)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.startswith("1.0")
+
+
+def test_a_network_that_intercepts_tls_is_named_as_the_cause(intercepted: Checkout) -> None:
+    done = intercepted.run(*ASK)
+    assert done.exit_code == 7
+    assert "intercept" in done.stderr
+    assert "PIP_CERT" in done.stderr

@@ -1,13 +1,14 @@
 """Resolution, the cache and the tasks, with programs that really run."""
 
 import json
+import re
 import shutil
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from tests.integration.toolchain.conftest import PACKAGE, Server
+from tests.integration.toolchain.conftest import CERTIFICATE, PACKAGE, Server, serving
 
 from threezone.core import process
 from threezone.core.errors import ToolError, UsageError
@@ -159,3 +160,21 @@ def _platform() -> tuple[str, str]:
     from threezone.toolchain import golang, release
 
     return release.system(), golang.architecture()
+
+
+def test_a_network_that_shows_certificates_of_its_own_is_used_with_the_setting_only(project: Path) -> None:
+    with serving(Server(), tls=True) as intercepting:
+        pins = project / "local" / "pins.toml"
+        pins.write_text(re.sub(r'base = ".*"', f'base = "{intercepting.base}"', pins.read_text()))
+        command = ("tools.install", "--channel", "release", "--name", "kind", "--json")
+        refused = invoke(project, *command)
+        assert refused.exit_code == 7
+        assert "certificate" in refused.stderr.lower()
+        (project / "invoke.yaml").write_text(f"threezone: {{network: {{ca: {CERTIFICATE}}}}}\n")
+        installed = invoke(project, *command)
+        assert installed.exit_code == 0, installed.stderr
+        assert json.loads(installed.stdout)[0]["channel"] == "release"
+        (project / "invoke.yaml").write_text("threezone: {network: {ca: missing.pem}}\n")
+        wrong = invoke(project, *command)
+        assert wrong.exit_code == 2
+        assert "threezone.network.ca" in wrong.stderr

@@ -2,7 +2,7 @@ import pytest
 
 from threezone.clients.kubernetes.api import Json
 from threezone.core.errors import DeliveryError
-from threezone.flux import components
+from threezone.flux import components, manifests
 
 
 def deployment(name: str, *, available: int = 1, updated: int = 1, generation: int = 1, replicas: int = 1) -> Json:
@@ -89,6 +89,6 @@ def test_a_pod_of_somebody_else_in_the_namespace_does_not_end_the_wait_and_one_o
     )
     with pytest.raises(Exception, match="cannot start"):
         components.missing(
-            {components.PODS: {"p": pod({components.PART: "flux"})}, components.DEPLOYMENTS: deployments},
+            {components.PODS: {"p": pod({manifests.PART: "flux"})}, components.DEPLOYMENTS: deployments},
             components.REQUIRED,
         )

@@ -72,8 +72,7 @@ def test_install_asks_on_an_adopted_cluster(invoke: Invoke, patch: Patch) -> Non
 
 def test_install_exports_manifests_without_a_cluster(invoke: Invoke, patch: Patch) -> None:
     patch("flux.installation.choose", ("source-controller",))
-    patch("clients.flux.export", "kind: Namespace\n")
-    patch("flux.manifests.with_short_waits", "kind: Namespace\n")
+    patch("flux.install.manifest", "kind: Namespace\n")
     assert invoke("flux.install", "--export").out == "kind: Namespace\n"
     assert invoke("flux.install", "--flux-version", "0.0.1").exit_code == UsageError.exit_code
 
