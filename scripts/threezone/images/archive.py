@@ -1,37 +1,51 @@
-"""Read the image archives that `docker save` and OCI tools write, without an engine."""
+"""Read the image archives that `docker save` and OCI tools write, without an engine; prepare them for containerd."""
 
 from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 import shlex
 import shutil
 import tarfile
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from threezone.core.errors import UsageError
+from threezone.core.errors import ToolError, UsageError
 from threezone.core.files import special_kind
+from threezone.images import oci_layout
 from threezone.images.engine_images import Image
+from threezone.images.oci_layout import INDEX, LAYOUT, Entry, Load
 
-DOCKER, OCI = "manifest.json", "index.json"
-NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")  # annotations, the preferred one first
+DOCKER = "manifest.json"
 # The first bytes of compressed files (RFC 1952; bzip2; xz's format; RFC 8878).
 _PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 ZSTD = b"\x28\xb5\x2f\xfd"
 DOCUMENT_LIMIT = 4 * 2**20  # bytes; manifests and configurations are far smaller
 _FIX = "docker save --output FILE NAME:TAG"
 
-Load = Callable[[str], Any]  # a JSON document of the archive, by its path there
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive's images: name, the digest that a node has for the content, bytes, architectures; and its OCI layout.
+
+    `layout` is empty in the older format of `docker save`.
+    """
+
+    path: Path
+    images: tuple[Image, ...]
+    layout: tuple[Entry, ...] = ()
 
 
-def read(path: Path) -> tuple[Image, ...]:
-    """The images in an archive: name, the digest that a node has for the content, bytes, architectures.
+def read(path: Path, architecture: str = "") -> Archive:
+    """Read an archive without unpacking its layers.
 
-    Raises UsageError for a file that is not an image archive, and for an image without a name.
+    Of an image for several platforms only some may be in the archive: then it is the one for `architecture`, if that is
+    there. Raises UsageError for a file that is not an image archive, for an image without a name, and for one of which
+    no platform is complete.
     """
     if kind := special_kind(path):
         raise UsageError(
@@ -40,26 +54,41 @@ def read(path: Path) -> tuple[Image, ...]:
     try:
         _opener(path)
         with tarfile.open(path, "r:*") as tar:
-            files = {member.name.removeprefix("./"): member for member in tar if member.isreg()}
-            if DOCKER not in files and OCI not in files:
-                raise UsageError(f"{path} is not an image archive: it has neither {DOCKER} nor {OCI}", fix=_FIX)
-
-            def load(name: str) -> Any:
-                stream = tar.extractfile(files[name])
-                return json.loads(stream.read(DOCUMENT_LIMIT)) if stream else None
-
+            files, load = _contents(tar)
             size = sum(member.size for member in files.values())
-            images = _docker(load, size) if DOCKER in files else _oci(load, size)
+            layout = []
+            if LAYOUT in files:  # containerd prefers it, too (containerd, core/images/archive/importer.go)
+                layout = oci_layout.entries(load, files)
+                images = [_image(path, entry, architecture, size) for entry in layout]
+            elif DOCKER in files:
+                images = _docker(load, size)
+            else:
+                raise UsageError(f"{path} is not an image archive: it has neither {DOCKER} nor {LAYOUT}", fix=_FIX)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}", fix="check the path") from None
-    except (tarfile.TarError, lzma.LZMAError, EOFError, KeyError, TypeError, ValueError) as error:
+    except (tarfile.TarError, lzma.LZMAError, EOFError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is not a complete image archive", evidence=repr(error), fix=_FIX) from None
     if not images or any(not image.reference for image in images):
         raise UsageError(
             f"{path} has an image without a name, which no pod could use",
             fix="name it before it is saved: docker tag ID NAME:TAG && docker save --output FILE NAME:TAG",
         )
-    return tuple(images)
+    return Archive(path, tuple(images), tuple(layout))
+
+
+def _contents(tar: tarfile.TarFile) -> tuple[dict[str, tarfile.TarInfo], Load]:
+    """The files of an archive by their paths, and how to read a JSON document of it."""
+    files = {_path(member): member for member in tar if member.isreg()}
+
+    def load(name: str) -> Any:
+        stream = tar.extractfile(files[name])
+        return json.loads(stream.read(DOCUMENT_LIMIT)) if stream else None
+
+    return files, load
+
+
+def _path(member: tarfile.TarInfo) -> str:
+    return member.name.removeprefix("./")
 
 
 def _docker(load: Load, size: int) -> list[Image]:
@@ -74,42 +103,54 @@ def _docker(load: Load, size: int) -> list[Image]:
     return images
 
 
-def _oci(load: Load, size: int) -> list[Image]:
-    """The images of an OCI image layout: a name is that of a manifest, or of an index of several."""
-    images = []
-    for entry in load(OCI)["manifests"]:
-        annotations = entry.get("annotations") or {}
-        name = next((str(annotations[key]) for key in NAMES if ":" in str(annotations.get(key, ""))), "")
-        architectures = tuple(sorted(_architectures(load, entry)))
-        images.append(Image(name, str(entry["digest"]), size, architectures=architectures))
-    return images
+def _image(path: Path, entry: Entry, architecture: str, size: int) -> Image:
+    """An image of an OCI layout. Nodes know one that is not complete by the configuration of its only platform."""
+    if not entry.absent:
+        return Image(entry.name, str(entry.descriptor["digest"]), size, architectures=entry.architectures)
+    variant = entry.usable(architecture)
+    if variant is None:
+        name, platform = entry.name or "NAME:TAG", f" --platform linux/{architecture}" if architecture else ""
+        raise UsageError(
+            f"{path} does not have all that {entry.name or 'its image'} consists of, for any platform",
+            evidence=f"content digest {entry.absent}: not found",
+            fix=f"docker pull{platform} {name} && docker save --output {shlex.quote(str(path))} {name}",
+        )
+    return Image(entry.name, variant.config, size, architectures=entry.architectures)
 
 
-def _architectures(load: Load, entry: dict[str, Any]) -> set[str]:
-    """The architectures of a manifest, or of all manifests of an index; attestations have none."""
-    platform = (entry.get("platform") or {}).get("architecture")
-    if platform:
-        return set() if platform == "unknown" else {str(platform)}
-    document = load(_blob(entry["digest"]))
-    if "manifests" in document:
-        return set().union(*(_architectures(load, manifest) for manifest in document["manifests"]))
-    return {str(load(_blob(document["config"]["digest"])).get("architecture", ""))}
+def prepare(archive: Archive, directory: Path, architecture: str = "") -> Path:
+    """The archive as containerd imports it for all platforms: not compressed, and with all contents that it names.
 
-
-def _blob(digest: str) -> str:
-    """The path of a content in an OCI image layout."""
-    return f"blobs/{digest.replace(':', '/', 1)}"
-
-
-def plain(path: Path, directory: Path) -> Path:
-    """The archive as containerd reads it: unpacked below `directory` when it is compressed, else as it is."""
-    opener = _opener(path)
-    if opener is None:
-        return path
-    target = directory / f"{abs(hash(path))}.tar"
-    with opener(path) as packed, target.open("wb") as unpacked:
-        shutil.copyfileobj(packed, unpacked)
+    It is the file itself if nothing has to be changed, else a file below `directory`, where an image that is not
+    complete has only the platform that `read` has found for `architecture`. Raises ToolError when there is no room.
+    """
+    path = archive.path
+    opener, target = _opener(path), directory / f"{abs(hash(path))}.tar"
+    try:
+        if any(entry.absent for entry in archive.layout):
+            _trim(archive, architecture, target)
+        elif opener is not None:
+            with opener(path) as packed, target.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+        else:
+            return path
+    except OSError as error:
+        cause = error.strerror or error
+        raise ToolError(f"{path} cannot be unpacked in {directory}: {cause}", fix="make room there") from None
     return target
+
+
+def _trim(archive: Archive, architecture: str, target: Path) -> None:
+    """Copy a layout without the index of an image whose other platforms are absent."""
+    index, contents = oci_layout.trimmed(archive.layout, architecture)
+    with tarfile.open(archive.path, "r:*") as tar, tarfile.open(target, "w") as copy:
+        for member in tar:
+            if member.isreg() and _path(member) in {LAYOUT, *contents}:
+                copy.addfile(member, tar.extractfile(member))
+        data = json.dumps(index).encode()
+        entry = tarfile.TarInfo(INDEX)
+        entry.size = len(data)
+        copy.addfile(entry, io.BytesIO(data))
 
 
 def _opener(path: Path) -> Any:

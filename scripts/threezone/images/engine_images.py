@@ -20,6 +20,7 @@ from types import MappingProxyType
 from threezone.clients.docker import containers, images
 from threezone.core import labels, paths
 from threezone.core.errors import ToolError
+from threezone.images.oci_layout import ATTESTATION
 from threezone.toolchain import cache
 
 RECIPE = "io.threezone.recipe"  # the label with the content hash of an image's inputs
@@ -44,7 +45,9 @@ def inspect(references: Sequence[str]) -> dict[str, Image]:
     for document in images.inspect(*references):
         labels = (document.get("Config") or {}).get("Labels") or {}
         names = {_short(name) for key in ("RepoTags", "RepoDigests") for name in document.get(key) or ()}
-        architectures = tuple(filter(None, [document.get("Architecture")]))
+        # An engine that has no platform of an image that it could run says "unknown" or nothing.
+        architecture = str(document.get("Architecture") or ATTESTATION)
+        architectures = () if architecture == ATTESTATION else (architecture,)
         for reference in references:
             # The engine lists name:tag without the digest and name@digest without the tag.
             name, _, digest = reference.partition("@")

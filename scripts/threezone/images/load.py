@@ -12,8 +12,9 @@ from threezone.clients import kind as kind_cli
 from threezone.clients.docker import containers
 from threezone.clients.docker.images import save
 from threezone.core import events, labels
-from threezone.core.errors import CommandFailed, UsageError
+from threezone.core.errors import CommandFailed, ToolError, UsageError
 from threezone.images import archive, engine_images
+from threezone.images.archive import Archive
 from threezone.images.engine_images import Image
 from threezone.toolchain.golang import ARCHITECTURES
 
@@ -43,30 +44,40 @@ def load(
 
     The engine's images go into one archive, besides the given `archives`; all nodes load at once. `kind` is its path,
     `mounted` has the user's directory for each node that keeps its images in one. Raises UsageError before anything is
-    copied: for an invalid archive, for another architecture, and for a directory of the user's.
+    copied: for an invalid archive, for another architecture, and for a directory of the user's. Raises ToolError for an
+    image of which the engine has only a part.
     """
-    packed = {path: archive.read(path) for path in archives}
     with ThreadPoolExecutor(8) as pool:
         stores = dict(zip(nodes, pool.map(stored, nodes), strict=True))
 
-    def lacks(node: str, contents: Sequence[Image]) -> bool:
+    def lack(node: str, contents: Iterable[Image]) -> bool:
         return not all(has(stores[node], image) for image in contents)
 
-    missing = [image for image in images if any(lacks(node, [image]) for node in nodes)]
-    needed = {path: inside for path, inside in packed.items() if any(lacks(node, inside) for node in nodes)}
-    everything = (*missing, *(image for inside in needed.values() for image in inside))
+    missing = [image for image in images if any(lack(node, [image]) for node in nodes)]
+    machines = {node: architecture(node) for node in nodes} if missing or archives else {}
+    platform = next(iter(machines.values()), "")  # all nodes are on one engine
+    packed = [archive.read(path, platform) for path in archives]
+    needed = [each for each in packed if any(lack(node, each.images) for node in nodes)]
+    saved = [image for each in needed for image in each.images]
+    everything = (*missing, *saved)
+    lacking = [node for node in nodes if lack(node, everything)]
+    require_own_store(lacking, mounted, cluster, images=missing, archives=[each.path for each in needed])
+    require_architecture(missing, machines)
+    require_architecture(saved, machines, saved=True)
     if not everything:
         engine_images.sweep(f"load-{cluster}")  # of a load that was killed at its end
         return ()
-    lacking = [node for node in nodes if lacks(node, everything)]
-    require_own_store(lacking, mounted, cluster, images=missing, archives=needed)
-    require_architecture(everything, {node: architecture(node) for node in lacking})
     count = f"{len(everything)} image{'s' if len(everything) > 1 else ''}"
     with events.step(f"load {count} into {cluster}") as step, engine_images.scratch(f"load-{cluster}") as directory:
-        files = [archive.plain(path, directory) for path in needed]
         if missing:
-            files.append(directory / "images.tar")
-            save(files[-1], *(image.reference for image in missing))
+            needed.append(_save(directory / "images.tar", missing, platform))
+            require_architecture(needed[-1].images, machines)
+            # The id of an image for several platforms is not that of what is saved: only now is it known who lacks it.
+            lacking = [node for node in nodes if any(lack(node, each.images) for each in needed)]
+        if not lacking:
+            step.result = "every node has it"
+            return ()
+        files = [archive.prepare(each, directory, platform) for each in needed]
         step.result = f"{sum(file.stat().st_size for file in files) / 1e6:.0f} MB"
         if len(lacking) > 1:
             step.say(f"{step.result} to each of {len(lacking)} nodes")
@@ -79,6 +90,23 @@ def load(
                 if len(lacking) > 1:
                     step.say(f"{node} has them ({number} of {len(lacking)})")
     return everything
+
+
+def _save(file: Path, images: Sequence[Image], architecture: str) -> Archive:
+    """Write the engine's images into an archive. Raises ToolError when the engine lacks a part of them."""
+    names = [image.reference for image in images]
+    try:
+        save(file, *names, architecture=architecture)
+        return archive.read(file, architecture)
+    except (CommandFailed, UsageError) as error:
+        if "content digest" not in error.evidence:
+            raise
+        platform = f" --platform linux/{architecture}" if architecture else ""
+        raise ToolError(
+            f"the engine has only a part of {', '.join(names)}",
+            evidence=error.evidence,
+            fix="; ".join(f"docker pull{platform} {name}" for name in names) + ", or build it again",
+        ) from None
 
 
 def stored(node: str) -> dict[str, str]:
@@ -118,13 +146,18 @@ def require_own_store(
         )
 
 
-def require_architecture(images: Sequence[Image], nodes: Mapping[str, str]) -> None:
-    """Raise UsageError if a node cannot run an image. `nodes` are names with architectures. Pure."""
+def require_architecture(images: Sequence[Image], nodes: Mapping[str, str], *, saved: bool = False) -> None:
+    """Raise UsageError if a node cannot run an image. `nodes` are names with architectures. Pure.
+
+    `saved` images are in an archive of the user's.
+    """
     for image in images:
         for node, wanted in nodes.items():
             if wanted and image.architectures and wanted not in image.architectures:
+                fix = f"docker pull --platform linux/{wanted} {image.reference}, or build it for linux/{wanted}"
+                again = f"; then: docker save --output FILE {image.reference}"
                 raise UsageError(
                     f"{image.reference} is made for {', '.join(image.architectures)}, but the node {node} is {wanted}",
                     evidence="its pods would end with: exec format error",
-                    fix=f"docker pull --platform linux/{wanted} {image.reference}, or build it for linux/{wanted}",
+                    fix=fix + again if saved else fix,
                 )

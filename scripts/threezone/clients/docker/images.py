@@ -88,8 +88,20 @@ def load_root(source: Path | bytes, reference: str, changes: Sequence[str]) -> N
     engine.run("import", *(f"--change={change}" for change in changes), file, reference, stdin=stdin, timeout=600)
 
 
-def save(file: Path, *images: str, timeout: float = 600) -> None:
-    """Write images into an archive for `docker load` or kind."""
+def save(file: Path, *images: str, architecture: str = "", timeout: float = 600) -> None:
+    """Write images into an archive for `docker load` or kind. Raises CommandFailed.
+
+    Of an image for several platforms only the one for `architecture` is written. Clients and engines before Docker 28
+    (API 1.48) cannot do that, and write those that they have.
+    """
+    if architecture:
+        try:
+            engine.run("save", f"--platform=linux/{architecture}", "--output", file, *images, timeout=timeout)
+        except CommandFailed as error:
+            if "platform" not in error.tail:
+                raise
+        else:
+            return
     engine.run("save", "--output", file, *images, timeout=timeout)
 
 
