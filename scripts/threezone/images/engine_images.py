@@ -182,14 +182,17 @@ def unpack(
     changes: Sequence[str],
     made_from: str,
     seconds: int,
+    architecture: str = "",
 ) -> None:
     """Put images into the containerd of `base`, and commit that as `reference`, labelled with `made_from`.
+
+    `architecture` is that of `base`: of an image for several platforms only this one is taken.
 
     `contents` are the engine's images, each with its names inside. The recipe's `script` unpacks them in a container
     that ends by itself after `seconds`. The caller holds a lock for its name, so leftovers can be removed first.
     """
     archive, names = directory / "images.tar", directory / "names"
-    images.save(archive, *contents, timeout=seconds)
+    images.save(archive, *contents, architecture=architecture, timeout=seconds)
     names.write_text(
         "".join(f"docker.io/{image} {full(name)}\n" for image, inside in contents.items() for name in inside)
     )

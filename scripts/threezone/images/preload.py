@@ -160,6 +160,7 @@ def _make(combination: Combination, directory: Path) -> None:
             changes=start,
             made_from=recipe,
             seconds=DEADLINE,
+            architecture="".join(node.architectures),
         )
     finally:
         docker_images.remove(*docker_images.names(TEMPORARY))

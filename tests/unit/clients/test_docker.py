@@ -88,3 +88,31 @@ def test_a_secret_of_the_environment_is_given_to_a_build_by_its_name(monkeypatch
     commands = fake_docker(monkeypatch, lambda _: "")
     images.build("a:1", Path("/context"), labels={"a": "b"}, arguments=["HTTP_PROXY"])
     assert {"--build-arg=HTTP_PROXY", "--label=a=b"} <= set(commands[-1])
+
+
+OLD_CLIENT = failed("unknown flag: --platform\nSee 'docker save --help'.", 125)
+OLD_ENGINE = failed('"--platform" requires API version 1.48, but the Docker daemon API version is 1.41')
+NOT_THERE = failed(
+    "Error response from daemon: no suitable export target found: image with reference app:1 was found "
+    "but does not provide the specified platform (linux/arm64)"
+)
+SAVE = ["save", "--output", "a.tar", "app:1"]
+SAVE_ONE = ["save", "--platform=linux/arm64", *SAVE[1:]]
+
+
+@pytest.mark.parametrize("refusal", [OLD_CLIENT, OLD_ENGINE, NOT_THERE], ids=["client", "engine", "not there"])
+def test_one_platform_is_saved_or_what_there_is(monkeypatch: pytest.MonkeyPatch, refusal: Completed) -> None:
+    commands = fake_docker(monkeypatch, lambda argv: refusal if argv == SAVE_ONE else "")
+    images.save(Path("a.tar"), "app:1", architecture="arm64")
+    assert commands == [SAVE_ONE, SAVE]
+    commands = fake_docker(monkeypatch, lambda _: "")
+    images.save(Path("a.tar"), "app:1", architecture="arm64")
+    images.save(Path("a.tar"), "app:1")
+    assert commands == [SAVE_ONE, SAVE]
+
+
+def test_another_failure_of_saving_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = fake_docker(monkeypatch, lambda _: failed("write a.tar: no space left on device"))
+    with pytest.raises(CommandFailed, match="--platform"):
+        images.save(Path("a.tar"), "app:1", architecture="arm64")
+    assert commands == [SAVE_ONE]
