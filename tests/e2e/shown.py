@@ -82,6 +82,7 @@ ROWS: dict[str, dict[str, Row]] = {
         "./run invoke cluster.stop": Run(f"{_LIFECYCLE}::test_a_stopped_cluster_is_reported_by_every_task"),
         "./run invoke cluster.start": Run(f"{_LIFECYCLE}::test_a_start_waits_until_the_same_pods_are_ready"),
         "./run invoke cluster.inspect": Run(f"{_LIFECYCLE}::test_inspect_shows_the_parts_of_the_cluster"),
+        "./run invoke doctor": Run("doctor::test_a_healthy_lab_is_one_line"),
         "./run invoke down --yes": Run("away::test_down_removes_ours_and_nothing_else"),
         "pip install ../threezone": Line("tests/integration/house/test_adoption.py::adopter", '"../threezone"'),
     },

@@ -57,6 +57,14 @@ class StepKind(Enum):
     REPLACE_DELIVERY = auto()
     DELIVER = auto()
     WAIT_FOR_WORKLOADS = auto()
+    # Repairs by doctor
+    REMOVE_LOCK = auto()
+    RESTART_KUBELET = auto()
+    RESTORE_ADDON = auto()
+    SCALE_UP = auto()
+    RESUME_OBJECTS = auto()
+    DELETE_PODS = auto()
+    END_DAEMON = auto()
     # Everything else
     WRITE_FILE = auto()
     APPLY_OBJECT = auto()

@@ -45,7 +45,7 @@ def open_forward(lab: Lab, *, port: int = 0) -> Forward:
     command = kubectl.forward_command(lab.tools["kubectl"], lab.context, *git_server.TARGET)
     try:
         opened = kubectl.keep_open(
-            _name(lab.context),
+            name(lab.context),
             lambda chosen: [sys.executable, "-I", port_forward.__file__, str(chosen), *command],
             port=port,
             usual=PORT,
@@ -61,8 +61,9 @@ def open_forward(lab: Lab, *, port: int = 0) -> Forward:
 
 def close(context: str) -> bool:
     """End the forward of a context; False when there is none."""
-    return daemon.stop(_name(context))
+    return daemon.stop(name(context))
 
 
-def _name(context: str) -> str:
+def name(context: str) -> str:
+    """The name of the daemon that forwards to the Git server of a context."""
     return f"git-{paths.slug(context)}"

@@ -13,6 +13,7 @@ from threezone.clients.docker import networks
 from threezone.clients.docker.engine import State, classify, endpoint, failure
 from threezone.core import process, versions
 from threezone.core.errors import CommandFailed, EngineError
+from threezone.core.process import Completed
 
 # Enough for kind 0.31; 20.10 (December 2020) is the oldest engine that we have tested.
 OLDEST = (20, 10)
@@ -50,6 +51,11 @@ def observe() -> Engine:
         done = docker.info(PATIENCE)
     except CommandFailed as overdue:  # an address that drops every packet
         return Engine("unreachable", address, overdue.message)
+    return read(done, address)
+
+
+def read(done: Completed, address: str) -> Engine:
+    """The engine in the answer of `docker info`."""
     try:
         info: dict[str, Any] = json.loads(done.stdout)
     except ValueError:

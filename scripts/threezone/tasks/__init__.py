@@ -27,12 +27,12 @@ NAMESPACES = (
 
 def collection() -> Collection:
     """All tasks of threezone, assembled, for a project's tasks.py to call its namespace."""
-    from threezone.tasks import lab, runtime
+    from threezone.tasks import doctor, lab, runtime
 
     sys.excepthook = runtime.uncaught
     atexit.register(runtime.flush)
 
-    root = Collection(lab.up, lab.down, lab.status)
+    root = Collection(lab.up, lab.down, lab.status, doctor.doctor)
     for name in NAMESPACES:
         root.add_collection(Collection.from_module(import_module(f"threezone.tasks.{name}"), name=name))
     return root

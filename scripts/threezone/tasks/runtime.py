@@ -149,8 +149,20 @@ def fail(error: ThreezoneError) -> NoReturn:
     lines.extend(f"  | {line}" for line in error.evidence.splitlines() if line.strip())
     if error.fix:
         lines.append(f"fix: {error.fix}")
+    if known := known_fault(error):
+        lines.append(f"doctor: {known} (./run invoke doctor --explain {known})")
     write(sys.stderr, "\n".join(lines))
     sys.exit(error.exit_code)
+
+
+def known_fault(error: ThreezoneError) -> str:
+    """The id of the row in doctor's catalogue whose words are in an error, "" for none."""
+    if isinstance(error, Declined | UnknownError):
+        return ""
+    from threezone.doctor.catalogue import recognise  # only now: it takes longer than a short task
+
+    row = recognise(f"{error.message}\n{error.evidence}")
+    return row.id if row else ""
 
 
 def agreed(plan: Plan | Sequence[Step], *, yes: bool, dry_run: bool = False) -> bool:

@@ -31,7 +31,7 @@ MAY_IMPORT = {
         *("core", "clients", "kubeconfig", "engine", "toolchain", "images"),
         *("zones", "cluster", "flux", "delivery", "extras"),
     ),
-    "doctor": ("core", "clients", "kubeconfig", "toolchain", "zones", "cluster", "flux", "delivery", "lab"),
+    "doctor": ("core", "clients", "kubeconfig", "engine", "toolchain", "zones", "cluster", "flux", "delivery", "lab"),
     "tasks": (
         *("core", "clients", "kubeconfig", "engine", "toolchain", "images"),
         *("zones", "cluster", "flux", "delivery", "extras", "lab", "doctor"),

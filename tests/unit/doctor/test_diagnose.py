@@ -1,0 +1,86 @@
+"""Findings are ranked: the cause first, what follows from it below."""
+
+from dataclasses import replace
+
+from tests.unit.doctor.faults import FAULTS, both, engine, flux, part
+from tests.unit.doctor.recording import load
+
+from threezone.doctor.diagnose import Diagnosis, Finding, diagnose, text
+
+
+def broken(*ids: str) -> Diagnosis:
+    facts = load("healthy")
+    for id_ in ids:
+        change = FAULTS[id_].broken
+        assert change is not None
+        facts = change(facts)
+    return diagnose(facts)
+
+
+def tree(diagnosis: Diagnosis) -> list[object]:
+    def of(finding: Finding) -> object:
+        below = [of(each) for each in finding.consequences]
+        return [finding.row.id, *below] if below else finding.row.id
+
+    return [of(cause) for cause in diagnosis.causes]
+
+
+def test_a_stopped_engine_explains_the_cluster_and_that_explains_flux() -> None:
+    diagnosis = diagnose(engine("stopped", "Is the docker daemon running?")(load("healthy")))
+    (root,) = diagnosis.causes
+    assert root.row.id == "engine-stopped"
+    assert {each.row.id for each in root.walk()} == {"engine-stopped", "cluster-unknown", "api-refused", "flux-unknown"}
+    assert diagnosis.exit_code == 3
+
+
+def test_a_source_that_cannot_resolve_its_host_follows_from_the_dns() -> None:
+    change = flux("GitRepository", "dial tcp: lookup git.threezone.svc: i/o timeout")
+    failed = flux("Kustomization", "dependency is not ready", "DependencyNotReady")
+    facts = FAULTS["dns-down"].broken
+    assert facts is not None
+    diagnosis = diagnose(both(facts, change, failed)(load("healthy")))
+    assert tree(diagnosis) == [["dns-down", ["source-unreachable", "kustomization-failed"]]]
+
+
+def test_independent_causes_are_in_the_order_in_which_one_part_needs_the_other() -> None:
+    diagnosis = broken("flux-scaled-to-zero", "pod-unschedulable", "dns-down")
+    assert tree(diagnosis) == ["dns-down", "pod-unschedulable", "flux-scaled-to-zero"]
+    assert diagnosis.exit_code == 4
+
+
+def test_a_risk_is_a_cause_only_where_it_explains_a_fault() -> None:
+    alone = broken("disk-full")
+    assert (alone.causes, [each.row.id for each in alone.risks], alone.exit_code) == ((), ["disk-full"], 0)
+    assert alone.healthy
+    both_ = broken("disk-full", "node-pressure")
+    assert tree(both_) == [["disk-full", "node-pressure"]]
+    assert both_.exit_code == 3
+
+
+def test_the_text_names_evidence_fix_and_what_follows() -> None:
+    change = flux("GitRepository", "dial tcp: lookup git.threezone.svc: i/o timeout")
+    shown = text(diagnose(both(FAULTS["dns-down"].broken or part("here"), change)(load("healthy"))))
+    lines = shown.splitlines()
+    assert lines[0] == "1. dns-down: the cluster's DNS does not run"
+    assert "  | Deployment kube-system/coredns is scaled to zero" in lines
+    assert "  fix: kubectl -n kube-system scale deployment coredns --replicas=2" in lines
+    assert "  ./run invoke doctor --fix does it" in lines
+    assert "  ./run invoke doctor --explain dns-down" in lines
+    assert any("source-unreachable" in line for line in lines[lines.index("  because of it:") :])
+
+
+def test_a_probe_without_an_answer_is_no_health() -> None:
+    facts = replace(load("healthy"), world=None, silent=("world",))
+    diagnosis = diagnose(facts)
+    assert not diagnosis.healthy
+    assert diagnosis.exit_code in (4, 6)
+    assert "not answered: world" in text(diagnosis)
+
+
+def test_the_keys_of_the_json_are_documented() -> None:
+    from tests.documents import ROOT
+
+    data = broken("dns-down").data
+    page = (ROOT / "docs/doctor.md").read_text()
+    for key in (*data, *data["causes"][0]):
+        assert f"`{key}`" in page, key
