@@ -167,7 +167,6 @@ def without_entry(lab: Project) -> None:
 
 def without_user(view: Any, _cluster: Any, _user: Any) -> None:
     view["users"] = [each for each in view["users"] if not each["name"].startswith("kind-")]
-    view["current-context"] = "nobody"
 
 
 def certificate() -> tuple[str, str]:
@@ -258,7 +257,7 @@ CASES = [
     Case("api-refused", edited(lambda _view, cluster, _user: cluster.update(server="https://127.0.0.1:9")), FIX),
     Case("route-unknown-name", edited(lambda _v, cluster, _u: cluster.update(server="https://host.invalid:6443")), FIX),
     Case("entry-missing", without_entry, FIX),
-    Case("kubeconfig-dangling", edited(without_user)),
+    Case("kubeconfig-dangling", edited(without_user), FIX),
     Case("kubeconfig-lock", locked, ASKS),
     Case("cluster-paused", engine("pause"), FIX),
     Case("cluster-stopped", engine("stop"), FIX, {"api-refused", "flux-unknown"}),

@@ -282,7 +282,9 @@ SOME = {
     "storage-down": Fault("lab", item("deployments", "local-path-storage/local-path-provisioner", SCALED)),
     "kubeconfig-broken": Fault("program", part("kubeconfig", problem="not a kubeconfig\nline 3", entry=None)),
     "kubeconfig-lock": Fault("lab", part("kubeconfig", locks=(("/home/me/.kube/config.lock", 3600.0),))),
-    "kubeconfig-dangling": Fault("lab", part("kubeconfig", dangling=("current-context is gone",))),
+    "kubeconfig-dangling": Fault(
+        "lab", part("kubeconfig", dangling=("the context kind-doctor-lab names the user x, which no file has",))
+    ),
     "kubeconfig-disagree": Fault("program", part("kubeconfig", different=("cluster kind-kind: a and b differ",))),
     "kubeconfig-exposed": Fault("program", part("kubeconfig", exposed=(("/home/me/.kube/config", 0o644),))),
     "entry-missing": Fault("lab", both(part("kubeconfig", entry=None), lambda f: replace(f, route=None, world=None))),

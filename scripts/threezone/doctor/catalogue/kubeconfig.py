@@ -49,7 +49,8 @@ def _broken(facts: Facts) -> Evidence | None:
 
 def _dangling(facts: Facts) -> Evidence | None:
     lines = facts.kubeconfig.dangling if facts.kubeconfig else ()
-    return when(lines, *lines)
+    own = any(f"the context {facts.subject.context} " in line for line in lines)
+    return when(lines, *lines, fix=_fix(facts) if own else "", steps=connect(facts) if own else ())
 
 
 def _different(facts: Facts) -> Evidence | None:
@@ -102,14 +103,17 @@ def _environment_proxy(facts: Facts) -> Evidence | None:
     return when(sentence, sentence)
 
 
-def _route(*causes: str, zone: str = "") -> Callable[[Facts], Evidence | None]:
-    """Detect that the proof of the entry failed for one of these reasons, in this kind of zone if one is given."""
+def _route(*causes: str, zone: str = "", connects: bool = True) -> Callable[[Facts], Evidence | None]:
+    """Detect that the proof of the entry failed for one of these reasons, in this kind of zone if one is given.
+
+    Another route helps where it `connects`.
+    """
 
     def detect(facts: Facts) -> Evidence | None:
         route = facts.route
         if route is None or route.cause not in causes or (zone and route.zone != zone):
             return None
-        return Evidence((route.why,), fix=_fix(facts), steps=connect(facts))
+        return Evidence((route.why,), _fix(facts), connect(facts)) if connects else Evidence((route.why,))
 
     return detect
 
@@ -151,8 +155,9 @@ ROWS = (
         "kubeconfig-dangling", "project", "the kubeconfig names something that it does not have",
         'error: current-context … does not exist; context "x" has no cluster',
         "A file was split, renamed or edited by hand: a context, its cluster or its user is missing.",
-        "kubectl config get-contexts; kubectl config use-context NAME; for kind's: ./run invoke kubeconfig.connect",
-        KUBECONFIG, "every reference in the merged files", words=r"current-context.* does not exist|no context exists",
+        "kubectl config use-context NAME; for kind's own: ./run invoke kubeconfig.connect",
+        KUBECONFIG, "every reference in the merged files", "safe",
+        words=r"current-context.* does not exist|no context exists",
         detect=_dangling,
     ),
     Row(
@@ -203,7 +208,7 @@ ROWS = (
         "error: You must be logged in to the server (the server has asked for the client to provide credentials)",
         "The certificate or token is of another cluster, or has expired.", CONNECT, KUBECONFIG,
         "the proof of the entry ends with HTTP 401", "safe", r"You must be logged in to the server",
-        ("client-certificate-expired", "stale-ca", "clock-skew", "kubeconfig-disagree"),
+        ("client-certificate-expired", "stale-ca", "clock-skew", "kubeconfig-disagree", "kubeconfig-dangling"),
         detect=_route("unauthorized", "forbidden"),
     ),
     Row(
@@ -213,7 +218,7 @@ ROWS = (
         "./run invoke up --recreate, or in each control plane: kubeadm certs renew all",
         "https://kubernetes.io/docs/tasks/administer-cluster/kubeadm/kubeadm-certs/",
         "the proof of the entry fails in TLS", words=r"x509: certificate has expired", because_of=("clock-skew",),
-        detect=_route("date"),
+        detect=_route("date", connects=False),
     ),
     Row(
         "tls-name", "route", "the API server's certificate is not valid for the name in the entry",
@@ -289,7 +294,7 @@ ROWS = (
         "[-]etcd failed: reason withheld; healthz check failed", "It starts, or etcd does not work.",
         "./run invoke cluster.status; ./run invoke cluster.logs", "https://kubernetes.io/docs/reference/using-api/health-checks/",
         "/readyz does not answer with 200", words=r"\[-\]\S+ failed: reason withheld",
-        because_of=("disk-full", "memory-low", "control-plane-unready"), detect=_route("not-ready"),
+        because_of=("disk-full", "memory-low", "control-plane-unready"), detect=_route("not-ready", connects=False),
     ),
 )  # fmt: skip
 NO_FILE = ("kubeconfig-broken", "kubeconfig-dangling")

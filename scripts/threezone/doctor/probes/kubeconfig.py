@@ -71,9 +71,12 @@ def _entry(context: str) -> UserEntry | None:
 
 
 def dangling(merged: Document, context: str) -> Iterator[str]:
-    """A sentence for each name that the current context, or the given one, refers to and that is in no file. Pure."""
+    """A sentence for each name that the current context, or the given one, refers to and that is in no file. Pure.
+
+    Where the given one is missing itself, its entry is, which is no dangling name.
+    """
     current = document.current_context(merged)
-    if current and document.body(merged, "contexts", current) is None:
+    if current not in ("", context) and document.body(merged, "contexts", current) is None:
         yield f"current-context is {current}, and there is no such context"
     for name in dict.fromkeys((current, context)):
         entry = document.entry(merged, name)
