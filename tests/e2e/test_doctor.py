@@ -290,6 +290,59 @@ def test_the_cause_is_named_first_and_its_fix_mends_it(lab: Project, case: Case)
     until(lab, lambda data: data["healthy"])
 
 
+ENGINES: dict[str, dict[str, str]] = {
+    "docker-context": {"DOCKER_CONTEXT": "colima"},
+    "docker-host": {"DOCKER_HOST": "unix:///nowhere/docker.sock"},
+    "engine-unreachable": {"DOCKER_HOST": "tcp://127.0.0.1:1"},
+    "docker-certificates": {"DOCKER_HOST": "tcp://127.0.0.1:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/none"},
+    "docker-proxy": {"DOCKER_HOST": "tcp://engine.invalid:2375", "HTTP_PROXY": "http://127.0.0.1:1"},
+    "docker-client-too-old": {"DOCKER_API_VERSION": "1.10"},
+}
+
+
+@pytest.mark.parametrize("id_", ENGINES)
+def test_an_engine_that_the_environment_hides_is_the_cause(lab: Project, id_: str) -> None:
+    data = diagnosis(lab, env=ENGINES[id_])
+    assert first(data) == id_
+    assert data["exitCode"] == 3
+    assert "cluster-unknown" in ids(data["causes"][0]["consequences"])
+
+
+def test_an_engine_that_never_answers_delays_nothing_else(lab: Project) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        began = time.monotonic()
+        data = diagnosis(lab, env={"DOCKER_HOST": f"tcp://127.0.0.1:{server.getsockname()[1]}"})
+        assert time.monotonic() - began < 10
+    assert first(data) == "engine-unreachable"
+    assert "world" not in data["notAnswered"]
+
+
+RISKS = {
+    "kind-provider": {"KIND_EXPERIMENTAL_PROVIDER": "podman"},
+    "docker-default-platform": {"DOCKER_DEFAULT_PLATFORM": "linux/s390x"},
+}
+
+
+@pytest.mark.parametrize("id_", RISKS)
+def test_a_risk_is_a_notice_and_no_fault(lab: Project, id_: str) -> None:
+    until(lab, lambda data: data["healthy"])
+    data = diagnosis(lab, env=RISKS[id_])
+    assert (data["exitCode"], [risk["id"] for risk in data["risks"]]) == (0, [id_])
+
+
+def test_proxies_in_docker_s_configuration_are_a_risk(lab: Project, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": {"default": {"httpProxy": "http://me:secret@p:1"}}}))
+    data = diagnosis(lab, env={"DOCKER_CONFIG": str(tmp_path)})
+    assert "docker-container-proxies" in ids(data["risks"] + data["causes"])
+    assert "secret" not in json.dumps(data)
+
+
+def test_a_cluster_that_is_not_there(lab: Project) -> None:
+    data = diagnosis(lab, "--name", "nobody")
+    assert first(data) == "cluster-absent"
+    assert data["exitCode"] == 4
+
+
 def test_a_healthy_lab_is_one_line(lab: Project) -> None:
     until(lab, lambda data: data["healthy"])
     began = time.monotonic()

@@ -112,6 +112,7 @@ def _section(row: Row) -> str:
     risk = " (a risk)" if row.risk else ""
     link = f"[{row.source}]({source(row)})" if "#" in row.source and "/" not in row.source else f"{row.source}"
     link = f"`{link}`" if link.startswith("./run") else link
+    link = f"[{link}]({link.removeprefix('docs/')})" if link.startswith("docs/") else link
     lines = [
         f"\n### {row.id}\n\n{row.title[0].upper()}{row.title[1:]}{risk}.\n",
         f"- **symptom**: {_code(row.symptom)}",

@@ -204,6 +204,12 @@ def control_plane(facts: Facts) -> Facts:
     return item("pods", key, {"status": {"phase": "Running", "conditions": []}})(facts)
 
 
+def just_started(facts: Facts) -> Facts:
+    assert facts.cluster is not None
+    nodes = tuple(replace(node, status="Up 5 seconds") for node in facts.cluster.nodes)
+    return replace(facts, cluster=replace(facts.cluster, nodes=nodes))
+
+
 def second_node(facts: Facts) -> Facts:
     assert facts.cluster is not None
     worker = replace(facts.cluster.nodes[0], name="doctor-lab-worker", role="worker", state="exited", ports="")
@@ -271,6 +277,7 @@ SOME = {
         "made", both(cluster("absent"), declared(name_problem="the name has 60 characters"))
     ),
     "etcd-on-tmpfs": Fault("made", part("declared", on_tmpfs=True)),
+    "cluster-restarting": Fault("lab", both(cluster("running", "running"), just_started, control_plane)),
     "node-stopped": Fault("made", second_node),
     "node-pressure": Fault("made", node_condition("DiskPressure", "True", "kubelet has disk pressure")),
     "node-network": Fault("lab", node_condition("Ready", "False", "NetworkPluginNotReady: cni plugin not initialized")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from threezone.doctor.catalogue import cluster, engine, flux, git, host, kubeconfig, words, workloads
+from threezone.doctor.catalogue import cluster, engine, flux, git, host, kubeconfig, nodes, words, workloads
 from threezone.doctor.row import Row
 
 # In the order in which one part needs the other: of two independent causes, the first is named first.
@@ -12,6 +12,7 @@ ROWS: tuple[Row, ...] = (
     *engine.ROWS,
     *host.ROWS,
     *cluster.ROWS,
+    *nodes.ROWS,
     *kubeconfig.ROWS,
     *workloads.ROWS,
     *git.ROWS,

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from threezone.clients.kubernetes import pods
 from threezone.clients.kubernetes.watch import condition
 from threezone.core.plan import Step, StepKind
-from threezone.doctor.catalogue.cluster import NO_CLUSTER, NODES_DOWN, PARTS_DOWN, deployment, scale
+from threezone.doctor.catalogue.cluster import NO_CLUSTER
 from threezone.doctor.catalogue.engine import DOWN
 from threezone.doctor.catalogue.kubeconfig import NO_FILE
+from threezone.doctor.catalogue.nodes import NODES_DOWN, PARTS_DOWN, deployment, scale
 from threezone.doctor.catalogue.workloads import PODS_DOWN
 from threezone.doctor.facts import Facts, Json
 from threezone.doctor.row import Evidence, Row, when

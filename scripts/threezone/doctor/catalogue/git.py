@@ -6,9 +6,10 @@ from threezone.clients.kubernetes import pods
 from threezone.clients.kubernetes.watch import key_of
 from threezone.core.plan import Step, StepKind
 from threezone.delivery import git_server
-from threezone.doctor.catalogue.cluster import NO_CLUSTER, NODES_DOWN, PARTS_DOWN, deployment, scale
+from threezone.doctor.catalogue.cluster import NO_CLUSTER
 from threezone.doctor.catalogue.engine import DOWN
 from threezone.doctor.catalogue.flux import MOST, objects
+from threezone.doctor.catalogue.nodes import NODES_DOWN, PARTS_DOWN, deployment, scale
 from threezone.doctor.catalogue.workloads import PODS_DOWN
 from threezone.doctor.facts import Facts
 from threezone.doctor.row import Evidence, Row, when

@@ -15,7 +15,9 @@ from threezone.doctor.row import Evidence, Row, when
 CONNECT = "./run invoke kubeconfig.connect"
 BREAK = f"{CONNECT} --break-lock"
 OLD_LOCK = 10.0  # seconds; kubectl holds its lock for milliseconds
-CLUSTER_DOWN = ("cluster-absent", "cluster-stopped", "cluster-paused", "cluster-interrupted", "cluster-busy")
+CLUSTER_DOWN = (
+    "cluster-absent", "cluster-stopped", "cluster-paused", "cluster-interrupted", "cluster-busy", "cluster-restarting",
+)  # fmt: skip
 KUBECONFIG = "https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/"
 
 
@@ -294,7 +296,8 @@ ROWS = (
         "[-]etcd failed: reason withheld; healthz check failed", "It starts, or etcd does not work.",
         "./run invoke cluster.status; ./run invoke cluster.logs", "https://kubernetes.io/docs/reference/using-api/health-checks/",
         "/readyz does not answer with 200", words=r"\[-\]\S+ failed: reason withheld",
-        because_of=("disk-full", "memory-low", "control-plane-unready"), detect=_route("not-ready", connects=False),
+        because_of=("disk-full", "memory-low", "control-plane-unready", "cluster-restarting"),
+        detect=_route("not-ready", connects=False),
     ),
 )  # fmt: skip
 NO_FILE = ("kubeconfig-broken", "kubeconfig-dangling")

@@ -9,8 +9,9 @@ from threezone.clients.kubernetes import pods
 from threezone.clients.kubernetes.watch import condition, key_of
 from threezone.cluster.version_skew import Versions, sentences
 from threezone.core.plan import Step, StepKind
-from threezone.doctor.catalogue.cluster import KUBERNETES, NODES_DOWN, PARTS_DOWN
+from threezone.doctor.catalogue.cluster import KUBERNETES
 from threezone.doctor.catalogue.host import LIMITS
+from threezone.doctor.catalogue.nodes import NODES_DOWN, PARTS_DOWN
 from threezone.doctor.facts import Facts, Json
 from threezone.doctor.row import Evidence, Row, when
 

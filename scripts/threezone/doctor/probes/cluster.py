@@ -13,7 +13,7 @@ from threezone.clients.kubernetes.api import Api
 from threezone.cluster import lifecycle, preflight
 from threezone.cluster.lab import Lab, api_of
 from threezone.core import names
-from threezone.core.errors import ClusterError, EngineError, UsageError
+from threezone.core.errors import ClusterError, EngineError, ToolError, UsageError
 from threezone.delivery import git_server
 from threezone.doctor.facts import Cluster, Declared, Json, World
 from threezone.flux import objects
@@ -47,7 +47,7 @@ def observe(name: str) -> Cluster | None:
     """The cluster's containers; None when the engine does not answer, which the engine's own probe explains."""
     try:
         observed = lifecycle.observe(name)
-    except EngineError:
+    except (EngineError, ToolError):
         return None
     return Cluster(observed.state, observed.nodes, observed.lease.sentence if observed.lease else "")
 

@@ -18,7 +18,7 @@ from threezone.clients.docker import networks
 from threezone.cluster import preflight
 from threezone.cluster.containers import moment
 from threezone.core import redaction
-from threezone.core.errors import CommandFailed
+from threezone.core.errors import CommandFailed, EngineError, ToolError
 from threezone.doctor.facts import EngineFacts, Host, Networks
 from threezone.engine import bounded_runtime, find, repair
 from threezone.zones.locate import kind_network
@@ -69,11 +69,12 @@ def _other_provider() -> str:
 
 
 def networks_of() -> Networks | None:
-    """The engine's networks, None without an engine."""
-    if docker.program() is None:
+    """The engine's networks; None without an engine, which its own probe explains."""
+    try:
+        names = tuple(networks.names())
+        network = networks.inspect(kind_network()) if kind_network() in names else None
+    except (EngineError, ToolError):
         return None
-    names = tuple(networks.names())
-    network = networks.inspect(kind_network()) if kind_network() in names else None
     ranges = ((network or {}).get("IPAM") or {}).get("Config") or []
     options = (network or {}).get("Options") or {}
     interface = str(options.get("com.docker.network.bridge.name") or f"br-{str((network or {}).get('Id', ''))[:12]}")
