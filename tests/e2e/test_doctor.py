@@ -21,6 +21,7 @@ import pytest
 import yaml
 from tests.e2e.project import Project
 
+from threezone.cluster.marks import MARK
 from threezone.core import process
 
 pytestmark = pytest.mark.timeout(1200)
@@ -169,15 +170,15 @@ def without_user(view: Any, _cluster: Any, _user: Any) -> None:
     view["users"] = [each for each in view["users"] if not each["name"].startswith("kind-")]
 
 
-def certificate() -> tuple[str, str]:
+def certificate(days: str = "30") -> tuple[str, str]:
     """A new certificate that signs itself, and its key, as they are in a kubeconfig."""
     with TemporaryDirectory() as place:
         key, pem = Path(place, "key.pem"), Path(place, "cert.pem")
-        process.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-             "-subj", "/CN=somebody", "-keyout", key, "-out", pem],
-            timeout=60,
-        )  # fmt: skip
+        request = Path(place, "request.pem")
+        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=somebody")
+        process.run(["openssl", "req", *curve, "-keyout", key, "-out", request], timeout=60)
+        sign = ("-req", "-in", request, "-signkey", key, "-days", days, "-out", pem)
+        process.run(["openssl", "x509", *sign], timeout=60)
         return base64.b64encode(pem.read_bytes()).decode(), base64.b64encode(key.read_bytes()).decode()
 
 
@@ -203,6 +204,59 @@ def forward_that_hangs(lab: Project) -> Callable[[], object]:
     return lambda: None
 
 
+def expired_login(_view: Any, _cluster: Any, user: Any) -> None:
+    user["client-certificate-data"], user["client-key-data"] = certificate(days="-1")
+
+
+def kubelet_s_port(lab: Project) -> Callable[[], object]:
+    """The address of a server with another CA: the node's kubelet."""
+    template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    address = lab.run("docker", "inspect", "--format", template, node(lab)).stdout.strip()
+    mend = edited(lambda _view, cluster, _user: cluster.update(server=f"https://{address}:10250"))(lab)
+    assert mend is not None
+    return mend
+
+
+def served(address: str) -> Broken:
+    """A pod whose image is to come from a Service of the cluster, which is no registry."""
+
+    def broken(lab: Project) -> Callable[[], object] | None:
+        service = json.loads(kubectl(lab, *address.split(), "-o", "json"))["spec"]["clusterIP"]
+        port = 443 if "kubernetes" in address else 80
+        return pod({"container": {"image": f"{service}:{port}/none:1"}})(lab)
+
+    return broken
+
+
+def without_flux(lab: Project) -> None:
+    kubectl(lab, "-n", "flux-system", "delete", "deployment", "--all")
+
+
+def committed(directory: str, manifest: Mapping[str, Any], **spec: Any) -> Broken:
+    """A commit with a manifest, and a Kustomization of the test that applies it."""
+
+    def broken(lab: Project) -> Callable[[], object] | None:
+        lab.write(f"local/gitops/{directory}/it.yaml", json.dumps(manifest))
+        lab.commit(directory)
+        lab.invoke("gitops.push", timeout=600)
+        path = f"./local/gitops/{directory}"
+        return flux_object("Kustomization", "kustomize", {**FLUX_GIT, "path": path, **spec})(lab)
+
+    return broken
+
+
+def moved(path: str) -> Broken:
+    """A file or directory in the node under another name."""
+    return in_node("mv", path, f"{path}.moved", mend=("mv", f"{path}.moved", path))
+
+
+def manifest(component: str, before: str, after: str) -> Broken:
+    """Another flag of a static pod."""
+    path = f"/etc/kubernetes/manifests/{component}.yaml"
+    change, back = f"s/{before}/{after}/", f"s/{after}/{before}/"
+    return in_node("sed", "-i", "-e", change, path, mend=("sed", "-i", "-e", back, path))
+
+
 @dataclass(frozen=True)
 class Case:
     """A fault: the row that must come first, how to break the lab, and how it is mended."""
@@ -214,6 +268,7 @@ class Case:
 
 
 FLUX_GIT = {"sourceRef": {"kind": "GitRepository", "name": "lab"}, "prune": True, "interval": "1h", "timeout": "20s"}
+META = {"metadata": {"name": "of-the-test", "namespace": "default"}}
 CASES = [
     Case("dns-down", scaled("kube-system", "coredns"), FIX),
     Case("kube-proxy-down", without_kube_proxy, ASKS),
@@ -261,6 +316,23 @@ CASES = [
     Case("kubeconfig-lock", locked, ASKS),
     Case("cluster-paused", engine("pause"), FIX),
     Case("cluster-stopped", engine("stop"), FIX, {"api-refused", "flux-unknown"}),
+    Case("client-certificate-expired", edited(expired_login), FIX, {"login-refused"}),
+    Case("foreign-authority", kubelet_s_port, FIX),
+    Case("pull-plain-http", served("-n threezone get service git")),
+    Case("tls-intercepted", served("-n default get service kubernetes")),
+    Case("crd-missing", committed("of-a-kind", {**META, "apiVersion": "example.com/v1", "kind": "Unknown"})),
+    Case(
+        "kustomization-failed",
+        committed(
+            "of-no-health",
+            {**META, "apiVersion": "v1", "kind": "ConfigMap"},
+            healthChecks=[{"apiVersion": "apps/v1", "kind": "Deployment", "name": "none", "namespace": "default"}],
+        ),
+    ),
+    Case("flux-missing", without_flux, ASKS),
+    Case("cluster-interrupted", moved(MARK)),
+    Case("node-network", moved("/etc/cni/net.d")),
+    Case("control-plane-unready", manifest("kube-scheduler", "--leader-elect", "--no-such-flag")),
     Case("kubelet-silent", in_node("systemctl", "stop", "kubelet"), FIX),
 ]
 
@@ -343,6 +415,13 @@ def test_a_cluster_that_is_not_there(lab: Project) -> None:
     assert data["exitCode"] == 4
 
 
+def test_any_context_can_be_looked_at(lab: Project) -> None:
+    until(lab, lambda data: data["healthy"])
+    data = diagnosis(lab, "--context", f"kind-{name(lab)}")
+    assert data["healthy"], data
+    assert first(diagnosis(lab, "--context", "nobody")) == "entry-missing"
+
+
 def test_a_healthy_lab_is_one_line(lab: Project) -> None:
     until(lab, lambda data: data["healthy"])
     began = time.monotonic()
@@ -391,3 +470,16 @@ def diagnosis_port(lab: Project) -> str:
     view = yaml.safe_load(lab.kubeconfig.read_text())
     servers = [each["cluster"]["server"] for each in view["clusters"] if each["name"] == f"kind-{name(lab)}"]
     return str(servers[0].rpartition(":")[2])
+
+
+def test_a_deletion_without_its_controller_is_stuck_because_of_it(lab: Project) -> None:
+    by_hand = flux_object("Kustomization", "kustomize", {**FLUX_GIT, "path": "./none"})(lab)
+    until(lab, lambda data: first(data) == "kustomization-build")  # its controller has given it a finalizer
+    scaled("flux-system", "kustomize-controller")(lab)
+    assert by_hand is not None
+    by_hand()
+    data = until(lab, lambda data: "deletion-stuck" in ids(data["causes"]))
+    assert first(data) == "flux-scaled-to-zero"
+    assert "deletion-stuck" in ids(data["causes"][0]["consequences"])
+    lab.invoke("doctor", *FIX, check=False)
+    until(lab, lambda data: data["healthy"])

@@ -358,7 +358,7 @@ SOME = {
     "kubeadm-patches": Fault("words", message="deprecated API spec: kubeadm.k8s.io/v1beta3"),
     "legacy-common-name": Fault("words", message="x509: certificate relies on legacy Common Name field"),
     "kuberc-defaults": Fault("words", message="error: unknown flag: --x in /home/me/.kube/kuberc"),
-    "port-mappings": Fault("words", message="extraPortMappings of the node are missing"),
+    "port-mappings": Fault("words", message="curl: (7) Failed to connect to localhost port 8080: Connection refused"),
     "download-mismatch": Fault("words", message="SHA256 does not match the pinned one"),
 }
 FAULTS: dict[str, Fault] = SOME

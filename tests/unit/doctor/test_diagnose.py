@@ -73,7 +73,8 @@ def test_a_probe_without_an_answer_is_no_health() -> None:
     facts = replace(load("healthy"), world=None, silent=("world",))
     diagnosis = diagnose(facts)
     assert not diagnosis.healthy
-    assert diagnosis.exit_code in (4, 6)
+    assert diagnosis.causes == ()
+    assert diagnosis.exit_code == 4
     assert "not answered: world" in text(diagnosis)
 
 
@@ -84,3 +85,22 @@ def test_the_keys_of_the_json_are_documented() -> None:
     page = (ROOT / "docs/doctor.md").read_text()
     for key in (*data, *data["causes"][0]):
         assert f"`{key}`" in page, key
+
+
+def test_a_place_without_an_engine_needs_none_where_the_api_server_answers() -> None:
+    healthy = load("healthy")
+    here = engine("missing")(healthy)
+    assert diagnose(replace(here, world=healthy.world, route=healthy.route)).healthy
+
+
+def test_a_cluster_of_another_engine_is_not_missed() -> None:
+    healthy = load("healthy")
+    assert healthy.cluster is not None
+    assert diagnose(replace(healthy, cluster=replace(healthy.cluster, state="absent", nodes=(), ca=None))).healthy
+
+
+def test_what_the_user_may_not_list_is_named_and_is_no_cause() -> None:
+    refused = {"world": "the user ci may not list pods at the cluster scope"}
+    diagnosis = diagnose(replace(load("healthy"), world=None, failed=refused))
+    assert (diagnosis.causes, diagnosis.exit_code) == ((), 4)
+    assert "could not look at world: the user ci may not list pods at the cluster scope" in text(diagnosis)

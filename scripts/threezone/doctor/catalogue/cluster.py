@@ -19,7 +19,8 @@ KUBERNETES = "https://kubernetes.io/docs/"
 def _state(*states: str) -> Callable[[Facts], Evidence | None]:
     def detect(facts: Facts) -> Evidence | None:
         cluster = facts.cluster
-        if facts.subject.foreign or cluster is None or cluster.state not in states:
+        elsewhere = "absent" in states and facts.world is not None  # the entry leads to a cluster of another engine
+        if facts.subject.foreign or elsewhere or cluster is None or cluster.state not in states:
             return None
         name, option = facts.subject.cluster, facts.subject.option
         lines = [f"{node.name} is {node.state}" for node in cluster.nodes] or [f"the engine has no node of {name}"]
@@ -79,8 +80,9 @@ def _tmpfs(facts: Facts) -> Evidence | None:
 
 def _unknown(facts: Facts) -> Evidence | None:
     engine = facts.engine.engine if facts.engine else None
-    why = "the engine was not asked, because it does not answer"
-    return when(facts.cluster is None and engine and engine.state != "ok", why)
+    unknown = facts.cluster is None and engine and engine.state != "ok"
+    needed = facts.world is None or (engine and engine.state != "missing")
+    return when(unknown and needed, "the engine was not asked, because it does not answer")
 
 
 ROWS = (
@@ -120,9 +122,11 @@ ROWS = (
         detect=_state("interrupted"),
     ),
     Row(
-        "cluster-busy", "cluster", "another run changes the cluster now", "another run is at work on the cluster",
+        "cluster-busy", "cluster", "another run changes the cluster now",
+        "the cluster kind is being changed by me on laptop (up, pid 7, since 10:00)",
         "Two runs, of other users or machines too, do not change one cluster at the same time.", "wait for its end",
-        "./run invoke up", "the lease of that run, a container on the engine", detect=_state("busy"),
+        "./run invoke up", "the lease of that run, a container on the engine",
+        words=r"the cluster \S+ is being changed by", detect=_state("busy"),
     ),
     Row(
         "cluster-not-ours", "cluster", "the cluster was not made by threezone",
@@ -130,7 +134,7 @@ ROWS = (
         "Plain kind made a cluster of this name. Our tasks change nothing there.",
         "./run invoke cluster.adopt --context kind-NAME; or another name: --name",
         "https://kind.sigs.k8s.io/docs/user/quick-start/", "its containers lack our label", risk=True,
-        detect=_state("foreign"),
+        words=r"was not made by threezone", detect=_state("foreign"),
     ),
     Row(
         "cluster-name-too-long", "cluster", "the cluster's name is too long for its nodes",

@@ -21,6 +21,8 @@ def _state(state: State) -> Callable[[Facts], Evidence | None]:
     def detect(facts: Facts) -> Evidence | None:
         if facts.engine is None or facts.engine.engine.state != state:
             return None
+        if state == "missing" and facts.world is not None:  # as in a job: the API server is enough
+            return None
         engine = facts.engine.engine
         steps: tuple[Step, ...] = ()
         if state in ("missing", "stopped"):

@@ -38,8 +38,9 @@ def _flux(facts: Facts) -> tuple[installation.Installation, ...]:
 
 
 def _unknown(facts: Facts) -> Evidence | None:
+    named = "world" in facts.silent or "world" in facts.failed
     asked = facts.route is not None or facts.engine is not None
-    return when(facts.world is None and asked and "cluster" not in facts.silent, "the API server was not asked")
+    return when(facts.world is None and asked and not named, "the API server does not answer")
 
 
 def _absent(facts: Facts) -> Evidence | None:

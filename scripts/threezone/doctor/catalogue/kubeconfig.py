@@ -39,9 +39,9 @@ def _lock(facts: Facts) -> Evidence | None:
     locks = [(path, age) for path, age in (facts.kubeconfig.locks if facts.kubeconfig else ()) if age > OLD_LOCK]
     if not locks:
         return None
-    path, age = locks[0]
-    step = Step(StepKind.REMOVE_LOCK, f"remove {path}, {age:.0f} s old", BREAK, asks=True, target=path)
-    return Evidence((f"{path} is {age:.0f} s old",), steps=(step,))
+    lines = tuple(f"{path} is {age:.0f} s old" for path, age in locks)
+    step = Step(StepKind.REMOVE_LOCK, f"remove {', '.join(path for path, _ in locks)}", BREAK, asks=True)
+    return Evidence(lines, steps=(step,))
 
 
 def _broken(facts: Facts) -> Evidence | None:
@@ -126,16 +126,13 @@ def _trap(facts: Facts) -> Evidence | None:
 
 
 def _port(facts: Facts) -> Evidence | None:
-    """Somebody else listens on the API's port, while our nodes do not publish it."""
-    declared = facts.declared
-    if declared is None or not declared.holder or facts.cluster is None:
+    """Somebody else listens on the API's port, while the cluster does not run."""
+    declared, cluster = facts.declared, facts.cluster
+    if declared is None or not declared.holder or cluster is None or cluster.state == "running" or facts.world:
         return None
-    if any(f"the container {node.name} " in declared.holder for node in facts.cluster.nodes):
+    if any(f"the container {node.name} " in declared.holder for node in cluster.nodes):
         return None
-    where = f"{declared.api_address}:{declared.api_port}"
-    if any(node.published == where for node in facts.cluster.nodes):
-        return None
-    return Evidence((f"{where} is taken by {declared.holder}",))
+    return Evidence((f"{declared.api_address}:{declared.api_port} is taken by {declared.holder}",))
 
 
 ROWS = (
@@ -235,8 +232,8 @@ ROWS = (
         "Ports are not available: exposing port TCP 127.0.0.1:6443",
         "While the cluster did not run, another program, often another cluster, took the port.",
         "end that program, or declare another networking.apiServerPort", "kind#3681",
-        "who listens on the declared port", words=r"bind: address already in use|ports are not available|port is alre"
-        r"ady allocated", detect=_port,
+        "who listens on the declared port", detect=_port,
+        words=r"bind: address already in use|ports are not available|already allocated|port \d+ on \S+ is taken",
     ),
     Row(
         "localhost-trap", "route", "the entry leads to this container itself",

@@ -119,7 +119,8 @@ ROWS = (
         "port-mappings", "cluster", "a port mapping was declared after the cluster was created",
         "curl: (7) Failed to connect to 127.0.0.1 port 8080: Connection refused",
         "The engine publishes ports when it creates a container, not later.",
-        "./run invoke cluster.plan; ./run invoke up --recreate", "kind#2720", words=r"extraPortMappings",
+        "./run invoke cluster.plan; ./run invoke up --recreate", "kind#2720",
+        words=r"Failed to connect to (127\.0\.0\.1|localhost) port \d+",
     ),
     Row(
         "download-mismatch", "tools", "a download was intercepted or cut off",

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from threezone.clients.kind import kubeconfig as kind_kubeconfig
-from threezone.clients.kubernetes.api import Api
+from threezone.clients.kubernetes.api import Api, Forbidden, Refused, Unauthorized
 from threezone.cluster import lifecycle, preflight
 from threezone.cluster.lab import Lab, api_of
 from threezone.core import names
@@ -63,17 +63,27 @@ def authority(name: str, root: Path) -> str | None:
 
 
 def world(lab: Lab) -> World | None:
-    """What the API server lists; None without an entry or an answer, which the route's proof explains."""
-    with suppress(UsageError, ClusterError):
+    """What the API server lists; None without an entry or an answer, which the route's proof explains.
+
+    Raises Refused where the user may not list something: nothing can be said then.
+    """
+    try:
         entry = kubeconfig_entry.find(lab.context)
-        if entry is None:
-            return None
-        api = api_of(entry)
-        try:
-            return _world(api, lab)
-        finally:
-            api.close()
-    return None
+        api = api_of(entry) if entry else None
+    except UsageError:
+        return None
+    if api is None:
+        return None
+    try:
+        return _world(api, lab)
+    except Unauthorized:
+        return None
+    except Refused:
+        raise
+    except ClusterError:
+        return None
+    finally:
+        api.close()
 
 
 def _world(api: Api, lab: Lab) -> World:
@@ -101,9 +111,12 @@ def _items(api: Api, path: str) -> list[Json]:
     return list((api.get(path) or {}).get("items") or [])
 
 
-def _password(api: Api, lab: Lab) -> tuple[bool, bool | None]:
-    """Whether the Secret exists, and whether the file here has its password; None where there is no file."""
-    secret = api.get(f"{git_server.CORE}/secrets/git-password")
+def _password(api: Api, lab: Lab) -> tuple[bool | None, bool | None]:
+    """Whether the Secret exists, and whether the file here has its password; None for what cannot be read."""
+    try:
+        secret = api.get(f"{git_server.CORE}/secrets/git-password")
+    except Forbidden:
+        return None, None
     file = git_server.password_file(lab.key)
     if secret is None or not file.is_file():
         return secret is not None, None
