@@ -58,7 +58,10 @@ def test_what_is_set_is_set_and_the_rest_stays(tmp_path: Path) -> None:
         ("{gitops: {timeout: 1.5}}", "threezone.gitops.timeout: expected a whole number from 1, got 1.5"),
         ("{gitops: fast}", "threezone.gitops: expected a section with the keys path, branch, repository, url"),
         ("[channel]", "threezone: expected a section with the keys channel, cluster, gitops, app"),
-        ("false", "threezone: expected a section with the keys channel, cluster, gitops, app, registry, network, got false"),
+        (
+            "false",
+            "threezone: expected a section with the keys channel, cluster, gitops, app, registry, network, got false",
+        ),
         ("{1: 2}", "threezone: expected a section with the keys channel, cluster, gitops, app"),
     ],
 )

@@ -127,9 +127,9 @@ ROWS = (
         "x509: certificate signed by unknown authority; CERTIFICATE_VERIFY_FAILED: self-signed certificate in "
         "certificate chain",
         "A company's proxy signs every certificate with its own CA. Nodes, containers and jobs do not have that CA.",
-        "put the CA into the trust store of this place; for nodes: extraMounts of /etc/ssl/certs in kind's file",
+        "let threezone.network.ca in invoke.yaml name the PEM file of its authority (docs/networks.md)",
         f"{KUBERNETES}concepts/containers/images/", "the messages of pods that wait for an image",
-        words=r"self-signed certificate in certificate chain|failed to (pull|resolve|do request).*unknown authority",
+        words=r"CERTIFICATE_VERIFY_FAILED|UnknownIssuer|failed to (pull|resolve|do request).*unknown authority",
         detect=_pull(AUTHORITY),
     ),
     Row(
