@@ -28,7 +28,11 @@ def as_shown(text: str) -> str:
 
     Everything that tasks print passes here.
     """
-    text = redaction.without_passwords(text if text.isprintable() else text.translate(_SHOWN))
+    return as_typed(redaction.without_passwords(text if text.isprintable() else text.translate(_SHOWN)))
+
+
+def as_typed(text: str) -> str:
+    """The text with commands as they are typed in this project."""
     return text.replace(settings.RUN, settings.launcher(settings.find_root())) if settings.RUN in text else text
 
 

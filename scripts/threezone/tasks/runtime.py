@@ -20,7 +20,7 @@ from threezone.core.errors import Declined, ThreezoneError, UnknownError, UsageE
 from threezone.core.files import descriptor_of
 from threezone.core.plan import Plan, Step, StepKind, describe
 from threezone.core.process import end_on_signals
-from threezone.tasks.display import JSON_ESCAPES, display, write
+from threezone.tasks.display import JSON_ESCAPES, as_typed, display, write
 from threezone.tasks.options import P, declaration
 
 if TYPE_CHECKING:
@@ -57,8 +57,10 @@ def task(body: Callable[P, None]) -> invoke.Task[Callable[P, None]]:
             raise
 
     vars(guarded)["__signature__"] = options.signature
+    guarded.__doc__ = as_typed(body.__doc__ or "")  # invoke itself prints it, and the help of options
+    explained = {name: as_typed(text) for name, text in options.help.items()}
     decorate = invoke.task(
-        name=body.__name__.rstrip("_"), auto_shortflags=False, help=options.help, iterable=options.repeatable
+        name=body.__name__.rstrip("_"), auto_shortflags=False, help=explained, iterable=options.repeatable
     )
     return cast("invoke.Task[Callable[P, None]]", decorate(guarded))
 

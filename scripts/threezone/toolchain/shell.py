@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from threezone.core import events, process
+from threezone.core import events, process, settings
 from threezone.core.files import special_kind, write_atomic
 from threezone.toolchain.install import Tool
 
@@ -26,16 +26,18 @@ SELF_COMPLETING = {"tofu"}  # bash calls the program itself (github.com/posener/
 
 
 def prepare(tools: Mapping[str, Tool]) -> None:
-    """Put links to `tools` into ~/.local/bin, and bash completions for them and for ./run below ~/.local/share.
+    """Put links to `tools` into ~/.local/bin, and bash completions for them below ~/.local/share.
 
-    Programs on PATH need no link. Safe to repeat: links follow the pinned versions. bash-completion loads a completion
-    on first use (its README: BASH_COMPLETION_USER_DIR), so shells start as fast as before. Raises CommandFailed.
+    A project that has ./run gets its completion, too. Programs on PATH need no link. Safe to repeat: links follow the
+    pinned versions. bash-completion loads a completion on first use (its README: BASH_COMPLETION_USER_DIR), so shells
+    start as fast as before. Raises CommandFailed.
     """
     with events.step("links and completions for shells") as step:
         into = Path.home() / ".local" / "bin"
         linked = [tool.name for tool in tools.values() if tool.channel != "path" and _link(into / tool.name, tool.path)]
         path = completions()
-        for name, text in {**{tool.name: _completion(tool) for tool in tools.values()}, "run": RUN}.items():
+        own = {"run": RUN} if settings.launcher(settings.find_root()) == settings.RUN else {}
+        for name, text in {**{tool.name: _completion(tool) for tool in tools.values()}, **own}.items():
             _complete(path / name, text)
         step.result = f"{', '.join(linked) or 'nothing'} in {into}, completions in {path}"
 

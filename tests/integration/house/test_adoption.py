@@ -1,5 +1,6 @@
 """Another repository adopts threezone: installed as a package, one import in its own tasks.py, a local/ of its own."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -61,3 +62,29 @@ def test_fixes_name_invoke_where_there_is_no_launcher(adopter: Path) -> None:
     told = invoke(adopter, "kubeconfig.connect", "--name", "nobody").stderr
     assert "fix: invoke " in told
     assert "./run" not in told
+
+
+def test_no_help_and_no_file_names_a_launcher_that_the_project_does_not_have(adopter: Path, tmp_path: Path) -> None:
+    listed = re.findall(r"^  (\S+)", invoke(adopter, "--list").stdout, re.MULTILINE)
+    assert "tools.list" in listed
+    ask = "import invoke, sys\nfor task in sys.argv[1:]: invoke.Program().run(['invoke', '--help', task], exit=False)"
+    helps = process.run(
+        [adopter.parent / "venv/bin/python", "-c", ask, *listed], cwd=adopter, env={"PYTHONPATH": None}, timeout=120
+    ).stdout
+    assert "$(invoke tools.list --path)" in helps
+    assert "./run" not in helps
+    for kind in ("gitlab", "github"):
+        for runner in ("socket", "dind", "shell", "hosted"):
+            file = tmp_path / f"{kind}-{runner}.yml"
+            made = invoke(adopter, f"ci.{kind}", "--runner", runner, "--output", str(file))
+            assert made.exit_code == 0, made.stderr
+            assert "invoke up" in file.read_text()
+            assert "./run" not in file.read_text() + made.stdout + made.stderr
+    prepare = "from threezone.toolchain import shell; shell.prepare({})"
+    process.run(
+        [adopter.parent / "venv/bin/python", "-c", prepare],
+        cwd=adopter,
+        env={"PYTHONPATH": None, "XDG_DATA_HOME": str(tmp_path)},
+        timeout=60,
+    )
+    assert list(tmp_path.rglob("run")) == [], "there is no ./run to complete"
