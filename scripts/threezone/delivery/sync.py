@@ -118,23 +118,25 @@ def declare(
             "spec": {"url": url, "ref": {"branch": branch}, "interval": interval, "timeout": "60s", **credentials},
         },
     )
-    api.apply(
-        kustomization,
-        {
-            "apiVersion": f"{KUSTOMIZE}/v1",
-            "kind": "Kustomization",
-            "metadata": meta,
-            "spec": {
-                "sourceRef": {"kind": "GitRepository", "name": name},
-                "path": f"./{path}",
-                "prune": True,
-                "wait": wait,
-                "interval": "10m0s",
-                "retryInterval": "15s",
-                "timeout": "2m0s",
-            },
+    api.apply(kustomization, manifest(Target(name, namespace), path, wait=wait))
+
+
+def manifest(target: Target, path: str, *, wait: bool = True) -> Json:
+    """The Kustomization of a delivery of `path`."""
+    return {
+        "apiVersion": f"{KUSTOMIZE}/v1",
+        "kind": "Kustomization",
+        "metadata": {"name": target.name, "namespace": target.namespace},
+        "spec": {
+            "sourceRef": {"kind": "GitRepository", "name": target.name},
+            "path": f"./{path}",
+            "prune": True,
+            "wait": wait,
+            "interval": "10m0s",
+            "retryInterval": "15s",
+            "timeout": "2m0s",
         },
-    )
+    }
 
 
 def forget(api: Api, target: Target, seconds: float) -> None:

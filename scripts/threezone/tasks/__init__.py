@@ -27,7 +27,7 @@ NAMESPACES = (
 
 def collection() -> Collection:
     """All tasks of threezone, assembled, for a project's tasks.py to call its namespace."""
-    from threezone.tasks import doctor, lab, runtime
+    from threezone.tasks import doctor, gitops_check, lab, runtime
 
     sys.excepthook = runtime.uncaught
     atexit.register(runtime.flush)
@@ -35,4 +35,6 @@ def collection() -> Collection:
     root = Collection(lab.up, lab.down, lab.status, doctor.doctor)
     for name in NAMESPACES:
         root.add_collection(Collection.from_module(import_module(f"threezone.tasks.{name}"), name=name))
+    for each in (gitops_check.check, gitops_check.diff):
+        root.collections["gitops"].add_task(each)
     return root

@@ -61,16 +61,30 @@ def _ask_to_replace(lab: "Lab", *, yes: bool) -> None:
 def push(
     name: ClusterName = "",
     force: Annotated[bool, "replace the commits on the lab's branch by yours"] = False,
+    no_check: Annotated[bool, "push the commit without gitops.check"] = False,
     yes: Yes = False,
     context: ContextName = "",
 ) -> None:
-    """Deliver HEAD: push it to the lab's Git server and wait until Flux has applied exactly that commit."""
+    """Deliver HEAD: check it, push it to the lab's Git server, and wait until Flux has applied exactly that commit."""
     from threezone.delivery.push import deliver
 
     lab = open_lab(name, context=context)
+    if not no_check:
+        _check(lab)
     ask(lab, "the content of the commit, delivered by Flux", yes=yes)
     _ask_to_replace(lab, yes=yes)
     say(f"applied {deliver(lab, force=force)}")
+
+
+def _check(lab: "Lab") -> None:
+    """Check HEAD, and show what is found on stderr. Raises DeliveryError for a commit that cannot work."""
+    from threezone.core.events import note
+    from threezone.delivery.check.check import check
+
+    report = check(lab, "HEAD", keep_schemas=False)
+    if report.findings:
+        note(report.text())
+    report.require("./run invoke gitops.check shows all of it; --no-check pushes all the same")
 
 
 @task

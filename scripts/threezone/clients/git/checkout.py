@@ -70,6 +70,11 @@ class Checkout:
         options = ("--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--ignore-submodules=dirty")
         return [line[3:] for line in self._read("status", *options, "--", f":(literal){path}").text.split("\0") if line]
 
+    def files(self) -> list[str]:
+        """The files below `root` that git tracks or would add, relative to it; links and submodules included."""
+        answer = self._in_repository("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        return sorted({name for name in answer.text.split("\0") if name})
+
     def files_of_git(self, *names: str) -> list[Path]:
         """The paths of git's own files with these names. Raises UsageError outside a repository."""
         options = [part for name in names for part in ("--git-path", name)]

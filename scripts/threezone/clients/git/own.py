@@ -71,6 +71,26 @@ class Own:
         """A file's content in the last commit."""
         return self._do("show", f"HEAD:{path}")
 
+    def write_files(self, sha: str, directory: Path) -> None:
+        """Write every file of a commit into an empty directory. Filters and `export-ignore` do not count."""
+        env = {"GIT_WORK_TREE": str(directory)}
+        for argv in (["read-tree", sha], ["checkout-index", "--all", "--quiet"]):
+            answer = self._ask(*argv, env=env)
+            if not answer.ok:
+                raise GitFailed(f"the files of {sha[:7]} cannot be written", evidence=answer.words, fix="git fsck")
+
+    def ignored(self, directory: Path, patterns: Path, per_directory: str) -> list[str]:
+        """The files of a directory that patterns ignore: those of the file `patterns`, and of files in each directory.
+
+        The patterns are those of .gitignore; `per_directory` is the name of the files.
+        """
+        options = (f"--exclude-from={patterns}", f"--exclude-per-directory={per_directory}")
+        env = {"GIT_WORK_TREE": str(directory), "GIT_INDEX_FILE": str(self.root / "no-index")}
+        answer = self._ask("ls-files", "-z", "--others", "--ignored", *options, env=env)
+        if not answer.ok:
+            raise GitFailed("git cannot tell which files Flux leaves out", evidence=answer.words, fix="git --version")
+        return [name for name in answer.text.split("\0") if name]
+
     def refs(self) -> dict[str, str]:
         """The refs with their SHAs."""
         return refs(self._do("for-each-ref", "--format=%(objectname)\t%(refname)"))
