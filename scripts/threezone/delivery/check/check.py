@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from threezone.clients import kind as kind_client
 from threezone.clients.kubernetes.api import Json
@@ -15,7 +15,8 @@ from threezone.delivery import git_server, sync
 from threezone.delivery.check import content, fields, images, order, schemas
 from threezone.delivery.check.cluster import Cluster
 from threezone.delivery.check.fields import Found
-from threezone.delivery.check.findings import Finding, Report, ordered
+from threezone.delivery.check.findings import Report, ordered
+from threezone.delivery.check.masks import hide
 from threezone.delivery.check.model import Group, Id, Rendering, id_of, meta
 from threezone.delivery.check.order import order_of
 from threezone.delivery.check.place import Places
@@ -115,21 +116,16 @@ def _report(place: Place, files: Tree, rendering: Rendering) -> Report:
     found, unchecked = _fields(place, rendering)
     found += _images(place, rendering)
     places = Places(files.root)
+    secrets = rendering.secrets
     located = [*(places.located(finding) for finding in plain), *(places.located(*each) for each in found)]
     notes = [*rendering.unchecked, *content.not_rendered(rendering), *unchecked, *_of_lab(place, rendering)]
     return Report(
         files.label,
         len(rendering.groups),
         sum(len(group.objects) for group in rendering.groups),
-        ordered(_without_followers(located)),
+        ordered(replace(each, message=hide(each.message, secrets)) for each in located),
         tuple(dict.fromkeys(notes)),
     )
-
-
-def _without_followers(findings: list[Finding]) -> Iterable[Finding]:
-    """The findings, without what follows from another one about the same object."""
-    missing = {finding.object for finding in findings if finding.rule in ("kind", "namespace")}
-    return (each for each in findings if each.rule != "refused" or each.object not in missing)
 
 
 def _fields(place: Place, rendering: Rendering) -> tuple[list[Found], list[str]]:

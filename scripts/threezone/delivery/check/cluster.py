@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import re
 from collections.abc import Iterable
@@ -146,4 +147,19 @@ class Cluster:
         return Answer(item, {**merged, "metadata": {**meta(merged), "namespace": id_of(item).namespace}})
 
     def _apply(self, path: str, item: Json) -> Json:
-        return self.api.send("PATCH", path, item, APPLY, fieldManager=MANAGER, force="true", dryRun="All")
+        given = normalized(item)
+        return self.api.send("PATCH", path, given, APPLY, fieldManager=MANAGER, force="true", dryRun="All")
+
+
+def normalized(item: Json) -> Json:
+    """An object as Flux sends it: a Secret without stringData, nothing without a status but definitions of kinds.
+
+    fluxcd/pkg, ssa/normalize. Flux also drops fields that it does not know from the kinds of Kubernetes; we do not, so
+    that they are found.
+    """
+    what = id_of(item)
+    item = {key: value for key, value in item.items() if key != "status" or what.kind == "CustomResourceDefinition"}
+    if what[:2] == ("", "Secret") and (texts := item.pop("stringData", None)):
+        encoded = {name: base64.b64encode(str(value).encode()).decode() for name, value in texts.items()}
+        item["data"] = {**(item.get("data") or {}), **encoded}
+    return item

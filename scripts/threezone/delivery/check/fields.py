@@ -10,9 +10,11 @@ from threezone.clients.kubernetes.api import Forbidden, Json
 from threezone.delivery.check import schema
 from threezone.delivery.check.cluster import Answer
 from threezone.delivery.check.findings import Finding
+from threezone.delivery.check.masks import hide
 from threezone.delivery.check.model import Group, Rendering, annotated, id_of
 from threezone.delivery.check.order import CRD
 from threezone.delivery.check.schemas import Kept
+from threezone.delivery.check.variables import plain
 from threezone.flux.objects import KUSTOMIZE
 
 Found = tuple[Finding, str]  # a finding, and the path of its field
@@ -71,10 +73,10 @@ def of_answers(
 
 def _refused(group: Group, answer: Answer) -> Found:
     """A finding for what the API server refuses, in its own words."""
-    words, what = answer.words, str(id_of(answer.item))
+    words, what = _without_values(answer), str(id_of(answer.item))
     status = answer.refusal.status if answer.refusal else 0
     if unknown := UNKNOWN.search(words):
-        message = f"the field {unknown[1].lstrip('.')} does not exist"
+        message = f"the field {unknown[1].lstrip('.')} does not exist: Flux drops it, or fails"
         return Finding("error", "field", what, message, "correct the name, or remove the field"), unknown[1]
     if typed := TYPED.search(words):
         return Finding("error", "field", what, f"{typed[1].lstrip('.')}: {typed[2]}", "correct the value"), typed[1]
@@ -90,6 +92,14 @@ def _refused(group: Group, answer: Answer) -> Found:
             fix = f"give it another name, or annotate it with {KUSTOMIZE}/force: enabled: Flux then replaces it"
             return Finding("error", "immutable", what, words, fix), path
     return Finding("error", "refused", what, f"the API server refuses it: {words}", "correct the object"), path
+
+
+def _without_values(answer: Answer) -> str:
+    """The server's words without the values of a Secret."""
+    if id_of(answer.item)[:2] != ("", "Secret"):
+        return answer.words
+    values = {str(value) for part in ("data", "stringData") for value in (answer.item.get(part) or {}).values()}
+    return str(hide(answer.words, values | set(plain(answer.item).values())))
 
 
 def of_schema(item: Json, brought: dict[tuple[str, str], Json], kept: Kept) -> list[Found] | None:

@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 from threezone.clients.kubernetes.api import Json
 from threezone.delivery.check.flux_build import OWNER
+from threezone.delivery.check.masks import SAME, hide
 from threezone.delivery.check.model import Id, id_of, is_masked, meta
 from threezone.flux.manifests import SERVER_FIELDS
 
 Verb = Literal["create", "change", "delete"]
-SAME, BEFORE, AFTER = "***", "*** (before)", "*** (after)"  # kubectl's masks
+BEFORE, AFTER = "*** (before)", "*** (after)"  # kubectl's masks
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"  # repeats an object's values
-SHORTEST = 4  # characters of a secret value that is looked for inside of texts
 CONTEXT = 3  # lines around a change
 
 
@@ -158,23 +158,6 @@ def _masked(before: Json | None, after: Json | None) -> list[Json | None]:
 
 def _is_same(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> bool:
     return name not in old or name not in new or old[name] == new[name] or is_masked(new[name])
-
-
-def hide(value: Any, secrets: Collection[str]) -> Any:
-    """The same data with `***` in place of secret values, alone or inside of a text."""
-    if isinstance(value, dict):
-        return {key: hide(each, secrets) for key, each in value.items()}
-    if isinstance(value, list):
-        return [hide(each, secrets) for each in value]
-    if not secrets or isinstance(value, bool) or value is None:
-        return value
-    text = str(value)
-    if text in secrets:
-        return SAME
-    if isinstance(value, str):
-        for secret in sorted(secrets, key=len, reverse=True):
-            value = value.replace(secret, SAME) if len(secret) >= SHORTEST else value
-    return value
 
 
 def without_defaults(before: Any, after: Any, wanted: Any) -> tuple[Any, Any]:
