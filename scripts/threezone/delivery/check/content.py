@@ -57,7 +57,9 @@ def secrets(rendering: Rendering) -> Iterator[Finding]:
         encrypted = [value for value in values if is_masked(value)]
         what = str(id_of(item))
         if encrypted and "decryption" not in group.spec:
-            message = f"it is encrypted with SOPS, but {group.key} has no spec.decryption: Flux refuses it"
+            message = (
+                f"it is encrypted with SOPS, but {group.key} has no spec.decryption: pods would get the encrypted text"
+            )
             yield Finding("error", "sops", what, message, "add spec.decryption with the provider sops")
         if len(encrypted) < len(values) and annotated(item, CLEAR_TEXT) != ALLOWED and group.complete:
             message = "its values are in clear text: whoever reads the repository knows them"

@@ -87,4 +87,8 @@ def _leave_out(files: Path, directory: Path) -> frozenset[str]:
     gone = {str(link.relative_to(files)) for link in links} | set(git.ignored(files, patterns, IGNORE_FILE))
     for name in gone:
         (files / name).unlink(missing_ok=True)
+        for parent in (files / name).parents:  # a package of files has no empty directories
+            if parent == files or any(parent.iterdir()):
+                break
+            parent.rmdir()
     return frozenset(gone)
