@@ -15,7 +15,7 @@ from threezone.core import process, settings
 from threezone.core.errors import UsageError
 from threezone.delivery import git_server
 from threezone.delivery.check import check as checks
-from threezone.delivery.check import schemas, source
+from threezone.delivery.check import flux_build, schemas, source
 from threezone.delivery.check.findings import Report
 from threezone.delivery.diff import compare
 
@@ -251,9 +251,17 @@ def test_a_hundred_kustomizations_with_one_that_is_broken(repository: Repository
     assert [(finding.rule, finding.file) for finding in report.errors] == [("yaml", "apps/a42/a.yaml")]
 
 
-def test_kustomizations_that_apply_each_other_end(repository: Repository) -> None:
+@pytest.mark.parametrize("name", ["--kubeconfig=x", "../../../x", "A"])
+def test_a_name_that_is_none(repository: Repository, name: str) -> None:
+    repository.commit({f"{PATH}/all.yaml": flux(name, "./a"), "a/a.yaml": config("a")})
+    assert rules(repository.check()) == ["build"]
+
+
+def test_kustomizations_that_apply_each_other_end(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flux_build, "SECONDS", 5.0)
     repository.commit({
         f"{PATH}/all.yaml": flux("a", "./a"), "a/b.yaml": flux("b", "./b"), "b/a.yaml": flux("a", "./a"),
+        "b/kustomization.yaml": "resources: [a.yaml]\n",
     })  # fmt: skip
     report = repository.check()
     assert report.kustomizations == 3

@@ -155,15 +155,19 @@ def _images(place: Place, rendering: Rendering) -> list[Found]:
     mirrors = place.lab.settings.registry.mirrors
     wanted = [use for use in images.uses(rendering) if not images.is_of_lab(use.image, mirrors)]
     near = bool(place.lab.kind_cluster)
-    return list(images.findings(wanted, lambda: _stored(place, cluster), lambda image: images.served(image, near=near)))
+    held = _stored(place, cluster, {use.image for use in wanted}) if wanted else ()
+    return list(images.findings(wanted, held, lambda image: images.served(image, near=near)))
 
 
-def _stored(place: Place, cluster: Cluster) -> Collection[str]:
-    """The images that a node has: what the nodes report, and of kind's nodes here, what they really have."""
+def _stored(place: Place, cluster: Cluster, wanted: Collection[str]) -> Collection[str]:
+    """The images that the nodes report; if that is not enough, those that kind's nodes here really have.
+
+    A node reports at most 50 images, and late.
+    """
     nodes = (cluster.api.get("/api/v1/nodes") or {}).get("items") or []
     reported = {name for node in nodes for image in node["status"].get("images") or [] for name in image["names"]}
     with suppress(ThreezoneError):
-        if place.lab.kind_cluster:  # a node reports at most 50, and late
+        if place.lab.kind_cluster and not reported.issuperset(wanted):
             for node in kind_client.nodes(place.lab.kind_cluster):
                 if node.name in {str(meta(each)["name"]) for each in nodes}:
                     reported |= load.stored(node.name).keys()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,31 +31,46 @@ class Unset:
 
 @dataclass(frozen=True)
 class Flux:
-    """The flux program, the directory with the files, and which sources mean that directory."""
+    """The flux program, the directory with the files, and which sources mean that directory.
+
+    `own` are the files of the directory that Flux writes over while it renders, with their content.
+    """
 
     program: Path
     root: Path
     sources: Mapping[str, str]
+    own: Mapping[Path, bytes]
+
+
+class Endless(DeliveryError):
+    """Flux did not end in time: Kustomizations may apply each other. The files are as they were before."""
+
+
+def own_files(root: Path) -> dict[Path, bytes]:
+    """The files that Flux writes over."""
+    return {file: file.read_bytes() for file in root.rglob("*") if file.name in KUSTOMIZATIONS and file.is_file()}
 
 
 Rendered = dict[Key, list[Json]]
+KUSTOMIZATIONS = {"kustomization.yaml", "kustomization.yml", "Kustomization"}
+SECONDS = 60.0  # for one run
 PLAIN = {"null", "bool", "int", "float"}
 Names = Mapping[Key, frozenset[str]]
 
 
-def render(tool: Flux, wanted: Sequence[Json]) -> tuple[Rendered, dict[Key, str]]:
+def render(tool: Flux, wanted: Sequence[Json], *, together: bool = True) -> tuple[Rendered, dict[Key, str]]:
     """The objects of Kustomizations and of their descendants, and the words about those that cannot be rendered.
 
-    Descendants are rendered as they are in the files. One that cannot be rendered is looked for by halving.
+    Descendants are rendered as they are in the files. One that cannot be rendered is looked for by halving. Unless they
+    are rendered `together`, descendants are not. Raises Endless.
     """
     if not wanted:
         return {}, {}
-    done = _run(tool, wanted)
-    if not isinstance(done, str):
+    if together and not isinstance(done := _run(tool, wanted), str):
         return done, {}
     if len(wanted) > 1:
         middle = len(wanted) // 2
-        first, second = (render(tool, part) for part in (wanted[:middle], wanted[middle:]))
+        first, second = (render(tool, part, together=together) for part in (wanted[:middle], wanted[middle:]))
         return first[0] | second[0], first[1] | second[1]
     key, alone = key_of(wanted[0]), _alone(tool, wanted[0])  # one of its descendants may be the wrong one
     return ({}, {key: alone}) if isinstance(alone, str) else ({key: alone}, {})
@@ -98,9 +113,7 @@ def _run(tool: Flux, wanted: Sequence[Json], *, strict: bool = False) -> Rendere
     _write(tool.root / directory / "objects.yaml", *wanted)
     file = f"{BATCH}/all.yaml"
     _write(tool.root / file, _kustomization(BATCH.strip("."), namespace, directory))
-    text = _flux(lambda: _build(tool, Key(namespace, BATCH.strip(".")), directory, file, strict=strict))
-    if text is None:
-        return "it does not end: do Kustomizations apply each other?"
+    text = _build(tool, Key(namespace, BATCH.strip(".")), directory, file, strict=strict)
     if not text.ok:
         return text.words
     found: Rendered = {key_of(each): [] for each in wanted}
@@ -114,12 +127,10 @@ def _run(tool: Flux, wanted: Sequence[Json], *, strict: bool = False) -> Rendere
 def _alone(tool: Flux, kustomization: Json, *, strict: bool = False) -> list[Json] | str:
     """The objects of one Kustomization, without its descendants; Flux's words when it cannot be rendered."""
     key = key_of(kustomization)
-    file = f"{BATCH}/{key.namespace}.{key.name}.yaml"
+    file = f"{BATCH}/alone.yaml"
     _write(tool.root / file, kustomization)
     path = clean_path(kustomization["spec"].get("path")) or "."
-    text = _flux(lambda: _build(tool, key, path, file, strict=strict, recursive=False))
-    if text is None:
-        return "it does not end"
+    text = _build(tool, key, path, file, strict=strict, recursive=False)
     return parse(text.words) if text.ok else text.words
 
 
@@ -129,20 +140,20 @@ class _Answer:
     words: str
 
 
-def _flux(run: Callable[[], _Answer]) -> _Answer | None:
-    try:
-        return run()
-    except CommandFailed as late:
-        if late.program_exit_code is None:
-            return None
-        raise
-
-
 def _build(tool: Flux, key: Key, path: str, file: str, *, strict: bool, recursive: bool = True) -> _Answer:
-    done = flux.build(
-        tool.program, tool.root, key.name, key.namespace, path=f"./{path}", file=file, sources=tool.sources,
-        strict=strict, recursive=recursive,
-    )  # fmt: skip
+    try:
+        done = flux.build(
+            tool.program, tool.root, key.name, key.namespace, path=f"./{path}", file=file, sources=tool.sources,
+            strict=strict, recursive=recursive, seconds=SECONDS,
+        )  # fmt: skip
+    except CommandFailed:  # late
+        for changed in own_files(tool.root).keys() - tool.own.keys():
+            changed.unlink()
+        for original, content in tool.own.items():
+            write_atomic(original, content)
+        raise Endless(
+            f"flux build has not ended within {SECONDS:.0f} s", fix="see whether Kustomizations apply each other"
+        ) from None
     if done.exit_code == 0:
         return _Answer(ok=True, words=done.stdout)
     words = "\n".join(line for line in done.stderr.splitlines() if line.strip()).removeprefix("✗ ")

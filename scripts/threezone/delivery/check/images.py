@@ -73,10 +73,9 @@ def default_policy(image: str) -> str:
 
 
 def findings(
-    wanted: list[Use], stored: Callable[[], Collection[str]], serves: Callable[[str], Answer]
+    wanted: list[Use], held: Collection[str], serves: Callable[[str], Answer]
 ) -> Iterator[tuple[Finding, str]]:
-    """The findings about images, each with the path of its field. `stored` are the images of the nodes."""
-    held = stored() if wanted else ()
+    """The findings about images, each with the path of its field. The nodes have `held`."""
     lacking = [use for use in wanted if use.always or use.image not in held]
     names = list(dict.fromkeys(use.image for use in lacking))
     with ThreadPoolExecutor(WORKERS) as pool:

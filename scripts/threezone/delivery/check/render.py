@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from threezone.clients.kubernetes.api import Json
 from threezone.core.events import step
 from threezone.delivery.check import flux_build, place, variables
 from threezone.delivery.check.findings import Finding
-from threezone.delivery.check.flux_build import Flux
+from threezone.delivery.check.flux_build import Endless, Flux
 from threezone.delivery.check.model import (
     Group,
     Id,
@@ -26,6 +27,7 @@ from threezone.delivery.check.model import (
 from threezone.delivery.check.source import Tree
 from threezone.delivery.check.variables import Lookup, Values
 
+NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")  # of objects (Kubernetes: IsDNS1123Subdomain)
 IsOurs = Callable[[Json], bool]  # whether a GitRepository has the files that are checked
 
 
@@ -35,6 +37,7 @@ class _Walk:
 
     tool: Path
     tree: Tree
+    own: Mapping[Path, bytes]
     is_ours: IsOurs
     sources: dict[str, str]
     lookup: Lookup
@@ -44,11 +47,12 @@ class _Walk:
     unchecked: dict[str, None] = field(default_factory=dict)
     failed: set[Key] = field(default_factory=set)
     values: dict[Key, Values] = field(default_factory=dict)
+    together: bool = True
 
     @property
     def flux(self) -> Flux:
         """The program with the sources that are known by now."""
-        return Flux(self.tool, self.tree.root, self.sources)
+        return Flux(self.tool, self.tree.root, self.sources, self.own)
 
     def objects(self) -> dict[Id, list[Json]]:
         """What is rendered by now."""
@@ -67,7 +71,8 @@ def render(
     With `strict`, variables without a value are findings. A Kustomization with values from ConfigMaps or Secrets is
     rendered after those without, because these may bring them.
     """
-    walk = _Walk(tool, tree, is_ours, {source_of(root["spec"], key_of(root).namespace): "./"}, lookup)
+    own = flux_build.own_files(tree.root)
+    walk = _Walk(tool, tree, own, is_ours, {source_of(root["spec"], key_of(root).namespace): "./"}, lookup)
     waiting: dict[Key, Json] = {}
     level = _admitted(walk, [root], None)
     with step("render what Flux would apply") as running:
@@ -111,7 +116,11 @@ def _with_values(walk: _Walk, waiting: dict[Key, Json]) -> list[Json]:
 def _level(walk: _Walk, level: list[Json]) -> list[Json]:
     """Render Kustomizations and those of their descendants that need nothing more. Returns those that do."""
     given = {key_of(each): _given(walk, each) for each in level}
-    rendered, words = flux_build.render(walk.flux, list(given.values()))
+    try:
+        rendered, words = flux_build.render(walk.flux, list(given.values()), together=walk.together)
+    except Endless:  # rendered one by one, each of them is rendered once
+        walk.together = False
+        rendered, words = flux_build.render(walk.flux, list(given.values()), together=False)
     for key, reason in words.items():
         walk.failed.add(key)
         path = clean_path(given[key]["spec"].get("path"))
@@ -127,6 +136,8 @@ def _level(walk: _Walk, level: list[Json]) -> list[Json]:
             kustomization, objects, walk.parents[key], complete=not (values.unknown or values.missing)
         )
         for source in filter(walk.is_ours, objects):
+            if not all(map(NAME.fullmatch, key_of(source))):
+                continue
             walk.sources.setdefault(source_id(source), "./")
         for child in _admitted(walk, children(objects), key):
             if variables.references(child) or key_of(child) not in rendered:
@@ -151,7 +162,11 @@ def _admitted(walk: _Walk, found: list[Json], parent: Key | None) -> list[Json]:
         walk.parents[key] = parent
         spec = kustomization.get("spec") or {}
         source = source_of(spec, key.namespace)
-        if source not in walk.sources:
+        if not all(map(NAME.fullmatch, key)):
+            walk.failed.add(key)
+            message = "its name or namespace is none that Kubernetes allows"
+            walk.findings.append(Finding("error", "build", str(key), message, "correct metadata"))
+        elif source not in walk.sources:
             walk.unchecked[f"what {key} applies: the files of {source} are not here"] = None
         elif problem := missing_path(walk.tree, clean_path(spec.get("path"))):
             walk.failed.add(key)

@@ -52,12 +52,16 @@ def tree(root: Path, path: str, revision: str = "") -> Iterator[Tree]:
             if revision:
                 commit = repository.head(root, path, revision)
                 delivered, label = commit.path, f"commit {commit.sha[:7]}"
-                with push_repository(root, commit.sha) as objects:
-                    objects.write_files(commit.sha, files)
+                with push_repository(root, commit.sha) as git:
+                    git.write_files(commit.sha, files)
+                    left_out = _leave_out(git, files, Path(directory, "ignored"))
             else:
                 delivered, label = _copy(root, path, files)
+                git = Own(Path(directory, "ignored.git"))
+                git.init()
+                left_out = _leave_out(git, files, Path(directory, "ignored"))
             running.result = label
-        yield Tree(files, delivered, label, _leave_out(files, Path(directory)))
+        yield Tree(files, delivered, label, left_out)
 
 
 def _copy(root: Path, path: str, target: Path) -> tuple[str, str]:
@@ -78,12 +82,13 @@ def _copy(root: Path, path: str, target: Path) -> tuple[str, str]:
     return f"{layout.prefix}{path}", f"the working tree{more}"
 
 
-def _leave_out(files: Path, directory: Path) -> frozenset[str]:
-    """Remove what source-controller does not package: links and ignored files (fluxcd/pkg, artifact/storage)."""
+def _leave_out(git: Own, files: Path, patterns: Path) -> frozenset[str]:
+    """Remove what source-controller does not package: links and ignored files (fluxcd/pkg, artifact/storage).
+
+    Any repository does: git only compares the files with the patterns.
+    """
     links = [each for each in files.rglob("*") if each.is_symlink()]
-    patterns, git = directory / "ignored", Own(directory / "ignored.git")
     write_atomic(patterns, "\n".join(IGNORED))
-    git.init()
     gone = {str(link.relative_to(files)) for link in links} | set(git.ignored(files, patterns, IGNORE_FILE))
     for name in gone:
         (files / name).unlink(missing_ok=True)
