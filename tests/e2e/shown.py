@@ -63,6 +63,10 @@ _ANY = "--context prod --kustomization flux-system/flux-system"
 _GITHUB = "--context prod --account github-ci --kustomization flux-system/flux-system"
 
 ROWS: dict[str, dict[str, Row]] = {
+    "check": {
+        "./run invoke gitops.check": Run("check::test_at_the_end_the_lab_is_as_it_was"),
+        "./run invoke gitops.diff": Run("check::test_secrets_are_masked_in_a_diff"),
+    },
     "README": {
         "./run invoke up --yes": Run(f"{_LAB}::test_up_again_has_nothing_to_do_and_changes_no_object"),
         "./run nox": Line("noxfile.py::e2e", "*E2E"),

@@ -251,5 +251,6 @@ def test_at_the_end_the_lab_is_as_it_was(lab: Project, base: str) -> None:
     (lab.root / CLUSTER / "case.yaml").unlink()
     lab.write(KUSTOMIZATION, base)
     lab.commit("As it was")
+    assert "0 errors" in lab.invoke("gitops.check").stdout
     lab.invoke("gitops.push")
     assert "0 to create, 0 to change, 0 to delete" in lab.invoke("gitops.diff").stdout
