@@ -17,7 +17,7 @@ from threezone.delivery.check.cluster import Cluster
 from threezone.delivery.check.fields import Found
 from threezone.delivery.check.findings import Report, ordered
 from threezone.delivery.check.masks import hide
-from threezone.delivery.check.model import Group, Id, Rendering, id_of, meta
+from threezone.delivery.check.model import Group, Id, Rendering, id_of, meta, staying
 from threezone.delivery.check.order import order_of
 from threezone.delivery.check.place import Places
 from threezone.delivery.check.render import render
@@ -104,13 +104,17 @@ def check(lab: Lab, revision: str = "", *, keep_schemas: bool = True) -> Report:
 
 def _report(place: Place, files: Tree, rendering: Rendering) -> Report:
     graph = order_of(rendering)
+
+    def live(wanted: Id) -> Json | None:
+        return staying(place.live(wanted), graph.groups)
+
     plain = [
         *rendering.findings,
         *content.duplicates(rendering),
         *content.secrets(rendering),
-        *content.sources(rendering, place.live),
+        *content.sources(rendering, live),
         *content.charts(rendering, files),
-        *order.dependencies(graph, place.live),
+        *order.dependencies(graph, live),
         *order.needs(rendering, graph, place.serves, place.has),
     ]
     found, unchecked = _fields(place, rendering)

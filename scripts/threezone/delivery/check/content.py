@@ -7,8 +7,8 @@ from typing import Any
 
 from threezone.clients.kubernetes.api import Json
 from threezone.delivery.check.findings import Finding
-from threezone.delivery.check.flux_build import OWNER
 from threezone.delivery.check.model import (
+    OWNER,
     Group,
     Id,
     Rendering,

@@ -12,12 +12,11 @@ from threezone.clients import flux
 from threezone.clients.kubernetes.api import Json
 from threezone.core.errors import CommandFailed, DeliveryError
 from threezone.core.files import write_atomic
-from threezone.delivery.check.model import Key, clean_path, key_of, meta
+from threezone.delivery.check.model import OWNER, Key, clean_path, key_of, meta
 from threezone.flux.objects import KUSTOMIZE
 
 BATCH = ".threezone-check"  # our directory beside the files
 MOST = 20  # variables without a value that are looked for
-OWNER = (f"{KUSTOMIZE}/namespace", f"{KUSTOMIZE}/name")  # the labels that tell who applies an object
 UNSET = re.compile(r"var substitution failed for '([^']*)'.*variable not set \(strict mode\): \"([^\"]*)\"")
 
 

@@ -12,6 +12,7 @@ from threezone.delivery.check.findings import Finding
 from threezone.flux.objects import KUSTOMIZE, SOURCE
 
 MASK = "**SOPS**"  # what `flux build` writes in place of an encrypted value (flux2, internal/build/build.go: mask)
+OWNER = (f"{KUSTOMIZE}/namespace", f"{KUSTOMIZE}/name")  # the labels that tell who applies an object
 MASK_BASE64 = "KipTT1BTKio="
 
 
@@ -126,6 +127,15 @@ def source_id(item: Json) -> str:
     """A source's name in the spelling of `source_of`; "" for other objects."""
     group, kind, namespace, name = id_of(item)
     return f"{kind}/{namespace}/{name}" if group == SOURCE else ""
+
+
+def staying(item: Json | None, groups: Mapping[Key, Group]) -> Json | None:
+    """A live object, but None for one that Flux will delete: its Kustomization prunes, and does not bring it."""
+    labels = meta(item or {}).get("labels") or {}
+    owner = groups.get(Key(*(str(labels.get(name)) for name in OWNER)))
+    if item is None or owner is None or not owner.spec.get("prune"):
+        return item
+    return item if id_of(item) in set(map(id_of, owner.objects)) else None
 
 
 def clean_path(path: object) -> str:

@@ -23,6 +23,7 @@ from threezone.delivery.check.model import (
     key_of,
     source_id,
     source_of,
+    staying,
 )
 from threezone.delivery.check.source import Tree
 from threezone.delivery.check.variables import Lookup, Values
@@ -98,7 +99,11 @@ def render(
 def _with_values(walk: _Walk, waiting: dict[Key, Json]) -> list[Json]:
     """Take the Kustomizations whose values are known by now out of `waiting`; all of them when there is none."""
     known = walk.objects()
-    resolved = {key: variables.resolve(each, known, walk.lookup) for key, each in waiting.items()}
+
+    def live(wanted: Id) -> Json | None:
+        return staying(walk.lookup(wanted), walk.groups)
+
+    resolved = {key: variables.resolve(each, known, live) for key, each in waiting.items()}
     ready = [key for key, values in resolved.items() if not values.missing and not values.unknown] or list(waiting)
     taken = []
     for key in ready:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from threezone.clients.kubernetes.api import Json
-from threezone.delivery.check.flux_build import OWNER
 from threezone.delivery.check.masks import SAME, hide
-from threezone.delivery.check.model import Id, id_of, is_masked, meta
+from threezone.delivery.check.model import OWNER, Id, id_of, is_masked, meta
 from threezone.flux.manifests import SERVER_FIELDS
 
 Verb = Literal["create", "change", "delete"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.delivery.check.trees import config, flux, nothing, thing, unknown
+from tests.unit.delivery.check.trees import config, flux, group, nothing, thing, unknown
 
 from threezone.clients.kubernetes.api import Json
 from threezone.delivery.check import variables
-from threezone.delivery.check.model import MASK, MASK_BASE64, id_of
+from threezone.delivery.check.model import MASK, MASK_BASE64, id_of, staying
 
 FROM = [{"kind": "ConfigMap", "name": "set"}]
 SET = config("set", "flux-system", a="1", b="2")
@@ -63,3 +63,18 @@ def test_values_are_written_into_the_kustomization() -> None:
     assert spec["postBuild"] == {"substitute": {"a": "onetwo"}}, "as Flux does it, without line ends"
     assert item["spec"]["postBuild"] == {"substituteFrom": FROM}
     assert "postBuild" not in variables.with_values(flux("a"), {})["spec"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "prune", "brought", "stays"),
+    [("lab", True, False, False), ("lab", False, False, True), ("lab", True, True, True), ("other", True, False, True)],
+)
+def test_a_live_object_that_flux_will_delete_does_not_count(
+    owner: str, prune: bool, brought: bool, stays: bool
+) -> None:
+    labels = {"kustomize.toolkit.fluxcd.io/name": owner, "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}
+    live = {**SET, "metadata": {**SET["metadata"], "labels": labels}}
+    lab = group("lab", *([SET] if brought else []), prune=prune)
+    assert (staying(live, {lab.key: lab}) is not None) is stays
+    assert staying(None, {lab.key: lab}) is None
+    assert staying(SET, {lab.key: lab}) is SET
