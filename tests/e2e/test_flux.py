@@ -301,7 +301,7 @@ def test_a_broken_chart_is_reported_with_the_message_of_flux(chart: Project) -> 
     good = (chart.root / CHART / "Chart.yaml").read_text()
     chart.write(f"{CHART}/Chart.yaml", "apiVersion: v2\nname: page\nversion: no version\n")
     chart.commit("A broken chart")
-    chart.invoke("gitops.push", check=False)
+    chart.invoke("gitops.push", "--no-check", check=False)
     failed = chart.invoke("flux.reconcile", "--object", "hr/page", "--namespace", "page", "--with-source", check=False)
     assert failed.exit_code == 6
     assert "HelmChart flux-system/page-page failed" in failed.stderr
