@@ -11,8 +11,8 @@ from threezone.core import settings
 from threezone.tasks import display
 
 PACKAGE = Path(settings.__file__).parents[1]
-# They run only where there is a launcher, or write its completion there, or are about the name itself.
-ABOUT_IT = {"tasks/__main__.py", "toolchain/shell.py", "core/settings.py"}
+# They run only where there is a launcher, write its completion or our docs, or are about the name itself.
+ABOUT_IT = {"tasks/__main__.py", "toolchain/shell.py", "core/settings.py", "doctor/document.py"}
 OTHER_FORM = re.compile(r"\./run(?! invoke\b)")
 
 
@@ -49,6 +49,7 @@ def test_only_these_modules_write_to_the_terminal_past_the_replacement() -> None
     assert found == {
         "delivery/port_forward.py",  # a daemon's output: addresses
         "zones/forwarder.py",  # the same
+        "doctor/document.py",  # docs/doctor.md of this repository
         "tasks/ci.py",  # the pipeline's file, which is given its launcher
         "tasks/runtime.py",  # "interrupted"
     }

@@ -11,6 +11,7 @@ from threezone.core.errors import Declined, DeliveryError, UsageError
 from threezone.core.plan import Step, StepKind
 
 pytestmark = pytest.mark.usefixtures("api")
+GOOD = SimpleNamespace(findings=(), require=lambda _: None)  # what gitops.check reports
 REMOVE = Step(StepKind.REMOVE_GIT, "remove it", asks=True)
 
 
@@ -44,18 +45,35 @@ def test_the_git_server_is_removed_with_consent(invoke: Invoke, patch: Patch) ->
 @pytest.mark.usefixtures("adopted")
 @pytest.mark.parametrize("words", [["push"], ["serve"], ["prove"], ["watch", "--branch", "main"]])
 def test_an_adopted_cluster_is_changed_with_consent_only(words: list[str], invoke: Invoke, patch: Patch) -> None:
+    patch("delivery.check.check.check", GOOD)
     calls = [patch(f"delivery.{name}") for name in ("push.deliver", "serve.serve", "proof.prove.prove", "watch.watch")]
     assert invoke(f"gitops.{words[0]}", *words[1:]).exit_code == Declined.exit_code
     assert calls == [[], [], [], []]
 
 
 def test_push_and_wait_name_the_revision(invoke: Invoke, patch: Patch) -> None:
+    patch("delivery.check.check.check", GOOD)
     push, wait = patch("delivery.push.deliver", "main@sha1:abc"), patch("delivery.wait.wait", "main@sha1:abc")
     assert invoke("gitops.push", "--force").out == "applied main@sha1:abc\n"
     assert invoke("gitops.wait", "HEAD", "--timeout", "7", "--kustomization", "apps").out == "applied main@sha1:abc\n"
     assert (push[0][1], wait[0][0][1:]) == ({"force": True}, ("HEAD", "apps", 7.0))
     patch("delivery.push.deliver", DeliveryError("no"))
     assert invoke("gitops.push").exit_code == DeliveryError.exit_code
+
+
+def test_a_commit_that_cannot_work_is_not_pushed(invoke: Invoke, patch: Patch) -> None:
+    def refuse(_fix: str) -> None:
+        raise DeliveryError("the commit cannot be delivered")
+
+    bad = SimpleNamespace(findings=("one",), text=lambda: "error: one", require=refuse)
+    checked, pushed = patch("delivery.check.check.check", bad), patch("delivery.push.deliver", "main@sha1:abc")
+    refused = invoke("gitops.push")
+    assert refused.exit_code == DeliveryError.exit_code
+    assert "error: one" in refused.err
+    assert pushed == []
+    assert checked[0][0][1] == "HEAD", "not the working tree"
+    assert invoke("gitops.push", "--no-check").exit_code == 0
+    assert (len(pushed), len(checked)) == (1, 1)
 
 
 def proved(*, ok: bool | None) -> SimpleNamespace:
