@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.e2e.project import Project
+from tests.e2e.project import ROOT, Project
 
 from threezone.cluster.marks import MARK
 from threezone.core import process
@@ -250,6 +251,13 @@ def moved(path: str) -> Broken:
     return in_node("mv", path, f"{path}.moved", mend=("mv", f"{path}.moved", path))
 
 
+def without_network(lab: Project) -> Callable[[], object]:
+    """A node without the configuration of its pod network. The directory stays: containerd watches it."""
+    there, away = "/etc/cni/net.d", "/etc/cni/away"
+    lab.run("docker", "exec", node(lab), "sh", "-c", f"mkdir -p {away} && mv {there}/* {away}")
+    return lambda: lab.run("docker", "exec", node(lab), "sh", "-c", f"mv {away}/* {there}")
+
+
 def manifest(component: str, before: str, after: str) -> Broken:
     """Another flag of a static pod."""
     path = f"/etc/kubernetes/manifests/{component}.yaml"
@@ -331,7 +339,7 @@ CASES = [
     ),
     Case("flux-missing", without_flux, ASKS),
     Case("cluster-interrupted", moved(MARK)),
-    Case("node-network", moved("/etc/cni/net.d")),
+    Case("node-network", without_network),
     Case("control-plane-unready", manifest("kube-scheduler", "--leader-elect", "--no-such-flag")),
     Case("kubelet-silent", in_node("systemctl", "stop", "kubelet"), FIX),
 ]
@@ -340,7 +348,9 @@ CASES = [
 def recorded(lab: Project, id_: str) -> None:
     """With THREEZONE_RECORD set, record the facts of this fault for the unit tests."""
     if "THREEZONE_RECORD" in os.environ:
-        process.run([os.environ["THREEZONE_RECORD"], id_], cwd=lab.root, env=lab.env, timeout=60, check=False)
+        command = [sys.executable, "-P", "-m", "tests.unit.doctor.recording", id_]
+        env = {**lab.env, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"}
+        process.run(command, cwd=lab.root, env=env, timeout=60)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

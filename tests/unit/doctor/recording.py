@@ -1,12 +1,15 @@
 """Facts recorded from real labs: a healthy one, and what differed from it in broken ones.
 
-`record` writes them: `tests/e2e/test_doctor.py` calls it for each fault when THREEZONE_RECORD is set.
+With THREEZONE_RECORD set, `tests/e2e/test_doctor.py` runs this module in its project for each fault, which writes them.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ KEPT = {  # of an object: what the rows read
         "observedGeneration", "artifact",
     ),
 }  # fmt: skip
+SAID = ("Ready", "Stalled")  # conditions whose words are read even if they hold
 
 
 def load(name: str) -> Facts:
@@ -49,7 +53,7 @@ def record(name: str, facts: Facts) -> None:
         data = {key: value for key, value in data.items() if value != healthy[key] and key not in ("now", "seconds")}
         if data.get("world"):
             data["world"] = _difference(healthy["world"], data["world"])
-    (HERE / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n")
+    (HERE / f"{name}.json").write_text(json.dumps(data, separators=(",", ":")) + "\n")
 
 
 def _object(item: Any) -> Any:
@@ -73,10 +77,12 @@ def _object_trimmed(item: Any) -> Any:
         containers = [{"name": each["name"], "image": each["image"]} for each in template["spec"]["containers"]]
         kept["spec"]["template"] = {"spec": {"containers": containers}}
     for each in kept["status"].get("containerStatuses", []) + kept["status"].get("initContainerStatuses", []):
-        for key in set(each) - {"name", "state", "lastState", "ready"}:
+        for key in set(each) - {"name", "state"}:
             del each[key]
+        each["state"] = {kind: words for kind, words in each["state"].items() if kind == "waiting"}
     for each in kept["status"].get("conditions", []):
-        for key in set(each) - {"type", "status", "reason", "message"}:
+        said = each["type"] in SAID or each["status"] == "False"
+        for key in set(each) - {"type", "status", *(("reason", "message") if said else ())}:
             del each[key]
     return kept
 
@@ -108,3 +114,24 @@ def _patched(before: Any, changes: Any) -> Any:
         else:
             after[key] = value
     return after
+
+
+def main(name: str) -> None:
+    """Record the facts of the project in the current directory, without a path or address of this machine."""
+    from threezone.core import paths
+    from threezone.doctor import observe
+    from threezone.tasks.options import open_lab
+
+    text = msgspec.json.encode(observe.observe(open_lab("", context=""))).decode()
+    home = Path(os.environ["KUBECONFIG"]).parent
+    for path, shown in ((Path.cwd(), "lab"), (home, ".kube"), (paths.state_dir(), "state")):
+        text = text.replace(str(path), f"/home/me/{shown}")
+    facts = msgspec.json.decode(text, type=Facts)
+    if facts.host is not None:
+        bridges = tuple(route for route in facts.host.routes if route[0].startswith(("br-", "docker")))
+        facts = replace(facts, host=replace(facts.host, routes=bridges))
+    record(name, facts)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
