@@ -421,8 +421,9 @@ def test_proxies_in_docker_s_configuration_are_a_risk(lab: Project, tmp_path: Pa
 
 def test_a_cluster_that_is_not_there(lab: Project) -> None:
     data = diagnosis(lab, "--name", "nobody")
-    assert first(data) == "cluster-absent"
-    assert data["exitCode"] == 4
+    assert first(data) == "api-port-taken", "by the lab: a cluster nobody could not be created"
+    assert "cluster-absent" in ids(data["causes"][0]["consequences"])
+    assert name(lab) in json.dumps(data["causes"][0]["evidence"])
 
 
 def test_any_context_can_be_looked_at(lab: Project) -> None:

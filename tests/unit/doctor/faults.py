@@ -1,8 +1,9 @@
 """Every row of the catalogue with the facts or the message that reproduce it, and how real they are.
 
-`reproduced` says where a row was seen: `lab` on a real lab (tests/e2e/test_doctor.py), `program` with real programs
-(tests/integration/doctor), `recorded` in facts of a real failure (recorded/), `made` in facts made by hand from the
-healthy ones, `words` by a message as other projects have reported it. The first of these that there is counts.
+`reproduced` says where a row was seen: `lab` on a real lab or engine (tests/e2e/test_doctor.py), `program` with real
+programs, servers and files, `stand-in` by a probe that read a program or files in place of the real ones (both in
+tests/integration/doctor), `made` in facts made by hand from the healthy ones, `words` by a message as other projects
+have reported it. The first of these that there is counts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from threezone.doctor.facts import Cluster, Declared, Facts
 from threezone.engine.find import Engine
 from threezone.zones.proof import Cause, Proof, Stage
 
-Reproduced = Literal["lab", "program", "recorded", "made", "words"]
+Reproduced = Literal["lab", "program", "stand-in", "made", "words"]
 Break = Callable[[Facts], Facts]
 
 
@@ -223,18 +224,18 @@ FLUX_TIMEOUT = "timeout waiting for: [Deployment/hello/hello status: 'InProgress
 SCALED = {"spec": {"replicas": 0}, "status": {"availableReplicas": 0}}
 DOWN = {"status": {"availableReplicas": 0}}
 TERMINATING = {"metadata": {"deletionTimestamp": "2026-11-27T10:00:00Z"}}
-SOME = {
+FAULTS: dict[str, Fault] = {
     "engine-missing": Fault("program", engine("missing"), "error: the program docker is not on PATH"),
-    "engine-stopped": Fault("made", engine("stopped")),
-    "engine-forbidden": Fault("made", engine("forbidden")),
-    "engine-too-old": Fault("made", engine("too-old")),
-    "docker-client-too-old": Fault("program", engine("old-client")),
-    "docker-context": Fault("program", engine("no-context")),
-    "docker-certificates": Fault("program", engine("certificates")),
-    "docker-proxy": Fault("program", engine("proxy"), "docker: proxyconnect tcp: dial tcp: no such host"),
-    "docker-host": Fault("program", engine("no-socket")),
-    "docker-is-podman": Fault("program", engine("podman")),
-    "engine-unreachable": Fault("program", engine("unreachable")),
+    "engine-stopped": Fault("stand-in", engine("stopped")),
+    "engine-forbidden": Fault("stand-in", engine("forbidden")),
+    "engine-too-old": Fault("stand-in", engine("too-old")),
+    "docker-client-too-old": Fault("lab", engine("old-client")),
+    "docker-context": Fault("lab", engine("no-context")),
+    "docker-certificates": Fault("lab", engine("certificates")),
+    "docker-proxy": Fault("lab", engine("proxy"), "docker: proxyconnect tcp: dial tcp: no such host"),
+    "docker-host": Fault("lab", engine("no-socket")),
+    "docker-is-podman": Fault("stand-in", engine("podman")),
+    "engine-unreachable": Fault("lab", engine("unreachable")),
     "engine-capabilities": Fault(
         "made",
         lambda facts: (
@@ -248,26 +249,26 @@ SOME = {
             part("engine", engine=replace(facts.engine.engine, rootless=True))(facts) if facts.engine else facts
         ),
     ),
-    "kind-provider": Fault("program", part("engine", podman="podman")),
+    "kind-provider": Fault("lab", part("engine", podman="podman")),
     "docker-snap": Fault("made", part("engine", program="/snap/bin/docker")),
     "docker-init": Fault("made", part("engine", init=True)),
-    "docker-container-proxies": Fault("program", part("engine", proxies="config.json gives every container a proxy")),
+    "docker-container-proxies": Fault("lab", part("engine", proxies="config.json gives every container a proxy")),
     "docker-default-platform": Fault(
-        "program", lambda facts: replace(facts, environment={"DOCKER_DEFAULT_PLATFORM": "linux/arm64"})
+        "lab", lambda facts: replace(facts, environment={"DOCKER_DEFAULT_PLATFORM": "linux/arm64"})
     ),
     "network-ambiguous": Fault("made", part("networks", names=("kind", "kind", "bridge"))),
     "address-pools": Fault("made", part("networks", names=tuple(f"net-{number}" for number in range(30)))),
     "subnet-clash": Fault("made", part("host", routes=(("tun0", "172.18.0.0/15"),))),
     "no-ipv6": Fault("made", both(part("host", ipv6=False), part("declared", ip_family="dual"))),
-    "inotify-limits": Fault("program", part("host", free_inotify=0)),
-    "inotify-watches": Fault("program", part("host", inotify_watches=8192)),
+    "inotify-limits": Fault("stand-in", part("host", free_inotify=0)),
+    "inotify-watches": Fault("stand-in", part("host", inotify_watches=8192)),
     "disk-full": Fault("made", part("host", disk_free=10**9)),
-    "memory-low": Fault("program", part("host", memory_available=10**8)),
-    "pids-limit": Fault("program", part("host", pids=(99, 100))),
-    "conntrack-full": Fault("program", part("host", conntrack=(100, 100))),
-    "wsl-cgroups": Fault("program", part("host", wsl=True, cgroups="hybrid")),
-    "cluster-unknown": Fault("program", engine("unreachable"), first=False),
-    "cluster-absent": Fault("program", cluster("absent")),
+    "memory-low": Fault("stand-in", part("host", memory_available=10**8)),
+    "pids-limit": Fault("stand-in", part("host", pids=(99, 100))),
+    "conntrack-full": Fault("stand-in", part("host", conntrack=(100, 100))),
+    "wsl-cgroups": Fault("stand-in", part("host", wsl=True, cgroups="hybrid")),
+    "cluster-unknown": Fault("lab", engine("unreachable"), first=False),
+    "cluster-absent": Fault("lab", cluster("absent")),
     "cluster-stopped": Fault("lab", cluster("stopped", "exited")),
     "cluster-paused": Fault("lab", cluster("stopped", "paused")),
     "cluster-interrupted": Fault("lab", cluster("interrupted", "running")),
@@ -277,13 +278,13 @@ SOME = {
         "made", both(cluster("absent"), declared(name_problem="the name has 60 characters"))
     ),
     "etcd-on-tmpfs": Fault("made", part("declared", on_tmpfs=True)),
-    "cluster-restarting": Fault("lab", both(cluster("running", "running"), just_started, control_plane)),
+    "cluster-restarting": Fault("made", both(cluster("running", "running"), just_started, control_plane)),
     "node-stopped": Fault("made", second_node),
     "node-pressure": Fault("made", node_condition("DiskPressure", "True", "kubelet has disk pressure")),
     "node-network": Fault("lab", node_condition("Ready", "False", "NetworkPluginNotReady: cni plugin not initialized")),
     "kubelet-silent": Fault("lab", node_condition("Ready", "Unknown", "Kubelet stopped posting node status.")),
     "node-not-ready": Fault("made", node_condition("Ready", "False", "PLEG is not healthy")),
-    "control-plane-unready": Fault("made", control_plane),
+    "control-plane-unready": Fault("lab", control_plane),
     "kube-proxy-down": Fault("lab", item("daemonsets", "kube-system/kube-proxy", None)),
     "dns-down": Fault("lab", item("deployments", "kube-system/coredns", SCALED)),
     "storage-down": Fault("lab", item("deployments", "local-path-storage/local-path-provisioner", SCALED)),
@@ -296,7 +297,7 @@ SOME = {
     "kubeconfig-exposed": Fault("program", part("kubeconfig", exposed=(("/home/me/.kube/config", 0o644),))),
     "entry-missing": Fault("lab", both(part("kubeconfig", entry=None), lambda f: replace(f, route=None, world=None))),
     "stale-ca": Fault("lab", both(entry(ca="0" * 64), unreachable("authority"))),
-    "foreign-authority": Fault("made", unreachable("authority")),
+    "foreign-authority": Fault("lab", unreachable("authority")),
     "client-certificate-expired": Fault("lab", both(expired, unreachable("unauthorized"))),
     "login-refused": Fault("lab", unreachable("unauthorized")),
     "server-certificate-date": Fault("made", unreachable("date")),
@@ -311,8 +312,8 @@ SOME = {
     "not-an-api-server": Fault("program", unreachable("plain-http")),
     "api-not-ready": Fault("made", unreachable("not-ready")),
     "pull-rate-limit": Fault("made", waiting("ErrImagePull", "toomanyrequests: You have reached your pull rate limit")),
-    "tls-intercepted": Fault("made", waiting("ErrImagePull", "x509: certificate signed by unknown authority")),
-    "pull-plain-http": Fault("made", waiting("ErrImagePull", "http: server gave HTTP response to HTTPS client")),
+    "tls-intercepted": Fault("lab", waiting("ErrImagePull", "x509: certificate signed by unknown authority")),
+    "pull-plain-http": Fault("lab", waiting("ErrImagePull", "http: server gave HTTP response to HTTPS client")),
     "pull-localhost": Fault("lab", waiting("ErrImagePull", "dial tcp [::1]:5001: connect: connection refused")),
     "pull-login": Fault("made", waiting("ErrImagePull", "pull access denied, repository does not exist")),
     "image-pull": Fault("lab", waiting("ImagePullBackOff", 'Back-off pulling image "registry.invalid/none:1"')),
@@ -321,7 +322,7 @@ SOME = {
     "pod-unschedulable": Fault("lab", waiting("", "", {"phase": "Pending", "conditions": [NO_NODE]})),
     "pods-evicted": Fault("lab", waiting("", "", EVICTED)),
     "version-skew": Fault("made", part("here", kubectl="1.30.0")),
-    "flux-unknown": Fault("made", lambda facts: replace(facts, world=None)),
+    "flux-unknown": Fault("lab", lambda facts: replace(facts, world=None)),
     "flux-missing": Fault("lab", without_flux),
     "flux-twice": Fault("made", second_flux),
     "flux-scaled-to-zero": Fault("lab", item("deployments", "flux-system/helm-controller", SCALED)),
@@ -332,12 +333,12 @@ SOME = {
     "source-reference": Fault("lab", flux("GitRepository", 'couldn\'t find remote ref "refs/heads/none"')),
     "source-unreachable": Fault("lab", flux("GitRepository", DIALLED)),
     "source-failed": Fault("made", flux("GitRepository", "signature is not valid")),
-    "crd-missing": Fault("made", flux("Kustomization", 'no matches for kind "ServiceMonitor" in version "v1"')),
+    "crd-missing": Fault("lab", flux("Kustomization", 'no matches for kind "ServiceMonitor" in version "v1"')),
     "kustomization-build": Fault("lab", flux("Kustomization", "kustomization path not found: stat /tmp/none")),
-    "kustomization-failed": Fault("made", flux("Kustomization", FLUX_TIMEOUT, "HealthCheckFailed")),
+    "kustomization-failed": Fault("lab", flux("Kustomization", FLUX_TIMEOUT, "HealthCheckFailed")),
     "helm-release-failed": Fault("made", helm_release),
     "flux-stalled": Fault("made", flux("Kustomization", "it was given up", "InvalidPath", stalled=True)),
-    "deletion-stuck": Fault("made", item("namespaces", "/flux-system", TERMINATING)),
+    "deletion-stuck": Fault("lab", item("namespaces", "/flux-system", TERMINATING)),
     "git-server-down": Fault("lab", item("deployments", "threezone/git", SCALED)),
     "git-password-lost": Fault("lab", part("world", git_password=False)),
     "forward-dangling": Fault(
@@ -361,4 +362,3 @@ SOME = {
     "port-mappings": Fault("words", message="curl: (7) Failed to connect to localhost port 8080: Connection refused"),
     "download-mismatch": Fault("words", message="SHA256 does not match the pinned one"),
 }
-FAULTS: dict[str, Fault] = SOME

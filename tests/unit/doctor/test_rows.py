@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.documents import ROOT
 from tests.unit.doctor.faults import FAULTS, Fault
 from tests.unit.doctor.recording import HERE, load
 
@@ -62,6 +63,20 @@ def test_every_row_is_reproduced_and_at_least_thirty_on_real_labs_or_with_real_p
     assert sorted(FAULTS) == sorted(BY_ID)
     assert len(ROWS) == len(BY_ID)
     assert sum(fault.reproduced in ("lab", "program") for fault in FAULTS.values()) >= 30
+
+
+PLACES = {
+    "lab": ("tests/e2e/test_doctor.py",),
+    "program": ("tests/integration/doctor/test_probes.py",),
+    "stand-in": ("tests/integration/doctor/test_probes.py",),
+}
+
+
+@pytest.mark.parametrize(
+    ("id_", "fault"), [(id_, fault) for id_, fault in FAULTS.items() if fault.reproduced in PLACES]
+)
+def test_a_row_that_counts_as_reproduced_is_named_by_a_test_there(id_: str, fault: Fault) -> None:
+    assert any(f'"{id_}"' in (ROOT / path).read_text(encoding="utf-8") for path in PLACES[fault.reproduced])
 
 
 @pytest.mark.parametrize("file", sorted(HERE.glob("*.json")), ids=lambda file: file.stem)
