@@ -55,6 +55,7 @@ def apply(lab: Project, *items: Any) -> Callable[[], object]:
 def diagnosis(lab: Project, *options: str, env: Mapping[str, str] | None = None) -> Any:
     """What doctor says, as data; its exit code must be the one that it says."""
     done = lab.invoke("doctor", "--json", *options, check=False, env=env)
+    assert done.stdout, done.stderr
     data = json.loads(done.stdout)
     assert done.exit_code == data["exitCode"], done.stderr
     return data
@@ -252,10 +253,10 @@ def moved(path: str) -> Broken:
 
 
 def without_network(lab: Project) -> Callable[[], object]:
-    """A node without the configuration of its pod network. The directory stays: containerd watches it."""
+    """A node without the configuration of its pod network. The directory stays: containerd watches it, for writes."""
     there, away = "/etc/cni/net.d", "/etc/cni/away"
     lab.run("docker", "exec", node(lab), "sh", "-c", f"mkdir -p {away} && mv {there}/* {away}")
-    return lambda: lab.run("docker", "exec", node(lab), "sh", "-c", f"mv {away}/* {there}")
+    return lambda: lab.run("docker", "exec", node(lab), "sh", "-c", f"cp {away}/* {there} && rm {away}/*")
 
 
 def manifest(component: str, before: str, after: str) -> Broken:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from threezone.core.plan import Step
-from threezone.doctor.catalogue import ROWS
+from threezone.doctor.catalogue import BY_ID, ROWS
 from threezone.doctor.facts import Facts, Subject
 from threezone.doctor.row import ZONES, Evidence, Row, Zone
 
@@ -73,8 +73,10 @@ class Diagnosis:
     @property
     def exit_code(self) -> int:
         """0 when healthy, else that of the first cause's zone, or of the first probe without an answer."""
-        zones = [cause.row.zone for cause in self.causes] or [PROBES[name] for name in (*self.silent, *self.failed)]
-        return ZONES[zones[0]].exit_code if zones else 0
+        if self.causes:
+            return ZONES[self.causes[0].row.zone].exit_code
+        unknown = (*self.silent, *self.failed)
+        return ZONES[PROBES[unknown[0]] if unknown[0] in PROBES else BY_ID[unknown[0]].zone].exit_code if unknown else 0
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -98,7 +100,8 @@ class Diagnosis:
 
 def diagnose(facts: Facts, rows: Sequence[Row] = ROWS) -> Diagnosis:
     """Apply every row to the facts, and fold each that applies below the nearest one that explains it."""
-    applied = {row.id: (row, evidence) for row in rows if row.detect and (evidence := row.detect(facts))}
+    failed = dict(facts.failed)
+    applied = {row.id: (row, evidence) for row in rows if (evidence := _detect(row, facts, failed))}
     order = {row.id: number for number, row in enumerate(rows)}
     below: dict[str, list[str]] = {}
     for id_, (row, _) in applied.items():
@@ -112,7 +115,18 @@ def diagnose(facts: Facts, rows: Sequence[Row] = ROWS) -> Diagnosis:
     roots = [finding(id_) for id_ in below.get("", ())]
     found = tuple(root for root in roots if any(not each.row.risk for each in root.walk()))
     risks = tuple(root for root in roots if root not in found)
-    return Diagnosis(facts.subject, found, risks, facts.silent, facts.failed, facts.seconds)
+    return Diagnosis(facts.subject, found, risks, facts.silent, failed, facts.seconds)
+
+
+def _detect(row: Row, facts: Facts, failed: dict[str, str]) -> Evidence | None:
+    """The evidence of a row. One that fails on objects of a shape that nobody expected is named, and hides no other."""
+    if row.detect is None:
+        return None
+    try:
+        return row.detect(facts)
+    except Exception as error:  # noqa: BLE001
+        failed[row.id] = f"{type(error).__name__} in this row"
+        return None
 
 
 def text(diagnosis: Diagnosis) -> str:

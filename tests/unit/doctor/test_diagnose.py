@@ -2,19 +2,24 @@
 
 from dataclasses import replace
 
-from tests.unit.doctor.faults import FAULTS, both, engine, flux, part
+from tests.unit.doctor.faults import FAULTS, NODE, both, engine, flux, item, part
 from tests.unit.doctor.recording import load
 
 from threezone.doctor.diagnose import Diagnosis, Finding, diagnose, text
+from threezone.doctor.facts import Facts
 
 
-def broken(*ids: str) -> Diagnosis:
+def broken_facts(*ids: str) -> Facts:
     facts = load("healthy")
     for id_ in ids:
         change = FAULTS[id_].broken
         assert change is not None
         facts = change(facts)
-    return diagnose(facts)
+    return facts
+
+
+def broken(*ids: str) -> Diagnosis:
+    return diagnose(broken_facts(*ids))
 
 
 def tree(diagnosis: Diagnosis) -> list[object]:
@@ -104,3 +109,12 @@ def test_what_the_user_may_not_list_is_named_and_is_no_cause() -> None:
     diagnosis = diagnose(replace(load("healthy"), world=None, failed=refused))
     assert (diagnosis.causes, diagnosis.exit_code) == ((), 4)
     assert "could not look at world: the user ci may not list pods at the cluster scope" in text(diagnosis)
+
+
+def test_a_row_that_fails_hides_no_other() -> None:
+    facts = replace(broken_facts("dns-down"), here=None)
+    strange = item("nodes", NODE, {"metadata": {}, "status": {"conditions": [None]}})(facts)
+    diagnosis = diagnose(strange)
+    assert "dns-down" in [cause.row.id for cause in diagnosis.causes]
+    assert "node-pressure" in diagnosis.failed
+    assert diagnose(item("nodes", NODE, {"status": {"conditions": [None]}})(load("healthy"))).exit_code == 4
