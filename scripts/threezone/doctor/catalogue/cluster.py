@@ -116,7 +116,7 @@ ROWS = (
     Row(
         "cluster-interrupted", "cluster", "the cluster was never created completely",
         'ERROR: failed to create cluster: node(s) already exist for a cluster with the name "kind"',
-        "A create was interrupted or failed: kind leaves the containers.", UP, "kind#1596",
+        "A create was interrupted or failed: kind leaves the containers.", UP, KIND_ISSUES,
         "nodes of ours without the mark of a completed create", words=r"node\(s\) already exist for a cluster",
         because_of=(*LIMITS, "clock-skew", "docker-container-proxies", "rootless-cgroup-v1", "no-ipv6"),
         detect=_state("interrupted"),
