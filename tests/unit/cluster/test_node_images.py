@@ -70,6 +70,7 @@ def store(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.setattr(kind, "nodes", lambda _: (NODE,))
     monkeypatch.setattr(containers, "mounts", lambda *_: {"id-1": Mount("/home/me/cache", room.STORE)})
     monkeypatch.setattr(load, "stored", lambda _: images)
+    monkeypatch.setattr(load, "architecture", lambda _: "amd64")
     return images
 
 
