@@ -18,6 +18,7 @@ OWN = {
     "images": "its cluster has two nodes, which have no images of the lab yet",
     "lease": "its cluster is made by two runs, one of which is killed",
     "mounts": "its nodes have directories of the user mounted",
+    "networks": "its nodes and its Flux trust an authority of the tests",
     "pipelines": "its jobs create and delete a cluster",
     "plan": "its cluster is compared with a declaration that changes, and recreated",
     "registry": "the image of its nodes comes from a registry of the tests (other tests here use the lab)",
