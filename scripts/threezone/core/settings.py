@@ -171,10 +171,10 @@ def find_root(start: Path | None = None) -> Path:
 def launcher(root: Path) -> str:
     """How tasks of the project at `root` are started: a project that installed threezone as a package has no ./run.
 
-    A script of somebody else's may be called `run`, too.
+    There `threezone` has all tasks, also without a tasks.py. A script of somebody else's may be called `run`, too.
     """
     ours = (root / "run").is_file() and (root / "scripts" / "threezone").is_dir()
-    return RUN if ours else RUN.partition(" ")[2]
+    return RUN if ours else "threezone"
 
 
 def load(root: Path) -> Settings:

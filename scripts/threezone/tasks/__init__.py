@@ -8,21 +8,18 @@ from importlib import import_module
 
 from invoke import Collection
 
-NAMESPACES = (
-    "addon",
-    "app",
-    "ci",
-    "cluster",
-    "engine",
-    "flux",
-    "gitops",
-    "image",
-    "kubeconfig",
-    "registry",
-    "report",
-    "tools",
-    "zones",
-)
+# The namespaces by what one wants to do, as `threezone --list` shows them. The first group has the tasks of the root.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "The whole lab": (),
+    "Deliver by commit": ("gitops", "flux", "report"),
+    "The cluster": ("cluster",),
+    "Reach it from where you are": ("kubeconfig", "zones"),
+    "Images": ("image", "registry"),
+    "Apps and add-ons": ("app", "addon"),
+    "Pipelines": ("ci",),
+    "The engine and the tools": ("engine", "tools"),
+}
+NAMESPACES = tuple(namespace for namespaces in GROUPS.values() for namespace in namespaces)
 
 
 def collection() -> Collection:

@@ -185,7 +185,7 @@ def watch(
         options = ["--name", name] if name else ["--context", context] if context else []
         options += ["--force"] if force else []
         command = launcher(root)
-        command = command if command == RUN else f"{shlex.quote(sys.executable)} -m invoke"
+        command = command if command == RUN else f"{shlex.quote(sys.executable)} -m threezone"
         say(f"{hook.install(root, branch, options, command)} delivers each commit on {branch}")
     elif once:
         delivered = deliveries.once(lab, branch, force=force)

@@ -58,9 +58,9 @@ def test_the_cluster_file_of_the_project_is_used(adopter: Path) -> None:
     assert "error: local/kubernetes/kind.yaml:1: nodes: expected a list" in broken.stderr
 
 
-def test_fixes_name_invoke_where_there_is_no_launcher(adopter: Path) -> None:
+def test_fixes_name_threezone_where_there_is_no_launcher(adopter: Path) -> None:
     told = invoke(adopter, "kubeconfig.connect", "--name", "nobody").stderr
-    assert "fix: invoke " in told
+    assert "fix: threezone " in told
     assert "./run" not in told
 
 

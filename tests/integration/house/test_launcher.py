@@ -327,7 +327,7 @@ def test_a_word_is_a_program_of_the_environment_or_a_task(
     checkout: Checkout, tmp_path: Path, arguments: tuple[str, ...], expected: str
 ) -> None:
     """What else is on PATH never stands in for a task: some machines have a program that is called `up`."""
-    package = checkout.root / "scripts" / "threezone" / "tasks"
+    package = checkout.root / "scripts" / "threezone"
     package.mkdir(parents=True)
     (package / "__main__.py").write_text("import sys\nprint('task: ' + '|'.join(sys.argv[1:]))\n")
     (tmp_path / "threezone.py").write_text("raise SystemExit('a file of the current directory was imported')\n")
@@ -349,7 +349,7 @@ def test_a_word_is_a_program_of_the_environment_or_a_task(
         (["cluster"], 2, "./run --list cluster"),
         (["kubeconfig.conect"], 2, "./run kubeconfig.connect"),
         (["xyzzyxyzzy"], 2, "./run --list"),
-        (["up", "--no-such-option"], 1, "--no-such-option"),
+        (["up", "--no-such-option"], 2, "--no-such-option"),
     ],
 )
 def test_an_unknown_word_gets_a_suggestion(words: list[str], exit_code: int, suggested: str) -> None:

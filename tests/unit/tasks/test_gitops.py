@@ -126,7 +126,7 @@ def test_the_hook_is_installed_and_removed(invoke: Invoke, patch: Patch, project
     patch("delivery.git_server.is_installed", answer=True)
     assert invoke("gitops.watch", "--branch", "main", "--install-hook", "--context", "theirs").exit_code == 0
     assert install[1][0][2] == ["--context", "theirs"]
-    assert install[1][0][3].endswith(" -m invoke")
+    assert install[1][0][3].endswith(" -m threezone")
     assert invoke("gitops.watch", "--uninstall-hook").exit_code == 0
     assert len(uninstall) == 1
 

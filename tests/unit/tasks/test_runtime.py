@@ -34,7 +34,7 @@ def test_a_failure_is_a_message_with_evidence_fix_and_exit_code(
     with pytest.raises(SystemExit) as ended:
         runtime.fail(ClusterError("it failed", evidence="line\n\n", fix="./run invoke up"))
     assert ended.value.code == ClusterError.exit_code
-    assert capsys.readouterr().err == "error: it failed\n  | line\nfix: invoke up\n"
+    assert capsys.readouterr().err == "error: it failed\n  | line\nfix: threezone up\n"
 
 
 @pytest.mark.parametrize("script", [False, True])
@@ -55,7 +55,7 @@ def test_no_text_names_the_launcher_where_there_is_none(
     with pytest.raises(SystemExit):
         runtime.fail(ClusterError(hint, evidence=hint, fix=hint))
     output = "".join(capsys.readouterr())
-    assert output.count("invoke up") == 9
+    assert output.count("threezone up") == 9
     assert "./run" not in output
 
 

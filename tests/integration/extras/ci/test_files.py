@@ -47,7 +47,7 @@ def test_a_file_is_written_once_and_an_edited_one_is_asked_about(project: Invoke
     path = tmp_path / ".github/workflows/threezone.yml"
     assert "is written" in project("ci.github").stdout
     first = path.read_text()
-    assert "      - name: Bring the lab up\n        run: invoke up --yes" in first, "there is no ./run here"
+    assert "      - name: Bring the lab up\n        run: threezone up --yes" in first, "there is no ./run here"
     again = project("ci.github")
     assert "nothing to do" in again.stdout
     assert project("ci.github", "--runner", "shell").exit_code == 0, "nobody has edited it"
@@ -65,7 +65,7 @@ def test_a_file_of_one_s_own_stays(project: Invoke, tmp_path: Path) -> None:
     assert project("ci.gitlab").exit_code == 8
     assert (tmp_path / ".gitlab-ci.yml").read_text() == "stages: [mine]\n"
     printed = project("ci.gitlab", "--stdout", "--runner", "dind", "--namespace", "shop")
-    assert printed.stdout == pipeline.text("gitlab", Pipeline("dind", invoke="invoke", namespace="shop"))
+    assert printed.stdout == pipeline.text("gitlab", Pipeline("dind", invoke="threezone", namespace="shop"))
     assert project("ci.gitlab", "--runner", "kubernetes").exit_code == 2
 
 

@@ -1,0 +1,88 @@
+"""`python -m threezone`, the program behind `threezone` and `./run`: its list, and its answers to mistakes."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from threezone.core.process import Completed, run
+
+ROOT = Path(__file__).parents[3]
+
+
+def threezone(directory: Path, *arguments: str) -> Completed:
+    command = [sys.executable, "-P", "-m", "threezone", *arguments]
+    return run(command, cwd=directory, env={"PYTHONPATH": str(ROOT / "scripts")}, timeout=60, check=False)
+
+
+def test_every_task_is_listed_once_with_one_line_below_a_heading(tmp_path: Path) -> None:
+    listed = json.loads(threezone(tmp_path, "--list", "--list-format=json").stdout)
+    names = [task["name"] for task in listed["tasks"]]
+    names += [f"{space['name']}.{task['name']}" for space in listed["collections"] for task in space["tasks"]]
+    shown = threezone(tmp_path, "--list").stdout
+    assert sorted(re.findall(r"^  (\S+)  +\S.*$", shown, flags=re.MULTILINE)) == sorted(names)
+    assert re.match(r"\S", shown)
+    assert re.findall(r"^  (\S+)", threezone(tmp_path, "--list", "flux").stdout, flags=re.MULTILINE) == sorted(
+        name for name in names if name.startswith("flux.")
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "fix"),
+    [
+        (["stauts"], "'stauts'", "threezone status"),
+        (["create"], "'create'", "threezone cluster.create"),
+        (["cluster"], "'cluster'", "threezone --list cluster"),
+        (["up", "--yess"], "up has no option --yess", "--yes"),
+        (["up", "--yes=true"], "--yes takes no value", "threezone --help up"),
+        (["up", "--workers"], "--workers needs a value", "threezone --help up"),
+        (["up", "--workers", "many"], "--workers needs a whole number", ""),
+        (["image.build"], "image.build needs a value", "threezone --help image.build"),
+        (["--dry", "up"], "no option --dry before a task", "threezone --help"),
+        (["--list", "nothing"], "'nothing'", "threezone --list"),
+        (["--list", "--list-format=x"], "expected one of flat, nested, json", "threezone --list"),
+        (["--list", "--list-depth=x"], "--list-depth needs a whole number", ""),
+        (["--help", "stauts"], "'stauts'", "threezone status"),
+        (["--print-completion-script", "csh"], "bash, fish, zsh", "threezone --help"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path: Path, words: list[str], message: str, fix: str) -> None:
+    done = threezone(tmp_path, *words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    first, *_, last = done.stderr.splitlines()
+    assert first.startswith("error: ")
+    assert message in first
+    assert not fix or last.startswith(f"fix: {fix}")
+
+
+@pytest.mark.parametrize("words", [["image.build", "--help"], ["up", "--no-such", "--help"], ["--help", "up"]])
+def test_help_of_a_task_needs_nothing_else(tmp_path: Path, words: list[str]) -> None:
+    done = threezone(tmp_path, *words)
+    assert done.exit_code == 0, done.stderr
+    assert re.match(r"Usage: threezone .*(image\.build|up) ", done.stdout)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_there_is_a_completion_script(tmp_path: Path, shell: str) -> None:
+    script = threezone(tmp_path, "--print-completion-script", shell).stdout
+    assert re.search(r"^[^#]*threezone .*--complete -- ", script, flags=re.MULTILINE)
+
+
+def test_bash_completes_tasks_and_options(tmp_path: Path) -> None:
+    program = tmp_path / "threezone"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m threezone "$@"\n')
+    program.chmod(0o755)
+    script = f"""
+PATH={tmp_path}:$PATH
+source <(threezone --print-completion-script bash)
+for typed in "threezone gitops.pu" "threezone up --dry"; do
+  COMP_WORDS=($typed) COMP_CWORD=$(( $(wc -w <<<"$typed") - 1 ))
+  _complete_threezone threezone "${{COMP_WORDS[COMP_CWORD]}}"
+  echo "${{COMPREPLY[@]}}"
+done
+"""
+    env = {"PYTHONPATH": str(ROOT / "scripts")}
+    assert run(["bash", "-c", script], cwd=tmp_path, env=env, timeout=60).stdout == "gitops.push\n--dry-run\n"
