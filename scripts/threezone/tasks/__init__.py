@@ -24,12 +24,12 @@ NAMESPACES = tuple(namespace for namespaces in GROUPS.values() for namespace in 
 
 def collection() -> Collection:
     """All tasks of threezone, assembled, for a project's tasks.py to call its namespace."""
-    from threezone.tasks import doctor, gitops_check, lab, runtime
+    from threezone.tasks import doctor, gitops_check, init, lab, runtime
 
     sys.excepthook = runtime.uncaught
     atexit.register(runtime.flush)
 
-    root = Collection(lab.up, lab.down, lab.status, doctor.doctor)
+    root = Collection(init.init, lab.up, lab.down, lab.status, doctor.doctor)
     for name in NAMESPACES:
         root.add_collection(Collection.from_module(import_module(f"threezone.tasks.{name}"), name=name))
     for each in (gitops_check.check, gitops_check.diff):

@@ -65,16 +65,18 @@ def github(
 
 def _write(kind: str, runner: str, options: PipelineOptions) -> None:
     """Print the pipeline's file, or plan, ask and write it."""
-    from threezone.extras.ci import file, pipeline
+    from threezone.extras import signed_file as file
+    from threezone.extras.ci import pipeline
 
     root = settings.find_root()
     chosen = settings.load(root)
+    place = pipeline.runner(kind, runner)
     wanted = pipeline.Pipeline(
-        runner=pipeline.runner(kind, runner),
+        runner=place,
         lab=names.for_jobs(chosen.cluster.name),
         invoke=settings.launcher(root),
         image=options.image,
-        setup=options.setup,
+        setup=options.setup or pipeline.setup(kind, place, root),
         namespace=options.namespace,
         release=options.release,
         branch=options.branch or chosen.gitops.branch,

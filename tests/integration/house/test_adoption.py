@@ -1,8 +1,10 @@
-"""Another repository adopts threezone: installed as a package, one import in its own tasks.py, a local/ of its own."""
+"""Another repository adopts threezone: sdist, wheel made from it, a fresh environment, and no checkout in reach."""
 
 import re
 import shutil
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,56 +12,93 @@ import pytest
 from threezone.core import process
 
 ROOT = Path(__file__).resolve().parents[3]
+# What the package reads at run time beside its modules.
+DATA = (
+    "threezone/py.typed", "threezone/core/pins.toml", "threezone/extras/ci/gitlab.yml",
+    "threezone/templates/local/gitops/apps/hello/deployment.yaml",
+    "threezone/templates/local/gitops/addons/dashboard/kustomization.yaml",
+    "threezone/templates/.devcontainer/dockerfile/devcontainer.json",
+)  # fmt: skip
+
+
+def copied() -> list[str]:
+    """Every file below scripts/threezone, by its name in the wheel."""
+    paths = (path for path in (ROOT / "scripts/threezone").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return [path.relative_to(ROOT / "scripts").as_posix() for path in paths]
 
 
 @pytest.fixture(scope="module")
-def adopter(tmp_path_factory: pytest.TempPathFactory, outer_environment: dict[str, str]) -> Path:
+def base(tmp_path_factory: pytest.TempPathFactory, outer_environment: dict[str, str]) -> Path:
+    """A directory with `dist`, a `venv` that has the wheel, and a `project`: a fresh repository after `init`."""
     base = tmp_path_factory.mktemp("adopter")
+    env = {**outer_environment, "PYTHONPATH": None}
+    source = base / "source"
+    ignored = shutil.ignore_patterns("__pycache__", ".git", ".*_cache", "tests")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    process.run([sys.executable, "-m", "venv", base / "builder"], timeout=120)
     process.run([sys.executable, "-m", "venv", base / "venv"], timeout=120)
+    process.run([base / "builder/bin/pip", "install", "--quiet", "build"], env=env, timeout=300)
+    # Without options, `build` makes the sdist from the tree and the wheel from the sdist.
+    process.run([base / "builder/bin/python", "-m", "build", "--outdir", base / "dist", source], env=env, timeout=300)
+    shutil.rmtree(source)
+    (built,) = (base / "dist").glob("*.whl")
+    process.run([base / "venv/bin/pip", "install", "--quiet", built], env=env, timeout=600)
     project = base / "project"
-    shutil.copytree(ROOT / "local", project / "local")
-    (project / "tasks.py").write_text("from threezone.tasks import collection\n\nnamespace = collection()\n")
-    for name in ("scripts", "pyproject.toml", "README.md", "LICENSE"):
-        source = ROOT / name
-        copy = base / "threezone" / name
-        if source.is_dir():
-            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            copy.parent.mkdir(exist_ok=True)
-            shutil.copy2(source, copy)
-    process.run(
-        [base / "venv/bin/pip", "install", "--quiet", "../threezone"],
-        cwd=project,
-        env={**outer_environment},
-        timeout=600,
-    )
-    return project
+    process.run(["git", "init", "--quiet", project], timeout=30)
+    assert threezone(base, "init", "--yes").exit_code == 0
+    return base
 
 
-def invoke(project: Path, *arguments: str) -> process.Completed:
+def threezone(base: Path, *arguments: str) -> process.Completed:
     return process.run(
-        [project.parent / "venv/bin/invoke", *arguments], cwd=project, env={"PYTHONPATH": None}, timeout=60, check=False
+        [base / "venv/bin/threezone", *arguments],
+        cwd=base / "project",
+        env={"PYTHONPATH": None},
+        timeout=60,
+        check=False,
     )
 
 
-def test_all_tasks_are_there(adopter: Path) -> None:
-    listed = invoke(adopter, "--list").stdout
-    for name in ("up", "down", "status", "cluster.create", "kubeconfig.connect", "flux.install", "gitops.push"):
-        assert f" {name} " in listed
+def test_the_wheel_and_the_sdist_are_complete(base: Path) -> None:
+    (wheel,) = (base / "dist").glob("*.whl")
+    (sdist,) = (base / "dist").glob("*.tar.gz")
+    assert set(zipfile.ZipFile(wheel).namelist()) >= {*copied(), *DATA}
+    with tarfile.open(sdist) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"run", "requirements.lock", "scripts/bootstrap.py", "local/kubernetes/kind.yaml", "LICENSE"} <= inside
 
 
-def test_the_cluster_file_of_the_project_is_used(adopter: Path) -> None:
-    file = adopter / "local/kubernetes/kind.yaml"
+def test_all_tasks_are_there_also_without_a_tasks_py(base: Path, tmp_path: Path) -> None:
+    listed = threezone(base, "--list").stdout
+    for name in ("init", "up", "down", "status", "cluster.create", "kubeconfig.connect", "flux.install", "gitops.push"):
+        assert f"  {name} " in listed
+    elsewhere = process.run(
+        [base / "venv/bin/python", "-m", "threezone", "--list"], cwd=tmp_path, env={"PYTHONPATH": None}, timeout=60
+    )
+    assert elsewhere.stdout == listed
+
+
+def test_init_writes_what_it_writes_in_a_checkout(base: Path) -> None:
+    project = base / "project"
+    sample = "local/gitops/apps/hello/service.yaml"
+    assert (project / sample).read_text().endswith((ROOT / sample).read_text())
+    assert threezone(base, "init").stdout.startswith("nothing to do")
+    assert threezone(base, "init", "--yes", "--devcontainer").exit_code == 0
+    assert (project / ".devcontainer/threezone/entrypoint.sh").read_text().startswith("#!/bin/sh\n")
+
+
+def test_the_cluster_file_of_the_project_is_used(base: Path) -> None:
+    file = base / "project/local/kubernetes/kind.yaml"
     good = file.read_text()
     file.write_text("nodes: 3\n")
-    broken = invoke(adopter, "cluster.create")
+    broken = threezone(base, "cluster.create")
     file.write_text(good)
     assert broken.exit_code != 0
     assert "error: local/kubernetes/kind.yaml:1: nodes: expected a list" in broken.stderr
 
 
-def test_fixes_name_threezone_where_there_is_no_launcher(adopter: Path) -> None:
-    told = invoke(adopter, "kubeconfig.connect", "--name", "nobody").stderr
+def test_fixes_name_threezone_where_there_is_no_launcher(base: Path) -> None:
+    told = threezone(base, "kubeconfig.connect", "--name", "nobody").stderr
     assert "fix: threezone " in told
     assert "./run" not in told
 

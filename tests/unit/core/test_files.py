@@ -24,8 +24,8 @@ from threezone.core.errors import UsageError
 from threezone.core.settings import Settings
 from threezone.delivery import git_server
 from threezone.doctor.support_bundle.bundle import _archive
+from threezone.extras import signed_file as ci_file
 from threezone.extras.addons import token
-from threezone.extras.ci import file as ci_file
 from threezone.extras.report import files as report
 from threezone.images import preload
 from threezone.kubeconfig import credentials, document, store

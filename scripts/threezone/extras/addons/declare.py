@@ -15,6 +15,7 @@ from threezone.core import redaction
 from threezone.core.errors import CommandFailed, EngineError, ToolError, UsageError
 from threezone.core.events import note, step
 from threezone.core.files import read_text, write_atomic
+from threezone.extras import templates
 from threezone.extras.addons import manifests
 from threezone.extras.addons.manifests import Artifact
 from threezone.toolchain import channel, golang
@@ -38,13 +39,12 @@ class Checked:
 
 
 def directory(lab: Lab, name: str) -> Path:
-    """The directory of an add-on's manifests. Raises UsageError when the project has none."""
+    """The directory of an add-on's manifests in the project; if it has none, ours are copied there."""
     path = lab.root / manifests.HOME / name
     if not path.is_dir():
-        raise UsageError(
-            f"the project has no {manifests.HOME}/{name}",
-            fix=f"copy {manifests.HOME} from threezone's repository, or write your own",
-        )
+        for each in templates.below(f"{manifests.HOME}/{name}"):
+            write_atomic(lab.root / each, templates.read(each), None)
+        note(f"wrote {manifests.HOME}/{name}, which the commit has to have")
     return path
 
 

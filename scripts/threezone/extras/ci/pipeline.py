@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from threezone.core.errors import UsageError
-from threezone.extras.ci import file
+from threezone.core.settings import RUN, launcher
+from threezone.extras import signed_file
 
 Runner = Literal["dind", "socket", "shell", "hosted"]
 OUTPUTS = {"gitlab": ".gitlab-ci.yml", "github": ".github/workflows/threezone.yml"}
+REQUIREMENTS = "local/requirements.txt"  # of a project that installed threezone as a package; `init` writes it
+_LOCKS = "requirements.lock, scripts/threezone/core/pins.toml"
 # Each digest, of an image or an action, was found pinned alike in independent public repositories.
 IMAGE = "python:3.13-trixie@sha256:82c46c08c991d3d3ff10476ac5e386c2c28f27bbd3985a02c5e39fe99ab272eb"
 DIND = "docker:27-dind@sha256:aa3df78ecf320f5fafdce71c659f1629e96e9de0968305fe1de670e0ca9176ce"
@@ -88,6 +91,27 @@ def runner(kind: str, name: str) -> Runner:
     return cast("Runner", name)
 
 
+def setup(kind: str, runner: Runner, root: Path) -> str:
+    """The command by which each job gets threezone; "" where ./run does it, or where the project does not say how."""
+    ours = launcher(root) == RUN
+    return "" if ours or not (root / REQUIREMENTS).is_file() else install(kind, runner)
+
+
+def install(kind: str, runner: Runner) -> str:
+    """The command that installs threezone in a job; "" on a shell runner of GitLab, whose machine has to have it.
+
+    A machine's own Python refuses packages, so a virtual environment is made there. GitLab runs `after_script` in a
+    shell of its own, which would not find it.
+    """
+    if _PLACES[kind][runner].contained:
+        return f"pip install --quiet --requirement {REQUIREMENTS}"
+    if kind == "gitlab":
+        return ""
+    venv = "$RUNNER_TEMP/threezone-venv"
+    command = f'"{venv}/bin/pip" install --quiet --requirement {REQUIREMENTS}'
+    return f'python3 -m venv "{venv}" && {command} && echo "{venv}/bin" >>"$GITHUB_PATH"'
+
+
 def text(kind: str, pipeline: Pipeline) -> str:
     """The whole file for `gitlab` or `github`, with its first line. Raises UsageError for values that break it."""
     import jinja2
@@ -112,10 +136,11 @@ def text(kind: str, pipeline: Pipeline) -> str:
         "dind_image": DIND,
         "actions": ACTIONS,
         "hosted": pipeline.runner == "hosted",
+        "cache_files": _LOCKS if pipeline.invoke == RUN else REQUIREMENTS,
         "shared": pipeline.runner in ("socket", "shell"),
     }
     body = environment.get_template(f"{kind}.yml").render(values)
-    return file.signed(f"ci.{kind} --runner {pipeline.runner}", body)
+    return signed_file.signed(f"ci.{kind} --runner {pipeline.runner}", body)
 
 
 def next_steps(kind: str, pipeline: Pipeline) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from threezone.core import process, redaction
 from threezone.core.errors import EngineError, ToolError, UsageError
 from threezone.core.process import Completed
 from threezone.core.settings import Settings
+from threezone.extras import templates
 from threezone.extras.addons import declare
 from threezone.extras.addons.manifests import Artifact
 from threezone.toolchain import channel as reach
@@ -101,9 +102,14 @@ def test_an_add_on_is_declared_once_and_taken_out_with_all_that_is_below_it(at: 
     assert [path.name for path in declare.file(at).parent.iterdir()] == ["kustomization.yaml"]
 
 
-def test_a_project_without_the_manifests_is_told_where_they_are(at: Any) -> None:
-    with pytest.raises(UsageError, match="the project has no local/gitops/addons/ingress"):
-        declare.directory(at, "ingress")
+def test_a_project_without_the_manifests_gets_ours_and_keeps_its_own(at: Any) -> None:
+    directory = declare.directory(at, "ingress")
+    index = directory / "kustomization.yaml"
+    assert index.read_text() == templates.read("local/gitops/addons/ingress/kustomization.yaml")
+    index.write_text("its own\n")
+    (directory / "hello/route.yaml").unlink()
+    assert declare.directory(at, "ingress") == directory
+    assert (index.read_text(), (directory / "hello/route.yaml").exists()) == ("its own\n", False)
 
 
 def test_the_server_checks_known_kinds_in_an_existing_namespace(at: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from threezone.core.errors import UsageError
-from threezone.extras.ci import file, pipeline
+from threezone.extras import signed_file as file
+from threezone.extras.ci import pipeline
 from threezone.extras.ci.pipeline import ACTIONS, Pipeline, Runner
 
 RUNNERS: tuple[Runner, ...] = ("dind", "socket", "shell", "hosted")
