@@ -88,7 +88,13 @@ ROWS: dict[str, dict[str, Row]] = {
         "./run invoke cluster.inspect": Run(f"{_LIFECYCLE}::test_inspect_shows_the_parts_of_the_cluster"),
         "./run invoke doctor": Run("doctor::test_a_healthy_lab_is_one_line"),
         "./run invoke down --yes": Run("away::test_down_removes_ours_and_nothing_else"),
-        "pip install ../threezone": Line("tests/integration/house/test_adoption.py::adopter", '"../threezone"'),
+        "pip install ../threezone": Line(
+            "tests/integration/house/test_adoption.py::test_a_clone_beside_the_project_can_be_installed",
+            '"../threezone"',
+        ),
+        "threezone init": Line(
+            "tests/integration/house/test_adoption.py::test_init_writes_what_it_writes_in_a_checkout", 'base, "init")'
+        ),
     },
     "host": {
         "./run invoke up --yes": Run(f"{_LAB}::test_up_again_has_nothing_to_do_and_changes_no_object"),

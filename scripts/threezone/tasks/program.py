@@ -6,6 +6,7 @@ import difflib
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from invoke import Program
 from invoke.exceptions import Exit, ParseError
@@ -19,6 +20,7 @@ from threezone.tasks import GROUPS, collection
 from threezone.tasks.runtime import INTERRUPTED, fail
 
 _MOST = 3  # suggestions
+_OTHERS = "This project's own"
 _FORMATS = ("flat", "nested", "json")
 # Invoke's other options are for commands that its own runner starts. Our tasks do not use it, and a `--dry` that is
 # accepted and changes something would be worse than none.
@@ -84,10 +86,12 @@ class Front(Program):
             groups = {f"{self.list_root}:": [name for name in names if name.startswith(f"{self.list_root}.")]}
         else:
             spaces = {space: title for title, spaces in GROUPS.items() for space in spaces}
-            groups = {title: [] for title in GROUPS}
+            groups = {title: [] for title in (*GROUPS, _OTHERS)}
+            ours = set(collection().task_names)
             for name in names:
-                space, dot, _ = name.partition(".")
-                groups[spaces[space] if dot else next(iter(GROUPS))].append(name)
+                space = name.partition(".")[0]
+                groups[spaces.get(space, next(iter(GROUPS))) if name in ours else _OTHERS].append(name)
+            groups = {title: members for title, members in groups.items() if members}
         width = max(map(len, names))
         lines = []
         for title, members in groups.items():
@@ -132,5 +136,15 @@ def near(word: str, names: Iterable[str]) -> list[str]:
 
 def main() -> None:
     """Run the program, as `threezone` or as the ./run of this project."""
-    binary = settings.launcher(settings.find_root()).partition(" ")[0]
-    Front(__version__, collection(), "threezone", binary, binary_names=[binary.removeprefix("./")]).run()
+    root = settings.find_root()
+    binary = settings.launcher(root).partition(" ")[0]
+    tasks = None if uses_ours(root) else collection()  # None: Invoke finds the tasks.py
+    Front(__version__, tasks, "threezone", binary, binary_names=[binary.removeprefix("./")]).run()
+
+
+def uses_ours(root: Path) -> bool:
+    """Whether the project's tasks.py is built on ours: then it may have more tasks. Somebody else's hides ours."""
+    try:
+        return "threezone" in (root / "tasks.py").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False

@@ -32,7 +32,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, outer_environment: dict[str, 
     """A directory with `dist`, a `venv` that has the wheel, and a `project`: a fresh repository after `init`."""
     base = tmp_path_factory.mktemp("adopter")
     env = {**outer_environment, "PYTHONPATH": None}
-    source = base / "source"
+    source = base / "threezone"
     ignored = shutil.ignore_patterns("__pycache__", ".git", ".*_cache", "tests")
     shutil.copytree(ROOT, source, ignore=ignored)
     process.run([sys.executable, "-m", "venv", base / "builder"], timeout=120)
@@ -40,7 +40,6 @@ def base(tmp_path_factory: pytest.TempPathFactory, outer_environment: dict[str, 
     process.run([base / "builder/bin/pip", "install", "--quiet", "build"], env=env, timeout=300)
     # Without options, `build` makes the sdist from the tree and the wheel from the sdist.
     process.run([base / "builder/bin/python", "-m", "build", "--outdir", base / "dist", source], env=env, timeout=300)
-    shutil.rmtree(source)
     (built,) = (base / "dist").glob("*.whl")
     process.run([base / "venv/bin/pip", "install", "--quiet", built], env=env, timeout=600)
     project = base / "project"
@@ -66,6 +65,15 @@ def test_the_wheel_and_the_sdist_are_complete(base: Path) -> None:
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
     assert {"run", "requirements.lock", "scripts/bootstrap.py", "local/kubernetes/kind.yaml", "LICENSE"} <= inside
+
+
+def test_a_clone_beside_the_project_can_be_installed(base: Path, outer_environment: dict[str, str]) -> None:
+    target = base / "installed"
+    command: list[str | Path] = [base / "venv/bin/pip", "install", "--quiet", "--no-deps", "--target", target]
+    process.run(
+        [*command, "../threezone"], cwd=base / "project", env={**outer_environment, "PYTHONPATH": None}, timeout=300
+    )
+    assert (target / "threezone/templates/local/gitops/apps/hello/deployment.yaml").is_file()
 
 
 def test_all_tasks_are_there_also_without_a_tasks_py(base: Path, tmp_path: Path) -> None:
@@ -103,26 +111,25 @@ def test_fixes_name_threezone_where_there_is_no_launcher(base: Path) -> None:
     assert "./run" not in told
 
 
-def test_no_help_and_no_file_names_a_launcher_that_the_project_does_not_have(adopter: Path, tmp_path: Path) -> None:
-    listed = re.findall(r"^  (\S+)", invoke(adopter, "--list").stdout, re.MULTILINE)
+def test_no_help_and_no_file_names_a_launcher_that_the_project_does_not_have(base: Path, tmp_path: Path) -> None:
+    project, python = base / "project", base / "venv/bin/python"
+    listed = re.findall(r"^  (\S+)", threezone(base, "--list").stdout, re.MULTILINE)
     assert "tools.list" in listed
     ask = "import invoke, sys\nfor task in sys.argv[1:]: invoke.Program().run(['invoke', '--help', task], exit=False)"
-    helps = process.run(
-        [adopter.parent / "venv/bin/python", "-c", ask, *listed], cwd=adopter, env={"PYTHONPATH": None}, timeout=120
-    ).stdout
-    assert "$(invoke tools.list --path)" in helps
+    helps = process.run([python, "-c", ask, *listed], cwd=project, env={"PYTHONPATH": None}, timeout=120).stdout
+    assert "$(threezone tools.list --path)" in helps
     assert "./run" not in helps
     for kind in ("gitlab", "github"):
         for runner in ("socket", "dind", "shell", "hosted"):
             file = tmp_path / f"{kind}-{runner}.yml"
-            made = invoke(adopter, f"ci.{kind}", "--runner", runner, "--output", str(file))
+            made = threezone(base, f"ci.{kind}", "--runner", runner, "--output", str(file))
             assert made.exit_code == 0, made.stderr
-            assert "invoke up" in file.read_text()
+            assert "threezone up" in file.read_text()
             assert "./run" not in file.read_text() + made.stdout + made.stderr
     prepare = "from threezone.toolchain import shell; shell.prepare({})"
     process.run(
-        [adopter.parent / "venv/bin/python", "-c", prepare],
-        cwd=adopter,
+        [python, "-c", prepare],
+        cwd=project,
         env={"PYTHONPATH": None, "XDG_DATA_HOME": str(tmp_path)},
         timeout=60,
     )

@@ -86,3 +86,18 @@ done
 """
     env = {"PYTHONPATH": str(ROOT / "scripts")}
     assert run(["bash", "-c", script], cwd=tmp_path, env=env, timeout=60).stdout == "gitops.push\n--dry-run\n"
+
+
+def test_the_tasks_of_a_project_stand_beside_ours_and_somebody_elses_tasks_py_hides_none(tmp_path: Path) -> None:
+    own = 'from invoke import task\n\n@task\ndef greet(c):\n    """Say hello."""\n    print(\'hello\')\n\n'
+    (tmp_path / "tasks.py").write_text(
+        f"from threezone.tasks import collection\n{own}namespace = collection()\nnamespace.add_task(greet)\n"
+    )
+    assert threezone(tmp_path, "greet").stdout == "hello\n"
+    listed = threezone(tmp_path, "--list").stdout
+    assert re.search(r"^  greet +Say hello.$", listed, flags=re.MULTILINE)
+    assert re.search(r"^  up +\S", listed, flags=re.MULTILINE)
+    (tmp_path / "tasks.py").write_text(own)
+    listed = threezone(tmp_path, "--list").stdout
+    assert "greet" not in listed
+    assert re.search(r"^  up +\S", listed, flags=re.MULTILINE)

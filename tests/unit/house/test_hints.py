@@ -11,8 +11,9 @@ from threezone.core import settings
 from threezone.tasks import display
 
 PACKAGE = Path(settings.__file__).parents[1]
-# They run only where there is a launcher, write its completion or our docs, or are about the name itself.
-ABOUT_IT = {"tasks/__main__.py", "toolchain/shell.py", "core/settings.py", "doctor/document.py"}
+# They run only where there is a launcher, write its completion or our docs, or replace the name themselves.
+ABOUT_IT = {"toolchain/shell.py", "core/settings.py", "doctor/document.py", "tasks/program.py",
+            "extras/init/contents.py"}  # fmt: skip
 OTHER_FORM = re.compile(r"\./run(?! invoke\b)")
 
 
@@ -35,8 +36,8 @@ def test_all_that_is_printed_is_replaced_where_there_is_no_launcher(
     (tmp_path / "run").touch()  # somebody else's
     monkeypatch.chdir(tmp_path)
     for show in (display.as_typed, display.as_shown):
-        assert show("fix: ./run invoke up, or ./run invoke down") == "fix: invoke up, or invoke down"
-    assert display.table([("fix",), ("./run invoke up",)]).splitlines()[1] == "invoke up"
+        assert show("fix: ./run invoke up, or ./run invoke down") == "fix: threezone up, or threezone down"
+    assert display.table([("fix",), ("./run invoke up",)]).splitlines()[1] == "threezone up"
 
 
 def test_only_these_modules_write_to_the_terminal_past_the_replacement() -> None:
@@ -51,5 +52,6 @@ def test_only_these_modules_write_to_the_terminal_past_the_replacement() -> None
         "zones/forwarder.py",  # the same
         "doctor/document.py",  # docs/doctor.md of this repository
         "tasks/ci.py",  # the pipeline's file, which is given its launcher
+        "tasks/program.py",  # the list of tasks, whose lines have been rewritten
         "tasks/runtime.py",  # "interrupted"
     }

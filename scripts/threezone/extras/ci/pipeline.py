@@ -92,7 +92,7 @@ def runner(kind: str, name: str) -> Runner:
 
 
 def setup(kind: str, runner: Runner, root: Path) -> str:
-    """The command by which each job gets threezone; "" where ./run does it, or where the project does not say how."""
+    """The command by which each job gets threezone; "" where the launcher does it, or nothing says how."""
     ours = launcher(root) == RUN
     return "" if ours or not (root / REQUIREMENTS).is_file() else install(kind, runner)
 
