@@ -16,6 +16,7 @@ OWN = {
     "github": "its workflow creates and deletes a cluster",
     "ha": "its cluster has three control planes, one of which is killed",
     "images": "its cluster has two nodes, which have no images of the lab yet",
+    "init": "its cluster is that of another repository",
     "lease": "its cluster is made by two runs, one of which is killed",
     "mounts": "its nodes have directories of the user mounted",
     "networks": "its nodes and its Flux trust an authority of the tests",

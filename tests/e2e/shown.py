@@ -93,7 +93,10 @@ ROWS: dict[str, dict[str, Row]] = {
             '"../threezone"',
         ),
         "threezone init": Line(
-            "tests/integration/house/test_adoption.py::test_init_writes_what_it_writes_in_a_checkout", 'base, "init")'
+            "tests/e2e/test_init.py::test_after_init_a_lab_comes_up_and_a_commit_is_delivered", '"init", "--yes"'
+        ),
+        "threezone up": Line(
+            "tests/e2e/test_init.py::test_after_init_a_lab_comes_up_and_a_commit_is_delivered", '"up", "--yes"'
         ),
     },
     "host": {

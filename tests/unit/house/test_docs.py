@@ -19,13 +19,17 @@ NOT_OURS = {"--add-host=host.docker.internal:host-gateway": "docker", "--upgrade
 MADE = {
     "local/gitops/addons/ingress/crds": "addon.ingress writes it",
     "local/pins.toml": "a project's own",
+    "local/invoke.schema.json": "init writes it",
+    "local/requirements.txt": "init writes it",
+    ".devcontainer/threezone/": "init writes it",
 }
 
 
 def ours(piece: Code) -> list[list[str]]:
-    """The words behind every `./run` of a piece of code."""
-    lines = (line[at:] for line in piece.text.splitlines() if (at := line.find("./run ")) >= 0)
-    return [words[1:] for line in lines for words in typed(line.replace("…", "")) if words[0] == "./run"]
+    """The words behind every `./run`, and behind `threezone` where a line begins with it."""
+    starts = (re.search(r"\./run .*|^threezone .*", line) for line in piece.text.splitlines())
+    lines = (start[0].replace("…", "") for start in starts if start)
+    return [words[1:] for line in lines for words in typed(line) if words[0] in ("./run", "threezone")]
 
 
 RUN = [pytest.param(words, id=f"{piece.place}: {' '.join(words)}") for piece in CODE for words in ours(piece)]

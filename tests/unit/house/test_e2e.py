@@ -10,7 +10,7 @@ FILES = {path.stem.removeprefix("test_"): path for path in (Path(__file__).paren
 
 
 def test_each_file_with_a_cluster_of_its_own_says_why() -> None:
-    makes = re.compile(r'make_project: Callable|"create", "cluster"')
+    makes = re.compile(r'make_project: Callable|"create", "cluster"|"init", "--yes"')
     assert sorted(OWN) == sorted(name for name, path in FILES.items() if makes.search(path.read_text(encoding="utf-8")))
     assert all(OWN.values())
 
