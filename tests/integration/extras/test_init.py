@@ -130,12 +130,13 @@ def test_an_edited_file_stays_and_an_old_one_is_renewed(repository: Path, ask: A
     assert ask("init").stdout.startswith("nothing to do"), "our text has not changed, so there is nothing newer"
     # Another release wrote these: one is as it was, one was edited.
     nox.write_text(signed_file.signed("init", "an older text\n"))
-    tasks.write_text(signed_file.signed("init", "an older text\n") + "edited\n")
+    older = "from threezone.tasks import collection\n\nnamespace = collection()\n"
+    tasks.write_text(signed_file.signed("init", older) + "# edited\n")
     renewed = ask("init", "--yes")
     assert "threezone init --renew" in renewed.stdout
     assert texts(repository) == {**first, "local/kubernetes/kind.yaml": edited, "tasks.py": tasks.read_text()}
     asked = ask("init", "--renew")
-    assert (asked.exit_code, "-edited" in asked.stderr) == (8, True)
+    assert (asked.exit_code, "-# edited" in asked.stderr) == (8, True)
     assert ask("init", "--renew", "--yes").exit_code == 0
     assert texts(repository) == {**first, "local/kubernetes/kind.yaml": edited}
 
