@@ -17,7 +17,7 @@ from threezone import __version__
 from threezone.core import settings
 from threezone.core.errors import UsageError
 from threezone.tasks import GROUPS, collection
-from threezone.tasks.runtime import INTERRUPTED, fail
+from threezone.tasks.runtime import INTERRUPTED, fail, is_debugging
 
 _MOST = 3  # suggestions
 _OTHERS = "This project's own"
@@ -58,6 +58,19 @@ class Front(Program):
                 sys.exit(done.code)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
+
+    def load_collection(self) -> None:
+        """Load the project's tasks.py. Ends the program when that fails."""
+        try:
+            super().load_collection()
+        except (Exit, UsageError):
+            raise
+        except Exception as error:
+            if is_debugging():
+                raise
+            cause = f"{type(error).__name__}: {error}"
+            file = settings.find_root() / "tasks.py"
+            fail(UsageError(f"{file} cannot be loaded", evidence=cause, fix=f"correct {file}"))
 
     def parse_tasks(self) -> None:
         """Parse the tasks and their options. `TASK … --help` asks for the help of the task, whatever stands between."""

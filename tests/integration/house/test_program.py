@@ -101,3 +101,12 @@ def test_the_tasks_of_a_project_stand_beside_ours_and_somebody_elses_tasks_py_hi
     listed = threezone(tmp_path, "--list").stdout
     assert "greet" not in listed
     assert re.search(r"^  up +\S", listed, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("broken", ["def broken(:  # threezone", "import threezone.nothing", "threezone = 1 / 0"])
+def test_a_tasks_py_that_cannot_be_loaded_is_named(broken: str, tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text(broken)
+    done = threezone(tmp_path, "up", "--dry-run")
+    assert done.exit_code == 2
+    assert str(tmp_path / "tasks.py") in done.stderr
+    assert "Traceback" not in done.stderr
