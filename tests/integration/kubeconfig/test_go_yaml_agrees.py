@@ -77,7 +77,10 @@ def test_a_generated_document_means_what_it_means_to_kubectl(kubectl: Path, tmp_
     mine = ours(text)
     if mine == REFUSED and "~: " in text:  # a null that is a key, but no longer after a later pair of the same key
         return
-    assert mine == theirs(kubectl, tmp_path / "config", text)
+    if mine == theirs(kubectl, tmp_path / "config", text):
+        return
+    # Two keys such as 1 and '1' are one key in JSON, and kubectl takes the value of either: Go's maps have no order.
+    assert mine in [theirs(kubectl, tmp_path / "config", text) for _ in range(20)]
 
 
 @pytest.mark.parametrize("scalar", SCALARS)
