@@ -36,7 +36,7 @@ ROWS = (
     ),
     Row(
         "git-index-lock", "project", "a killed git has left its lock",
-        "fatal: Unable to create '/work/lab/.git/index.lock': File exists.",
+        "fatal: Unable to create '/home/me/lab/.git/index.lock': File exists.",
         "git locks the index while it changes it. A lock of a killed git stays.", "rm .git/index.lock, if no git runs",
         "https://git-scm.com/docs/gitrepository-layout", "the lock's age", words=r"index\.lock.*File exists", risk=True,
         detect=_index,
