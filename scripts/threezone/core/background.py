@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from threezone.core.errors import ThreezoneError
 
 
 class Background:
@@ -30,6 +33,17 @@ class Background:
         """Wait for the end, and raise the failure."""
         self._thread.join()
         self.check()
+
+
+def attempt_all(functions: Sequence[Callable[[], object]]) -> Background:
+    """Run all functions in the background, one after another. Expected failures are ignored, and stop none of them."""
+
+    def attempt() -> None:
+        for function in functions:
+            with suppress(ThreezoneError, OSError):
+                function()
+
+    return Background(attempt)
 
 
 def run_all(functions: Sequence[Callable[[], object]], workers: int, check: Callable[[], None] = lambda: None) -> None:

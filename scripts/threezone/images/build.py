@@ -7,7 +7,6 @@ our own two are built on a public Debian. `source`: everything is built from Deb
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,8 +16,8 @@ from typing import Literal
 
 from threezone.clients.docker.images import pull
 from threezone.core import events, paths, pins
-from threezone.core.background import Background, run_all
-from threezone.core.errors import ThreezoneError, ToolError, UsageError
+from threezone.core.background import Background, attempt_all, run_all
+from threezone.core.errors import ToolError, UsageError
 from threezone.images import debian_base, engine_images, node_image, programs
 from threezone.images.engine_images import Image
 from threezone.images.versions import NodePin, RegistryPin, images, node_for, require_digest, require_parts
@@ -252,12 +251,6 @@ def _build(name: str, channel: Channel) -> None:
 
 def work(planned: Work, step: events.Progress) -> None:
     """Do the work, with an estimate of the rest before each part. A failure in `beside` ends all of it."""
-
-    def fetch() -> None:
-        for each in planned.fetches:
-            with contextlib.suppress(ThreezoneError, OSError):
-                each()
-
     parts = (*planned.programs, *planned.last)
     numbers, done = itertools.count(1), [0.0]
 
@@ -271,7 +264,7 @@ def work(planned: Work, step: events.Progress) -> None:
 
     # The next run removes or finishes what Ctrl-C leaves of these.
     beside = Background(lambda: [part.run() for part in planned.beside])
-    Background(fetch)
+    attempt_all(planned.fetches)
     run_all([partial(run, part) for part in planned.programs], golang.BUILDS, beside.check)
     beside.join()
     for part in planned.last:

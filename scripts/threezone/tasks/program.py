@@ -100,10 +100,9 @@ class Front(Program):
         else:
             spaces = {space: title for title, spaces in GROUPS.items() for space in spaces}
             groups = {title: [] for title in (*GROUPS, _OTHERS)}
-            ours = set(collection().task_names)
             for name in names:
-                space = name.partition(".")[0]
-                groups[spaces.get(space, next(iter(GROUPS))) if name in ours else _OTHERS].append(name)
+                space, is_ours = name.partition(".")[0], self.collection[name].body.__module__.startswith("threezone.")
+                groups[spaces.get(space, next(iter(GROUPS))) if is_ours else _OTHERS].append(name)
             groups = {title: members for title, members in groups.items() if members}
         width = max(map(len, names))
         lines = []

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
-from threezone.core.errors import ThreezoneError
+from threezone.core.background import Background, attempt_all
 from threezone.toolchain import flux_cli, golang, kubernetes
 
 # Module, directory of the main package, and the flag by which a release sets its version (`dev=no`: else tofu reports
@@ -29,20 +28,15 @@ def install(name: str, version: str, into: Path) -> None:
         shutil.copy2(built, into / name)
 
 
-def fetch(versions: Mapping[str, str]) -> threading.Thread:
+def fetch(versions: Mapping[str, str]) -> Background:
     """Fetch what the programs `versions` are built from, in the background, while another one is compiled.
 
     Failures are ignored: the build of the same program has the better message.
     """
-
-    def each() -> None:
-        for name, version in versions.items():
-            with contextlib.suppress(ThreezoneError, OSError):
-                golang.fetch((flux_cli.program(version) if name == "flux" else program(name, version),))
-
-    thread = threading.Thread(target=each, daemon=True)  # Ctrl-C does not wait for it
-    thread.start()
-    return thread
+    programs = [
+        flux_cli.program(version) if name == "flux" else program(name, version) for name, version in versions.items()
+    ]
+    return attempt_all([partial(golang.fetch, (each,)) for each in programs])
 
 
 def program(name: str, version: str) -> golang.Program:

@@ -29,7 +29,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_failure_is_left_to_the_build_of_the_same_program(fetched: list[str]) -> None:
-    source.fetch(VERSIONS).join(10)
+    source.fetch(VERSIONS).join()
     assert fetched == ["kind v0.31.0", "kubectl v1.35.0", "flux v2.7.3"]
 
 
@@ -40,7 +40,7 @@ def test_what_the_later_programs_need_is_fetched_before_the_first_is_built(
     real = source.fetch
 
     def fetch(versions: dict[str, str]) -> None:
-        real(versions).join(10)
+        real(versions).join()
 
     def make(name: str, *_: object) -> install.Tool:
         order.append(f"{name} after {len(fetched)}")
