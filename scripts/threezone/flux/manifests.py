@@ -18,7 +18,6 @@ from threezone.core import network_ca, versions
 from threezone.core.errors import DeliveryError
 
 MANAGER = "threezone-flux"  # our field manager on everything of Flux that we install
-APPLY = "application/apply-patch+yaml"
 GATE, GATE_SINCE = "CancelHealthCheckOnNewRevision", (2, 7)
 # The collections of the kinds in Flux's manifests. Flux brings no others (manifests/ of flux2).
 COLLECTIONS = {
@@ -161,9 +160,8 @@ def apply(api: Api, objects: Sequence[Json]) -> None:
 
 
 def _apply(api: Api, wanted: Json, *, dry: bool = False) -> Json:
-    query = {"dryRun": "All"} if dry else {}
     try:
-        return api.send("PATCH", path(wanted), wanted, APPLY, fieldManager=MANAGER, force="true", **query)
+        return api.apply(path(wanted), wanted, manager=MANAGER, dry=dry)
     except Refused as refused:
         raise DeliveryError(
             f"the API server refuses Flux's {wanted['kind']} {wanted['metadata']['name']}",

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 
+from tests.unit.doctor.recording import load
+
 from threezone.clients.docker.engine import State
 from threezone.doctor.facts import Cluster, Declared, Facts
 from threezone.engine.find import Engine
@@ -362,3 +364,13 @@ FAULTS: dict[str, Fault] = {
     "port-mappings": Fault("words", message="curl: (7) Failed to connect to localhost port 8080: Connection refused"),
     "download-mismatch": Fault("words", message="SHA256 does not match the pinned one"),
 }
+
+
+def broken_facts(*ids: str) -> Facts:
+    """The facts of the healthy lab with these faults."""
+    facts = load("healthy")
+    for id_ in ids:
+        change = FAULTS[id_].broken
+        assert change is not None
+        facts = change(facts)
+    return facts

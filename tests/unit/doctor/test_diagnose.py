@@ -2,20 +2,10 @@
 
 from dataclasses import replace
 
-from tests.unit.doctor.faults import FAULTS, NODE, both, engine, flux, item, part
+from tests.unit.doctor.faults import FAULTS, NODE, both, broken_facts, engine, flux, item, part
 from tests.unit.doctor.recording import load
 
 from threezone.doctor.diagnose import Diagnosis, Finding, diagnose, text
-from threezone.doctor.facts import Facts
-
-
-def broken_facts(*ids: str) -> Facts:
-    facts = load("healthy")
-    for id_ in ids:
-        change = FAULTS[id_].broken
-        assert change is not None
-        facts = change(facts)
-    return facts
 
 
 def broken(*ids: str) -> Diagnosis:

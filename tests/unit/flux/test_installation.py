@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from threezone.clients.kubernetes.api import Json
+from threezone.clients.kubernetes.api import Api, Json
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.core.plan import Plan, StepKind
 from threezone.flux import installation as flux_installation
@@ -204,7 +204,9 @@ class Server:
     def get(self, path: str, **_query: Any) -> Json | None:
         return self.objects.get(path)
 
-    def send(self, method: str, path: str, _body: Any = None, _content: str = "", **query: Any) -> Json:
+    apply = Api.apply  # the real one, by `send`
+
+    def send(self, method: str, path: str, _body: Any = None, content: str = "", **query: Any) -> Json:  # noqa: ARG002
         self.sent.append((method, path, query))
         return self.applied[path]
 

@@ -3,22 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from tests.unit.doctor.faults import FAULTS
+from tests.unit.doctor.faults import broken_facts as broken
 from tests.unit.doctor.recording import load
 from tests.unit.tasks.conftest import Invoke, Patch
 
 from threezone.core.errors import ClusterError, Declined, UsageError
-from threezone.doctor.facts import Facts
 from threezone.tasks import runtime
-
-
-def broken(*ids: str) -> Facts:
-    facts = load("healthy")
-    for id_ in ids:
-        change = FAULTS[id_].broken
-        assert change is not None
-        facts = change(facts)
-    return facts
 
 
 def test_a_healthy_lab_is_one_line_and_exit_code_0(invoke: Invoke, patch: Patch) -> None:

@@ -279,11 +279,14 @@ class Api:
         """The body at `path` as text, for the API server's proxy paths; of a long one, only the beginning."""
         return self._bounded(self._open("GET", path, {}))
 
-    def apply(self, path: str, manifest: Json) -> Json:
-        """Apply an object at its own path (server-side apply); other fields are kept."""
-        return self.send(
-            "PATCH", path, manifest, content="application/apply-patch+yaml", fieldManager=MANAGER, force="true"
-        )
+    def apply(self, path: str, manifest: Json, *, manager: str = MANAGER, dry: bool = False) -> Json:
+        """Apply an object at its own path (server-side apply) as a field manager; other fields are kept.
+
+        A `dry` run changes nothing, and returns the object as it would be.
+        """
+        query = {"dryRun": "All"} if dry else {}
+        content = "application/apply-patch+yaml"
+        return self.send("PATCH", path, manifest, content=content, fieldManager=manager, force="true", **query)
 
     def merge(self, path: str, change: Json) -> Json:
         """Apply a JSON merge patch to an object."""

@@ -13,7 +13,6 @@ from http import HTTPStatus
 from threezone.clients.kubernetes.api import Api, Forbidden, Json, Refused
 from threezone.delivery.check.model import Id, id_of, meta
 
-APPLY = "application/apply-patch+yaml"
 MANAGER = "kustomize-controller"  # the field manager that Flux applies with
 WORKERS = 8
 REFUSED = "the API server answered with "
@@ -147,8 +146,7 @@ class Cluster:
         return Answer(item, {**merged, "metadata": {**meta(merged), "namespace": id_of(item).namespace}})
 
     def _apply(self, path: str, item: Json) -> Json:
-        given = normalized(item)
-        return self.api.send("PATCH", path, given, APPLY, fieldManager=MANAGER, force="true", dryRun="All")
+        return self.api.apply(path, normalized(item), manager=MANAGER, dry=True)
 
 
 def normalized(item: Json) -> Json:

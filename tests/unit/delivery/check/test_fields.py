@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.delivery.check.trees import config, definition, group, rendering, thing
 
-from threezone.clients.kubernetes.api import Forbidden, Json, Refused, refused
+from threezone.clients.kubernetes.api import Api, Forbidden, Json, Refused, refused
 from threezone.delivery.check import cluster, fields
 from threezone.delivery.check.cluster import Answer, Cluster
 from threezone.delivery.check.model import MASK
@@ -124,7 +124,9 @@ class Server:
             return {"items": [{"metadata": {"name": "app"}}, {"metadata": going}]}
         return {"metadata": {"name": path.rpartition("/")[2]}} if path in self.existing else None
 
-    def send(self, method: str, path: str, body: Json, _content: str, **query: Any) -> Json:
+    apply = Api.apply  # the real one, by `send`
+
+    def send(self, method: str, path: str, body: Json, content: str, **query: Any) -> Json:  # noqa: ARG002
         assert (method, query["dryRun"], query["fieldManager"]) == ("PATCH", "All", "kustomize-controller")
         self.asked.append(path)
         return self.answer(path, body)
