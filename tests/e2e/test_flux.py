@@ -54,6 +54,10 @@ def test_status_and_check_of_a_healthy_lab(lab: Project) -> None:
     ]
     assert all(o["revision"].startswith("main@sha1:") and o["message"] and o["since"] for o in actual["objects"])
     assert "flux-system/lab" in lab.invoke("flux.status").stdout
+    tree = json.loads(lab.invoke("flux.status", "--tree", "--json").stdout)["tree"]
+    assert [each["object"] for each in tree] == ["GitRepository flux-system/lab", "Kustomization flux-system/lab"]
+    assert ("Deployment hello/hello", True) in [(each["object"], each["ready"]) for each in tree[1]["children"]]
+    assert "─ Deployment hello/hello" in lab.invoke("flux.status", "--tree").stdout
     checked = json.loads(lab.invoke("flux.check", "--json").stdout)
     assert checked["ok"] is True
     names = [each["name"] for each in checked["checks"]]

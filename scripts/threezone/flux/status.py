@@ -62,15 +62,19 @@ def age(since: str, now: datetime) -> str:
     return next((f"{seconds // size}{unit}" for unit, size in UNITS.items() if seconds >= size), f"{seconds}s")
 
 
+def short_revision(revision: str) -> str:
+    """A revision with seven characters of its digest, as git shows it."""
+    head, colon, digest = revision.partition(":")
+    return f"{head}{colon}{digest[:7]}"
+
+
 def rows(states: Sequence[State], now: datetime | None = None) -> list[list[str]]:
     """The states as a table for people."""
     lines = [["KIND", "OBJECT", "READY", "REVISION", "AGE", "MESSAGE"]]
     for one in states:
         ready = "suspended" if one.suspended else {True: "yes", False: "no", None: "-"}[one.ready]
-        head, colon, digest = one.revision.partition(":")
-        short = f"{head}{colon}{digest[:7]}"
-        shown = age(one.since, now or datetime.now(UTC))
-        lines.append([one.kind, f"{one.namespace}/{one.name}", ready, short, shown, one.message.replace("\n", " ")])
+        revision, shown = short_revision(one.revision), age(one.since, now or datetime.now(UTC))
+        lines.append([one.kind, f"{one.namespace}/{one.name}", ready, revision, shown, one.message.replace("\n", " ")])
     return lines
 
 

@@ -79,17 +79,24 @@ def check(name: ClusterName = "", json: Json = False, context: ContextName = "")
 
 
 @task
-def status(name: ClusterName = "", json: Json = False, context: ContextName = "") -> None:
+def status(
+    name: ClusterName = "",
+    tree: Annotated[bool, "show what each Kustomization and HelmRelease has brought, down to the workloads"] = False,
+    json: Json = False,
+    context: ContextName = "",
+) -> None:
     """Show Flux's controllers and objects: ready, revision, message, age. Exit 6 when something is not ready.
 
     A suspended object is no failure. AGE is the time in the present state.
     """
-    from threezone.flux import components, installation, objects
+    from threezone.flux import components, installation, objects, status_tree
     from threezone.flux import status as states_of
 
     lab = open_lab(name, context=context)
     installed = installation.observe(lab.api)
-    states = [states_of.state(each) for each in objects.observe(lab.api)]
+    declared = objects.observe(lab.api)
+    states = [states_of.state(each) for each in declared]
+    trees = status_tree.build(declared, status_tree.observe(lab.api, declared)) if tree else ()
     flux = installed or components.Flux("", ())
     data = {
         "version": flux.version or None,
@@ -98,10 +105,12 @@ def status(name: ClusterName = "", json: Json = False, context: ContextName = ""
         "ready": flux.ready,
         "components": [asdict(component) for component in flux.components],
         "objects": [asdict(state) for state in states],
+        **({"tree": [asdict(each) for each in trees]} if tree else {}),
     }
     rows = [[part.name, yes_no(part.ready), part.image] for part in flux.components]
-    declared = table(states_of.rows(states)) if states else "nothing is declared"
-    text = f"{table([['COMPONENT', 'READY', 'IMAGE'], *rows])}\n\n{declared}" if rows else ""
+    shown = status_tree.rows(trees) if tree else states_of.rows(states)
+    below = table(shown) if states else "nothing is declared"
+    text = f"{table([['COMPONENT', 'READY', 'IMAGE'], *rows])}\n\n{below}" if rows else ""
     present(data, text, as_json=json)
     components.require(flux)
     states_of.require(states)
