@@ -11,6 +11,7 @@ def init(
     yes: Yes = False,
     dry_run: DryRun = False,
     devcontainer: Annotated[bool, "also write a devcontainer, .devcontainer/threezone"] = False,
+    pre_commit: Annotated[bool, "also write a configuration of pre-commit that checks what is pushed"] = False,
     ci: Annotated[str, "also write the pipeline's file: gitlab or github"] = "",
     renew: Annotated[
         bool, "also replace files that you edited, where threezone has a newer one; shows the change"
@@ -32,7 +33,7 @@ def init(
         raise UsageError(f"--ci {ci}: expected {' or '.join(pipeline.OUTPUTS)}")
     repository = observe(Path.cwd())
     source, notice = origin.requirement()
-    texts = contents.files(repository, contents.Wanted(devcontainer, ci, source))
+    texts = contents.files(repository, contents.Wanted(devcontainer, pre_commit, ci, source))
     present = plan.existing(repository, texts)
     wanted = plan.plan(repository, texts, present, renew=renew)
     if not agreed(wanted, yes=yes, dry_run=dry_run):

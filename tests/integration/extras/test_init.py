@@ -172,6 +172,43 @@ def test_a_pipeline_installs_threezone(repository: Path, ask: Ask, kind: str, fi
     assert run(["check-jsonschema", "--builtin-schema", vendor, file], cwd=repository, timeout=120).exit_code == 0
 
 
+def test_pre_commit_refuses_a_push_that_cannot_work(
+    repository: Path, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ask("init", "--yes", "--pre-commit").exit_code == 0
+    program = tmp_path / "bin" / "threezone"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec env PYTHONPATH={ROOT}/scripts {sys.executable} -P -m threezone "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    monkeypatch.setenv("PRE_COMMIT_HOME", str(tmp_path / "pre-commit"))
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+
+    def git(*argv: str, check: bool = True) -> Completed:
+        identity = ("-c", "user.name=A User", "-c", "user.email=user@example.invalid")
+        return run(["git", *identity, *argv], cwd=repository, timeout=120, check=check)
+
+    def commit() -> str:
+        git("add", "--all")
+        git("commit", "--quiet", "--message=a change")
+        return git("rev-parse", "HEAD").stdout.strip()
+
+    run(["git", "init", "--quiet", "--bare", tmp_path / "remote.git"], timeout=30)
+    run([sys.executable, "-m", "pre_commit", "install"], cwd=repository, timeout=60)
+    good = commit()
+    push = ("push", str(tmp_path / "remote.git"), "HEAD:refs/heads/main")
+    git(*push)
+    delivered = repository / "local/gitops/clusters/local/kustomization.yaml"
+    working = delivered.read_text()
+    delivered.write_text(working + "  - no-such.yaml\n")
+    commit()
+    delivered.write_text(working)  # what is pushed counts, not the working tree
+    refused = git(*push, check=False)
+    assert refused.exit_code != 0
+    assert "no-such.yaml" in refused.stdout + refused.stderr
+    assert git("ls-remote", str(tmp_path / "remote.git"), "main").stdout.split()[0] == good
+
+
 def test_outside_of_a_repository_there_is_a_cause_and_a_fix(ask: Ask, repository: Path) -> None:
     shutil.rmtree(repository / ".git")
     done = ask("init", "--yes")

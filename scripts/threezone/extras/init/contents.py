@@ -16,6 +16,7 @@ from threezone.extras.init.observe import Repository
 
 SCHEMA = "local/invoke.schema.json"
 DEVCONTAINER = ".devcontainer/threezone"
+PRE_COMMIT = ".pre-commit-config.yaml"
 _BY = "init"
 _TASKS = '''"""The tasks of this repository: `threezone --list`. Your own may stand beside them, for `invoke`."""
 
@@ -44,6 +45,20 @@ apiVersion: kind.x-k8s.io/v1alpha4
 nodes:
   - role: control-plane
 """
+_PRE_COMMIT = """# Before a push: look for what cannot work in the commits. Once in each clone: pre-commit install
+default_install_hook_types: [pre-push]
+repos:
+  - repo: local
+    hooks:
+      - id: threezone-gitops-check
+        name: check what Flux would apply
+        entry: sh -c 'exec threezone gitops.check --revision "${PRE_COMMIT_TO_REF:-HEAD}"'
+        language: system
+        always_run: true
+        pass_filenames: false
+        verbose: true
+        stages: [pre-push]
+"""
 _INSTALL = ["python3 -m venv ~/.threezone/venv", f"~/.threezone/venv/bin/pip install -q -r {pipeline.REQUIREMENTS}",
             "mkdir -p ~/.local/bin", "ln -sf ~/.threezone/venv/bin/threezone ~/.local/bin/threezone",
             "threezone tools.install --shell"]  # fmt: skip
@@ -54,6 +69,7 @@ class Wanted:
     """What was asked for beside the files that every project gets."""
 
     devcontainer: bool = False
+    pre_commit: bool = False
     ci: str = ""
     origin: str = ""  # where pip gets threezone; "" is the package index
 
@@ -90,6 +106,8 @@ def files(repository: Repository, wanted: Wanted) -> dict[str, str]:
         texts |= {path: templates.read(path) for path in sample}
     if wanted.devcontainer or f"{DEVCONTAINER}/devcontainer.json" in repository.devcontainers:
         texts |= _devcontainer()
+    if wanted.pre_commit:
+        texts[PRE_COMMIT] = _PRE_COMMIT
     signed = {
         path: text if path.endswith(".html") else signed_file.signed(_BY, text, _comment(path))
         for path, text in texts.items()

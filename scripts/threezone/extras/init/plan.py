@@ -17,6 +17,7 @@ _LONG = 120  # lines of a difference that are shown
 _HINTS = {
     "tasks.py": "`threezone` has all tasks anyway; for invoke: from threezone.tasks import collection",
     "invoke.yaml": "settings go into a section `threezone`",
+    contents.PRE_COMMIT: "a local hook at the stage pre-push: threezone gitops.check --revision $PRE_COMMIT_TO_REF",
     "noxfile.py": "a session for the lab: threezone up --yes, threezone gitops.prove, threezone down --yes",
 }
 
