@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from threezone.clients import flux
@@ -57,22 +57,36 @@ PLAIN = {"null", "bool", "int", "float"}
 Names = Mapping[Key, frozenset[str]]
 
 
-def render(tool: Flux, wanted: Sequence[Json], *, together: bool = True) -> tuple[Rendered, dict[Key, str]]:
-    """The objects of Kustomizations and of their descendants, and the words about those that cannot be rendered.
+@dataclass(frozen=True)
+class Outcome:
+    """The objects of each Kustomization, and the words about those that cannot be rendered.
 
-    Descendants are rendered as they are in the files. One that cannot be rendered is looked for by halving. Unless they
-    are rendered `together`, descendants are not. Raises Endless.
+    `complete` are those of which it is known that each of their variables has a value.
+    """
+
+    objects: Rendered
+    words: Mapping[Key, str] = field(default_factory=dict)
+    complete: frozenset[Key] = frozenset()
+
+
+def render(tool: Flux, wanted: Sequence[Json], *, together: bool = True, strict: bool = False) -> Outcome:
+    """Render Kustomizations and their descendants, as these are in the files.
+
+    One that cannot be rendered is looked for by halving. Unless they are rendered `together`, descendants are not. With
+    `strict`, one run tells of all that no variable lacks a value, if that is so. Raises Endless.
     """
     if not wanted:
-        return {}, {}
+        return Outcome({})
+    if together and strict and not isinstance(done := _run(tool, wanted, strict=True), str):
+        return Outcome(done, complete=frozenset(done))
     if together and not isinstance(done := _run(tool, wanted), str):
-        return done, {}
+        return Outcome(done)
     if len(wanted) > 1:
         middle = len(wanted) // 2
         first, second = (render(tool, part, together=together) for part in (wanted[:middle], wanted[middle:]))
-        return first[0] | second[0], first[1] | second[1]
+        return Outcome(first.objects | second.objects, {**first.words, **second.words})
     key, alone = key_of(wanted[0]), _alone(tool, wanted[0])  # one of its descendants may be the wrong one
-    return ({}, {key: alone}) if isinstance(alone, str) else ({key: alone}, {})
+    return Outcome({}, {key: alone}) if isinstance(alone, str) else Outcome({key: alone})
 
 
 def unset(tool: Flux, parents: Sequence[Json], leaves: Sequence[Json], names: Names) -> dict[Key, list[Unset]]:

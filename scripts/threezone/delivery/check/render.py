@@ -42,12 +42,14 @@ class _Walk:
     is_ours: IsOurs
     sources: dict[str, str]
     lookup: Lookup
+    strict: bool
     groups: dict[Key, Group] = field(default_factory=dict)
     parents: dict[Key, Key | None] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     unchecked: dict[str, None] = field(default_factory=dict)
     failed: set[Key] = field(default_factory=set)
     values: dict[Key, Values] = field(default_factory=dict)
+    complete: set[Key] = field(default_factory=set)  # none of their variables lacks a value
     together: bool = True
 
     @property
@@ -73,7 +75,7 @@ def render(
     rendered after those without, because these may bring them.
     """
     own = flux_build.own_files(tree.root)
-    walk = _Walk(tool, tree, own, is_ours, {source_of(root["spec"], key_of(root).namespace): "./"}, lookup)
+    walk = _Walk(tool, tree, own, is_ours, {source_of(root["spec"], key_of(root).namespace): "./"}, lookup, strict)
     waiting: dict[Key, Json] = {}
     level = _admitted(walk, [root], None)
     with step("render what Flux would apply") as running:
@@ -122,11 +124,13 @@ def _level(walk: _Walk, level: list[Json]) -> list[Json]:
     """Render Kustomizations and those of their descendants that need nothing more. Returns those that do."""
     given = {key_of(each): _given(walk, each) for each in level}
     try:
-        rendered, words = flux_build.render(walk.flux, list(given.values()), together=walk.together)
+        outcome = flux_build.render(walk.flux, list(given.values()), together=walk.together, strict=walk.strict)
     except Endless:  # rendered one by one, each of them is rendered once
         walk.together = False
-        rendered, words = flux_build.render(walk.flux, list(given.values()), together=False)
-    for key, reason in words.items():
+        outcome = flux_build.render(walk.flux, list(given.values()), together=False)
+    rendered = outcome.objects
+    walk.complete |= outcome.complete
+    for key, reason in outcome.words.items():
         walk.failed.add(key)
         path = clean_path(given[key]["spec"].get("path"))
         walk.findings += place.broken(walk.tree.root, path, str(key), reason)
@@ -198,7 +202,7 @@ def _find_unset(walk: _Walk) -> None:
     wanted: Mapping[Key, Json] = {
         key: _given(walk, group.kustomization) for key, group in walk.groups.items() if group.complete
     }
-    with_variables = [(key, each) for key, each in wanted.items() if variables.own(each)]
+    with_variables = [(key, each) for key, each in wanted.items() if key not in walk.complete and variables.own(each)]
     is_leaf = {key: not children(walk.groups[key].objects) for key, _ in with_variables}
     parents = [each for key, each in with_variables if not is_leaf[key]]
     leaves = [each for key, each in with_variables if is_leaf[key]]
