@@ -6,13 +6,14 @@ import hashlib
 import json
 import shutil
 import socket
+import socketserver
 import tarfile
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ IMAGE = "threezone/e2e-engine:1"
 CONTAINER = "threezone-e2e-engine"
 RECIPE = Path(__file__).with_name("containers") / "engine"
 NODE = f"{NAME}-control-plane"
+PORT = 5000  # in the engine's container
 APP = "by-hand/partial:1"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -74,14 +76,17 @@ class Registry:
 
 @pytest.fixture(scope="module")
 def engine(project: Project) -> Iterator[Path]:  # noqa: ARG001 - its engine works
-    """The socket of an engine in a container, in a directory that both sides see."""
+    """The socket of an engine in a container, in a directory that both sides see.
+
+    It has no network: an engine takes the interfaces that it finds for its own, and would remove this machine's.
+    """
     build_image(IMAGE, RECIPE)
     directory = Path(tempfile.mkdtemp(prefix="tz-"))
     (directory / "daemon.json").write_text(json.dumps({"features": {"containerd-snapshotter": True}}))
     process.run(["docker", "rm", "--force", "--volumes", CONTAINER], timeout=60, check=False)
     try:
         process.run(
-            ["docker", "run", "--detach", "--init", "--privileged", "--network=host", "--name", CONTAINER,
+            ["docker", "run", "--detach", "--init", "--privileged", "--network=none", "--name", CONTAINER,
              "--volume", f"{directory}:{directory}", "--volume", "/var/lib/docker", "--tmpfs", "/run", IMAGE, "dockerd",
              "--config-file", directory / "daemon.json", "--host", f"unix://{directory}/docker.sock",
              "--bridge=none", "--iptables=false", "--ip6tables=false"],
@@ -106,8 +111,8 @@ def _await(address: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def registry(lab: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """The registry's address, and the digest of the platform that the nodes are not."""
+def registry(lab: Project, engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The registry's address for the engine, and the digest of the platform that the nodes are not."""
     assert lab.root.is_dir()
     (hello,) = build.ensure("hello", channel.resolve_channel("auto"))
     file = tmp_path_factory.mktemp("hello") / "hello.tar"
@@ -140,13 +145,20 @@ def registry(lab: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             if body:
                 self.wfile.write(data)
 
+        def address_string(self) -> str:
+            return "a unix socket"
+
         def log_message(self, *args: object) -> None:
             """Be silent."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    path = engine.with_name("registry.sock")
+    with socketserver.ThreadingUnixStreamServer(str(path), Handler) as server:
+        server.daemon_threads = True  # the engine keeps its connections open
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
-        yield f"127.0.0.1:{server.server_address[1]}", contents.absent
+        forward = ["socat", f"TCP-LISTEN:{PORT},bind=127.0.0.1,fork", f"UNIX-CONNECT:{path}"]
+        process.run(["docker", "exec", "--detach", CONTAINER, *forward], timeout=30)
+        yield f"127.0.0.1:{PORT}", contents.absent
         server.shutdown()
         thread.join()
 
