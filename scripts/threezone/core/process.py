@@ -46,6 +46,10 @@ class Completed:
     seconds: float
 
 
+class MissingProgram(ToolError):
+    """A program of the system is not on PATH."""
+
+
 def find(program: str | Path, env: Mapping[str, str] | None = None) -> Path | None:
     """The program's absolute path, or None; it is looked up in the PATH of `env`, by default ours."""
     path = shutil.which(str(program), path=(env or os.environ).get("PATH"))
@@ -55,7 +59,9 @@ def find(program: str | Path, env: Mapping[str, str] | None = None) -> Path | No
 def _require(program: str | Path, env: Mapping[str, str]) -> Path:
     if path := find(program, env):
         return path
-    raise ToolError(f"the program {program} is not on PATH", fix="./run invoke tools.install, or install it")
+    raise MissingProgram(
+        f"the program {program} is not on PATH", fix=f"install {program}, or add its directory to PATH"
+    )
 
 
 def _environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:

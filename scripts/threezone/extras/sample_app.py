@@ -25,6 +25,7 @@ def deploy(lab: Lab, path: Path) -> None:
 
     Raises UsageError with kubectl's message when it cannot be applied. Flux takes the objects over with a delivery.
     """
+    lab.api.get("/version")  # kubectl would say in its own words that there is no cluster
     if not lab.foreign:
         (hello,) = build.ensure("hello", lab.channel)
         node_images.load_missing(lab, (node_images.tag_hello(hello),))

@@ -80,14 +80,14 @@ def _reconnect(context: str, by_hand: tuple[str, str] | None) -> None:
 @task
 def show(name: ClusterName = "", json: Json = False) -> None:
     """Show the cluster's entry in your kubeconfig: address, TLS name, CA fingerprint, kind of login; never a key."""
-    from threezone.core.errors import UsageError
+    from threezone.core.errors import ClusterError
     from threezone.zones.kubeconfig_entry import find
 
     adopted = adopted_context(name)
     cluster = adopted or chosen_cluster(name)
     entry = find(adopted or f"kind-{cluster}")
     if entry is None:
-        raise UsageError(
+        raise ClusterError(
             f"your kubeconfig has no entry for the cluster {cluster}",
             fix="kubectl config get-contexts" if adopted else f"./run invoke kubeconfig.connect --name {cluster}",
         )

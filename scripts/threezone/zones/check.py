@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from threezone.core import names
-from threezone.core.errors import ClusterError, RouteError, ThreezoneError, UsageError
+from threezone.core.errors import ClusterError, RouteError, ThreezoneError
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.credentials import material, trust
 from threezone.kubeconfig.document import Entry
@@ -78,12 +78,14 @@ def check_entry(context: str, zone: Zone, *, fresh: str | None = None, missing: 
     """Prove the user's entry `context` exactly as it is.
 
     `fresh` is the output of `kind get kubeconfig` for the cluster of that name, `missing` the error for one that is
-    gone or stopped; both are None for other clusters and without an engine. Raises UsageError for a
-    missing entry, or a file that kubectl cannot read.
+    gone or stopped; both are None for other clusters and without an engine. Raises ClusterError for a
+    missing entry, UsageError for a file that kubectl cannot read.
     """
     entry = find(context)
     if entry is None:
-        raise UsageError(f"your kubeconfig has no entry {context}", fix=_repair(context, "kubectl config get-contexts"))
+        raise ClusterError(
+            f"your kubeconfig has no entry {context}", fix=_repair(context, "kubectl config get-contexts")
+        )
     verdict = prove([Route("existing entry", entry.server, entry.tls_server_name)], trust(entry.entry))
     proof = verdict.proofs[0]
     state, error = judge(entry, zone, verdict, fresh, missing)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from threezone.clients.docker import containers, networks
 from threezone.core import labels
-from threezone.core.errors import CommandFailed, RouteError, ThreezoneError, UsageError
+from threezone.core.errors import ClusterError, CommandFailed, RouteError, ThreezoneError
 from threezone.core.events import note
 from threezone.engine.find import Engine
 from threezone.kubeconfig import document, store
@@ -102,7 +102,7 @@ def connect_observed(cluster: KindCluster, *, by_hand: tuple[str, str] | None = 
         if cluster.nodes and cluster.error is not None:
             raise cluster.error
         if kubeconfig_entry.find(f"kind-{cluster.name}") is None and cluster.engine.state != "missing":
-            raise cluster.error or UsageError(f"the cluster {cluster.name} is unknown here")
+            raise cluster.error or ClusterError(f"the cluster {cluster.name} is unknown here")
         note("no engine here has the cluster; your own entry's CA and login are used")
     try:
         return connect(

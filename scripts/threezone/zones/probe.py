@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from threezone.core.errors import ClusterError, UsageError
+from threezone.core.errors import ClusterError
 from threezone.engine.find import Engine
 from threezone.kubeconfig import document, store
 from threezone.kubeconfig.credentials import trust
@@ -60,7 +60,7 @@ class Source:
 def source(name: str, kubeconfig: str | None) -> Source:
     """Return kind's entry from the text of its kubeconfig, or the user's own entry without it.
 
-    Raises ClusterError if kind's text lacks the cluster, UsageError if the user has no entry for it.
+    Raises ClusterError if kind's text lacks the cluster, or the user has no entry for it.
     """
     context = f"kind-{name}"
     if kubeconfig is not None:
@@ -73,7 +73,7 @@ def source(name: str, kubeconfig: str | None) -> Source:
         return Source(entry, entry.server, fresh)
     own = kubeconfig_entry.find(context)
     if own is None:
-        raise UsageError(
+        raise ClusterError(
             f"the cluster {name} is unknown here: no engine answers, and your kubeconfig has no entry {context}",
             fix=f"where the engine is: ./run invoke kubeconfig.export --for ci --name {name}",
         )

@@ -109,10 +109,10 @@ def test_verification_that_is_switched_off_in_the_entry_stays_on_in_the_check(
 
 
 def test_what_is_not_there_or_broken_is_the_user_s_to_mend(config: Path) -> None:
-    with pytest.raises(UsageError, match="no entry kind-lab") as refused:
+    with pytest.raises(ClusterError, match="no entry kind-lab") as refused:
         check("kind-lab", HOST)
     assert refused.value.fix == "./run invoke kubeconfig.connect --name lab"
-    with pytest.raises(UsageError, match="no entry prod") as unknown:
+    with pytest.raises(ClusterError, match="no entry prod") as unknown:
         check("prod", HOST)
     assert unknown.value.fix == "kubectl config get-contexts"
     config.write_text("clusters: [\n")

@@ -287,7 +287,7 @@ def test_without_an_engine_the_user_s_own_entry_is_repaired(
 
 
 def test_without_an_engine_and_without_an_entry_there_is_nothing_to_connect(config: Path) -> None:
-    with pytest.raises(UsageError, match="the cluster lab is unknown here") as refused:
+    with pytest.raises(ClusterError, match="the cluster lab is unknown here") as refused:
         connect("lab", None, zone=HOST)
     assert "kubeconfig.export --for ci --name lab" in refused.value.fix
     assert config.read_text() == FOREIGN

@@ -6,7 +6,7 @@ import pytest
 from tests.integration.zones.conftest import Behaviour, Pki, Serve
 
 from threezone.clients.kind import Node
-from threezone.core.errors import ClusterError, EngineError, RouteError, UsageError
+from threezone.core.errors import ClusterError, EngineError, RouteError
 from threezone.engine.find import Engine
 from threezone.zones.connect import connect_observed as connect
 from threezone.zones.kind_cluster import KindCluster
@@ -69,6 +69,6 @@ def test_a_stopped_cluster_is_not_looked_for(config: Path, pki: Pki, serve: Serv
 def test_without_an_entry_the_engine_s_trouble_is_what_is_said(config: Path) -> None:
     with pytest.raises(ClusterError, match="is gone"):
         connect(KindCluster("kind", OK, HOST, error=GONE, missing=GONE))
-    with pytest.raises(UsageError, match="is unknown here"):
+    with pytest.raises(ClusterError, match="is unknown here"):
         connect(KindCluster("kind", MISSING, HOST, error=EngineError("no engine")))
     assert not config.exists()

@@ -103,7 +103,7 @@ def test_a_ca_beside_no_verification_is_refused_as_by_kubectl(config: Path, pki:
 
 def test_where_nothing_knows_the_cluster_it_says_what_would_help(config: Path) -> None:
     done = invoke("zones.probe", "--name", "kind")
-    assert done.exit_code == 2
+    assert done.exit_code == 4
     assert "the cluster kind is unknown here" in done.stderr
     assert "kubeconfig.export" in done.stderr
     assert not config.exists()
@@ -116,4 +116,4 @@ def test_when_a_container_starts_a_broken_way_is_no_cluster_that_is_merely_down(
     server = f"https://127.0.0.1:{closed}"
     assert invoke("kubeconfig.connect", "--name", "kind", "--if-running", "--server", server).exit_code == 5
     config.unlink()
-    assert invoke("kubeconfig.connect", "--name", "kind", "--if-running").exit_code == 2
+    assert invoke("kubeconfig.connect", "--name", "kind", "--if-running").exit_code == 4

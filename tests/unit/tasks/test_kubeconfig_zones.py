@@ -76,7 +76,7 @@ def test_show_prints_the_entry(invoke: Invoke, patch: Patch) -> None:
     assert invoke("kubeconfig.show").out.splitlines()[1].split() == ["namespace", "-"]
     assert invoke("kubeconfig.show", "--json").data["context"] == "kind-kind"
     patch("zones.kubeconfig_entry.find", None)
-    assert invoke("kubeconfig.show").exit_code == UsageError.exit_code
+    assert invoke("kubeconfig.show").exit_code == ClusterError.exit_code
 
 
 @pytest.mark.parametrize("error", [None, RouteError("it does not lead there")])

@@ -78,8 +78,15 @@ def run(
     env: Mapping[str, str | None] | None = None,
     check: bool = True,
 ) -> Completed:
-    """Run docker with these arguments; with `check`, raise CommandFailed for an exit code other than 0."""
-    return process.run([DOCKER, *arguments], timeout=timeout, stdin=stdin, env=env, check=check)
+    """Run docker with these arguments; with `check`, raise CommandFailed for an exit code other than 0.
+
+    Raises EngineError where docker is not installed.
+    """
+    try:
+        return process.run([DOCKER, *arguments], timeout=timeout, stdin=stdin, env=env, check=check)
+    except process.MissingProgram as error:
+        message, fix = TROUBLE["missing"]
+        raise EngineError(message, evidence=error.message, fix=fix) from None
 
 
 def ask(*arguments: str | Path, timeout: float = 30) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from threezone.clients.kind import BALANCER
 from threezone.clients.kubernetes.api import Access, Api
-from threezone.core.errors import EngineError, RouteError, UsageError
+from threezone.core.errors import ClusterError, EngineError, RouteError, UsageError
 from threezone.core.events import note, step
 from threezone.core.files import is_stream
 from threezone.engine import find
@@ -172,7 +172,7 @@ def _entry(cluster: KindCluster) -> Entry:
             return entry
     user_entry = kubeconfig_entry.find(context)
     if user_entry is None or cluster.missing is not None:
-        raise cluster.error or UsageError(f"kind's kubeconfig has no context {context}")
+        raise cluster.error or ClusterError(f"kind's kubeconfig has no context {context}")
     note("no engine answers here: your own entry is exported")
     return user_entry.entry
 
