@@ -1,7 +1,8 @@
 """Make the Python environment of ./run. Standard library only: nothing is installed yet.
 
-./run calls `bootstrap.py ENV LOCK` when ENV has no file `complete` that equals LOCK. Exit codes as in
-docs/exit-codes.md: 2 when this Python is unsuitable, 7 when installing failed.
+./run calls `bootstrap.py ENV LOCK WORDS…` when ENV has no file `complete` that equals LOCK; the words are its own. For
+`bundle.load FILE` the packages come from that file, without a network. Exit codes as in docs/exit-codes.md: 2 when this
+Python is unsuitable, 7 when installing failed.
 """
 
 import fcntl
@@ -11,6 +12,8 @@ import shutil
 import ssl
 import subprocess
 import sys
+import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +23,6 @@ from typing import Any
 HEARTBEAT = 10.0  # seconds between progress messages
 SHOWN = 20  # lines of a program that failed; pip names a failure of TLS only where it is not quiet
 UNUSABLE, FAILED, INTERRUPTED = 2, 7, 130
-SYSTEM_AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 # The files with the authorities that Debian, Fedora and macOS trust.
 AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 # What pip (OpenSSL) and uv (rustls) say about a certificate of an unknown authority.
@@ -41,8 +43,32 @@ def is_complete(env: Path, lock: Path) -> bool:
         return False
 
 
-def ways(env: Path, lock: Path) -> list[list[list[str]]]:
+def bundle_of(words: Sequence[str]) -> Path | None:
+    """The file of `bundle.load FILE` in the words of ./run, if it exists; None for other words."""
+    rest = list(words)
+    if rest[:1] in (["invoke"], ["threezone"]):
+        del rest[0]
+    if rest[:1] != ["bundle.load"]:
+        return None
+    return next((Path(word) for word in rest[1:] if not word.startswith("-") and Path(word).is_file()), None)
+
+
+def unpack_wheels(bundle: Path, into: Path) -> None:
+    """Copy the wheels of a bundle, a tar archive, into a new directory. pip compares them with their hashes later."""
+    into.mkdir()
+    with tarfile.open(bundle, "r:") as tar:
+        for entry in tar:
+            directory, _, name = entry.name.partition("/")
+            content = tar.extractfile(entry) if entry.isreg() and directory == "wheels" and "/" not in name else None
+            if content is not None and name.endswith(".whl"):
+                with (into / name).open("xb") as wheel:
+                    shutil.copyfileobj(content, wheel)
+
+
+def ways(env: Path, lock: Path, wheels: Path | None = None) -> list[list[list[str]]]:
     """The ways to make `env`, best first, each a list of commands. Every file is checked against its hash in `lock`.
+
+    With `wheels`, packages come from that directory only.
 
     Wheels only: a source distribution would fetch its build tools unchecked. With the interpreter's real path, an
     upgrade of the system's Python leaves a dangling link, which ./run detects.
@@ -50,6 +76,8 @@ def ways(env: Path, lock: Path) -> list[list[list[str]]]:
     base = str(Path(sys.executable).resolve())
     target = str(env / "bin" / "python")
     exact = ["--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", str(lock)]
+    if wheels:
+        exact += ["--no-index", "--find-links", str(wheels)]
     possible: list[list[list[str]]] = []
     if uv := shutil.which("uv"):
         possible.append([[uv, "venv", "--quiet", "--python", base, str(env)],
@@ -99,9 +127,9 @@ def run(command: Sequence[str], began: float, changes: Mapping[str, str], *, kee
     return "".join(lines) or "no message"
 
 
-def make(env: Path, lock: Path, *, keeps: int) -> int:
-    """Make `env` anew and mark it complete. Returns the exit code."""
-    possible = ways(env, lock)
+def make(env: Path, lock: Path, wheels: Path | None, *, keeps: int) -> int:
+    """Make `env` anew and mark it complete, from `wheels` if they are given. Returns the exit code."""
+    possible = ways(env, lock, wheels)
     if not possible:
         say(f"error: {sys.executable} has no venv module, and there is no uv")
         say("fix: on Debian and Ubuntu: apt-get install -y python3-venv; then run this again")
@@ -127,11 +155,14 @@ def make(env: Path, lock: Path, *, keeps: int) -> int:
         say("cause: a certificate is signed by an authority that is unknown here: does this network intercept TLS?")
         say("fix: export PIP_CERT=/path/of/authority.pem SSL_CERT_FILE=/path/of/authority.pem; then run this again")
         return FAILED
+    if wheels:
+        say("fix: make the bundle again with this version of threezone, and with this machine's version of Python")
+        return FAILED
     say("fix: first use needs a package index: check the network and `python3 -m pip config list`, then run this again")
     return FAILED
 
 
-def main(env: Path, lock: Path) -> int:
+def main(env: Path, lock: Path, words: Sequence[str] = ()) -> int:
     """Make `env` unless another ./run has just made it. The kernel releases the lock when its holders end."""
     os.umask(os.umask(0o077) | 0o002)  # whatever the caller's is: others must not write to the environment
     env.parent.mkdir(parents=True, exist_ok=True)
@@ -141,12 +172,23 @@ def main(env: Path, lock: Path) -> int:
         except BlockingIOError:
             say("another ./run is making the environment; waiting for it")
             fcntl.flock(handle, fcntl.LOCK_EX)
-        return 0 if is_complete(env, lock) else make(env, lock, keeps=handle.fileno())
+        if is_complete(env, lock):
+            return 0
+        bundle = bundle_of(words)
+        if bundle is None:
+            return make(env, lock, None, keeps=handle.fileno())
+        with tempfile.TemporaryDirectory(prefix=".wheels-", dir=env.parent) as directory:
+            unpack_wheels(bundle, Path(directory, "wheels"))
+            return make(env, lock, Path(directory, "wheels"), keeps=handle.fileno())
 
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+        sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))
+    except tarfile.TarError as error:
+        say(f"error: this is not a complete bundle: {error}")
+        say("fix: copy the file again, and compare its checksum with the one that bundle.save has printed")
+        sys.exit(UNUSABLE)
     except OSError as error:
         say(f"error: {error}")
         say("fix: make room or permission there, or choose another place: THREEZONE_CACHE=/a/directory ./run …")

@@ -7,6 +7,7 @@ our own two are built on a public Debian. `source`: everything is built from Deb
 
 from __future__ import annotations
 
+import functools
 import itertools
 import shutil
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from threezone.core import events, paths, pins
 from threezone.core.background import Background, attempt_all, run_all
 from threezone.core.errors import ToolError, UsageError
 from threezone.images import debian_base, engine_images, node_image, programs
+from threezone.images.bundle.format import BundledImage
+from threezone.images.bundle.record import accepted
 from threezone.images.engine_images import Image
 from threezone.images.versions import NodePin, RegistryPin, images, node_for, require_digest, require_parts
 from threezone.toolchain import cache, golang
@@ -129,14 +132,16 @@ def observe(names: Sequence[str], channel: Channel) -> dict[str, tuple[Image, ..
     """The images that the engine has with the expected content, by name; one call to the engine."""
     wanted = {name: references(name, channel) for name in names}
     present = engine_images.inspect([reference for group in wanted.values() for reference in group])
-    expected = {name: made_from(name, channel) for name in names}
+    bundled = accepted()
+    expected = functools.cache(lambda name: made_from(name, channel))
 
     def fits(name: str, reference: str) -> bool:
         image = present.get(reference)
         if image is None:
             return False
         pulled_by_user = name == BALANCER and not image.recipe  # kind's own image
-        return pulled_by_user or expected[name] in ("", image.recipe)
+        came_in_bundle = bundled.get(reference) == BundledImage(image.recipe, inputs(name, channel))
+        return pulled_by_user or came_in_bundle or expected(name) in ("", image.recipe)
 
     return {
         name: tuple(present[reference] for reference in group)
@@ -150,16 +155,26 @@ def made_from(name: str, channel: Channel) -> str:
 
     The hash decides whether a machine builds the image again, so its inputs must not change without need.
     """
-    if channel == "release" or name in (*OWN, REGISTRY):
+    if not (parts := _inputs(name, channel)):
         return ""
+    return cache.key("", *parts, debian_base.reference(), golang.architecture()).lstrip("-")
+
+
+def inputs(name: str, channel: Channel) -> str:
+    """The content hash of those inputs that do not depend on this machine; "" as in `made_from`."""
+    parts = _inputs(name, channel)
+    return cache.key("", *parts).lstrip("-") if parts else ""
+
+
+def _inputs(name: str, channel: Channel) -> list[str]:
+    if channel == "release" or name in (*OWN, REGISTRY):
+        return []
     if name == "flux":
-        inputs = [str(images().flux), engine_images.digest("flux")]
-    elif name == BALANCER:
-        inputs = [engine_images.digest("common", BALANCER)]
-    else:
-        recipes = engine_images.digest("common", "node", "system", "program")
-        inputs = [str(_node_pin(name)), pins.tools().kind.version, recipes]
-    return cache.key("", *inputs, debian_base.reference(), golang.architecture()).lstrip("-")
+        return [str(images().flux), engine_images.digest("flux")]
+    if name == BALANCER:
+        return [engine_images.digest("common", BALANCER)]
+    recipes = engine_images.digest("common", "node", "system", "program")
+    return [str(_node_pin(name)), pins.tools().kind.version, recipes]
 
 
 def ensure(name: str, channel: Channel) -> tuple[Image, ...]:

@@ -14,7 +14,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Deliver by commit": ("gitops", "flux", "report"),
     "The cluster": ("cluster",),
     "Reach it from where you are": ("kubeconfig", "zones"),
-    "Images": ("image", "registry"),
+    "Images": ("image", "registry", "bundle"),
     "Apps and add-ons": ("app", "addon"),
     "Pipelines": ("ci",),
     "The engine and the tools": ("engine", "tools"),

@@ -93,6 +93,12 @@ def ensure(names: Sequence[str] = NAMES, channel: Channel = "auto", root: Path |
     return {name: tools[name] for name in names}
 
 
+def cache_keys(name: str, root: Path | None = None) -> frozenset[str]:
+    """The keys that the program has in the cache, from any channel."""
+    pin = _pin(name, root)
+    return frozenset(_key(name, pin, origin) for origin in CACHED)
+
+
 def bin_dir(tools: Mapping[str, Tool]) -> Path:
     """A directory of links to `tools`, for PATH. The same programs give the same directory."""
     targets = sorted((tool.name, str(tool.path)) for tool in tools.values())

@@ -10,6 +10,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import zipfile
@@ -252,6 +253,58 @@ def test_an_environment_without_its_python_is_made_again(checkout: Checkout) -> 
     (env / "bin" / "python").symlink_to("/nonexistent/python3")
     done = checkout.run(*ASK)
     assert (done.exit_code, done.stdout[:3]) == (0, "1.0"), done.stderr
+
+
+def in_a_bundle(path: Path, *wheels: Path, damage: bool = False) -> Path:
+    """A bundle with these wheels, beside members that are none of the launcher's business."""
+    with tarfile.open(path, "w") as tar:
+        for name, file in {"manifest.json": Path(__file__), **{f"wheels/{each.name}": each for each in wheels}}.items():
+            tar.add(file, name)
+        for name in ("wheels/../outside.whl", "wheels/link.whl"):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE if "link" in name else tarfile.REGTYPE, "/etc/passwd"
+            tar.addfile(entry)
+    if damage:
+        path.write_bytes(path.read_bytes()[:-11_000])
+    return path
+
+
+@pytest.mark.parametrize("words", [("bundle.load",), ("invoke", "bundle.load")], ids=["uv", "pip"])
+def test_without_a_package_index_the_packages_come_from_a_bundle(
+    checkout: Checkout, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    if "invoke" in words:
+        (checkout.bin / "uv").unlink()
+    package = checkout.root / "scripts" / "threezone"
+    package.mkdir(parents=True)
+    (package / "__main__.py").write_text("import sys, tiny\nprint(tiny.VERSION, *sys.argv[1:])\n")
+    bundle = in_a_bundle(tmp_path / "a bundle", *(tmp_path / "index").iterdir())
+    shutil.rmtree(tmp_path / "index")
+    assert checkout.run("status").exit_code == 7
+    done = checkout.run(*words, str(bundle))
+    assert (done.exit_code, done.stdout) == (0, f"1.0 {' '.join(words)} {bundle}\n"), done.stderr
+    assert not (tmp_path / "outside.whl").exists()
+    assert not list(Path(checkout.env["THREEZONE_CACHE"]).rglob("*.whl"))
+
+
+def test_a_bundle_whose_wheel_has_another_hash_is_refused(checkout: Checkout, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    wheel(other, "1.0")
+    file = next(other.iterdir())
+    file.write_bytes(file.read_bytes() + b" ")
+    shutil.rmtree(tmp_path / "index")
+    done = checkout.run("bundle.load", str(in_a_bundle(tmp_path / "bundle.tar", file)))
+    assert done.exit_code == 7
+    assert "hash" in done.stderr.lower()
+
+
+def test_a_truncated_bundle_is_refused(checkout: Checkout, tmp_path: Path) -> None:
+    bundle = in_a_bundle(tmp_path / "bundle.tar", *(tmp_path / "index").iterdir(), damage=True)
+    done = checkout.run("bundle.load", str(bundle))
+    assert done.exit_code in (2, 7), done.stderr
+    assert "fix: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert checkout.environments() == []
 
 
 def test_an_old_python_is_refused(checkout: Checkout) -> None:

@@ -55,6 +55,8 @@ MAY_WRITE = {
     "threezone.clients.kind",
     "threezone.delivery.proof.repository",
     "threezone.images.archive",
+    "threezone.images.bundle.format",
+    "threezone.images.bundle.packed",
     "threezone.images.debian_base",
     "threezone.images.node_image",
     "threezone.kubeconfig.store",

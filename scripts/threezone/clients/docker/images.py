@@ -105,6 +105,11 @@ def save(file: Path, *images: str, architecture: str = "", timeout: float = 600)
     engine.run("save", "--output", file, *images, timeout=timeout)
 
 
+def load(file: Path, timeout: float = 900) -> None:
+    """Load the images of an archive that `save` has written. Raises CommandFailed."""
+    engine.run("load", "--quiet", "--input", file, timeout=timeout)
+
+
 def tag(image: str, reference: str) -> None:
     """Add a name to an image."""
     engine.run("tag", image, reference, timeout=60)
