@@ -10,6 +10,9 @@ import lzma
 import shlex
 import shutil
 import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +55,7 @@ def read(path: Path, architecture: str = "") -> Archive:
             f"{path} is a {kind}; an image archive must be a regular file, as it is read more than once", fix=_FIX
         )
     try:
-        _opener(path)
-        with tarfile.open(path, "r:*") as tar:
+        with _opened(path) as tar:
             files, load = _contents(tar)
             size = sum(member.size for member in files.values())
             layout = []
@@ -143,7 +145,7 @@ def prepare(archive: Archive, directory: Path, architecture: str = "") -> Path:
 def _trim(archive: Archive, architecture: str, target: Path) -> None:
     """Copy a layout without the index of an image whose other platforms are absent."""
     index, contents = oci_layout.trimmed(archive.layout, architecture)
-    with tarfile.open(archive.path, "r:*") as tar, tarfile.open(target, "w") as copy:
+    with _opened(archive.path) as tar, tarfile.open(target, "w") as copy:
         for member in tar:
             if member.isreg() and _path(member) in {LAYOUT, *contents}:
                 copy.addfile(member, tar.extractfile(member))
@@ -153,10 +155,35 @@ def _trim(archive: Archive, architecture: str, target: Path) -> None:
         copy.addfile(entry, io.BytesIO(data))
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    """The archive, compressed or not. zstd cannot be read backwards, so it is unpacked into a temporary file."""
+    if _opener(path) is not _zstd:
+        with tarfile.open(path, "r:*") as tar:
+            yield tar
+        return
+    import zstandard
+
+    with tempfile.TemporaryFile() as plain:
+        try:
+            with _zstd(path) as packed:
+                shutil.copyfileobj(packed, plain)
+        except zstandard.ZstdError as error:
+            raise ValueError(str(error)) from None
+        plain.seek(0)
+        with tarfile.open(fileobj=plain, mode="r:") as tar:
+            yield tar
+
+
+def _zstd(path: Path) -> Any:
+    import zstandard
+
+    return zstandard.open(path, "rb")
+
+
 def _opener(path: Path) -> Any:
-    """How to read a compressed file, None for another one. Raises UsageError for zstd, which Python cannot read."""
+    """How to read a compressed file, None for another one."""
+    openers = {**_PACKED, ZSTD: _zstd}
     with path.open("rb") as file:
-        start = file.read(max(map(len, (*_PACKED, ZSTD))))
-    if start.startswith(ZSTD):
-        raise UsageError(f"{path} is packed with zstd", fix=f"zstd --decompress {shlex.quote(str(path))}")
-    return next((opener for magic, opener in _PACKED.items() if start.startswith(magic)), None)
+        start = file.read(max(map(len, openers)))
+    return next((opener for magic, opener in openers.items() if start.startswith(magic)), None)

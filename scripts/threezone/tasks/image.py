@@ -1,11 +1,14 @@
 """image.*: the lab's container images."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 from threezone.tasks.display import table
 from threezone.tasks.options import Channel, ClusterName, DryRun, Json, Yes, open_lab, words
 from threezone.tasks.runtime import agreed, present, say, task
+
+ARCHIVE = re.compile(r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2|txz|tzst)$")
 
 
 @task
@@ -38,7 +41,9 @@ def build(
 
 @task
 def load(
-    images: Annotated[str, "comma-separated: flux, git-server, hello, an image of the engine, an archive (.tar)"],
+    images: Annotated[
+        str, "comma-separated: flux, git-server, hello, an image of the engine, an archive (.tar, .tar.zst)"
+    ],
     archive: Annotated[list[str], "one more file that `docker save` or an OCI tool wrote; repeatable"],
     name: ClusterName = "",
     channel: Channel = "",
@@ -50,7 +55,7 @@ def load(
     from threezone.cluster import node_images
 
     wanted = words(images)
-    files = [word for word in wanted if word.endswith((".tar", ".tar.gz", ".tgz"))]
+    files = [word for word in wanted if ARCHIVE.search(word)]
     lab = open_lab(name, channel, "")
     names = [word for word in wanted if word not in files]
     loaded = node_images.into_nodes(lab, names, [Path(file) for file in (*files, *archive)])
