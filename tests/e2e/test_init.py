@@ -66,3 +66,22 @@ def test_after_init_a_lab_comes_up_and_a_commit_is_delivered(repository: Project
     repository.commit("A new text")
     threezone(repository, "gitops.push")
     assert threezone(repository, "app.open", "--once").stdout.strip() == "Another text."
+
+
+def test_pre_commit_installs_the_hook_from_this_repository(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    other = Project(tmp_path / "app", tmp_path / "config", tmp_path / "state")
+    other.run("git", "init", "--quiet", "--initial-branch=main")
+    for key, value in (("user.name", "A User"), ("user.email", "user@example.invalid")):
+        other.run("git", "config", key, value)
+    threezone(other, "init", "--yes")
+    other.commit("Add a lab")
+    tried = (sys.executable, "-m", "pre_commit", "try-repo", str(project.root), "threezone-gitops-check")
+    options = ("--hook-stage=pre-push", "--verbose")
+    env = {"PRE_COMMIT_HOME": str(tmp_path / "pre-commit"), "PYTHONPATH": ""}
+    assert "0 errors" in other.run(*tried, *options, env=env).stdout
+    other.write("local/gitops/clusters/local/kustomization.yaml", "resources: [no-such.yaml]\n")
+    other.commit("Name a file that does not exist")
+    refused = other.run(*tried, *options, env=env, check=False)
+    assert refused.exit_code != 0
+    assert "no-such.yaml" in refused.stdout
