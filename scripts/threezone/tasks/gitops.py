@@ -89,7 +89,7 @@ def _check(lab: "Lab") -> None:
 
 @task
 def wait(
-    revision: Annotated[str, "what to wait for: a full or short SHA, main@sha1:…, or a name such as HEAD"],
+    revision: Annotated[str, "what to wait for: a full or short SHA, main@sha1:…, or a name such as HEAD", "revisions"],
     kustomization: Annotated[str, "Flux's Kustomization, as NAME or NAMESPACE/NAME (default: the lab's)"] = "",
     timeout: Timeout = 0,
     name: ClusterName = "",

@@ -6,7 +6,9 @@ from typing import Annotated
 from threezone.tasks.options import Channel, ClusterName, ContextName, Json, open_lab
 from threezone.tasks.runtime import present, task
 
-Revision = Annotated[str, "a commit, as git names it (default: the working tree, with what is not committed)"]
+Revision = Annotated[
+    str, "a commit, as git names it (default: the working tree, with what is not committed)", "revisions"
+]
 
 
 @task
@@ -34,7 +36,7 @@ def check(
 @task
 def diff(
     revision: Revision = "",
-    base: Annotated[str, "compare with this commit instead of the live cluster; needs no cluster"] = "",
+    base: Annotated[str, "compare with this commit instead of the live cluster; needs no cluster", "revisions"] = "",
     json: Json = False,
     markdown: Annotated[bool, "print Markdown, as a comment of a merge request"] = False,
     exit_code: Annotated[bool, "exit 1 when there are differences"] = False,

@@ -42,7 +42,7 @@ def build(
 @task
 def load(
     images: Annotated[
-        str, "comma-separated: flux, git-server, hello, an image of the engine, an archive (.tar, .tar.zst)"
+        str, "comma-separated: flux, git-server, hello, an image of the engine, an archive (.tar, .tar.zst)", "images"
     ],
     archive: Annotated[list[str], "one more file that `docker save` or an OCI tool wrote; repeatable"],
     name: ClusterName = "",

@@ -22,10 +22,19 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-Channel = Annotated[str, "where tools and images come from: auto (by reachability), release, source"]
-ClusterName = Annotated[str, "the cluster's name (default: threezone.cluster.name in invoke.yaml)"]
+# The kinds of values that shells complete, each with the command that prints them; an annotation's second text.
+VALUES = {
+    "channels": "echo auto release source",
+    "clusters": "docker ps --all --filter label=io.x-k8s.kind.cluster --format '{{.Label \"io.x-k8s.kind.cluster\"}}'",
+    "contexts": "kubectl config get-contexts --output=name",
+    "revisions": "echo HEAD; git for-each-ref --format='%(refname:short)' refs/heads refs/tags",
+    "images": "echo flux git-server hello; docker image ls --filter dangling=false --format '{{.Repository}}:{{.Tag}}'",
+    "branches": "git for-each-ref --format='%(refname:short)' refs/heads",
+}
+Channel = Annotated[str, "where tools and images come from: auto (by reachability), release, source", "channels"]
+ClusterName = Annotated[str, "the cluster's name (default: threezone.cluster.name in invoke.yaml)", "clusters"]
 ContextName = Annotated[
-    str, "the kubeconfig context of any cluster, instead of a lab; asks before the first change to it"
+    str, "the kubeconfig context of any cluster, instead of a lab; asks before the first change to it", "contexts"
 ]
 DryRun = Annotated[bool, "print the plan and change nothing"]
 Json = Annotated[bool, "print JSON"]

@@ -59,6 +59,13 @@ class Front(Program):
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
 
+    def parse_core_args(self) -> None:
+        """Parse the options before a task. A completion script is printed later, when the tasks are known."""
+        super().parse_core_args()
+        wanted = self.args["print-completion-script"]
+        self._shell = str(wanted.value or "")
+        wanted.set_value("", cast=False)
+
     def load_collection(self) -> None:
         """Load the project's tasks.py. Ends the program when that fails."""
         try:
@@ -87,6 +94,18 @@ class Front(Program):
         form = self.args["list-format"].value
         if form not in _FORMATS:
             raise Exit(f"--list-format {form}: expected one of {', '.join(_FORMATS)}")
+        if self._shell:
+            from threezone.tasks import completion
+
+            if self._shell not in completion.SHELLS:
+                shells = ", ".join(sorted(completion.SHELLS))
+                fail(
+                    UsageError(
+                        f"no completion for {self._shell}: expected one of {shells}", fix=f"{self.binary} --help"
+                    )
+                )
+            sys.stdout.write(completion.script(self._shell, self.binary_names[0], self.collection))
+            raise Exit
         super().parse_cleanup()
 
     def list_flat(self) -> None:

@@ -2,12 +2,14 @@
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
 from threezone.core.process import Completed, run
+from threezone.tasks import collection
 
 ROOT = Path(__file__).parents[3]
 
@@ -65,27 +67,53 @@ def test_help_of_a_task_needs_nothing_else(tmp_path: Path, words: list[str]) -> 
     assert re.match(r"Usage: threezone .*(image\.build|up) ", done.stdout)
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_there_is_a_completion_script(tmp_path: Path, shell: str) -> None:
-    script = threezone(tmp_path, "--print-completion-script", shell).stdout
-    assert re.search(r"^[^#]*threezone .*--complete -- ", script, flags=re.MULTILINE)
+# What stands before the cursor, and what completes it, in a repository with a tag `v1`.
+COMPLETED = {
+    "threezone gitops.pu": ["gitops.push"],
+    "threezone up --dry": ["--dry-run"],
+    "threezone kubeconfig.export --no-p": ["--no-proof"],
+    "threezone up --channel ": ["auto", "release", "source"],
+    "threezone up --channel=so": ["source"],
+    "threezone gitops.wait v": ["v1"],
+    "threezone gitops.check --revision ": ["HEAD", "main", "v1"],
+    "threezone flux.status --context ki": ["kind-one", "kind-two"],
+    "threezone image.load registry/app:": ["1", "2"],
+    "threezone status --name ": ["one", "two"],
+    "threezone up --port ": [],
+    "threezone down stat": ["status"],
+}
 
 
-def test_bash_completes_tasks_and_options(tmp_path: Path) -> None:
-    program = tmp_path / "threezone"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m threezone "$@"\n')
-    program.chmod(0o755)
+def test_bash_completes_tasks_options_and_values(tmp_path: Path) -> None:
+    """docker and kubectl are stand-ins here; tests/e2e/test_completion.py asks the real ones."""
+    programs = {
+        "threezone": f'exec {sys.executable} -P -m threezone "$@"',
+        "docker": "case $1 in ps) echo one two ;; *) echo registry/app:1 registry/app:2 other:1 ;; esac",
+        "kubectl": "echo kind-one kind-two other",
+    }
+    for name, command in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{command}\n")
+        (tmp_path / name).chmod(0o755)
+    identity = ("-c", "user.name=A User", "-c", "user.email=user@example.invalid")
+    for words in ("init --initial-branch=main", "commit --quiet --allow-empty --message=x", "tag v1"):
+        run(["git", *identity, *words.split()], cwd=tmp_path, timeout=30)
+    lines = "".join(f"complete {shlex.quote(line)}\n" for line in COMPLETED)
     script = f"""
 PATH={tmp_path}:$PATH
 source <(threezone --print-completion-script bash)
-for typed in "threezone gitops.pu" "threezone up --dry"; do
-  COMP_WORDS=($typed) COMP_CWORD=$(( $(wc -w <<<"$typed") - 1 ))
-  _complete_threezone threezone "${{COMP_WORDS[COMP_CWORD]}}"
-  echo "${{COMPREPLY[@]}}"
-done
-"""
+complete() {{ COMP_LINE=$1 COMP_POINT=${{#1}}; _threezone_complete; echo "${{COMPREPLY[@]}}"; }}
+{lines}"""
     env = {"PYTHONPATH": str(ROOT / "scripts")}
-    assert run(["bash", "-c", script], cwd=tmp_path, env=env, timeout=60).stdout == "gitops.push\n--dry-run\n"
+    done = run(["bash", "-c", script], cwd=tmp_path, env=env, timeout=60)
+    assert dict(zip(COMPLETED, map(str.split, done.stdout.split("\n")), strict=False)) == COMPLETED
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_task_is_in_the_completion_script(tmp_path: Path, shell: str) -> None:
+    script = threezone(tmp_path, "--print-completion-script", shell).stdout
+    names = set(collection().task_names)
+    assert names <= set(re.findall(r"[\w.-]+", script))
+    assert "--complete" not in re.sub(r"complete --command", "", script), "Python is not asked"
 
 
 def test_the_tasks_of_a_project_stand_beside_ours_and_somebody_elses_tasks_py_hides_none(tmp_path: Path) -> None:
