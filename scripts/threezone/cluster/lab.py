@@ -16,7 +16,8 @@ from threezone.cluster.spec import boot_tuning
 from threezone.cluster.spec import declared as spec
 from threezone.cluster.spec.declared import Declared, Overlay
 from threezone.cluster.spec.overlay import Options
-from threezone.core import names, network_ca, paths, versions
+from threezone.cluster.spec.version_notes import kubeadm_api, version_notes
+from threezone.core import names, network_ca, paths, pins, versions
 from threezone.core.errors import ClusterError
 from threezone.core.events import step
 from threezone.core.settings import Channel, Settings
@@ -133,9 +134,16 @@ class Lab:
     @functools.cached_property
     def overlays(self) -> tuple[Overlay, ...]:
         """The additions to the declared file: what this engine needs, a quicker boot, and the settings."""
-        minor = versions.parse(self.kubernetes).minor
+        minor, kind = versions.parse(self.kubernetes).minor, pins.tools(self.root).kind.version
         needed = spec.overlays(cgroup=self.engine.cgroup, kubernetes_minor=minor)
-        return (*needed, boot_tuning.overlay(self.declared, minor), *self.published)
+        quick = boot_tuning.overlay(self.declared, minor, kubeadm_api(kind, minor))
+        return (*self.version_notes, *needed, quick, *self.published)
+
+    @functools.cached_property
+    def version_notes(self) -> tuple[Overlay, ...]:
+        """Sentences without a patch, on what the versions of kind and Kubernetes do to the declared cluster."""
+        kind, minor = pins.tools(self.root).kind.version, versions.parse(self.kubernetes).minor
+        return tuple(map(Overlay, version_notes(self.declared, kind, minor)))
 
     @functools.cached_property
     def published(self) -> tuple[Overlay, ...]:

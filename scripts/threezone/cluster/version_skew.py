@@ -12,8 +12,13 @@ from threezone.core.versions import dotted, parse
 
 KUBELET_BEHIND = 3  # minor versions that a kubelet may be older than its API server
 # The oldest and newest Kubernetes that a kind can create: the node images of its release notes, and newer ones whose
-# kubeadm reads its configuration (v1beta3, pkg/cluster/internal/kubeadm/config.go; kubeadm 1.36 reads it).
-SUPPORTED_BY_KIND: dict[tuple[int, int], tuple[tuple[int, int], tuple[int, int]]] = {(0, 31): ((1, 31), (1, 36))}
+# kubeadm reads its configuration (pkg/cluster/internal/kubeadm/config.go). kubeadm 1.36 reads v1beta3, which kind 0.31
+# writes; from 0.32 on, kind writes v1beta4 for 1.36 and newer.
+SUPPORTED_BY_KIND: dict[tuple[int, int], tuple[tuple[int, int], tuple[int, int]]] = {
+    (0, 31): ((1, 31), (1, 36)),
+    (0, 32): ((1, 31), (1, 37)),
+    (0, 33): ((1, 31), (1, 37)),
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def sentences(versions: Versions) -> tuple[str, ...]:
     if not oldest <= server.series <= newest:
         misfits.append(
             f"kind {versions.kind} can create Kubernetes {dotted(oldest)} to {dotted(newest)}, and this is {shown}: "
-            "set tools.kind.version in local/pins.toml to a kind that supports it"
+            f"set tools.kind.version in local/pins.toml to {_kind_for(server.series)}"
         )
     if versions.flux and versions.flux_needs and server.series < versions.flux_needs:
         needed = dotted(versions.flux_needs)
@@ -67,3 +72,9 @@ def sentences(versions: Versions) -> tuple[str, ...]:
             f"a newer one (--kubernetes {needed})"
         )
     return tuple(misfits)
+
+
+def _kind_for(kubernetes: tuple[int, int]) -> str:
+    """The newest known kind that supports a Kubernetes, in words."""
+    able = [kind for kind, (oldest, newest) in SUPPORTED_BY_KIND.items() if oldest <= kubernetes <= newest]
+    return f"{dotted(max(able))}.0" if able else "a kind that supports it"

@@ -38,7 +38,7 @@ class ToolPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """A program: its version, and the address and checksums of its release.
 
     The release is at `base`/`path`. `member` is the program inside a .tar.gz ("": the file is the program). Both may
-    contain {version}, {os} and {arch}.
+    contain {version}, {os} and {arch}. `others` are the checksums of other versions that can be asked for.
     """
 
     version: Version
@@ -46,6 +46,7 @@ class ToolPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     path: str
     member: str = ""
     sha256: Sums = msgspec.field(default_factory=Sums)
+    others: dict[Version, Sums] = {}
 
 
 class Tools(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,8 +60,38 @@ class Tools(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 def tools(root: Path | None = None) -> Tools:
-    """The programs that the project at `root` uses."""
-    return section("tools", Tools, root)
+    """The programs that the project at `root` uses, with Flux in the version of its settings.
+
+    A version without checksums of its own has those of `others`. Raises UsageError for a minor version of Flux that is
+    not pinned.
+    """
+    root = root or settings.find_root()
+    pinned = section("tools", Tools, root)
+    flux = pinned.flux
+    if (asked := settings.flux_version(root)) and (version := _patch(asked, flux)) != flux.version:
+        flux = msgspec.structs.replace(flux, version=version, sha256=Sums())
+    replaced = {"kind": pinned.kind, "kubectl": pinned.kubectl, "flux": flux}
+    return msgspec.structs.replace(pinned, **{name: _with_known_sums(pin) for name, pin in replaced.items()})
+
+
+def _patch(asked: str, pin: ToolPin) -> str:
+    """The pinned version that is meant by "2.9" (its newest patch), or the asked version itself."""
+    if re.fullmatch(versions.RELEASE, asked):
+        return asked
+    known = sorted({pin.version, *pin.others}, key=versions.parse)
+    if patches := [version for version in known if version.startswith(f"{asked}.")]:
+        return pin.version if pin.version in patches else patches[-1]
+    raise UsageError(
+        f"no patch version of Flux {asked} is pinned; known are {', '.join(known)}",
+        fix=f'name one of these as threezone.flux.version, or add [tools.flux.others."{asked}.x"] to local/pins.toml',
+    )
+
+
+def _with_known_sums(pin: ToolPin) -> ToolPin:
+    """The pin with the checksums of its version."""
+    if pin.sha256 != Sums() or pin.version not in pin.others:
+        return pin
+    return msgspec.structs.replace(pin, sha256=pin.others[pin.version])
 
 
 def section(name: str, kind: type[T], root: Path | None = None) -> T:

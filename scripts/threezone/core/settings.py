@@ -7,6 +7,7 @@ Environment variables do not change settings.
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import re
 from dataclasses import dataclass
@@ -140,6 +141,12 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     ca: str = ""
 
 
+class Flux(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Flux in the lab. `version` is a pinned one, "2.9" (its newest patch) or "2.9.5"; "" is the project's own."""
+
+    version: Annotated[str, msgspec.Meta(pattern=rf"^({versions.FLUX})?\Z")] = ""
+
+
 class App(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The sample workload that `app.open` shows: a Service and its port in a namespace."""
 
@@ -157,6 +164,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     app: App = msgspec.field(default_factory=App)
     registry: Registry = msgspec.field(default_factory=Registry)
     network: Network = msgspec.field(default_factory=Network)
+    flux: Flux = msgspec.field(default_factory=Flux)
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -196,6 +204,20 @@ def load(root: Path) -> Settings:
     if not isinstance(document, dict):
         raise UsageError(f"{path}: expected sections, got {_shown(document)}", fix=f"correct {path}")
     return parse(document.get("threezone"), path)
+
+
+def flux_version(root: Path) -> str:
+    """`threezone.flux.version` of the project at `root`; the file is read again only when it has changed."""
+    try:
+        state = (root / "invoke.yaml").stat()
+    except OSError:
+        return ""
+    return _flux_version(root, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=8)
+def _flux_version(root: Path, *_: int) -> str:
+    return load(root).flux.version
 
 
 def parse(section: Any, path: Path) -> Settings:
@@ -251,8 +273,9 @@ def _expected(kind: Any) -> str:
         case _:
             pattern = getattr(kind, "pattern", None) or ""
             expected = f"text like {pattern}" if pattern else "text"
-            if "." in pattern:
-                expected = 'a version in quotes, such as "1.35" or "1.35.0"'
+            for of, example in ((versions.KUBERNETES, "1.35"), (versions.FLUX, "2.9")):
+                if of in pattern:
+                    expected = f'a version in quotes, such as "{example}" or "{example}.0"'
     return expected
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 RELEASE = r"\d+\.\d+\.\d+"
 KUBERNETES = r"1\.\d+(\.\d+)?"  # a minor version or a release
+FLUX = r"2\.\d+(\.\d+)?"
 
 
 class Version(NamedTuple):

@@ -61,6 +61,11 @@ def resolve(root: Path, name: str) -> str:
     return answer.text.strip()
 
 
+def matching(root: Path, sha: str, pattern: str) -> list[str]:
+    """The lines of YAML files below `root` in the commit that match, as FILE:TEXT; none where git cannot say."""
+    return [line.partition(":")[2] for line in Checkout(root).grep(sha, pattern, "*.yaml", "*.yml")]
+
+
 def uncommitted(root: Path, path: str) -> list[str]:
     """The files below the first directory of `path` that differ from the commit."""
     return Checkout(root).changed(Path(path).parts[0] if Path(path).parts else ".")

@@ -18,7 +18,12 @@ from threezone.flux.objects import CONTROLLERS, SOURCES
 from threezone.flux.status import State, state
 
 # The oldest Kubernetes that a Flux works on (flux2, cmd/flux/check.go: kubernetesConstraints at that version).
-KUBERNETES: dict[tuple[int, int], tuple[int, int]] = {(2, 3): (1, 28), (2, 7): (1, 32)}
+KUBERNETES: dict[tuple[int, int], tuple[int, int]] = {
+    (2, 3): (1, 28),
+    (2, 7): (1, 32),
+    (2, 8): (1, 33),
+    (2, 9): (1, 33),
+}
 INSTALL = "./run invoke flux.install"
 
 

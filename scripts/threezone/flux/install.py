@@ -48,10 +48,13 @@ def manifest(lab: Lab, components: tuple[str, ...]) -> str:
     return yaml.safe_dump_all(manifests.with_network_ca(manifests.parse(text), lab.network_ca), sort_keys=False)
 
 
-def install(lab: Lab, present: frozenset[str] = frozenset()) -> None:
-    """Apply the components that run, or the channel's, and wait for none. Raises Declined for somebody else's Flux."""
+def install(lab: Lab, present: frozenset[str] = frozenset(), *, agreed: str = "") -> None:
+    """Apply the components that run, or the channel's, and wait for none.
+
+    Raises Declined for somebody else's Flux, and for a downgrade other than the one whose sentence was `agreed` to.
+    """
     chosen, wanted = plan(lab)
-    if asking := [action for action in chosen.steps if action.asks]:
+    if asking := [each for each in chosen.steps if each.asks and not agreed.startswith(each.sentence)]:
         raise Declined(
             f"not changed, because it needs a yes: {asking[0].sentence}", fix="./run invoke flux.install --yes"
         )

@@ -67,9 +67,13 @@ def read(deployments: Sequence[Json]) -> tuple[Installation, ...]:
     installed = []
     for namespace, members in sorted(by_namespace.items()):
         observed = flux.read(members)
-        foreign = sorted({installer(deployment) for deployment in members} - {OURS})
-        installed.append(Installation(observed.version, observed.components, namespace, ", ".join(foreign) or OURS))
+        installed.append(Installation(observed.version, observed.components, namespace, installers(members)))
     return tuple(installed)
+
+
+def installers(items: Sequence[Json]) -> str:
+    """Who installed these objects of one Flux: others by name, or `threezone`. Pure."""
+    return ", ".join(sorted({installer(item) for item in items} - {OURS})) or OURS
 
 
 def installer(item: Json) -> str:
@@ -110,11 +114,11 @@ def choose(asked: Sequence[str], channel: str, installed: Installation | None) -
 
 
 def require_version(asked: str, pinned: str, channel: str) -> None:
-    """Raise UsageError for another version than the pinned one: versions and checksums are pinned in one file. Pure."""
+    """Raise UsageError for another version than the one that the settings or the pins choose. Pure."""
     if asked and asked.removeprefix("v") != pinned:
         raise UsageError(
             f"Flux {asked} is not available: the {channel} channel has v{pinned}",
-            fix="pin another version with its checksums in local/pins.toml: tools.flux, and images.flux to build it",
+            fix=f'set threezone.flux.version: "{asked.removeprefix("v")}" in invoke.yaml (docs/versions.md)',
         )
 
 
@@ -155,8 +159,13 @@ def _sentence(installed: Installation, version: str, components: Sequence[str], 
     if not installed.components:
         return f"install Flux {version} over the resource definitions left from {before}: {', '.join(components)}"
     if before != version:
-        verb = "downgrade" if parse(version) < parse(before) else "upgrade"
-        return f"{verb} Flux from {before} to {version}"
+        return change(before, version)
     if added := [name for name in components if name not in installed.names]:
         return f"add {', '.join(added)} to Flux {version}"
     return f"put back what differs from Flux {version}: {', '.join(change.what for change in changes)}"
+
+
+def change(before: str, version: str) -> str:
+    """The sentence of the step from one version of Flux to another. Pure."""
+    verb = "downgrade" if parse(version) < parse(before) else "upgrade"
+    return f"{verb} Flux from {before} to {version}"

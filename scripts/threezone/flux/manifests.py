@@ -16,9 +16,10 @@ from typing import Any, Literal
 from threezone.clients.kubernetes.api import Api, Json, Refused
 from threezone.core import network_ca, versions
 from threezone.core.errors import DeliveryError
+from threezone.flux.removed_apis import GATE, gate_hurts
 
 MANAGER = "threezone-flux"  # our field manager on everything of Flux that we install
-GATE, GATE_SINCE = "CancelHealthCheckOnNewRevision", (2, 7)
+GATE_SINCE = (2, 7)
 # The collections of the kinds in Flux's manifests. Flux brings no others (manifests/ of flux2).
 COLLECTIONS = {
     "Namespace": "/api/v1/namespaces",
@@ -52,8 +53,8 @@ def with_short_waits(manifest: str) -> str:
 
     kustomize-controller gives up a failing revision as soon as there is a newer one. By default it checks the health of
     the old one until spec.timeout, while the commit that heals it waits (kustomize-controller, internal/features:
-    opt-in from v1.7, which is Flux 2.7). And each controller's readiness is probed every second: Kubernetes' default is
-    every ten (periodSeconds), and the first probe of a starting controller fails.
+    opt-in from v1.7, which is Flux 2.7; but see removed_apis.gate_hurts). And each controller's readiness is probed
+    every second: Kubernetes' default is every ten (periodSeconds), and the first probe of a starting controller fails.
     """
     parts = re.split(r"^(---\n)", manifest, flags=re.MULTILINE)
     return "".join(_with_short_waits(part) for part in parts)
@@ -72,7 +73,7 @@ def _with_short_waits(part: str) -> str:
     if re.search(r"^kind: Deployment$", part, re.MULTILINE):
         part = _READINESS.sub(_probe_each_second, part)
     label = re.search(r"^\s+app\.kubernetes\.io/version: (\S+)", part, re.MULTILINE)
-    if not (_KUSTOMIZE.search(part) and label and versions.parse(label[1]) >= GATE_SINCE):
+    if not (_KUSTOMIZE.search(part) and label and versions.parse(label[1]) >= GATE_SINCE) or gate_hurts(label[1]):
         return part
     gate = rf"\g<0>\n\1- --feature-gates={GATE}=true"
     return re.sub(r"^( *)- --log-level=.*$", gate, part, count=1, flags=re.MULTILINE)

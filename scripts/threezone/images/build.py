@@ -23,7 +23,15 @@ from threezone.images import debian_base, engine_images, node_image, programs
 from threezone.images.bundle.format import BundledImage
 from threezone.images.bundle.record import accepted
 from threezone.images.engine_images import Image
-from threezone.images.versions import NodePin, RegistryPin, images, node_for, require_digest, require_parts
+from threezone.images.versions import (
+    NodePin,
+    RegistryPin,
+    images,
+    node_for,
+    require_controllers,
+    require_digest,
+    require_parts,
+)
 from threezone.toolchain import cache, golang
 
 Channel = Literal["release", "source"]
@@ -84,6 +92,8 @@ def references(name: str, channel: Channel) -> tuple[str, ...]:
     if name == BALANCER:
         return (pinned.balancer.release,)
     if name == "flux":
+        if channel == "source":
+            require_controllers(pinned.flux)
         controllers = programs.flux_controllers(pinned.flux) if channel == "source" else ()
         return tuple(f"ghcr.io/fluxcd/{program.name}:{program.version}" for program in controllers)
     if name in OWN:

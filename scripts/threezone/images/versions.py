@@ -47,11 +47,23 @@ class FluxPin(_Section, frozen=True):
 
 
 class OtherVersion(_Section, frozen=True):
-    """Another version of Kubernetes: the digest of its released image, and what its kubeadm asks for."""
+    """Another version of Kubernetes: the digest of its released image, and what its kubeadm asks for.
+
+    `kind` is the first kind that can create it, where the pinned one cannot.
+    """
 
     digest: Digest | None = None
     etcd: pins.Version | None = None
     coredns: pins.Version | None = None
+    kind: pins.Version | None = None
+
+
+class OtherFlux(_Section, frozen=True):
+    """Another version of Flux: the controllers that its manifests name."""
+
+    source_controller: pins.Version
+    kustomize_controller: pins.Version
+    helm_controller: pins.Version
 
 
 class ReleasePin(_Section, frozen=True):
@@ -81,14 +93,37 @@ class Images(_Section, frozen=True, kw_only=True):
     kubernetes: dict[pins.Version, OtherVersion] = {}
     balancer: ReleasePin
     flux: FluxPin
+    other_flux: dict[pins.Version, OtherFlux] = {}
     base: ReleasePin
     registry: RegistryPin
     released: ReleasedPin = ReleasedPin()
 
 
 def images() -> Images:
-    """The image pins of this project."""
-    return pins.section("images", Images)
+    """The image pins of this project, with the controllers of the Flux that its settings ask for.
+
+    Those of an unknown Flux are empty; `require_controllers` reports them.
+    """
+    pinned, version = pins.section("images", Images), pins.tools().flux.version
+    if version in pinned.other_flux:
+        return msgspec.structs.replace(
+            pinned, flux=FluxPin(**msgspec.structs.asdict(pinned.other_flux[version])), released=ReleasedPin()
+        )
+    if version != pins.section("tools", pins.Tools).flux.version:
+        return msgspec.structs.replace(pinned, flux=FluxPin("", "", ""), released=ReleasedPin())
+    return pinned
+
+
+def require_controllers(pin: FluxPin) -> None:
+    """Raise UsageError with the lines to add if the pins do not name the controllers of this Flux."""
+    if not pin.source_controller:
+        version = pins.tools().flux.version
+        raise UsageError(
+            f"the pins do not name the controllers of Flux {version}, so it cannot be built from source",
+            evidence="flux2 names them in manifests/bases/*/kustomization.yaml of that version",
+            fix=f'add [images.other-flux."{version}"] to local/pins.toml, with source-controller, kustomize-controller '
+            "and helm-controller; or use --channel release",
+        )
 
 
 def node_for(requested: str, pinned: Images | None = None) -> NodePin:

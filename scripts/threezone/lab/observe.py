@@ -23,6 +23,7 @@ from threezone.delivery.handover import Declared
 from threezone.delivery.repository import Commit
 from threezone.delivery.sync import Delivery
 from threezone.flux import components as flux
+from threezone.flux import installation, removed_apis
 from threezone.flux.components import Flux
 from threezone.zones.kubeconfig_entry import find as entry_of
 
@@ -52,6 +53,8 @@ class LabState:
     nodes: tuple[NodeState, ...] = ()
     not_recovered: tuple[str, ...] = ()  # what a restart within the last minute has taken away and not brought back yet
     flux: Flux = NO_FLUX
+    flux_installer: str = installation.OURS
+    flux_notices: tuple[str, ...] = ()  # what does not go well with this Flux
     git_serves: bool = False
     delivery: Delivery | None = None
     declared: tuple[Declared, ...] = ()  # every delivery of ours, with those of earlier settings
@@ -143,11 +146,15 @@ def read(
     by_name = {f"{item['metadata']['namespace']}/{item['metadata']['name']}": item for item in deployments}
     waiting = tuple(name for name, item in by_name.items() if condition(item, "Available").get("status") != "True")
     git = f"{server.NAMESPACE}/{server.NAME}"
+    of_flux = list(filter(flux.is_part, deployments))
+    installed = flux.read(of_flux)
     return {
         "nodes": tuple(
             NodeState(n["metadata"]["name"], kubelet(n), condition(n, "Ready").get("status") == "True") for n in nodes
         ),
-        "flux": flux.read(list(filter(flux.is_part, deployments))),
+        "flux": installed,
+        "flux_installer": installation.installers(of_flux),
+        "flux_notices": removed_apis.gates(of_flux, installed.version),
         "git_serves": git in by_name
         and git not in waiting
         and (not repository or repository in server.repositories(by_name[git])),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from threezone.cluster.lab import Lab
+from threezone.core import pins
 from threezone.core.plan import Step, StepKind, has
 from threezone.delivery import handover
+from threezone.flux import installation
 from threezone.lab.observe import LabState
 
 
@@ -19,6 +21,36 @@ def is_delivered(lab: Lab, state: LabState) -> bool:
     """Whether Flux has applied the wanted revision as the settings say, and everything that it brings is ready."""
     applied = bool(state.delivery and state.delivery.ready and state.delivery.applied == revision(lab, state))
     return applied and not handover.changes(lab, state.declared, state.head)
+
+
+def wanted_flux(lab: Lab) -> str:
+    """The version of Flux that the settings or the pins ask for, as Flux's own labels spell it."""
+    return f"v{pins.tools(lab.root).flux.version}"
+
+
+def flux_change(lab: Lab, state: LabState) -> str:
+    """The sentence of an upgrade or downgrade of our own Flux; "" for the wanted version and for somebody else's."""
+    wanted = wanted_flux(lab)
+    if state.flux_installer != installation.OURS or state.flux.version in ("", wanted):
+        return ""
+    return installation.change(state.flux.version, wanted)
+
+
+def flux_notices(lab: Lab, state: LabState) -> tuple[str, ...]:
+    """What a person should know of the Flux that runs: its feature gates, and that somebody else's is not changed."""
+    installer, version = state.flux_installer, state.flux.version
+    if installer == installation.OURS or version in ("", wanted_flux(lab)):
+        return state.flux_notices
+    sentence = f"Flux {version} was installed by {installer} and stays; {wanted_flux(lab)} is asked for"
+    return (f"{sentence}: ./run invoke flux.install replaces it, after a question", *state.flux_notices)
+
+
+def _flux_steps(lab: Lab, state: LabState, *, fresh: bool) -> list[Step]:
+    """Install Flux where it is missing or not ready, or change its version. A downgrade asks."""
+    if change := "" if fresh else flux_change(lab, state):
+        install = Step(StepKind.INSTALL_FLUX, change, "./run invoke flux.install", asks=change.startswith("downgrade"))
+        return [install, Step(StepKind.WAIT_FOR_FLUX, "wait until its controllers serve")]
+    return [Step(StepKind.INSTALL_FLUX, "install Flux", "flux install")] if fresh or not state.flux.ready else []
 
 
 def up(lab: Lab, state: LabState, cluster: tuple[Step, ...], backup: Sequence[str] = ()) -> tuple[Step, ...]:
@@ -36,8 +68,7 @@ def up(lab: Lab, state: LabState, cluster: tuple[Step, ...], backup: Sequence[st
         sentence = "wait until every pod is Ready again, and help those that the restart holds back"
         steps.append(Step(StepKind.WAIT_FOR_PODS, sentence, reveals=True))
     # What is applied while the nodes are not Ready starts the moment they are; first what takes longest to start.
-    if flux := fresh or not state.flux.ready:
-        steps.append(Step(StepKind.INSTALL_FLUX, "install Flux", "flux install"))
+    steps += (flux := _flux_steps(lab, state, fresh=fresh))
     if git := fresh or restore or not state.git_serves:
         steps.append(Step(StepKind.SERVE_GIT, "serve Git in the cluster"))
     if fresh or not state.nodes_ready:

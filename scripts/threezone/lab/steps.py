@@ -20,7 +20,7 @@ from threezone.core.errors import ClusterError, ThreezoneError
 from threezone.core.events import note, step
 from threezone.core.plan import Step, StepKind, has
 from threezone.delivery import git_backup, git_server, push, serve
-from threezone.flux import install, installation
+from threezone.flux import components, install, installation
 from threezone.images import preload
 from threezone.lab.observe import ALL_DEPLOYMENTS
 
@@ -156,7 +156,9 @@ def _step(lab: Lab, each: Step, results: Results, *, retain: bool) -> None:  # n
         case StepKind.SERVE_GIT:
             serve.start(lab, present=results.images)
         case StepKind.INSTALL_FLUX:
-            install.install(lab, results.images)
+            install.install(lab, results.images, agreed=each.sentence if each.asks else "")
+        case StepKind.WAIT_FOR_FLUX:
+            components.wait_ready(lab.api, components.observe(lab.api).names, WAIT_SECONDS)
         case StepKind.WAIT_FOR_GIT:
             git_server.wait_ready(lab.api, WAIT_SECONDS)
             results.reach = True

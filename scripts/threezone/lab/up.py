@@ -43,10 +43,11 @@ def plan(lab: Lab, state: LabState, *, recreate: bool = False) -> Plan:
     planned = (*repairs, *lab_plan.up(lab, state, cluster, git_backup.repositories(lab.key)))
     if planned and not repairs and (holder := lease.read(lab.name)):
         return Plan((lease.wait_step(holder),))
+    removed = versions.removed_apis(lab, state, planned)
     if has(planned, StepKind.RECREATE_CLUSTER):
-        return Plan(planned, versions.planned_skew(lab))
+        return Plan(planned, (*versions.planned_skew(lab), *removed))
     skew = versions.live_skew(lab, state) if state.kubernetes else versions.planned_skew(lab)
-    return Plan(planned, (*_notices(lab, state, drift), *skew))
+    return Plan(planned, (*_notices(lab, state, drift), *skew, *removed))
 
 
 def _drift(lab: Lab, state: LabState) -> Drift | None:
@@ -61,6 +62,7 @@ def _notices(lab: Lab, state: LabState, drift: Drift | None) -> tuple[str, ...]:
     sentences = (
         (drift.notice if drift else "") or notice(lab, state.containers),
         f"{suspended}: suspended, so no commit changes what it applied" if suspended else "",
+        *lab_plan.flux_notices(lab, state),
     )
     return tuple(filter(None, sentences))
 
@@ -92,12 +94,12 @@ def _cluster(lab: Lab, state: LabState, drift: Drift | None, *, engine_first: bo
 
 
 def _expected_overlays(lab: Lab) -> tuple[Overlay, ...]:
-    """The overlays that publish the API, before an engine can name the address."""
+    """The overlays that need no engine: the notes on versions, and the API's address before an engine can name it."""
     if lab.settings.cluster.api == "loopback":
-        return ()
+        return lab.version_notes
     from threezone.cluster.spec import api_endpoint
 
-    return (api_endpoint.on_gateway(lab.declared, ""),)
+    return (*lab.version_notes, api_endpoint.on_gateway(lab.declared, ""))
 
 
 def cluster_plan(lab: Lab, *, recreate: bool = False) -> tuple[Step, ...]:

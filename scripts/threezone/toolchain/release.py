@@ -54,8 +54,9 @@ def checksum(name: str, pin: ToolPin) -> str:
     pinned = getattr(pin.sha256, platform.replace("-", "_"), None)
     if pinned is None:
         raise ToolError(
-            f"no checksum is pinned for {name} {pin.version} on {platform}",
-            fix=f'add it to local/pins.toml:\n[tools.{name}.sha256]\n{platform} = "…"\nor {SOURCE}',
+            f"no checksum is pinned for {name} {pin.version} on {platform}: only the channel source has it",
+            fix=f'add one that you trust to local/pins.toml:\n[tools.{name}.others."{pin.version}"]\n{platform} = "…"\n'
+            f"or {SOURCE}",
         )
     return str(pinned)
 

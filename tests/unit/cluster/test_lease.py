@@ -99,6 +99,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     monkeypatch.setattr(create, "supplies", lambda _: ())
     monkeypatch.setattr(down, "find", lambda _: None)
     monkeypatch.setattr(versions, "planned_skew", lambda _: ())
+    monkeypatch.setattr(versions, "removed_apis", lambda *_: ())
     return made
 
 

@@ -39,6 +39,10 @@ def test_a_kubelet_is_never_newer_and_at_most_three_behind(kubelet: str, rule: s
 def test_kind_makes_what_its_kubeadm_configuration_is_read_by() -> None:
     (told,) = sentences(Versions("v1.37.0", kind="0.31.0"))
     assert told.startswith("kind 0.31.0 can create Kubernetes 1.31 to 1.36, and this is 1.37.0")
+    assert "set tools.kind.version in local/pins.toml to 0.33.0" in told
+    assert sentences(Versions("v1.37.0", kind="0.33.0")) == ()
+    (old,) = sentences(Versions("v1.29.0", kind="0.33.0"))
+    assert old.endswith("to a kind that supports it")
     assert sentences(Versions("v1.37.0", kind="9.9.9")) == (), "of another kind nothing is known"
     assert all(low < high for low, high in SUPPORTED_BY_KIND.values())
 

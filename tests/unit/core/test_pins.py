@@ -95,3 +95,52 @@ def test_what_is_overridden_wins_and_merging_is_repeatable(base: dict[str, Any],
     assert pins.merge(merged, over) == merged
     assert pins.merge(base, {}) == base
     assert msgspec.json.encode([base, over]) == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "version"),
+    [("", "2.7.3"), ("2.7", "2.7.3"), ("2.7.5", "2.7.5"), ("2.8", "2.8.8"), ("2.9", "2.9.5"), ("2.9.5", "2.9.5")],
+)
+def test_the_settings_choose_a_version_of_flux_with_its_checksums(tmp_path: Path, asked: str, version: str) -> None:
+    (tmp_path / "invoke.yaml").write_text(f"threezone: {{flux: {{version: '{asked}'}}}}\n")
+    tools, packaged = pins.tools(tmp_path), pins.tools(tmp_path / "another")
+    assert tools.flux.version == version
+    assert tools.flux.sha256 == (packaged.flux.sha256 if version == "2.7.3" else packaged.flux.others[version])
+    assert tools.flux.sha256.linux_amd64 is not None
+    assert tools.flux.path == packaged.flux.path
+    assert (tools.kind, tools.kubectl) == (packaged.kind, packaged.kubectl)
+
+
+def test_an_edited_setting_is_read_again(tmp_path: Path) -> None:
+    for asked in ("2.9.5", "2.8.8", ""):
+        (tmp_path / "invoke.yaml").write_text(f"threezone: {{flux: {{version: '{asked}'}}}}\n")
+        assert pins.tools(tmp_path).flux.version == (asked or "2.7.3")
+
+
+def test_a_flux_that_is_not_pinned_has_no_checksums_and_a_minor_version_of_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "invoke.yaml").write_text("threezone: {flux: {version: 2.10.0}}\n")
+    flux = pins.tools(tmp_path).flux
+    assert (flux.version, flux.sha256) == ("2.10.0", pins.Sums())
+    (tmp_path / "invoke.yaml").write_text("threezone: {flux: {version: '2.10'}}\n")
+    with pytest.raises(
+        UsageError, match=r"no patch version of Flux 2\.10 is pinned; known are 2\.7\.3, .*2\.9\.5"
+    ) as caught:
+        pins.tools(tmp_path)
+    assert '[tools.flux.others."2.10.x"]' in (caught.value.fix or "")
+
+
+def test_a_team_pins_another_version_and_has_known_checksums_of_others(tmp_path: Path) -> None:
+    text = f'[tools.kind]\nversion = "0.33.0"\n[tools.flux.others."2.10.0"]\nlinux-arm64 = "{SUM}"\n'
+    root = project(tmp_path, text)
+    (root / "invoke.yaml").write_text("threezone: {flux: {version: '2.10'}}\n")
+    tools = pins.tools(root)
+    assert tools.kind.sha256 == tools.kind.others["0.33.0"] != pins.Sums()
+    assert (tools.flux.version, tools.flux.sha256) == ("2.10.0", pins.Sums(linux_arm64=SUM))
+
+
+def test_no_two_versions_of_a_program_have_the_same_checksum(tmp_path: Path) -> None:
+    tools = pins.tools(tmp_path)
+    for pin in (tools.kind, tools.flux):
+        every = [pin.sha256, *pin.others.values()]
+        sums = [value for each in every for value in msgspec.structs.asdict(each).values() if value]
+        assert len(sums) == len(set(sums)) > 4

@@ -48,6 +48,8 @@ def test_what_is_set_is_set_and_the_rest_stays(tmp_path: Path) -> None:
         ("{cluster: {name: }}", "threezone.cluster.name: expected text, got nothing"),
         ("{cluster: {kubernetes: 1.30}}", 'threezone.cluster.kubernetes: expected a version in quotes, such as "1.35"'),
         ("{cluster: {kubernetes: latest}}", "threezone.cluster.kubernetes: expected a version in quotes"),
+        ("{flux: {version: 2.9}}", 'threezone.flux.version: expected a version in quotes, such as "2.9" or "2.9.0"'),
+        ("{flux: {version: v2.9.5}}", "threezone.flux.version: expected a version in quotes"),
         ("{cluster: {workers: -1}}", "threezone.cluster.workers: expected a whole number from 0, got -1"),
         ("{cluster: {ports: '80:80'}}", 'threezone.cluster.ports: expected a list of texts, got "80:80"'),
         ("{cluster: {mounts: ['/a:/b', 5]}}", "threezone.cluster.mounts: expected a list of texts, got 5"),
@@ -60,7 +62,7 @@ def test_what_is_set_is_set_and_the_rest_stays(tmp_path: Path) -> None:
         ("[channel]", "threezone: expected a section with the keys channel, cluster, gitops, app"),
         (
             "false",
-            "threezone: expected a section with the keys channel, cluster, gitops, app, registry, network, got false",
+            "threezone: expected a section with the keys channel, cluster, gitops, app, registry, network, flux, got",
         ),
         ("{1: 2}", "threezone: expected a section with the keys channel, cluster, gitops, app"),
     ],

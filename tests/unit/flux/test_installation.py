@@ -1,10 +1,14 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from threezone.clients.kubernetes.api import Api, Json
-from threezone.core.errors import DeliveryError, UsageError
-from threezone.core.plan import Plan, StepKind
+from threezone.cluster.lab import Lab
+from threezone.core.errors import Declined, DeliveryError, UsageError
+from threezone.core.plan import Plan, Step, StepKind
+from threezone.core.settings import Settings
+from threezone.flux import install as flux_install
 from threezone.flux import installation as flux_installation
 from threezone.flux import manifests
 from threezone.flux.components import RELEASE_COMPONENTS, SOURCE_COMPONENTS, Component
@@ -178,8 +182,9 @@ def test_a_component_outside_the_channel_is_refused_with_the_available_ones() ->
 def test_only_the_pinned_version_is_available() -> None:
     for same in ("", "2.7.3", "v2.7.3"):
         flux_installation.require_version(same, "2.7.3", "source")
-    with pytest.raises(UsageError, match=r"Flux v2.8.0 is not available: the source channel has v2.7.3"):
+    with pytest.raises(UsageError, match=r"Flux v2.8.0 is not available: the source channel has v2.7.3") as caught:
         flux_installation.require_version("v2.8.0", "2.7.3", "source")
+    assert 'threezone.flux.version: "2.8.0"' in (caught.value.fix or "")
 
 
 MANIFEST = """\
@@ -285,8 +290,9 @@ def test_kustomize_controller_leaves_a_failing_revision_for_a_newer_one() -> Non
     ]
 
 
-def test_an_older_flux_gets_no_feature_gate() -> None:
-    old = CONTROLLER.format(name=KUSTOMIZE, version="v2.6.4")
+@pytest.mark.parametrize("version", ["v2.6.4", "v2.8.0", "v2.8.1"])
+def test_a_flux_without_the_gate_or_with_its_fault_gets_no_feature_gate(version: str) -> None:
+    old = CONTROLLER.format(name=KUSTOMIZE, version=version)
     assert manifests.with_short_waits(old) == old
 
 
@@ -317,3 +323,22 @@ def test_a_probe_period_in_the_manifest_is_kept() -> None:
 def args(deployment: Json) -> list[str]:
     found: list[str] = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     return found
+
+
+@pytest.mark.parametrize("agreed", ["", "downgrade Flux from v2.9.5 to v2.7.3"])
+def test_a_downgrade_is_declined_unless_that_very_step_was_agreed_to(
+    agreed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Step(StepKind.INSTALL_FLUX, "downgrade Flux from v2.9.5 to v2.7.3", asks=True)
+    done: list[object] = []
+    monkeypatch.setattr(flux_install, "plan", lambda _: (Plan((step,)), []))
+    monkeypatch.setattr(flux_install, "apply", lambda _lab, steps, *_: done.extend(steps))
+    lab = Lab(Path("/project"), Settings(), "lab")
+    if agreed:
+        flux_install.install(lab, agreed=f"{agreed} (on docker-desktop)")
+        assert done == [step]
+        return
+    for other in ("", "install Flux", "downgrade Flux from v2.8.8 to v2.7.3"):
+        with pytest.raises(Declined):
+            flux_install.install(lab, agreed=other)
+    assert done == []

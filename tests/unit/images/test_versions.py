@@ -8,9 +8,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from threezone.cluster.version_skew import SUPPORTED_BY_KIND
 from threezone.core import pins
 from threezone.core.errors import UsageError
-from threezone.images.versions import Images, images, key_of, node_for, require_digest, require_parts
+from threezone.core.versions import parse
+from threezone.images import build
+from threezone.images.versions import (
+    Images,
+    images,
+    key_of,
+    node_for,
+    require_controllers,
+    require_digest,
+    require_parts,
+)
 from threezone.toolchain import golang, kubernetes
 
 
@@ -116,3 +127,38 @@ def test_the_text_of_the_pins_is_the_one_in_the_names_of_built_images() -> None:
     assert re.findall(r"(\w+)[(=]", str(pinned.flux)) == [
         *("FluxPin", "source_controller", "kustomize_controller", "helm_controller"),
     ]
+
+
+def test_another_flux_has_the_controllers_that_its_manifests_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tasks.py").touch()
+    monkeypatch.chdir(tmp_path)
+    own = images()
+    (tmp_path / "invoke.yaml").write_text("threezone: {flux: {version: '2.9'}}\n")
+    other = images()
+    assert (other.flux.source_controller, other.flux.helm_controller) == ("1.9.5", "1.6.4")
+    assert other.released.flux == (), "the cluster pulls them by the names in Flux's manifests"
+    assert own.released.flux
+    assert msgspec.structs.replace(other, flux=own.flux, released=own.released) == own
+    require_controllers(other.flux)
+    (tmp_path / "invoke.yaml").write_text("threezone: {flux: {version: 2.10.0}}\n")
+    with pytest.raises(UsageError, match=r"do not name the controllers of Flux 2\.10\.0") as caught:
+        build.references("flux", "source")
+    assert '[images.other-flux."2.10.0"]' in (caught.value.fix or "")
+    assert build.references("flux", "release") == (), "the release channel needs no images of ours"
+
+
+def test_every_version_of_flux_with_checksums_has_its_controllers() -> None:
+    assert set(images().other_flux) == set(pins.tools().flux.others)
+
+
+def test_a_kubernetes_that_the_pinned_kind_cannot_create_names_a_kind_whose_checksums_are_known() -> None:
+    oldest, newest = SUPPORTED_BY_KIND[parse(pins.tools().kind.version).series]
+    for version, other in images().kubernetes.items():
+        fits = oldest <= parse(version).series <= newest
+        assert (other.kind is None) is fits
+        assert fits or (other.kind in pins.tools().kind.others and other.kind)
+        if other.kind:
+            low, high = SUPPORTED_BY_KIND[parse(other.kind).series]
+            assert low <= parse(version).series <= high

@@ -71,6 +71,37 @@ def test_only_what_is_off_is_done() -> None:
     assert keys(replace(WELL, nodes=()))[:2] == [StepKind.CONNECT, StepKind.WAIT_FOR_NODES]
 
 
+def other_flux(version: str) -> LabState:
+    return replace(WELL, flux=replace(WELL.flux, version=version))
+
+
+@pytest.mark.parametrize(("version", "verb"), [("v2.7.1", "upgrade"), ("v2.9.5", "downgrade")])
+def test_another_version_of_our_flux_is_changed_and_a_downgrade_asks(version: str, verb: str) -> None:
+    install, wait, *_, last = plan.up(LAB, other_flux(version), ())
+    assert (install.kind, install.sentence) == (StepKind.INSTALL_FLUX, f"{verb} Flux from {version} to v2.7.3")
+    assert install.asks is (verb == "downgrade")
+    assert (wait.kind, last.kind) == (StepKind.WAIT_FOR_FLUX, StepKind.WAIT_FOR_WORKLOADS)
+
+
+def test_the_flux_of_the_settings_is_the_wanted_one(tmp_path: Path) -> None:
+    (tmp_path / "invoke.yaml").write_text("threezone: {flux: {version: '2.9'}}\n")
+    lab = Lab(tmp_path, Settings(), "lab")
+    assert plan.flux_change(lab, WELL) == "upgrade Flux from v2.7.3 to v2.9.5"
+    assert plan.flux_change(lab, other_flux("v2.9.5")) == ""
+    assert plan.flux_change(LAB, WELL) == ""
+    assert plan.flux_change(lab, replace(WELL, flux=Flux("", ()))) == "", "it is installed"
+
+
+def test_a_flux_of_somebody_else_stays_with_a_notice() -> None:
+    seen = replace(other_flux("v2.6.4"), flux_installer="Helm", flux_notices=("the gate",))
+    assert keys(seen) == []
+    told, gate = plan.flux_notices(LAB, seen)
+    assert told.startswith("Flux v2.6.4 was installed by Helm and stays; v2.7.3 is asked for")
+    assert gate == "the gate"
+    assert plan.flux_notices(LAB, replace(WELL, flux_installer="Helm")) == ()
+    assert plan.flux_notices(LAB, other_flux("v2.6.4")) == (), "it is upgraded"
+
+
 def status_of(monkeypatch: pytest.MonkeyPatch, seen: LabState) -> dict[str, Any]:
     monkeypatch.setattr(install, "find", lambda *_, **__: None)
     monkeypatch.setattr(status, "observe", lambda _: seen)

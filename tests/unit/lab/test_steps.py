@@ -83,7 +83,7 @@ def call(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, body: Callable
 def test_a_new_cluster_gets_git_while_it_gets_flux(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     served = threading.Event()
     call(monkeypatch, serve, "start", lambda *_, **__: served.set())
-    call(monkeypatch, install, "install", lambda *_: done.append(f"flux, git beside it: {served.wait(10)}"))
+    call(monkeypatch, install, "install", lambda *_, **__: done.append(f"flux, git beside it: {served.wait(10)}"))
     steps.apply(LAB, plan(*FRESH))
     assert done[:3] == ["create", "flux, git beside it: True", "ready"]
 
@@ -127,12 +127,12 @@ def test_a_cluster_that_only_lacks_its_pod_network_is_marked_and_named(
 def test_each_step_gets_what_the_steps_before_it_returned(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
     call(monkeypatch, create, "connect", lambda _, kubeconfig: given.append(kubeconfig))
-    call(monkeypatch, install, "install", lambda _, images: given.append(images))
+    call(monkeypatch, install, "install", lambda _, images, *, agreed: given.append((images, agreed)))
     call(monkeypatch, create, "mark", lambda _, *, new: given.append(new))
     call(monkeypatch, push, "deliver_to_new", lambda _, *, reach: given.append(reach))
     kinds = (StepKind.CREATE_CLUSTER, StepKind.CONNECT, StepKind.INSTALL_FLUX, StepKind.WAIT_FOR_NODES)
     results = steps.apply(LAB, plan(*kinds))
-    assert given == ["kubeconfig", frozenset({"image"}), True]
+    assert given == ["kubeconfig", (frozenset({"image"}), ""), True]
     assert results.created == MADE
     steps.apply(LAB, plan(StepKind.DELIVER))
     steps.apply(LAB, plan(StepKind.WAIT_FOR_GIT, StepKind.DELIVER))
@@ -153,3 +153,12 @@ def test_a_world_that_is_never_visible_ends_the_run(done: list[str]) -> None:
     with pytest.raises(ThreezoneError, match="changes while it is planned"):
         steps.apply(LAB, again, lambda: again)
     assert done == ["engine"] * steps.REPLANS
+
+
+def test_a_downgrade_is_carried_out_as_it_was_agreed_to(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(install, "install", lambda _lab, _images, *, agreed: given.append(agreed))
+    for asks in (True, False):
+        steps.apply(LAB, [Step(StepKind.INSTALL_FLUX, "downgrade Flux from v2 to v1", asks=asks)])
+    assert given == ["downgrade Flux from v2 to v1", ""]
+    assert done == []

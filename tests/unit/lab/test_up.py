@@ -35,6 +35,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
     monkeypatch.setattr(repair, "diagnose", lambda: (Engine("stopped", "unix:///docker.sock"), REPAIRS))
     monkeypatch.setattr(repair, "apply", lambda _steps: None)
     monkeypatch.setattr(versions, "planned_skew", lambda _lab: ())
+    monkeypatch.setattr(versions, "removed_apis", lambda *_: ())
     monkeypatch.setattr(up, "observe", lambda _lab: RUNNING)
     monkeypatch.setattr(lifecycle, "observe", lambda name: lifecycle.Observed(name, "running"))
     return made

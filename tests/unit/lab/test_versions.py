@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from threezone.cluster.lab import Lab
+from threezone.core.plan import Step, StepKind
 from threezone.core.settings import Channel, Cluster, Settings
+from threezone.delivery import repository
+from threezone.delivery.repository import Commit
 from threezone.flux.components import Component, Flux
 from threezone.lab import versions
 from threezone.lab.observe import LabState, NodeState
@@ -39,3 +42,40 @@ def test_what_runs_is_held_against_the_api_servers_own_version() -> None:
     (told,) = versions.live_skew(lab(), seen)
     assert told.startswith("the kubelet of b is 1.36.1, and the API server is 1.35.0: a kubelet may not be newer")
     assert versions.live_skew(lab(), LabState(())) == (), "nobody answered"
+
+
+OLD = "apps/hello.yaml:apiVersion: helm.toolkit.fluxcd.io/v2beta2"
+
+
+@pytest.mark.parametrize("kind", [StepKind.INSTALL_FLUX, StepKind.DELIVER, StepKind.WAIT_FOR_WORKLOADS])
+def test_a_plan_with_flux_names_what_that_flux_no_longer_has(
+    kind: StepKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(repository, "matching", lambda _root, sha, _pattern: asked.append(sha) or [OLD])
+    state = LabState((), head=Commit("a" * 40, "local/gitops"))
+    (tmp_path / "invoke.yaml").write_text("threezone: {flux: {version: '2.9'}}\n")
+    newer = Lab(tmp_path, Settings(), "lab")
+    told = versions.removed_apis(newer, state, [Step(kind, "do it")])
+    if kind is StepKind.WAIT_FOR_WORKLOADS:
+        assert (told, asked) == ((), [])
+        return
+    (sentence,) = told
+    assert sentence.startswith("apps/hello.yaml: helm.toolkit.fluxcd.io/v2beta2 is gone since Flux 2.8")
+    assert asked == ["a" * 40]
+    assert versions.removed_apis(lab(), state, [Step(kind, "do it")]) == (), "Flux 2.7 has it"
+
+
+def test_an_upgrade_asks_the_cluster_what_it_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = {
+        "spec": {"group": "helm.toolkit.fluxcd.io", "names": {"kind": "HelmRelease"}},
+        "status": {"storedVersions": ["v2beta2", "v2"]},
+    }
+    monkeypatch.setattr(Lab, "api", type("Api", (), {"get": lambda *_, **__: {"items": [stored]}})())
+    (tmp_path / "invoke.yaml").write_text("threezone: {flux: {version: '2.9'}}\n")
+    state = LabState((), kubernetes="v1.35.0", flux=Flux("v2.7.3", (Component("c", "image", ready=True),)))
+    newer, install = Lab(tmp_path, Settings(), "lab"), [Step(StepKind.INSTALL_FLUX, "upgrade")]
+    (sentence,) = versions.removed_apis(newer, state, install)
+    assert "flux migrate" in sentence
+    same = LabState((), flux=Flux("v2.9.5", state.flux.components))
+    assert versions.removed_apis(newer, same, install) == (), "its definitions are not upgraded"

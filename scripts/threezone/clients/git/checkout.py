@@ -65,6 +65,11 @@ class Checkout:
         """The name of the branch that is checked out."""
         return self._read("symbolic-ref", "--quiet", "--short", "HEAD")
 
+    def grep(self, sha: str, pattern: str, *globs: str) -> list[str]:
+        """The lines that match an extended pattern in a commit's files of these names, as SHA:FILE:TEXT."""
+        answer = self._ask("grep", "--no-color", "-I", "--extended-regexp", "-e", pattern, sha, "--", *globs)
+        return answer.text.splitlines()
+
     def changed(self, path: str) -> list[str]:
         """The files below `path` that differ from the last commit, relative to the repository."""
         options = ("--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--ignore-submodules=dirty")

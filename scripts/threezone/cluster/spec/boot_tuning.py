@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from threezone.cluster.spec.declared import Declared, Overlay
+from threezone.cluster.spec.version_notes import V1BETA3
 
 KNOWS_ECDSA_GATE = 36  # the last minor version that does; the gate ends with kubeadm's v1beta3, which kind writes
 PATCHES = "/kind/threezone-patches"  # in the node
@@ -29,13 +30,18 @@ def files() -> Mapping[str, str]:
     }
 
 
-def overlay(declared: Declared, kubernetes_minor: int) -> Overlay:
+def overlay(declared: Declared, kubernetes_minor: int, kubeadm_api: str = V1BETA3) -> Overlay:
     """The patches that precede the file's own, which overrule every value.
 
     No leader election (1 s): one that comes before its roles exist is tried again 2 s later. More requests (4 s):
     controllers spend their 20 per second on tokens for their accounts. ECDSA keys (2 s) instead of RSA. Probes every
     second (up to 10 s).
+
+    From v1beta4 on, arguments are a list, of which a merge patch replaces all that kind writes: there, only the probes.
     """
+    probes = [{"kind": kind, "patches": {"directory": PATCHES}} for kind in ("InitConfiguration", "JoinConfiguration")]
+    if kubeadm_api != V1BETA3:
+        return Overlay("for a quick start: start-up probes every second", defaults=tuple(map(json.dumps, probes)))
     manager = {"kube-api-qps": "200", "kube-api-burst": "400"}
     cluster: dict[str, Any] = {"kind": "ClusterConfiguration", "controllerManager": {"extraArgs": manager}}
     controllers = f"controllers that may send {manager['kube-api-qps']} requests a second"
@@ -47,5 +53,4 @@ def overlay(declared: Declared, kubernetes_minor: int) -> Overlay:
     if kubernetes_minor <= KNOWS_ECDSA_GATE:
         cluster["featureGates"] = {"PublicKeysECDSA": True}
         parts.append("ECDSA keys")
-    probes = [{"kind": kind, "patches": {"directory": PATCHES}} for kind in ("InitConfiguration", "JoinConfiguration")]
     return Overlay(f"for a quick start: {', '.join(parts)}", defaults=tuple(map(json.dumps, (cluster, *probes))))

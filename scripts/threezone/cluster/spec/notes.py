@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from threezone.cluster.spec import patches, validate
 from threezone.cluster.spec.decode import Draft, shown
-from threezone.cluster.spec.schema import PATCHED
 from threezone.cluster.spec.validate import is_everywhere
 
 # What kind's node keeps at a path, and what a mount there does.
@@ -27,7 +26,7 @@ _IN_MEMORY = ("/tmp", "/run", "/dev/shm")  # noqa: S108 - paths in a node
 
 
 def notes(draft: Draft) -> list[str]:
-    """Sentences on open ports, patches that kind drops, images that are not used, mounts over what a node needs."""
+    """Sentences on open ports, images that are not used, mounts over what a node needs."""
     content, spots = draft.content, draft.spots
     opened = [
         f"port {port}/{protocol} is open to everybody who reaches this machine: {shown(*keys)} says listenAddress "
@@ -35,19 +34,13 @@ def notes(draft: Draft) -> list[str]:
         for keys, address, port, protocol in validate.ports(content)
         if is_everywhere(address)
     ]
-    dropped = [
-        f"{patch.name} is for {patch.version} ({patch.place}): kind writes {patch.kind} as {PATCHED[patch.kind]}, so "
-        "this patch changes nothing; leave its version out, and it is applied to any"
-        for patch in patches.of_kubeadm(content, spots)
-        if patch.version and patch.version != PATCHED[patch.kind]
-    ]
     images = [  # our image carries the label that makes the cluster ours, so only the version is used
         f"nodes[{index}].image {node['image']} is not used itself ({spots.at('nodes', index, 'image')}): nodes "
         "run the image that is made here, of the Kubernetes version that is asked for"
         for index, node in enumerate(content.get("nodes") or [])
         if node.get("image")
     ]
-    return [*opened, *dropped, *images, *_mounts(draft), *_patched(draft)]
+    return [*opened, *images, *_mounts(draft), *_patched(draft)]
 
 
 def _mounts(draft: Draft) -> list[str]:

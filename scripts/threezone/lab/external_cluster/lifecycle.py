@@ -28,7 +28,7 @@ def plan_up(lab: Lab, state: LabState) -> Plan:
     """
     if state.head_error is not None:
         raise state.head_error
-    return Plan(needed(lab, state))
+    return Plan(needed(lab, state), lab_plan.flux_notices(lab, state))
 
 
 def needed(lab: Lab, state: LabState) -> tuple[Step, ...]:
