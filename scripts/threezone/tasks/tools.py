@@ -42,10 +42,16 @@ def install(
 
 
 @task
-def list_(path: Annotated[bool, "print only the directory to put on PATH"] = False, json: Json = False) -> None:
+def list_(
+    path: Annotated[bool, "print only the directory to put on PATH"] = False,
+    outdated: Annotated[bool, "also ask the Go module proxy (GOPROXY) what is newer than the pins"] = False,
+    json: Json = False,
+) -> None:
     """Show the pinned programs, whether they are installed, and where.
 
     For a shell that uses the same programs: export PATH="$(./run invoke tools.list --path):$PATH"
+    With --outdated: the newest patch of each pinned minor version, and the newest release. Without an answer within ten
+    seconds there is a note instead, and the exit code stays 0. How to pin another version: docs/versions.md.
     """
     from threezone.core.errors import ToolError
     from threezone.toolchain import install as toolchain
@@ -68,12 +74,21 @@ def list_(path: Annotated[bool, "print only the directory to put on PATH"] = Fal
         for line in lines
     ]
     absent = ["-", "-", "not installed"]
+    newer = {}
+    if outdated:
+        from threezone.toolchain.outdated import ask
+
+        newer = ask([line.name for line in lines], root)
+        data = [row | {"outdated": newer[str(row["name"])].data} for row in data]
     rows = [[line.name, line.wanted, *(_row(line.tool)[1:] if line.tool else absent)] for line in lines]
     text = [table([["TOOL", "WANTED", "VERSION", "CHANNEL", "PATH"], *rows])]
     for line in lines:
         for tool in line.unsuitable:
             version = tool.version or "unknown version"
             text.append(f"not used: {tool.path} ({version}), wanted {line.name} {line.wanted}")
+    if newer:
+        found = [[each.name, each.wanted, each.patch or "-", each.newest or "-", each.note] for each in newer.values()]
+        text.append("\n" + table([["TOOL", "PINNED", "NEWEST PATCH", "NEWEST", "NOTE"], *found]))
     if missing:
         text.append("install what is missing: ./run invoke tools.install")
     else:
