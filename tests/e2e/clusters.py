@@ -13,6 +13,7 @@ OWN = {
     "declared": "every field of its cluster has another value than the default",
     "devcontainer": "its cluster is made in a container, by a user who is not root",
     "families": "its clusters have IPv6, or IPv6 and IPv4",
+    "flux_versions": "its Flux has other versions",
     "github": "its workflow creates and deletes a cluster",
     "ha": "its cluster has three control planes, one of which is killed",
     "images": "its cluster has two nodes, which have no images of the lab yet",

@@ -140,7 +140,7 @@ def test_a_team_pins_another_version_and_has_known_checksums_of_others(tmp_path:
 
 def test_no_two_versions_of_a_program_have_the_same_checksum(tmp_path: Path) -> None:
     tools = pins.tools(tmp_path)
-    for pin in (tools.kind, tools.flux):
+    for pin in (tools.kind, tools.kubectl, tools.flux):
         every = [pin.sha256, *pin.others.values()]
         sums = [value for each in every for value in msgspec.structs.asdict(each).values() if value]
         assert len(sums) == len(set(sums)) > 4

@@ -13,7 +13,7 @@ from threezone.tasks import display
 PACKAGE = Path(settings.__file__).parents[1]
 # They run only where there is a launcher, write its completion or our docs, or replace the name themselves.
 ABOUT_IT = {"toolchain/shell.py", "core/settings.py", "doctor/document.py", "tasks/program.py",
-            "extras/init/contents.py"}  # fmt: skip
+            "extras/init/contents.py", "lab/versions_document.py"}  # fmt: skip
 OTHER_FORM = re.compile(r"\./run(?! invoke\b)")
 
 
@@ -51,6 +51,7 @@ def test_only_these_modules_write_to_the_terminal_past_the_replacement() -> None
         "delivery/port_forward.py",  # a daemon's output: addresses
         "zones/forwarder.py",  # the same
         "doctor/document.py",  # docs/doctor.md of this repository
+        "lab/versions_document.py",  # docs/versions.md of this repository
         "tasks/ci.py",  # the pipeline's file, which is given its launcher
         "tasks/program.py",  # the list of tasks, whose lines have been rewritten
         "tasks/runtime.py",  # "interrupted"
