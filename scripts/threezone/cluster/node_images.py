@@ -70,13 +70,24 @@ def _kind_cluster(lab: Lab, fix: str, evidence: str = "") -> str:
 
 def into_nodes(lab: Lab, names: Sequence[str], archives: Sequence[Path]) -> tuple[Image, ...]:
     """Load images into every node of the lab's cluster that lacks any. Returns the loaded images."""
+    nodes = running_nodes(lab)
+    return _load(lab, nodes, chosen(lab, names), archives)
+
+
+def engine_images_into_nodes(lab: Lab, images: Sequence[Image]) -> tuple[Image, ...]:
+    """Load images of the engine into every node of the lab's cluster that lacks any. Returns the loaded images."""
+    return _load(lab, running_nodes(lab), images)
+
+
+def running_nodes(lab: Lab) -> list[Node]:
+    """The Kubernetes nodes of the lab's cluster. Raises UsageError where they are not here, ClusterError if stopped."""
     cluster = _kind_cluster(lab, "push the image to a registry that the cluster pulls from")
     nodes = [node for node in kind.nodes(cluster) if node.in_kubernetes]
     if not nodes:
         raise ClusterError(f"there is no cluster named {cluster}", fix=f"./run invoke cluster.create --name {cluster}")
     if stopped := [node.name for node in nodes if node.state != "running"]:
         raise ClusterError(f"the node {stopped[0]} does not run", fix=f"./run invoke up --name {cluster}")
-    return _load(lab, nodes, chosen(lab, names), archives)
+    return nodes
 
 
 def load_missing(

@@ -23,6 +23,9 @@ class StepKind(Enum):
     REMOVE_PATH = auto()
     START_REGISTRY = auto()
     STOP_REGISTRY = auto()
+    BUILD_IMAGE = auto()
+    LOAD_IMAGE = auto()
+    PUSH_IMAGE = auto()
     # The cluster
     WAIT_FOR_LEASE = auto()  # of another run that changes it
     CREATE_CLUSTER = auto()
@@ -55,6 +58,7 @@ class StepKind(Enum):
     RESTORE_GIT = auto()
     REMOVE_GIT = auto()
     REPLACE_DELIVERY = auto()
+    COMMIT = auto()
     DELIVER = auto()
     WAIT_FOR_WORKLOADS = auto()
     # Repairs by doctor

@@ -66,25 +66,15 @@ def push(
     context: ContextName = "",
 ) -> None:
     """Deliver HEAD: check it, push it to the lab's Git server, and wait until Flux has applied exactly that commit."""
+    from threezone.delivery.check.check import require
     from threezone.delivery.push import deliver
 
     lab = open_lab(name, context=context)
     if not no_check:
-        _check(lab)
+        require(lab)
     ask(lab, "the content of the commit, delivered by Flux", yes=yes)
     _ask_to_replace(lab, yes=yes)
     say(f"applied {deliver(lab, force=force)}")
-
-
-def _check(lab: "Lab") -> None:
-    """Check HEAD, and show what is found on stderr. Raises DeliveryError for a commit that cannot work."""
-    from threezone.core.events import note
-    from threezone.delivery.check.check import check
-
-    report = check(lab, "HEAD", keep_schemas=False)
-    if report.findings:
-        note(report.text())
-    report.require("./run invoke gitops.check shows all of it; --no-check pushes all the same")
 
 
 @task

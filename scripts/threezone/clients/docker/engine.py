@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,13 +77,15 @@ def run(
     stdin: str | bytes | None = None,
     env: Mapping[str, str | None] | None = None,
     check: bool = True,
+    on_line: Callable[[str], None] | None = None,
 ) -> Completed:
     """Run docker with these arguments; with `check`, raise CommandFailed for an exit code other than 0.
 
     Raises EngineError where docker is not installed.
     """
     try:
-        return process.run([DOCKER, *arguments], timeout=timeout, stdin=stdin, env=env, check=check)
+        argv = [DOCKER, *arguments]
+        return process.run(argv, timeout=timeout, stdin=stdin, env=env, check=check, on_line=on_line)
     except process.MissingProgram as error:
         message, fix = TROUBLE["missing"]
         raise EngineError(message, evidence=error.message, fix=fix) from None

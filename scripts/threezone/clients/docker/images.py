@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from threezone.clients.docker import engine
 from threezone.core.errors import CommandFailed, EngineError, ToolError
 
 Json = dict[str, Any]
+OnLine = Callable[[str], None]
 BUILD_SECONDS = 1800.0
 _NAME = "{{.Repository}}:{{.Tag}}"
 _NONE = ":<none>"
@@ -72,6 +74,23 @@ def build(
     options += [*(f"--build-arg={argument}" for argument in arguments), *([f"--target={target}"] if target else [])]
     env, builder_options = _builder()
     engine.run("build", "--tag", reference, *options, *builder_options, context, timeout=BUILD_SECONDS, env=env)
+
+
+def build_directory(directory: Path, file: Path, id_file: Path, arguments: Sequence[str], on_line: OnLine) -> str:
+    """Build the user's Dockerfile `file` in `directory`, without a name, and return the image's id.
+
+    An argument is the name of a variable of the environment, which has its value. Raises CommandFailed.
+    """
+    env, builder_options = _builder()  # the engine's own builder: another one would keep the image to itself
+    options = [f"--build-arg={name}" for name in arguments]
+    argv = ["build", f"--iidfile={id_file}", f"--file={file}", *options, *builder_options, directory]
+    engine.run(*argv, timeout=BUILD_SECONDS, env=env, on_line=on_line)
+    return id_file.read_text(encoding="utf-8").strip()
+
+
+def push(reference: str, *, env: Mapping[str, str | None] = MappingProxyType({})) -> None:
+    """Push an image to its registry. Raises CommandFailed."""
+    engine.run("push", reference, timeout=BUILD_SECONDS, env=env)
 
 
 def _builder() -> tuple[dict[str, str | None], list[str]]:

@@ -4,7 +4,8 @@
 only our configuration there, runs no hooks, asks for no password and uses no proxy.
 
 `Checkout` is the user's repository. It is read with the user's configuration (safe.directory, also from the caller's
-GIT_CONFIG_COUNT; ignored files; line ends), and never changed.
+GIT_CONFIG_COUNT; ignored files; line ends), and never changed. One command commits there, `commit.commit_file`: one
+file, as the user would do it, with their identity, hooks and signature.
 
 A push to the lab starts from an empty repository of ours that uses the objects of the user's repository. In the
 checkout, insteadOf, http.*.extraHeader and the like could not be unset. A push to the user's own remote runs in the

@@ -102,6 +102,11 @@ class Checkout:
         """Whether git ignores `file`."""
         return self._read("check-ignore", "--quiet", "--", file).ok
 
+    def committed(self, path: str) -> str | None:
+        """The text of a file in the last commit, as git stores it; None without one."""
+        answer = self._ask("show", f"HEAD:./{path}")
+        return answer.text if answer.ok else None
+
     def tips(self) -> list[str]:
         """The SHAs of all refs; none outside of a repository."""
         return self._ask("show-ref", "--head", "--hash").text.split()

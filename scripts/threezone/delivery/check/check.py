@@ -10,7 +10,7 @@ from threezone.clients import kind as kind_client
 from threezone.clients.kubernetes.api import Json
 from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError, ThreezoneError
-from threezone.core.events import step
+from threezone.core.events import note, step
 from threezone.delivery import git_server, sync
 from threezone.delivery.check import content, fields, images, order, schemas
 from threezone.delivery.check.cluster import Cluster
@@ -100,6 +100,14 @@ def check(lab: Lab, revision: str = "", *, keep_schemas: bool = True) -> Report:
         with suppress(ThreezoneError):  # the next check tries again
             schemas.save(place.cluster.api)
     return report
+
+
+def require(lab: Lab) -> None:
+    """Check HEAD before a push, and note what is found. Raises DeliveryError for a commit that cannot work."""
+    report = check(lab, "HEAD", keep_schemas=False)
+    if report.findings:
+        note(report.text())
+    report.require("./run invoke gitops.check shows all of it; --no-check pushes all the same")
 
 
 def _report(place: Place, files: Tree, rendering: Rendering) -> Report:
