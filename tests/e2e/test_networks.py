@@ -1,7 +1,11 @@
-"""A network that shows certificates of its own authority: nodes and Flux fetch with the setting, and not without."""
+"""A network with an authority and a proxy of its own: nodes and Flux fetch with the setting, and not without.
+
+The registries are on a network of theirs, which only the proxy is connected to beside the nodes' network.
+"""
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -10,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.e2e.places import IMAGE as PLACE
 from tests.e2e.project import Project, free_port
 
 from threezone.cluster.lab import CHANNELS
@@ -23,6 +28,8 @@ CONTEXT = f"kind-{NAME}"
 PLAIN_PORT = free_port(15004, 25004)
 KNOWN, UNKNOWN = f"{NAME}-known", f"{NAME}-unknown"  # registries: signed by the company's authority, and by nobody's
 VOLUME, PLAIN = f"{NAME}-registry", f"{NAME}-plain"
+PROXY, PROXY_PORT, INSIDE = f"{NAME}-proxy", 3128, f"{NAME}-inside"  # INSIDE: the network behind the proxy
+LOGIN = "flux:only-for-this-test"
 STORE = "/var/lib/registry"
 
 
@@ -58,6 +65,7 @@ class Authority:
 @pytest.fixture(scope="module")
 def company(
     project: Project,  # noqa: ARG001  the engine
+    places: None,  # noqa: ARG001  the image of the proxy
     make_project: Callable[[str, int], Project],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Project]:
@@ -71,7 +79,13 @@ def company(
     made.commit("The authority of our network")
     remove()
     made.invoke("down", "--yes")
-    made.invoke("up", "--yes", timeout=5400)
+    is_new = not docker("network", "ls", "--quiet", "--filter", "name=^kind$")
+    if is_new:
+        docker("network", "create", "kind")  # kind takes it as it is
+    address = serve_proxy()
+    made.invoke("image.build", "all", timeout=5400)  # through no proxy: this one leads to the registries alone
+    proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), f"http://{LOGIN}@{address}:{PROXY_PORT}")
+    made.invoke("up", "--yes", timeout=5400, env=proxies)
     made.invoke("image.build", "registry", timeout=1800)
     fill(made, keys)
     for name, by in ((KNOWN, authority), (UNKNOWN, Authority(keys, "stranger"))):
@@ -80,6 +94,25 @@ def company(
     if "THREEZONE_KEEP" not in os.environ:
         remove()
         made.invoke("down", "--yes")
+        if is_new:
+            docker("network", "rm", "kind", check=False)
+
+
+def serve_proxy() -> str:
+    """Start the proxy, which asks for a login. Returns its address on the nodes' network."""
+    docker("network", "create", "--internal", INSIDE)
+    script = Path(__file__).with_name("containers") / "proxy.py"
+    command = ("python3", "-u", "/proxy.py", str(PROXY_PORT), KNOWN, UNKNOWN)
+    docker("create", "--name", PROXY, "--network", "kind", "--env", f"LOGIN={LOGIN}", PLACE, *command)
+    docker("cp", script, f"{PROXY}:/proxy.py")
+    docker("network", "connect", INSIDE, PROXY)
+    docker("start", PROXY)
+    return docker("inspect", "--format", "{{.NetworkSettings.Networks.kind.IPAddress}}", PROXY)
+
+
+def passed(host: str) -> int:
+    """How many connections to a host the proxy has let through."""
+    return docker("logs", PROXY).splitlines().count(f"{host}:443")
 
 
 def image() -> str:
@@ -90,8 +123,9 @@ def image() -> str:
 
 
 def remove() -> None:
-    docker("rm", "--force", PLAIN, KNOWN, UNKNOWN, check=False)
+    docker("rm", "--force", PLAIN, KNOWN, UNKNOWN, PROXY, check=False)
     docker("volume", "rm", "--force", VOLUME, check=False)
+    docker("network", "rm", INSIDE, check=False)
 
 
 def fill(made: Project, directory: Path) -> None:
@@ -116,7 +150,7 @@ def serve_with_tls(name: str, certificate: Path, key: Path) -> None:
     """Serve the volume under a name of the nodes' network, with a certificate for that name."""
     tls = (f"REGISTRY_HTTP_TLS_CERTIFICATE={STORE}/{name}.pem", f"REGISTRY_HTTP_TLS_KEY={STORE}/{name}.key")
     variables = [part for each in ("REGISTRY_HTTP_ADDR=:443", *tls) for part in ("--env", each)]
-    docker("create", "--name", name, "--network", "kind", "--volume", f"{VOLUME}:{STORE}", *variables, image())
+    docker("create", "--name", name, "--network", INSIDE, "--volume", f"{VOLUME}:{STORE}", *variables, image())
     docker("cp", certificate, f"{name}:{STORE}/{name}.pem")
     docker("cp", key, f"{name}:{STORE}/{name}.key")
     docker("start", name)
@@ -125,13 +159,25 @@ def serve_with_tls(name: str, certificate: Path, key: Path) -> None:
 def test_a_node_pulls_from_a_registry_of_the_network(company: Project) -> None:
     company.kubectl("run", "known", f"--image={KNOWN}:443/app:1", context=CONTEXT)
     company.kubectl("wait", "pod/known", "--for=condition=Ready", "--timeout=120s", context=CONTEXT)
+    assert passed(KNOWN) > 0
 
 
 def test_flux_fetches_from_a_source_of_the_network(company: Project) -> None:
+    before = passed(KNOWN)
     company.write("known.yaml", source("known", KNOWN))
     company.kubectl("apply", "--filename=known.yaml", context=CONTEXT)
     ready = ("wait", "ocirepository/known", "--namespace=flux-system", "--for=condition=Ready", "--timeout=120s")
     company.kubectl(*ready, context=CONTEXT)
+    assert passed(KNOWN) > before
+
+
+def test_the_password_of_the_proxy_is_in_a_secret_alone(company: Project) -> None:
+    asked = ("--namespace=flux-system", "--output=json")
+    everything = company.kubectl("get", "deployments,pods,configmaps,events", *asked, context=CONTEXT).stdout
+    password = LOGIN.partition(":")[2]
+    assert password not in everything
+    assert base64.b64encode(password.encode()).decode()[:-2] not in everything
+    assert password not in company.invoke("flux.install", "--export").stdout
 
 
 def source(name: str, host: str) -> str:

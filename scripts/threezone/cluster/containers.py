@@ -33,6 +33,7 @@ class Mount:
         return self.source + path.removeprefix(self.target.rstrip("/"))
 
 
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 KIND_MOUNTS = frozenset(Mount(*bind.split(":")[:2]) for bind in KIND_BINDS)
 
 
@@ -48,6 +49,17 @@ class Container:
         """When the engine started it last; None while it does not run."""
         state = self.data.get("State") or {}
         return moment(str(state.get("StartedAt", ""))) if state.get("Running") else None
+
+    @property
+    def proxies(self) -> dict[str, str]:
+        """The proxies that kind gave the node when it was created, with its exceptions; none without a proxy.
+
+        kind takes those of its own environment, and adds the cluster's networks and names to the exceptions (kind,
+        pkg/cluster/internal/providers/common/proxy.go). An address may have a password.
+        """
+        environment = dict(each.partition("=")[::2] for each in (self.data.get("Config") or {}).get("Env") or ())
+        found = {name: environment[name] for name in PROXIES if environment.get(name)}
+        return found if found.keys() - {"NO_PROXY"} else {}
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -6,12 +6,14 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from threezone.clients import kind
 from threezone.clients.flux import export
 from threezone.clients.kubernetes.api import Json
 from threezone.clients.kubernetes.watch import wait_for_namespace_deletion
-from threezone.cluster import node_images
+from threezone.cluster import containers, node_images
 from threezone.cluster.lab import WAIT_SECONDS, Lab
-from threezone.core.errors import Declined
+from threezone.core import redaction
+from threezone.core.errors import Declined, EngineError
 from threezone.core.events import step
 from threezone.core.plan import Plan, Step, StepKind
 from threezone.flux import components as flux
@@ -31,7 +33,7 @@ def plan(lab: Lab, asked: Sequence[str] = ()) -> tuple[Plan, list[Json]]:
     installed = installation.observe(lab.api)
     components = installation.choose(asked, lab.channel, installed)
     wanted = objects(lab.tools["flux"], components)
-    wanted = manifests.with_network_ca(wanted, lab.network_ca)
+    wanted = manifests.with_proxies(manifests.with_network_ca(wanted, lab.network_ca), proxies(lab))
     # Our shorter waits alone are no reason to replace somebody else's Flux.
     compared = objects(lab.tools["flux"], components, ours=False) if installed and not installed.ours else wanted
     changes = manifests.changes(lab.api, compared) if installed else ()
@@ -39,13 +41,35 @@ def plan(lab: Lab, asked: Sequence[str] = ()) -> tuple[Plan, list[Json]]:
 
 
 def manifest(lab: Lab, components: tuple[str, ...]) -> str:
-    """What `plan` applies, as a manifest to commit."""
+    """What `plan` applies, as a manifest to commit: without the Secret of proxies, which may have a password."""
     text = manifests.with_short_waits(export(lab.tools["flux"], components, flux.NAMESPACE))
-    if not lab.network_ca:
+    has_proxies = bool(proxies(lab))
+    if not (lab.network_ca or has_proxies):
         return text
     import yaml
 
-    return yaml.safe_dump_all(manifests.with_network_ca(manifests.parse(text), lab.network_ca), sort_keys=False)
+    wanted = manifests.with_network_ca(manifests.parse(text), lab.network_ca)
+    if has_proxies:
+        wanted = [manifests.with_proxies_from_secret(item) for item in wanted]
+    return yaml.safe_dump_all(wanted, sort_keys=False)
+
+
+def proxies(lab: Lab) -> dict[str, str]:
+    """The proxies of the lab's nodes, which Flux uses too; none for nodes that are not on the engine here.
+
+    They are those of the environment in which the cluster was created: a node keeps them.
+    """
+    if not lab.kind_cluster:
+        return {}
+    try:
+        nodes = [node for node in kind.nodes(lab.kind_cluster) if node.in_kubernetes]
+    except EngineError:  # Flux can be exported without one
+        return {}
+    found = next((each.proxies for each in containers.inspect(nodes[:1])), {})
+    for value in found.values():
+        if "@" in value:
+            redaction.keep_secret(value)
+    return found
 
 
 def install(lab: Lab, present: frozenset[str] = frozenset(), *, agreed: str = "") -> None:

@@ -6,10 +6,11 @@ our installation from somebody else's, and a dry run of the same request says wh
 
 from __future__ import annotations
 
+import base64
 import copy
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ COLLECTIONS = {
     "Namespace": "/api/v1/namespaces",
     "ResourceQuota": "/api/v1/namespaces/{namespace}/resourcequotas",
     "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
+    "Secret": "/api/v1/namespaces/{namespace}/secrets",
     "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
     "Service": "/api/v1/namespaces/{namespace}/services",
     "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
@@ -36,6 +38,8 @@ COLLECTIONS = {
 PART = "app.kubernetes.io/part-of"
 CA_CONFIG_MAP, CA_VOLUME = "threezone-network-ca", "network-ca"
 CA_ANNOTATION = "threezone.io/network-ca"  # on the pods: the digest of the certificates
+PROXIES_SECRET = "threezone-proxies"  # noqa: S105  a name
+INSIDE = (".svc", ".cluster.local", ".cluster.local.")  # addresses in the cluster
 # What the API server writes into metadata by itself.
 SERVER_FIELDS = {"managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"}
 
@@ -103,6 +107,36 @@ def _trusting(deployment: Json, pem: str) -> Json:
     mount = {"name": CA_VOLUME, "mountPath": network_ca.FILE, "subPath": "ca.pem", "readOnly": True}
     for container in template["spec"]["containers"]:
         container.setdefault("volumeMounts", []).append(mount)
+    return changed
+
+
+def with_proxies(objects: Sequence[Json], proxies: Mapping[str, str]) -> list[Json]:
+    """The objects, whose controllers use these proxies: a Secret, because an address may have a password. Pure.
+
+    Flux's own addresses end with a dot, which Go compares as it is, so that exception is added (Flux's documentation,
+    "Using HTTP/S proxy for egress traffic").
+    """
+    if not proxies:
+        return list(objects)
+    exceptions = ",".join(filter(None, [proxies.get("NO_PROXY", ""), *INSIDE]))
+    data = {
+        name: base64.b64encode(value.encode()).decode() for name, value in {**proxies, "NO_PROXY": exceptions}.items()
+    }
+    namespace = next(item["metadata"]["namespace"] for item in objects if item["kind"] == "Deployment")
+    metadata = {"name": PROXIES_SECRET, "namespace": namespace, "labels": {PART: "flux"}}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": data}
+    changed = [with_proxies_from_secret(item) for item in objects]
+    first = next(number for number, item in enumerate(changed) if item["kind"] == "Deployment")
+    return [*changed[:first], secret, *changed[first:]]
+
+
+def with_proxies_from_secret(item: Json) -> Json:
+    """A Deployment whose containers take their proxies from the Secret, if there is one; other objects as they are."""
+    if item["kind"] != "Deployment":
+        return item
+    changed = copy.deepcopy(item)
+    for container in changed["spec"]["template"]["spec"]["containers"]:
+        container.setdefault("envFrom", []).append({"secretRef": {"name": PROXIES_SECRET, "optional": True}})
     return changed
 
 

@@ -1,10 +1,16 @@
-"""Flux's manifests with the authority of a network."""
+"""Flux's manifests with the authority and the proxies of a network."""
 
 from __future__ import annotations
 
+import base64
 import copy
+import json
 from typing import Any
 
+import pytest
+
+from threezone.clients.kind import Node
+from threezone.cluster.containers import Container
 from threezone.core import network_ca
 from threezone.flux import manifests
 
@@ -55,3 +61,44 @@ def test_other_certificates_start_the_controllers_again_and_none_change_nothing(
     assert pods("one") != pods("two")
     assert pods("one") == pods("one")
     assert manifests.with_network_ca(objects(), "") == objects()
+
+
+PROXIES = {"HTTPS_PROXY": "http://user:secret@proxy.example:3128", "NO_PROXY": "10.96.0.0/16,kind-control-plane"}
+
+
+def test_every_controller_gets_the_proxies_from_a_secret_and_goes_directly_inside() -> None:
+    before = objects()
+    changed = manifests.with_proxies(before, PROXIES)
+    assert before == objects(), "pure"
+    assert [item["kind"] for item in changed] == ["Namespace", "Secret", "Deployment", "Deployment"]
+    secret, *deployments = changed[1:]
+    values = {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
+    assert values["HTTPS_PROXY"] == PROXIES["HTTPS_PROXY"]
+    exceptions = values["NO_PROXY"].split(",")
+    assert {"10.96.0.0/16", "kind-control-plane", ".svc", ".cluster.local", ".cluster.local."} == set(exceptions)
+    assert manifests.path(secret).endswith("/namespaces/flux-system/secrets/threezone-proxies")
+    for deployment in deployments:
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        assert container["envFrom"][-1]["secretRef"]["name"] == secret["metadata"]["name"]
+        assert "secret@" not in json.dumps(deployment)
+
+
+def test_without_proxies_nothing_changes() -> None:
+    assert manifests.with_proxies(objects(), {}) == objects()
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        (["PATH=/bin", "HTTPS_PROXY=http://p:1", "https_proxy=http://p:1", "NO_PROXY=a,b"],
+         {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "a,b"}),
+        (["HTTP_PROXY=http://u:a=b@p:1"], {"HTTP_PROXY": "http://u:a=b@p:1"}),
+        (["NO_PROXY=a,b", "HTTPS_PROXY="], {}),
+        (["PATH=/bin"], {}),
+        (None, {}),
+    ],
+    ids=["as kind writes them", "an equals sign", "exceptions alone", "none", "no environment"],
+)  # fmt: skip
+def test_the_proxies_are_those_of_the_node(environment: list[str] | None, expected: dict[str, str]) -> None:
+    node = Node("id", "kind-control-plane", "kind", "control-plane", "running", "image", ours=True)
+    assert Container(node, {"Config": {"Env": environment}}).proxies == expected
