@@ -14,7 +14,7 @@ from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError, ThreezoneError
 from threezone.core.plan import Step, describe
 from threezone.delivery import git_backup
-from threezone.lab import data_loss, up
+from threezone.lab import data_loss, up, versions
 from threezone.lab.data_loss import DataLoss
 
 VERDICTS = {"same": "same", "in place": "change", "new cluster": "NEW CLUSTER", "unknown": "unknown"}
@@ -37,9 +37,9 @@ def report(lab: Lab) -> Report:
 
     Raises ClusterError for a cluster that is not ours.
     """
-    observed = lifecycle.observe(lab.name)
+    observed, notices = lifecycle.observe(lab.name), _notices(lab)
     if observed.state in ("absent", "interrupted", "busy", "foreign"):
-        return _absent(observed, up.cluster_plan(lab))
+        return _absent(observed, up.cluster_plan(lab), notices)
     drift = detect.drift_of(lab, observed.nodes)
     lost, unreadable = NOTHING, ""
     if drift.blocking:
@@ -50,25 +50,38 @@ def report(lab: Lab) -> Report:
     steps = drift.actions
     if observed.state == "stopped":
         steps = lifecycle.plan(observed, lab.declared, (), "")
-    return describe_drift(lab.name, drift, steps, lost=lost, unreadable=unreadable, backup=git_backup.summary(lab.key))
+    text = (*notices, git_backup.summary(lab.key))
+    return describe_drift(lab.name, drift, steps, lost=lost, unreadable=unreadable, notices=tuple(filter(None, text)))
 
 
-def _absent(observed: lifecycle.Observed, steps: Sequence[Step]) -> Report:
+def _notices(lab: Lab) -> tuple[str, ...]:
+    """What does not go together in the declared cluster: its versions, and what they do to its file."""
+    return (*(overlay.sentence for overlay in lab.version_notes), *versions.planned_skew(lab))
+
+
+def _absent(observed: lifecycle.Observed, steps: Sequence[Step], notices: Sequence[str]) -> Report:
     name, state = observed.name, observed.state
     problem = "there is no cluster" if state == "absent" else "nobody finished the creation of the cluster"
     data = _data(name, state, steps, same=False, recorded=False)
     error = ClusterError(f"{problem} {name}", fix=f"./run invoke cluster.create --name {name}")
     if observed.lease is not None:
         error = lease.busy(name, observed.lease)
-    return Report((), describe(steps), data, error)
+    told = [notice for notice in notices if not any(notice == step.sentence for step in steps)]
+    return Report((), "\n".join((describe(steps), *told)), data | {"notices": list(notices)}, error)
 
 
 def describe_drift(
-    name: str, drift: Drift, steps: Sequence[Step], *, lost: DataLoss = NOTHING, unreadable: str = "", backup: str = ""
+    name: str,
+    drift: Drift,
+    steps: Sequence[Step],
+    *,
+    lost: DataLoss = NOTHING,
+    unreadable: str = "",
+    notices: Sequence[str] = (),
 ) -> Report:
     """The report on an existing cluster. Pure.
 
-    `lost` is the cost of a new cluster, or `unreadable` says why it is not known; `backup` is an earlier Git backup.
+    `lost` is the cost of a new cluster, or `unreadable` says why it is not known; `notices` end the text.
     """
     recorded = drift.live.last_applied is not None
     text = []
@@ -83,11 +96,11 @@ def describe_drift(
     if unknown := [row for row in drift.rows if row.verdict == "unknown"]:
         why = "" if recorded or not all(node.files for node in drift.live.kubernetes_nodes) else f": {NOT_RECORDED}"
         text.append(f"{len(unknown)} of {len(drift.rows)} fields are not known{why}")
-    if backup:
-        text.append(backup)
+    text.extend(notices)
     state = "running" if all(node.state == "running" for node in drift.live.nodes) else "stopped"
     data = _data(name, state, steps, same=not drift.differing, recorded=recorded)
     data["fields"] = [asdict(row) for row in drift.rows]
+    data["notices"] = list(notices)
     data["losses"] = None if not drift.blocking or unreadable else lost.data
     error = None
     if drift.differing:
@@ -101,7 +114,7 @@ def _data(name: str, state: str, steps: Sequence[Step], *, same: bool, recorded:
     """The report for programs; its keys are an interface."""
     actions = [step.data for step in steps]
     return {"cluster": name, "state": state, "same": same, "recorded": recorded, "fields": [], "actions": actions,
-            "losses": None}  # fmt: skip
+            "losses": None, "notices": []}  # fmt: skip
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -89,15 +89,15 @@ kubectl needs another kubectl, too: `[tools.kubectl]` with `version` (that of 1.
 def document() -> str:
     """docs/versions.md."""
     hurts = " and ".join(f"Flux 2.8.{patch}" for patch in range(9) if gate_hurts(f"2.8.{patch}"))
-    tables = (
-        ("Kubernetes", "Kubernetes | channel `release` | channel `source` | kind | Flux", _kubernetes()),
-        ("Flux", "Flux | channel `release` | channel `source` | controllers | Kubernetes | APIs gone", _flux()),
-        ("kind", "kind | channel `release` | Kubernetes | kubeadm's configuration | balancer", _kind()),
-    )
+    tables = {
+        "Kubernetes | channel `release` | channel `source` | kind | Flux": _kubernetes(),
+        "Flux | channel `release` | channel `source` | controllers | Kubernetes | APIs gone": _flux(),
+        "kind | channel `release` | Kubernetes | kubeadm's configuration | balancer": _kind(),
+    }
     parts = [_HEAD]
-    for title, line, rows in tables:
+    for line, rows in tables.items():
         head = line.split(" | ")
-        parts.append(f"\n## {title}\n" + "".join(map(_row, [head, ["---"] * len(head), *rows])))
+        parts.append(f"\n## {head[0]}\n" + "".join(map(_row, [head, ["---"] * len(head), *rows])))
     return "".join([*parts, _TAIL.format(gate=GATE, hurts=hurts)])
 
 

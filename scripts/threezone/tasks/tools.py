@@ -64,7 +64,7 @@ def list_(
             raise ToolError(f"not installed: {', '.join(missing)}", fix="./run invoke tools.install")
         say(str(toolchain.bin_dir({line.name: line.tool for line in lines if line.tool})))
         return
-    data = [
+    data: list[dict[str, object]] = [
         {
             "name": line.name,
             "wanted": line.wanted,

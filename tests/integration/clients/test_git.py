@@ -22,6 +22,7 @@ from threezone.core import process
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.delivery import remote, repository
 from threezone.delivery.proof.repository import AUTHOR, Worktree
+from threezone.flux import removed_apis
 from threezone.lab import data_loss
 
 USER, PASSWORD = "lab", "a-password-of-the-lab"
@@ -514,3 +515,26 @@ def test_names_that_are_not_ascii_are_shown_as_they_are(tmp_path: Path) -> None:
     git(tmp_path, "add", "--all")
     answer = command.run(tmp_path, command.NO_MAINTENANCE, ["ls-files"], command.environment(own=False))
     assert answer.words == "größe.yaml"
+
+
+def test_removed_apis_are_found_in_the_commit_and_not_in_the_work_tree(tmp_path: Path) -> None:
+    top, project = tmp_path / "top", tmp_path / "top" / "project"
+    (project / "apps").mkdir(parents=True)
+    git(tmp_path, "init", "--quiet", "top")
+    old = "apiVersion: helm.toolkit.fluxcd.io/v2beta2\nkind: HelmRelease\n"
+    (project / "apps" / "old.yaml").write_text("# apiVersion: source.toolkit.fluxcd.io/v1beta2\n---\n" + old)
+    (project / "list.yml").write_text('items:\n  - apiVersion: "kustomize.toolkit.fluxcd.io/v1beta1"\n')
+    (project / "new.yaml").write_text("apiVersion: kustomize.toolkit.fluxcd.io/v1\n")
+    (project / "README.md").write_text(old)
+    (top / "outside.yaml").write_text(old)
+    git(top, "add", "--all")
+    git(top, "commit", "--quiet", "--message", "files")
+    sha = git(top, "rev-parse", "HEAD")
+    (project / "uncommitted.yaml").write_text(old)
+    lines = repository.matching(project, sha, removed_apis.PATTERN)
+    assert [line.partition(":")[0] for line in lines] == ["apps/old.yaml", "list.yml"]
+    helm, kustomize = removed_apis.in_files(lines, "2.9.5")
+    assert helm.startswith("apps/old.yaml: helm.toolkit.fluxcd.io/v2beta2 is gone since Flux 2.8")
+    assert kustomize.startswith("list.yml: kustomize.toolkit.fluxcd.io/v1beta1 is gone since Flux 2.7")
+    assert repository.matching(project, "0" * 40, removed_apis.PATTERN) == []
+    assert repository.matching(tmp_path, sha, removed_apis.PATTERN) == [], "no repository"

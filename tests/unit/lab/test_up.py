@@ -16,7 +16,7 @@ from threezone.core.settings import Settings
 from threezone.delivery.repository import Commit
 from threezone.engine import repair
 from threezone.engine.find import Engine
-from threezone.lab import steps, up, versions
+from threezone.lab import drift_report, steps, up, versions
 from threezone.lab.observe import LabState
 
 pytestmark = pytest.mark.usefixtures("unleased")
@@ -86,3 +86,23 @@ def test_a_no_to_what_became_visible_ends_the_run(lab: Lab, asked: list[bool], m
         up.apply(lab, plan, recreate=True, agree=refuse)
     assert done == []
     assert asked == [True]
+
+
+def test_what_the_versions_do_to_the_declared_cluster_is_said_before_an_engine_is_there(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnetworking: {kubeProxyMode: ipvs}\n"
+    lab.__dict__.update(declared=parse(head, Path("kind.yaml")))
+    planned = up.plan(lab, STOPPED)
+    (note,) = [each for each in planned.steps if each.kind is StepKind.NOTE and "ipvs" in each.sentence]
+    assert note.sentence.startswith("networking.kubeProxyMode (kind.yaml:3")
+    monkeypatch.setattr(lifecycle, "observe", lambda name: lifecycle.Observed(name, "absent"))
+    monkeypatch.setattr(create, "supplies", lambda _: ())
+    lab.__dict__.update(engine=Engine("ok", "unix:///docker.sock", cgroup="1"))
+    notes = [each.sentence for each in up.cluster_plan(lab) if each.kind is StepKind.NOTE]
+    assert note.sentence in notes
+    assert any("cgroup v1" in sentence and "failCgroupV1" in sentence for sentence in notes)
+    report = drift_report.report(lab)
+    assert note.sentence in report.text
+    assert note.sentence in report.data["notices"]
+    assert report.text.count(note.sentence) == 1

@@ -52,7 +52,12 @@ def test_a_plan_with_flux_names_what_that_flux_no_longer_has(
     kind: StepKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(repository, "matching", lambda _root, sha, _pattern: asked.append(sha) or [OLD])
+
+    def matching(_root: Path, sha: str, _pattern: str) -> list[str]:
+        asked.append(sha)
+        return [OLD]
+
+    monkeypatch.setattr(repository, "matching", matching)
     state = LabState((), head=Commit("a" * 40, "local/gitops"))
     (tmp_path / "invoke.yaml").write_text("threezone: {flux: {version: '2.9'}}\n")
     newer = Lab(tmp_path, Settings(), "lab")

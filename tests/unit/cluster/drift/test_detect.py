@@ -207,11 +207,12 @@ def test_the_report_on_what_differs_ends_with_the_clusters_code() -> None:
     assert (in_place.error.exit_code, in_place.error.fix) == (4, "./run invoke up")
     assert "kubectl label node" in in_place.text
     lost = DataLoss(volumes=("default/data (1Gi)",), objects=(("Pod", 1),))
-    anew = report(OTHER, lost=lost, backup="what the Git server held is kept")
+    anew = report(OTHER, lost=lost, notices=("what the Git server held is kept",))
     assert anew.error is not None
     assert anew.error.fix == "./run invoke up --recreate"
     assert "! lose 1 volume: default/data (1Gi)" in anew.text
-    assert "is kept" in anew.text
+    assert anew.text.endswith("is kept")
+    assert anew.data["notices"] == ["what the Git server held is kept"]
     assert anew.data["losses"]["objects"] == {"Pod": 1}
     assert "nothing would be lost" in report(OTHER).text
     unseen = report(OTHER, unreadable="the API server is away")
