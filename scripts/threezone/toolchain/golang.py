@@ -27,7 +27,7 @@ from typing import Self
 
 from threezone.core import events, network_ca, paths, process, versions
 from threezone.core.errors import CommandFailed, ToolError
-from threezone.toolchain import cache
+from threezone.toolchain import cache, go_errors
 from threezone.toolchain.go_toolchain import FIRST_USABLE, Toolchain, toolchain
 
 RECIPE = 1  # raise it when a change here makes earlier builds unusable
@@ -232,9 +232,12 @@ def _prepare(program: Program, work: Path) -> Toolchain:
 
 
 def _fetch(go: Toolchain, programs: Sequence[Program], work: Path, on_line: Callable[[str], None] | None = None) -> int:
-    """Fetch every needed module; the number of packages to compile."""
-    argv: list[str | Path] = [go.go, "list", "-deps", *_tags(programs[0]), *(program.package for program in programs)]
-    done = process.run(argv, timeout=DEADLINE, cwd=work, env=environment(programs[0]), on_line=on_line)
+    """Fetch every needed module; the number of packages to compile. Raises ToolError with the first missing one."""
+    first, env = programs[0], environment(programs[0])
+    argv: list[str | Path] = [go.go, "list", "-deps", *_tags(first), *(program.package for program in programs)]
+    done = process.run(argv, timeout=DEADLINE, cwd=work, env=env, on_line=on_line, check=False)
+    if done.exit_code != 0:
+        raise go_errors.not_fetched(first.name, first.version, done.stderr)
     return len(done.stdout.splitlines())
 
 

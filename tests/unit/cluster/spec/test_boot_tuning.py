@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from threezone.cluster.spec import boot_tuning, declared
+from threezone.cluster.spec.version_notes import V1BETA4
 
 FILE = Path("kind.yaml")
 ONE = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n"
@@ -49,3 +50,11 @@ def test_init_and_join_read_the_patches_of_the_image() -> None:
         assert path.endswith(f"/{container['name']}+strategic.json"), "kubeadm finds the pod by the file's name"
         probe = container["startupProbe"]
         assert probe["periodSeconds"] * probe["failureThreshold"] == 240, "as long as kubeadm's own"
+
+
+def test_where_arguments_are_a_list_only_the_probes_are_patched() -> None:
+    seen = declared.parse(ONE, FILE)
+    quick = boot_tuning.overlay(seen, 37, V1BETA4)
+    assert {json.loads(patch)["kind"] for patch in quick.defaults} == {"InitConfiguration", "JoinConfiguration"}
+    assert all(json.loads(patch)["patches"] == {"directory": boot_tuning.PATCHES} for patch in quick.defaults)
+    assert "extraArgs" not in "".join(quick.defaults)
