@@ -17,13 +17,14 @@ from tests.bench.devcontainer import opening
 from tests.bench.lab import creating, delivering, fresh, repeating
 from tests.bench.programs import choosing, listing, rewriting
 from tests.bench.project import benched
+from tests.bench.releasing import releasing
 from tests.bench.rows import Row, compared, markdown
 
 from threezone.core import events, process
 from threezone.core.errors import ThreezoneError
 from threezone.tasks.display import display
 
-ROWS = ("list", "kubeconfig", "chooser", "create", "up", "deliver", "check", "fresh", "devcontainer")
+ROWS = ("list", "kubeconfig", "chooser", "create", "up", "deliver", "check", "release", "fresh", "devcontainer")
 
 
 def main() -> int:
@@ -39,6 +40,7 @@ def main() -> int:
     parser.add_argument("--up-runs", type=int, default=7, metavar="N")
     parser.add_argument("--deliver-runs", type=int, default=5, metavar="N")
     parser.add_argument("--check-runs", type=int, default=7, metavar="N")
+    parser.add_argument("--release-runs", type=int, default=5, metavar="N")
     parser.add_argument("--fresh-runs", type=int, default=3, metavar="N")
     parser.add_argument("--devcontainer-runs", type=int, default=3, metavar="N")
     parser.add_argument("--json", metavar="FILE", help="write every measurement, commit and machine; -: print")
@@ -59,12 +61,13 @@ def main() -> int:
                     if asked.only or error.evidence:
                         raise
                     events.note(error.message)  # a machine that cannot measure this row still measures the others
-            if {"create", "up", "deliver", "check", "fresh", "devcontainer"} & set(only):
+            if {"create", "up", "deliver", "check", "release", "fresh", "devcontainer"} & set(only):
                 with benched() as bench:
                     rows += creating(bench, asked.create_runs) if "create" in only else []
                     rows += repeating(bench, asked.up_runs) if "up" in only else []
                     rows += delivering(bench, asked.deliver_runs) if "deliver" in only else []
                     rows += checking(bench, asked.check_runs) if "check" in only else []
+                    rows += releasing(bench, asked.release_runs) if "release" in only else []
                     rows += fresh(bench, asked.fresh_runs) if "fresh" in only else []
                     rows += opening(bench, asked.devcontainer_runs) if "devcontainer" in only else []
     except ThreezoneError as error:

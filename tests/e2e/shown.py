@@ -67,6 +67,16 @@ ROWS: dict[str, dict[str, Row]] = {
         "./run invoke gitops.check": Run("check::test_at_the_end_the_lab_is_as_it_was"),
         "./run invoke gitops.diff": Run("check::test_secrets_are_masked_in_a_diff"),
     },
+    "release": {
+        "./run invoke app.release --build shop --commit": Run(
+            "release::test_again_without_a_change_there_is_nothing_to_do"
+        ),
+        "./run invoke app.release --build shop --dry-run": Run("release::test_without_a_yes_nothing_is_committed"),
+        "./run invoke app.release --build shop --commit --watch": Line(
+            "tests/e2e/test_release.py::test_watch_releases_each_change_and_survives_a_failure",
+            '"app.release", "--build", "shop", "--commit", "--watch"',
+        ),
+    },
     "README": {
         "./run invoke up --yes": Run(f"{_LAB}::test_up_again_has_nothing_to_do_and_changes_no_object"),
         "./run nox": Line("noxfile.py::e2e", "*E2E"),

@@ -13,8 +13,8 @@ CASES = {
     "no list yet": (HEAD, f'{HEAD}images:\n  - name: app\n    newName: r/app\n    newTag: "t1"\n'),
     "no line end": ("resources: []", 'resources: []\nimages:\n  - name: app\n    newName: r/app\n    newTag: "t1"\n'),
     "another image": (
-        f"{HEAD}images:\n- name: b # keep\n  newTag: v1\n# below\nkey: x-\n",
-        f'{HEAD}images:\n- name: b # keep\n  newTag: v1\n- name: app\n  newName: r/app\n  newTag: "t1"\n# below\nkey: x-\n',
+        f"{HEAD}images:\n- name: b # b\n  newTag: v1\n# c\nkey: x-\n",
+        f'{HEAD}images:\n- name: b # b\n  newTag: v1\n- name: app\n  newName: r/app\n  newTag: "t1"\n# c\nkey: x-\n',
     ),
     "a tag": (
         "images:\n  - name: app # ours\n    newName: r/app\n    newTag: v1 # of the release\n",
