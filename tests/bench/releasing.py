@@ -16,7 +16,9 @@ def releasing(bench: Bench, runs: int) -> list[Row]:
     """A changed line until a pod runs it; the plain commands do it for the same app in a namespace without Flux."""
     context, by_hand = f"--context=kind-{NAME}", bench.root.parent / "plain.yaml"
     kubectl = ("kubectl", context, "--namespace=plain")
-    ours, raw, unchecked = [], [], []
+    ours: list[float] = []
+    raw: list[float] = []
+    unchecked: list[float] = []
 
     def write(text: str) -> None:
         (bench.root / "shop/index.html").write_text(f"{text}\n")
