@@ -91,13 +91,13 @@ def draw(project: Project, data: dict[str, Any], folder: Path) -> str:
     return page.read_text()
 
 
-def holds(html: str, data: dict[str, Any], look: Look) -> None:
-    """In every view, the page renders, logs nothing, requests nothing, and has the figures of the data."""
+def holds(html: str, expected: dict[str, float], look: Look) -> None:
+    """In every view, the page renders, logs nothing, requests nothing, and has the expected figures."""
     for view, actual in zip(VIEWS, look(html), strict=True):
         assert actual["log"] == [], view
         assert len(actual["requests"]) == 1, "the page itself, and nothing else"
         value = actual["value"]
-        assert {name.removeprefix("figure-"): float(number) for name, number, _ in value["figures"]} == figures(data)
+        assert {name.removeprefix("figure-"): float(number) for name, number, _ in value["figures"]} == expected
         assert all(text == f"{float(number):.2f}" for _, number, text in value["figures"])
         assert value["scrolls"] == view["width"], "nothing is wider than the window"
         assert (value["ground"] > 0.5) == (view["scheme"] == "light")
@@ -111,13 +111,13 @@ def holds(html: str, data: dict[str, Any], look: Look) -> None:
 def test_the_page_renders_in_every_view_without_errors(
     project: Project, look: Look, sample: Callable[[], dict[str, Any]], tmp_path: Path
 ) -> None:
-    holds(draw(project, sample(), tmp_path), sample(), look)
+    holds(draw(project, sample(), tmp_path), figures(sample()), look)
 
 
 def test_the_page_of_a_real_proof_renders_in_every_view(lab: Project, look: Look, tmp_path: Path) -> None:
     data = json.loads(lab.invoke("gitops.prove", "--json", "--phases", "create,destroy").stdout)
     assert data["ok"] is True
-    holds(draw(lab, data, tmp_path), data, look)
+    holds(draw(lab, data, tmp_path), figures(data), look)
 
 
 def test_the_command_of_readme_writes_the_page(lab: Project) -> None:
@@ -147,3 +147,15 @@ def test_the_policy_of_the_page_blocks_injected_content(project: Project, look: 
         assert sum("Content Security Policy" in line for line in actual["log"]) == 2
         assert len(actual["value"]["figures"]) == len(figures(passed()))
         assert "http://127.0.0.1:9/picture.png" not in actual["requests"]
+
+
+def test_the_page_of_a_run_renders_in_every_view(lab: Project, look: Look, tmp_path: Path) -> None:
+    runs = json.loads(lab.invoke("report.list", "--json").stdout)
+    longest = max(runs, key=lambda run: int(run["steps"]))
+    page, trace = tmp_path / "run.html", tmp_path / "trace.json"
+    lab.invoke("report.show", longest["id"], "--html", str(page), "--trace", str(trace))
+    steps = [each for each in json.loads(trace.read_text())["traceEvents"] if each["ph"] == "X"]
+    assert len(steps) == longest["steps"] > 5
+    record = json.loads((lab.state / "runs" / f"{longest['id']}.json").read_text())
+    seconds = {str(number): step["seconds"] for number, step in enumerate(record["steps"], start=1)}
+    holds(page.read_text(), {"seconds": record["seconds"], **seconds}, look)

@@ -2,6 +2,7 @@
 
 state/clusters/NAME/    git-password, kind/, kubeconfig/, rescued/: the state of one cluster
 state/contexts/SLUG/    the same for a cluster that is not ours, by its context
+state/runs/             records of the last runs
 state/…                 logs, daemons, adopted
 """
 

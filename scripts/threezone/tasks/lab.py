@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 from threezone.core.settings import ClusterOptions
 from threezone.tasks.display import table
 from threezone.tasks.options import NO_CHANGES, Channel, ClusterName, DryRun, Json, Recreate, Yes, open_lab
-from threezone.tasks.runtime import agreed, consent, present, say, task
+from threezone.tasks.runtime import agreed, consent, present, report_to, say, task
 
 if TYPE_CHECKING:
     from threezone.cluster.lab import Lab
@@ -18,6 +18,7 @@ def up(
     recreate: Recreate = False,
     name: ClusterName = "",
     channel: Channel = "",
+    report: Annotated[str, "write a page of what happened, with a timeline, to this file"] = "",
     changes: ClusterOptions = NO_CHANGES,
 ) -> None:
     """Bring the lab up: engine, tools, cluster, kubeconfig, Flux, Git, and the commit delivered. Safe to repeat.
@@ -31,6 +32,7 @@ def up(
     from threezone.lab.external_cluster import lifecycle, record
     from threezone.lab.observe import observe
 
+    report_to(report)
     lab = open_lab(name, channel, "", changes=changes)
     if lab.foreign and (recreate or changes != NO_CHANGES):  # such options create a cluster
         record.refuse(lab.root)

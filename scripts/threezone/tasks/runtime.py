@@ -10,12 +10,14 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from traceback import walk_tb
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 import invoke
 
+from threezone.core import events, run_record
 from threezone.core.errors import Declined, ThreezoneError, UnknownError, UsageError, ours
 from threezone.core.files import descriptor_of
 from threezone.core.plan import Plan, Step, StepKind, describe
@@ -28,10 +30,14 @@ if TYPE_CHECKING:
 
 _HELP = "--help"
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_OF_ROOT = ("lab", "doctor", "init")  # modules whose tasks have no namespace
+_pages: list[Path] = []
 
 
 class _Body(Protocol):
     """A task's function; invoke's parser gives it what its signature names."""
+
+    __name__: str
 
     def __call__(self, **options: object) -> None: ...
 
@@ -72,11 +78,51 @@ def _help() -> NoReturn:
 
 
 def _run(body: _Body, arguments: Mapping[str, object]) -> None:
-    """Run a task's function and show its progress; a failure ends the program with its message."""
+    """Run a task's function and keep a record of the run; a failure ends the program with its message."""
+    recorder = run_record.Recorder(_name(body), (Path(sys.argv[0]).name, *sys.argv[1:]))
+    code = 1
+    try:
+        with events.listening(recorder):
+            _show(body, arguments, recorder)
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+        raise
+    finally:
+        record = recorder.record(code)
+        run_record.keep(record)
+        for file in _pages:
+            _draw(record, file)
+
+
+def _name(body: _Body) -> str:
+    """The name by which a task is called."""
+    space, name = body.__module__.rpartition(".")[2].partition("_")[0], body.__name__.rstrip("_")
+    return name if space in _OF_ROOT else f"{space}.{name}"
+
+
+def report_to(file: str) -> None:
+    """Write a page of this run to a file when it has ended, however it ends; "" means no page."""
+    if file:
+        _pages.append(Path(file))
+
+
+def _draw(record: run_record.RunRecord, file: Path) -> None:
+    from threezone.extras.report import files, run_page
+
+    try:
+        files.save(file, run_page.draw(record))
+    except ThreezoneError as error:  # the task has ended: its own outcome counts
+        write(sys.stderr, f"warning: no report: {error.message}")
+
+
+def _show(body: _Body, arguments: Mapping[str, object], recorder: run_record.Recorder) -> None:
+    """Run a task's function and show its progress."""
     try:
         with display():
             body(**arguments)
     except ThreezoneError as error:
+        recorder.error = error
         fail(error)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to continue\n")

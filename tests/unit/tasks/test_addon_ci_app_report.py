@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.tasks.conftest import Invoke, Patch
 
+from threezone.core import events, run_record
 from threezone.core.errors import Declined, RouteError, UsageError
 from threezone.core.plan import Step, StepKind
 
@@ -191,3 +192,36 @@ def test_a_failed_phase_is_named_with_its_evidence(invoke: Invoke, project: Path
     assert "no image" in done.out
     assert "  | line one" in done.out
     assert "failed in" in done.out
+
+
+def test_runs_are_listed_and_shown(invoke: Invoke, project: Path) -> None:
+    step = run_record.StepRecord("create the cluster", 0.5, 2.0, "failed", "no room")
+    run = run_record.RunRecord(
+        "20260101-000000-1-up", "up", ("./run", "up"), "2026-01-01T00:00:00Z", 3.0, 4, (step,), "no room", "make room"
+    )
+    assert invoke("report.show", "last").exit_code == UsageError.exit_code
+    run_record.keep(run)
+    (listed,) = invoke("report.list", "--json").data
+    assert (listed["id"], listed["outcome"], listed["steps"]) == (run.id, "failed", 1)
+    assert run.id in invoke("report.list").out
+    for name in ("last", run.id):
+        shown = invoke("report.show", name).out
+        assert "create the cluster: no room" in shown
+        assert "failed" in shown
+    assert invoke("report.show", "last", "--html", "a.html", "--trace", "a.json").exit_code == 0
+    assert "create the cluster" in (project / "a.html").read_text()
+    assert json.loads((project / "a.json").read_text())["traceEvents"]
+    (project / "proof.json").write_bytes(PASSED.read_bytes())
+    assert invoke("report.show", "proof.json", "--trace", "a.json").exit_code == UsageError.exit_code
+
+
+def test_a_task_leaves_a_record_of_its_run(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Path) -> None:
+        with events.step("find the lab"):
+            raise UsageError("it is not here", fix="look elsewhere")
+
+    monkeypatch.setattr("threezone.extras.report.files.load", broken)
+    assert invoke("report.show", "nothing.json").exit_code == UsageError.exit_code
+    run = run_record.load("last")
+    assert (run.task, run.exit_code, run.error) == ("report.show", UsageError.exit_code, "it is not here")
+    assert [(step.title, step.outcome) for step in run.steps] == [("find the lab", "failed")]

@@ -30,7 +30,7 @@ MEANING = {
     "rest": "between the stages",
 }
 NAMES = {"kubernetes": "Kubernetes", "flux": "Flux"}  # kind and threezone are spelled in lower case
-ICONS = {"passed": "M3.5 8.5l3 3 6-7", "failed": "M4.5 4.5l7 7m0-7l-7 7", "not run": "M4 8h8"}
+ICONS = {"passed": "M3.5 8.5l3 3 6-7", "failed": "M4.5 4.5l7 7m0-7l-7 7", "not run": "M4 8h8", "interrupted": "M4 8h8"}
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="8" fill="{}" />'
     '<path d="{}" fill="none" stroke="#fff" stroke-width="2" /></svg>'
@@ -43,28 +43,12 @@ MOST_TICKS = 7  # more do not fit on a phone
 
 def page(data: Mapping[str, Any]) -> str:
     """The page of a proof's data. Raises UsageError for other data."""
-    import jinja2
-    import markupsafe
-
     proof = read(data)
-    style = STYLE.read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        finalize=lambda value: clean(value) if type(value) is str else value,  # markup was cleaned when it was made
-    )
-    template = environment.from_string(re.sub(r"\n\s*", "", TEMPLATE.read_text(encoding="utf-8")))
-    state, color = ("passed", "#1a7f4b") if proof.ok else ("failed", "#b42318")
-    text = template.render(
+    return draw(
+        TEMPLATE,
+        STYLE.read_text(encoding="utf-8"),
+        "passed" if proof.ok else "failed",
         proof=proof,
-        state=state,
-        policy=policy,
-        style=markupsafe.Markup(style),  # noqa: S704 - our own file, not data
-        favicon=quote(FAVICON.format(color, ICONS[state])),
-        version=__version__,
         headline=_headline(proof),
         passed=sum(phase.ok is True for phase in proof.phases),
         facts={
@@ -76,11 +60,33 @@ def page(data: Mapping[str, Any]) -> str:
         },
         managers=_managers(proof),
         segments=_segments,
-        icons=ICONS,
         meaning=MEANING,
         no_reason=NO_REASON,
         stages=STAGES,
         **_scale(proof),
+    )
+
+
+def draw(template: Path, style: str, state: str, **values: object) -> str:
+    """A page of a template with its style sheet; `state` is `passed`, or another word for the icon in the browser."""
+    import jinja2
+    import markupsafe
+
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        finalize=lambda value: clean(value) if type(value) is str else value,  # markup was cleaned when it was made
+    )
+    text = environment.from_string(re.sub(r"\n\s*", "", template.read_text(encoding="utf-8"))).render(
+        policy=f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'",
+        state=state,
+        style=markupsafe.Markup(style),  # noqa: S704 - our own file, not data
+        favicon=quote(FAVICON.format("#1a7f4b" if state == "passed" else "#b42318", ICONS[state])),
+        version=__version__,
+        icons=ICONS,
+        **values,
     )
     return text + "\n"
 
@@ -118,12 +124,16 @@ def _managers(proof: Proof) -> list[tuple[str, str, list[str]]]:
 def _scale(proof: Proof) -> dict[str, Any]:
     """The chart's time scale and the sums in its legend, by their names in the template."""
     end = max([proof.seconds, *((phase.began or 0) + phase.lasted for phase in proof.phases), 0.001])
-    step = next((step for step in TICKS if end / step <= MOST_TICKS), end)
     sums = dict.fromkeys(STAGES, 0.0)
     for name, _, seconds in (segment for phase in proof.phases for segment in _segments(phase)):
         sums[name] = sums.get(name, 0.0) + seconds
+    return {"sums": sums, **scale(end)}
+
+
+def scale(end: float) -> dict[str, Any]:
+    """A time scale that ends at `end` seconds, by its names in the templates."""
+    step = next((step for step in TICKS if end / step <= MOST_TICKS), end)
     return {
-        "sums": sums,
         "ticks": [number * step for number in range(int(end / step) + 1)],
         "share": lambda seconds: f"{100 * seconds / end:.3f}%",
         "in_words": lambda tick: f"{tick / MINUTE:g} min" if step >= MINUTE else f"{tick:g} s",
