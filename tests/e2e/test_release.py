@@ -206,7 +206,7 @@ def test_without_a_yes_nothing_is_committed(shop: Project) -> None:
         asked = shop.invoke(*RELEASE, check=False)
         planned = shop.invoke("app.release", "--build", "shop", "--dry-run")
     assert asked.exit_code == 8
-    assert [line[0] for line in planned.stdout.splitlines() if not line.startswith(" ")] == ["+", "+", "+", "!", "+"]
+    assert [line[0] for line in planned.stdout.splitlines() if not line.startswith(" ")] == ["+", "+", "!", "+", "+"]
     assert f"docker build --file {shop.root}/shop/Dockerfile" in planned.stdout
 
 

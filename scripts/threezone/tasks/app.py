@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+from threezone.tasks.gitops import ask_to_replace
 from threezone.tasks.options import Channel, ClusterName, DryRun, Json, Yes, open_lab
-from threezone.tasks.runtime import agreed, consent, present, say, task
+from threezone.tasks.runtime import agreed, ask, consent, present, say, task
 
 
 @task
@@ -65,13 +66,15 @@ def release(
     from threezone.delivery.release import image as builder
     from threezone.delivery.release import release as releases
 
-    lab = open_lab(name)
+    lab = open_lab(name, context="")
     source = builder.source(Path(build).absolute(), file, tuple(build_arg))
     wanted = releases.observe(lab, source, image, kustomization, message)
     asks = not (commit or yes)
     if dry_run:
         agreed(releases.steps(wanted, asks=asks), yes=True, dry_run=True)
         return
+    ask(lab, "the content of the commit, delivered by Flux", yes=yes)
+    ask_to_replace(lab, yes=yes)
 
     def once() -> releases.Released:
         return releases.release(

@@ -49,7 +49,7 @@ def serve(
         say(f"to push, tell git where the password is:\n{opened.helper(password)}")
 
 
-def _ask_to_replace(lab: "Lab", *, yes: bool) -> None:
+def ask_to_replace(lab: "Lab", *, yes: bool) -> None:
     """Ask before a delivery on a cluster of others is replaced: it may be a colleague's."""
     if lab.foreign:
         from threezone.delivery import handover, sync
@@ -73,7 +73,7 @@ def push(
     if not no_check:
         require(lab)
     ask(lab, "the content of the commit, delivered by Flux", yes=yes)
-    _ask_to_replace(lab, yes=yes)
+    ask_to_replace(lab, yes=yes)
     say(f"applied {deliver(lab, force=force)}")
 
 
@@ -170,7 +170,7 @@ def watch(
     branch = branch or branch_of(root)
     ask(lab, "the content of the commits, delivered by Flux", yes=yes)
     if not install_hook:
-        _ask_to_replace(lab, yes=yes)
+        ask_to_replace(lab, yes=yes)
     if install_hook:
         options = ["--name", name] if name else ["--context", context] if context else []
         options += ["--force"] if force else []

@@ -6,11 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.unit.tasks.conftest import Invoke, Patch
+from tests.unit.tasks.conftest import Calls, Invoke, Patch
 
 from threezone.core import events, run_record
 from threezone.core.errors import Declined, RouteError, UsageError
 from threezone.core.plan import Step, StepKind
+from threezone.delivery.release import image as builder
+from threezone.delivery.release.places import Place
+from threezone.delivery.release.release import Released, Wanted
 
 pytestmark = pytest.mark.usefixtures("api")
 APPLY = Step(StepKind.APPLY_OBJECT, "apply it")
@@ -225,3 +228,53 @@ def test_a_task_leaves_a_record_of_its_run(invoke: Invoke, monkeypatch: pytest.M
     run = run_record.load("last")
     assert (run.task, run.exit_code, run.error) == ("report.show", UsageError.exit_code, "it is not here")
     assert [(step.title, step.outcome) for step in run.steps] == [("find the lab", "failed")]
+
+
+@pytest.fixture
+def release(patch: Patch, project: Path) -> Calls:
+    """The calls of a release that does nothing."""
+    (project / "Dockerfile").touch()
+    place = Place(project / "kustomization.yaml", "team/app", declared=True)
+    source = builder.Source(project, project / "Dockerfile")
+    patch("delivery.release.release.observe", Wanted(source, place, project, "kustomization.yaml"))
+    patch("delivery.release.release._entry_name", "")
+    done = Released(
+        "team/app:t1", "kustomization.yaml", "abc", "main@sha1:abc", committed=True, delivered=True, seconds=2
+    )
+    return patch("delivery.release.release.release", done)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], {"asks": True, "check": True, "force": False}),
+        (["--commit"], {"asks": False, "check": True, "force": False}),
+        (["--yes", "--no-check", "--force"], {"asks": False, "check": False, "force": True}),
+    ],
+)
+def test_a_release_is_made_as_the_options_say(
+    options: list[str], expected: dict[str, bool], invoke: Invoke, release: Calls
+) -> None:
+    done = invoke("app.release", *options)
+    assert (done.exit_code, release[0][1]) == (0, expected)
+    assert "team/app:t1 runs: main@sha1:abc" in done.out
+    assert set(invoke("app.release", "--json").data) == {
+        *("image", "file", "commit", "revision", "committed", "delivered", "seconds")
+    }
+
+
+def test_the_steps_of_a_release_are_shown_and_nothing_is_done(invoke: Invoke, release: Calls) -> None:
+    shown = invoke("app.release", "--dry-run").out.splitlines()
+    assert [line[0] for line in shown if not line.startswith(" ")] == ["+", "+", "!", "+", "+"]
+    assert release == []
+
+
+@pytest.mark.usefixtures("adopted")
+def test_a_release_to_a_cluster_of_others_asks_first(invoke: Invoke, release: Calls) -> None:
+    assert invoke("app.release", "--commit").exit_code == Declined.exit_code
+    assert release == []
+
+
+def test_a_watch_that_may_not_commit_does_not_begin(invoke: Invoke, release: Calls) -> None:
+    assert invoke("app.release", "--watch").exit_code == Declined.exit_code
+    assert release == []

@@ -83,8 +83,8 @@ def build_directory(directory: Path, file: Path, id_file: Path, arguments: Seque
     """
     env, builder_options = _builder()  # the engine's own builder: another one would keep the image to itself
     options = [f"--build-arg={name}" for name in arguments]
-    files = [f"--iidfile={id_file}", f"--file={file}"]
-    engine.run("build", *files, *options, *builder_options, directory, timeout=BUILD_SECONDS, env=env, on_line=on_line)
+    options += [*builder_options, f"--iidfile={id_file}", f"--file={file}"]
+    engine.run("build", *options, directory, timeout=BUILD_SECONDS, env=env, on_line=on_line)
     return id_file.read_text(encoding="utf-8").strip()
 
 

@@ -86,31 +86,32 @@ def rendered(place: Place, files: Tree, *, strict: bool = True) -> Rendering:
     return render(place.lab.tools["flux"], files, root, is_ours=is_ours, lookup=place.live, strict=strict)
 
 
-def check(lab: Lab, revision: str = "", *, keep_schemas: bool = True) -> Report:
+def check(lab: Lab, revision: str = "", *, keep_schemas: bool = True, coming: Collection[str] = frozenset()) -> Report:
     """Check a revision, or the working tree. Raises UsageError for a revision that is not known.
 
-    With `keep_schemas`, those that the lab serves are kept for checks without it.
+    With `keep_schemas`, those that the lab serves are kept for checks without it. The images `coming` are being loaded
+    into the nodes.
     """
     place = connect(lab)
     with tree(lab.root, lab.settings.gitops.path, revision) as files:
         rendering = rendered(place, files)
         with step("look for what cannot work"):
-            report = _report(place, files, rendering)
+            report = _report(place, files, rendering, coming)
     if place.cluster and keep_schemas:
         with suppress(ThreezoneError):  # the next check tries again
             schemas.save(place.cluster.api)
     return report
 
 
-def require(lab: Lab) -> None:
+def require(lab: Lab, *, coming: Collection[str] = frozenset()) -> None:
     """Check HEAD before a push, and note what is found. Raises DeliveryError for a commit that cannot work."""
-    report = check(lab, "HEAD", keep_schemas=False)
+    report = check(lab, "HEAD", keep_schemas=False, coming=coming)
     if report.findings:
         note(report.text())
     report.require("./run invoke gitops.check shows all of it; --no-check pushes all the same")
 
 
-def _report(place: Place, files: Tree, rendering: Rendering) -> Report:
+def _report(place: Place, files: Tree, rendering: Rendering, coming: Collection[str]) -> Report:
     graph = order_of(rendering)
 
     def live(wanted: Id) -> Json | None:
@@ -126,7 +127,7 @@ def _report(place: Place, files: Tree, rendering: Rendering) -> Report:
         *order.needs(rendering, graph, place.serves, place.has),
     ]
     found, unchecked = _fields(place, rendering)
-    found += _images(place, rendering)
+    found += _images(place, rendering, coming)
     places = Places(files.root)
     secrets = rendering.secrets
     located = [*(places.located(finding) for finding in plain), *(places.located(*each) for each in found)]
@@ -159,7 +160,7 @@ def _fields(place: Place, rendering: Rendering) -> tuple[list[Found], list[str]]
     ]
 
 
-def _images(place: Place, rendering: Rendering) -> list[Found]:
+def _images(place: Place, rendering: Rendering, coming: Collection[str]) -> list[Found]:
     """The findings about images; without a cluster nobody knows what the nodes have."""
     cluster = place.cluster
     if cluster is None:
@@ -167,7 +168,8 @@ def _images(place: Place, rendering: Rendering) -> list[Found]:
     mirrors = place.lab.settings.registry.mirrors
     wanted = [use for use in images.uses(rendering) if not images.is_of_lab(use.image, mirrors)]
     near = bool(place.lab.kind_cluster)
-    held = _stored(place, cluster, {use.image for use in wanted}) if wanted else ()
+    names = {use.image for use in wanted}.difference(coming)
+    held = {*coming, *(_stored(place, cluster, names) if names else ())}
     return list(images.findings(wanted, held, lambda image: images.served(image, near=near)))
 
 

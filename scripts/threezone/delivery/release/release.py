@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from threezone.delivery.check import check as checks
 from threezone.delivery.release import edit, image, places
 from threezone.delivery.release.image import Source
 from threezone.delivery.release.places import Place
+from threezone.images.engine_images import full
 
 Agree = Callable[[Sequence[Step]], None]  # raises Declined
 
@@ -111,9 +114,9 @@ def plan(wanted: Wanted, reference: str, *, asks: bool) -> tuple[Step, ...]:
         bring = Step(StepKind.PUSH_IMAGE, f"push {reference}", f"docker push {reference}")
     commit = command(path, message(wanted, reference))
     return (
-        bring,
         Step(StepKind.WRITE_FILE, f"set the image {wanted.place.image} to {reference} in {path}"),
         Step(StepKind.COMMIT, f"commit {path}, and nothing else", commit, asks=asks),
+        bring,
         Step(StepKind.DELIVER, "push the commit, and wait until it runs", "./run invoke gitops.push"),
     )
 
@@ -159,12 +162,15 @@ def release(
         seconds = time.monotonic() - began
         return Released(reference, wanted.path, commit.sha, revision, committed=False, delivered=False, seconds=seconds)
     agree([each for each in plan(wanted, reference, asks=asks) if after != before or each.kind is not StepKind.COMMIT])
-    image.bring(lab, built, reference, wanted.registry)
     if after != before:
         _commit(wanted, before, after, message(wanted, reference))
         commit = repository.head(lab.root, lab.settings.gitops.path)
-    if check:
-        checks.require(lab)
+    _ = lab.tools  # found once, for both threads
+    with ThreadPoolExecutor(1) as pool:  # the commit is checked while the image goes to the nodes
+        brought = pool.submit(copy_context().run, image.bring, lab, built, reference, wanted.registry)
+        if check:
+            checks.require(lab, coming={full(reference)})
+        brought.result()
     revision = push.deliver(lab, force=force)
     return Released(
         reference,
