@@ -15,11 +15,13 @@ from typing import Any
 from threezone.clients.docker import engine, images
 from threezone.cluster import local_registry, node_images
 from threezone.cluster.lab import Lab
+from threezone.core import redaction
 from threezone.core.errors import CommandFailed, ToolError, UsageError
 from threezone.core.events import step
 from threezone.images import engine_images, registry, registry_login
 
 TAG = "content-"
+SECRET_SIZE = 8
 PROGRESS = re.compile(r"^(Step \d+/\d+|#\d+ \[)")  # the classic builder's lines, and BuildKit's
 NO_LOGIN = ("no basic auth credentials", "unauthorized", "authentication required", "denied")
 # What the classic builder notes in an image of how it was built.
@@ -59,6 +61,8 @@ def source(directory: Path, file: str, arguments: tuple[str, ...]) -> Source:
             )
         if each not in os.environ:
             raise UsageError(f"--build-arg {each}: there is no such variable", fix=f"export {each}=…")
+        if len(os.environ[each]) >= SECRET_SIZE:  # the builder may print it; shorter ones are no secrets
+            redaction.keep_secret(os.environ[each])
     dockerfile = Path(file).absolute() if file else directory / "Dockerfile"
     if not dockerfile.is_file():
         raise UsageError(f"there is no {dockerfile}", fix="name the directory with --build, or the file with --file")

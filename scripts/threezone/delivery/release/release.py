@@ -97,7 +97,7 @@ def _committed(wanted: Wanted) -> str:
     ours = edit.entry(text, name) or {}
     # A run that was killed before its commit has left exactly this change.
     left = edit.with_image(committed, name, str(ours.get("newName") or ""), str(ours.get("newTag") or ""))
-    if ours and left.splitlines() == text.splitlines():
+    if str(ours.get("newTag")).startswith(image.TAG) and left.splitlines() == text.splitlines():
         return committed
     raise UsageError(
         f"{path} has changes of yours that are not committed, and a release commits this file",
@@ -156,6 +156,8 @@ def release(
     own = f"localhost:{lab.settings.registry.port}"
     after = edit.with_image(before, name, image.new_name(name, old, wanted.registry, own), built.tag)
     reference = _reference(wanted, built.tag, old, own)
+    if after == before != read_text(wanted.place.file):  # left by a killed run, and built differently now
+        write_atomic(wanted.place.file, before, None)
     commit = repository.head(lab.root, lab.settings.gitops.path)
     if after == before and _runs(lab, commit.sha):
         revision = f"{lab.settings.gitops.branch}@sha1:{commit.sha}"

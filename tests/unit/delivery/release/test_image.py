@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from threezone.core import redaction
 from threezone.core.errors import UsageError
 from threezone.delivery.release import image
 
@@ -60,6 +61,7 @@ def test_the_value_of_an_argument_is_refused_and_not_shown(tmp_path: Path, monke
     assert "a-secret-value" not in f"{refused.value} {refused.value.evidence} {refused.value.fix}"
     wanted = image.source(tmp_path, "", ("TOKEN",))
     assert "a-secret-value" not in f"{wanted} {wanted.command()}"
+    assert "a-secret-value" not in redaction.redact("Step 2/3 : RUN echo a-secret-value"), "the builder may print it"
 
 
 @pytest.mark.parametrize(("file", "arguments"), [("none", ()), ("", ("NO_SUCH_VARIABLE",))])
