@@ -142,8 +142,11 @@ class Lab:
     @functools.cached_property
     def version_notes(self) -> tuple[Overlay, ...]:
         """Sentences without a patch, on what the versions of kind and Kubernetes do to the declared cluster."""
+        from threezone.images.versions import kind_of
+
         kind, minor = pins.tools(self.root).kind.version, versions.parse(self.kubernetes).minor
-        return tuple(map(Overlay, version_notes(self.declared, kind, minor)))
+        image_of = kind_of(self.kubernetes.removeprefix("v"))
+        return tuple(map(Overlay, version_notes(self.declared, kind, minor, image_of=image_of)))
 
     @functools.cached_property
     def published(self) -> tuple[Overlay, ...]:

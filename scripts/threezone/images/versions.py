@@ -49,7 +49,7 @@ class FluxPin(_Section, frozen=True):
 class OtherVersion(_Section, frozen=True):
     """Another version of Kubernetes: the digest of its released image, and what its kubeadm asks for.
 
-    `kind` is the first kind that can create it, where the pinned one cannot.
+    `kind` is the kind in whose release the image is, where that is not the pinned one.
     """
 
     digest: Digest | None = None
@@ -173,8 +173,20 @@ def require_digest(node: NodePin, kind: str) -> str:
     raise UsageError(
         f"no digest is pinned for {image}: it is not in kind {kind}'s own list of node images",
         evidence=f"the registry has it: docker buildx imagetools inspect {image}",
-        fix=f"add {_key(node.version)}.digest to local/pins.toml, or build it here: --channel source",
+        fix=f"add {_key(node.version)}.digest to local/pins.toml, or build it here: --channel source"
+        + _near(node.version),
     )
+
+
+def _near(version: str) -> str:
+    """The patches of the same minor version whose digest is pinned, as a way out."""
+    same = [patch for patch, other in images().kubernetes.items() if other.digest and _minor(patch) == _minor(version)]
+    return f"; or name one with a digest: --kubernetes {max(same, key=versions.parse)}" if same else ""
+
+
+def kind_of(version: str) -> str:
+    """The kind in whose release the image of a Kubernetes version is, "" for the pinned one."""
+    return images().kubernetes.get(version, OtherVersion()).kind or ""
 
 
 def require_parts(node: NodePin) -> None:

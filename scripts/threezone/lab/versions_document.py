@@ -15,7 +15,7 @@ from threezone.core.pins import Sums
 from threezone.core.versions import dotted, parse
 from threezone.flux.check import KUBERNETES
 from threezone.flux.removed_apis import GATE, REMOVED, gate_hurts
-from threezone.images.versions import Images, NodePin, images, node_for
+from threezone.images.versions import Images, NodePin, OtherVersion, images, node_for
 
 DOCUMENT = "docs/versions.md"
 # What the e2e tests run, in the channel source: `versions` and every other file, `flux_versions`.
@@ -75,7 +75,7 @@ helm-controller = "…"
 version = "0.33.0" # its checksums are known, see above
 [images.kubernetes."1.37.1"]
 digest = "sha256:…" # docker buildx imagetools inspect kindest/node:v1.37.1
-kind = "0.33.0" # the first kind that can create it
+kind = "0.33.0" # in whose release notes the digest is
 etcd = "…" # for the channel source: kubeadm config images list
 coredns = "…"
 ```
@@ -128,8 +128,8 @@ def _kubernetes() -> Iterator[list[str]]:
 
 
 def _kind_of(node: NodePin, pinned: Images) -> str:
-    first = pinned.kubernetes[node.version].kind if node.version in pinned.kubernetes else None
-    return f"{first} or newer" if first else pins.tools().kind.version
+    other = pinned.kubernetes.get(node.version, OtherVersion()).kind
+    return f"{other} or newer" if other else pins.tools().kind.version
 
 
 def _fluxes() -> list[str]:

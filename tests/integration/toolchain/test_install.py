@@ -117,10 +117,10 @@ def test_verify_compares_with_the_pin_and_not_with_the_record(project: Path) -> 
 
 def test_a_platform_without_a_pinned_sum_says_what_to_add(project: Path) -> None:
     pins = project / "local" / "pins.toml"
-    pins.write_text('[tools.kind]\nversion = "0.32.0"\n')
-    with pytest.raises(ToolError, match=r"no checksum is pinned for kind 0\.32\.0") as caught:
+    pins.write_text('[tools.kind]\nversion = "0.99.0"\n')
+    with pytest.raises(ToolError, match=r"no checksum is pinned for kind 0\.99\.0 .*only the channel source") as caught:
         install.ensure(["kind"], "release", project)
-    assert "[tools.kind.sha256]" in caught.value.fix
+    assert '[tools.kind.others."0.99.0"]' in caught.value.fix
 
 
 @pytest.mark.usefixtures("server")

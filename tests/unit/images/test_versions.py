@@ -17,6 +17,7 @@ from threezone.images.versions import (
     Images,
     images,
     key_of,
+    kind_of,
     node_for,
     require_controllers,
     require_digest,
@@ -58,6 +59,8 @@ def test_an_unpinned_patch_has_the_parts_of_its_minor_version_and_no_digest() ->
     with pytest.raises(UsageError) as caught:
         require_digest(node_for("1.36"), "0.31.0")
     assert 'images.kubernetes."1.36.3".digest to local/pins.toml' in caught.value.fix
+    assert caught.value.fix.endswith("; or name one with a digest: --kubernetes 1.36.1")
+    assert (kind_of("1.36.1"), kind_of("1.37.0"), kind_of("1.35.0")) == ("0.32.0", "0.33.0", "")
     assert "imagetools inspect docker.io/kindest/node:v1.36.3" in (caught.value.evidence or "")
 
 
@@ -157,8 +160,8 @@ def test_a_kubernetes_that_the_pinned_kind_cannot_create_names_a_kind_whose_chec
     oldest, newest = SUPPORTED_BY_KIND[parse(pins.tools().kind.version).series]
     for version, other in images().kubernetes.items():
         fits = oldest <= parse(version).series <= newest
-        assert (other.kind is None) is fits
-        assert fits or (other.kind in pins.tools().kind.others and other.kind)
+        assert fits or other.kind
+        assert other.kind is None or other.kind in pins.tools().kind.others
         if other.kind:
             low, high = SUPPORTED_BY_KIND[parse(other.kind).series]
             assert low <= parse(version).series <= high

@@ -27,9 +27,25 @@ def kubeadm_api(kind: str, kubernetes_minor: int) -> str:
     return V1BETA4 if newer and kubernetes_minor >= V1BETA4_FROM else V1BETA3
 
 
-def version_notes(declared: Declared, kind: str, kubernetes_minor: int) -> tuple[str, ...]:
-    """Sentences on what these versions drop, deprecate or do differently."""
-    return (*_dropped(declared, kind, kubernetes_minor), *_ipvs(declared, kubernetes_minor), *_balancer(declared, kind))
+def version_notes(declared: Declared, kind: str, kubernetes_minor: int, *, image_of: str = "") -> tuple[str, ...]:
+    """Sentences on what these versions drop, deprecate or do differently.
+
+    `image_of` is the kind in whose release the released node image is, "" for this one.
+    """
+    return (
+        *_dropped(declared, kind, kubernetes_minor),
+        *_ipvs(declared, kubernetes_minor),
+        *_balancer(declared, kind),
+        *_image(kind, image_of),
+    )
+
+
+def _image(kind: str, image_of: str) -> Iterator[str]:
+    if versions.parse(image_of) > versions.parse(kind):
+        yield (
+            f"the released node image is that of kind {image_of}, and this is kind {kind}: set tools.kind.version in "
+            f"local/pins.toml to {image_of} or newer"
+        )
 
 
 def _dropped(declared: Declared, kind: str, minor: int) -> Iterator[str]:

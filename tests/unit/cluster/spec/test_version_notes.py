@@ -59,3 +59,11 @@ def test_a_newer_kind_has_another_balancer() -> None:
     (sentence,) = notes(THREE, "0.32.0", 35)
     assert "Envoy" in sentence
     assert notes("", "0.32.0", 35) == ()
+
+
+def test_a_node_image_of_a_newer_kinds_release_is_told() -> None:
+    seen = declared.parse(HEAD, Path("kind.yaml"))
+    (sentence,) = version_notes(seen, "0.31.0", 36, image_of="0.32.0")
+    assert "set tools.kind.version in local/pins.toml to 0.32.0 or newer" in sentence
+    assert version_notes(seen, "0.33.0", 36, image_of="0.32.0") == ()
+    assert version_notes(seen, "0.31.0", 36) == ()
