@@ -33,7 +33,7 @@ def plan(lab: Lab, asked: Sequence[str] = ()) -> tuple[Plan, list[Json]]:
     installed = installation.observe(lab.api)
     components = installation.choose(asked, lab.channel, installed)
     wanted = objects(lab.tools["flux"], components)
-    wanted = manifests.with_proxies(manifests.with_network_ca(wanted, lab.network_ca), proxies(lab))
+    wanted = manifests.with_proxies(manifests.with_network_ca(wanted, lab.network_ca), _proxies_or_live(lab))
     # Our shorter waits alone are no reason to replace somebody else's Flux.
     compared = objects(lab.tools["flux"], components, ours=False) if installed and not installed.ours else wanted
     changes = manifests.changes(lab.api, compared) if installed else ()
@@ -54,18 +54,25 @@ def manifest(lab: Lab, components: tuple[str, ...]) -> str:
     return yaml.safe_dump_all(wanted, sort_keys=False)
 
 
-def proxies(lab: Lab) -> dict[str, str]:
-    """The proxies of the lab's nodes, which Flux uses too; none for nodes that are not on the engine here.
+def proxies(lab: Lab) -> dict[str, str] | None:
+    """The proxies of the lab's nodes, which Flux uses too; None where the engine that has the nodes is not here.
 
     They are those of the environment in which the cluster was created: a node keeps them.
     """
     if not lab.kind_cluster:
-        return {}
+        return None
     try:
         nodes = [node for node in kind.nodes(lab.kind_cluster) if node.in_kubernetes]
-    except EngineError:  # Flux can be exported without one
-        return {}
-    found = next((each.proxies for each in containers.inspect(nodes[:1])), {})
+    except EngineError:
+        return None
+    return next((each.proxies for each in containers.inspect(nodes[:1])), None)
+
+
+def _proxies_or_live(lab: Lab) -> dict[str, str]:
+    """The proxies of the nodes; where nobody sees these, those that Flux has already."""
+    found = proxies(lab)
+    if found is None:
+        found = manifests.proxies(lab.api.get(manifests.PROXIES_PATH.format(namespace=flux.NAMESPACE)))
     for value in found.values():
         if "@" in value:
             redaction.keep_secret(value)

@@ -39,6 +39,7 @@ PART = "app.kubernetes.io/part-of"
 CA_CONFIG_MAP, CA_VOLUME = "threezone-network-ca", "network-ca"
 CA_ANNOTATION = "threezone.io/network-ca"  # on the pods: the digest of the certificates
 PROXIES_SECRET = "threezone-proxies"  # noqa: S105  a name
+PROXIES_PATH = f"/api/v1/namespaces/{{namespace}}/secrets/{PROXIES_SECRET}"
 INSIDE = (".svc", ".cluster.local", ".cluster.local.")  # addresses in the cluster
 # What the API server writes into metadata by itself.
 SERVER_FIELDS = {"managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"}
@@ -118,7 +119,7 @@ def with_proxies(objects: Sequence[Json], proxies: Mapping[str, str]) -> list[Js
     """
     if not proxies:
         return list(objects)
-    exceptions = ",".join(filter(None, [proxies.get("NO_PROXY", ""), *INSIDE]))
+    exceptions = ",".join(dict.fromkeys(filter(None, [*proxies.get("NO_PROXY", "").split(","), *INSIDE])))
     data = {
         name: base64.b64encode(value.encode()).decode() for name, value in {**proxies, "NO_PROXY": exceptions}.items()
     }
@@ -128,6 +129,12 @@ def with_proxies(objects: Sequence[Json], proxies: Mapping[str, str]) -> list[Js
     changed = [with_proxies_from_secret(item) for item in objects]
     first = next(number for number, item in enumerate(changed) if item["kind"] == "Deployment")
     return [*changed[:first], secret, *changed[first:]]
+
+
+def proxies(secret: Json | None) -> dict[str, str]:
+    """The proxies in the Secret that `with_proxies` has made; none without it. Pure."""
+    data = (secret or {}).get("data") or {}
+    return {name: base64.b64decode(value).decode(errors="replace") for name, value in data.items()}
 
 
 def with_proxies_from_secret(item: Json) -> Json:

@@ -83,6 +83,13 @@ def test_every_controller_gets_the_proxies_from_a_secret_and_goes_directly_insid
         assert "secret@" not in json.dumps(deployment)
 
 
+def test_proxies_that_are_read_from_the_secret_give_the_same_secret() -> None:
+    """Where the engine is not seen, Flux keeps what it has."""
+    secret = manifests.with_proxies(objects(), PROXIES)[1]
+    assert manifests.with_proxies(objects(), manifests.proxies(secret))[1] == secret
+    assert manifests.proxies(None) == {}
+
+
 def test_without_proxies_nothing_changes() -> None:
     assert manifests.with_proxies(objects(), {}) == objects()
 
