@@ -200,6 +200,21 @@ def test_a_release_continues_where_another_was_killed(shop: Project) -> None:
     assert answer(shop) == "line 6"
 
 
+def test_an_image_that_flux_sets_otherwise_is_no_success(shop: Project) -> None:
+    before = pod(shop)[1]
+    patch = {"spec": {"images": [{"name": IMAGE, "newTag": before.rpartition(":")[2]}]}}
+    set_images = ("patch", "kustomization", "lab", "--namespace=flux-system", "--type=merge", "--patch")
+    try:
+        shop.kubectl(*set_images, json.dumps(patch))
+        shop.write("shop/index.html", "a line that does not arrive\n")
+        failed = shop.invoke(*RELEASE, "--commit", check=False)
+        assert (failed.exit_code, before in failed.stderr) == (6, True), failed.stderr
+    finally:
+        shop.kubectl(*set_images, json.dumps({"spec": {"images": None}}))
+    released(shop, "a line that arrives")
+    assert answer(shop) == "a line that arrives"
+
+
 def test_without_a_yes_nothing_is_committed(shop: Project) -> None:
     shop.write("shop/index.html", "line 7\n")
     with nothing_committed(shop):

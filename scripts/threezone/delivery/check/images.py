@@ -48,10 +48,11 @@ class Use:
 
 def uses(rendering: Rendering) -> list[Use]:
     """The images of all workloads that run pods."""
-    return [use for group, item in rendering.objects if "kubeConfig" not in group.spec for use in _uses(item)]
+    return [use for group, item in rendering.objects if "kubeConfig" not in group.spec for use in of_object(item)]
 
 
-def _uses(item: Json) -> Iterator[Use]:
+def of_object(item: Json) -> Iterator[Use]:
+    """The images of one workload that runs pods."""
     where = PODS.get(id_of(item)[:2])
     if where is None or (item.get("spec") or {}).get("replicas") == 0:
         return

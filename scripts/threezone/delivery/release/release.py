@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -11,14 +11,16 @@ from pathlib import Path
 
 from threezone.clients.git.checkout import Checkout
 from threezone.clients.git.commit import command, commit_file
+from threezone.clients.kubernetes.api import Json
 from threezone.cluster import node_images
 from threezone.cluster.lab import Lab
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.core.events import note, step
 from threezone.core.files import read_text, write_atomic
 from threezone.core.plan import Step, StepKind
-from threezone.delivery import push, repository, sync, verdict
+from threezone.delivery import push, repository, sync, tree, verdict
 from threezone.delivery.check import check as checks
+from threezone.delivery.check import images
 from threezone.delivery.release import edit, image, places
 from threezone.delivery.release.image import Source
 from threezone.delivery.release.places import Place
@@ -174,6 +176,7 @@ def release(
             checks.require(lab, coming={full(reference)})
         brought.result()
     revision = push.deliver(lab, force=force)
+    require_running(name, reference, _applied(lab))
     return Released(
         reference,
         wanted.path,
@@ -183,6 +186,38 @@ def release(
         delivered=True,
         seconds=time.monotonic() - began,
     )
+
+
+def _applied(lab: Lab) -> list[Json]:
+    """The Deployments, Jobs and the like that the delivery has applied, as they are now."""
+    root = lab.api.get(sync.target_of(lab).paths[1]) or {"metadata": {}}
+    world, _ = tree.gather(lab.api, root, {})
+    return [
+        {**item, "apiVersion": f"{entry.group}/{entry.version}".lstrip("/"), "kind": entry.kind}
+        for entry, item in tree.members(root, world)
+        if item
+    ]
+
+
+def require_running(name: str, reference: str, applied: Iterable[Json]) -> None:
+    """Raise DeliveryError when what is applied runs the image `name`, but not as `reference`. Pure.
+
+    An image can be set after the kustomization: by spec.images or spec.patches of a Kustomization of Flux.
+    """
+    names = {places.name_of(full(each)) for each in (name, reference)}
+    others = []
+    for use in (use for item in applied for use in images.of_object(item)):
+        if use.image == full(reference):
+            return
+        if places.name_of(use.image) in names:
+            others.append(f"{use.what} runs {use.image}")
+    if others:
+        raise DeliveryError(
+            f"the commit is applied, and no workload runs {reference}",
+            evidence="\n".join(others),
+            fix="look for what sets the image after the kustomization: spec.images or spec.patches of a Kustomization "
+            "of Flux (kubectl get kustomizations --all-namespaces --output yaml)",
+        )
 
 
 def _runs(lab: Lab, sha: str) -> bool:
