@@ -19,8 +19,14 @@ FINAL = {"BuildFailed", "ReconciliationFailed", "HealthCheckFailed", "PruneFaile
 def failure(kustomization: Json, revision: str, stamp: str = "") -> str:
     """Flux's words why it could not apply this revision; "" when it does not say so.
 
-    With the `stamp` of a request, only an answer to it counts. A failure stands while Flux tries again.
+    With the `stamp` of a request, only an answer to it counts. A failure stands while Flux tries again. That a run was
+    interrupted is none.
     """
+    words = _failure(kustomization, revision, stamp)
+    return "" if objects.was_interrupted(words) else words
+
+
+def _failure(kustomization: Json, revision: str, stamp: str) -> str:
     ready, last = condition(kustomization, "Ready"), objects.latest(kustomization)
     if stamp and not objects.answered(kustomization, stamp):
         return ""

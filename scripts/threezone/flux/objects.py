@@ -235,10 +235,18 @@ def has_failed(kind: str, item: Json) -> bool:
     """
     ready = condition(item, "Ready")
     reason = ready.get("reason", "")
-    if ready.get("status") != "False" or reason in PASSING:
+    if ready.get("status") != "False" or reason in PASSING or was_interrupted(ready.get("message", "")):
         return False
     retries = kind == "HelmRelease" or "retrying in" in ready.get("message", "").lower()
     return not (reason == "ArtifactFailed" and retries)
+
+
+def was_interrupted(words: str) -> bool:
+    """Whether a controller says that it was interrupted: it ended, or a newer revision came. It tries again. Pure.
+
+    Go's words for it are those of context.Canceled. A restarted API server ends the controllers: they lose their lease.
+    """
+    return "context canceled" in words
 
 
 def artifact(source: Json) -> str:

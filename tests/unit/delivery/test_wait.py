@@ -91,6 +91,18 @@ def test_a_revision_that_failed_ends_the_wait_with_fluxs_words(reason: str) -> N
     assert caught.value.evidence == "kustomize build failed: no such file"
 
 
+@pytest.mark.parametrize("reason", sorted(progress.FINAL))
+def test_a_run_that_was_interrupted_is_no_failure(reason: str) -> None:
+    """A controller that ends, as after a restart of the API server, says so; the next one tries again."""
+    words = "health check failed after 10.073995356s: context canceled"
+    ended = kustomization(OLD, attempted=NEW, ready="False", reason=reason, message=words)
+    assert wait.missing(world(source(NEW), ended), LAB, NEW, "now")
+    root = kustomization(OLD, attempted=NEW, ready="Unknown", reason="Progressing")
+    root["status"]["conditions"].append({"type": "Healthy", "status": "False", "reason": reason, "message": words})
+    root["status"]["history"] = [{"lastReconciledStatus": reason, "metadata": {"revision": NEW}}]
+    assert progress.failure(root, NEW) == ""
+
+
 def test_the_failure_of_the_last_revision_is_not_blamed_on_this_one() -> None:
     failed = kustomization(OLD, attempted=OLD, ready="False", reason="BuildFailed", message="old trouble")
     assert wait.missing(world(source(NEW), failed), LAB, NEW, "now")
