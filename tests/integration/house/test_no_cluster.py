@@ -16,12 +16,14 @@ from threezone.tasks import collection
 ROOT = Path(__file__).parents[3]
 NEED = {
     "addon.agent": "--token-file README.md", "addon.dashboard": "", "addon.ingress": "", "addon.proxy": "start",
-    "addon.token": "", "app.deploy": "", "app.open": "", "ci.kubeconfig": "--for gitlab", "cluster.inspect": "",
-    "cluster.logs": "", "cluster.plan": "", "cluster.start": "", "cluster.status": "", "cluster.stop": "",
-    "flux.check": "", "flux.install": "", "flux.reconcile": "", "flux.resume": "--all", "flux.status": "",
-    "flux.suspend": "--all", "flux.uninstall": "", "gitops.diff": "", "gitops.prove": "", "gitops.push": "",
-    "gitops.serve": "", "gitops.wait": "HEAD", "gitops.watch": "--once", "image.load": "hello", "kubeconfig.check": "",
-    "kubeconfig.connect": "", "kubeconfig.export": "--for ci", "kubeconfig.show": "", "zones.probe": "",
+    "addon.token": "", "app.deploy": "", "app.open": "",
+    "app.release": "--build .devcontainer/dockerfile --image threezone/hello", "ci.kubeconfig": "--for gitlab",
+    "cluster.inspect": "", "cluster.logs": "", "cluster.plan": "", "cluster.start": "", "cluster.status": "",
+    "cluster.stop": "", "flux.check": "", "flux.install": "", "flux.reconcile": "", "flux.resume": "--all",
+    "flux.status": "", "flux.suspend": "--all", "flux.uninstall": "", "gitops.diff": "", "gitops.prove": "",
+    "gitops.push": "", "gitops.serve": "", "gitops.wait": "HEAD", "gitops.watch": "--once", "image.load": "hello",
+    "kubeconfig.check": "", "kubeconfig.connect": "", "kubeconfig.export": "--for ci", "kubeconfig.show": "",
+    "zones.probe": "",
 }  # fmt: skip
 # Tasks with a cluster's name that do something without one.
 OTHERS = {
