@@ -73,7 +73,8 @@ class Project:
 
     @property
     def env(self) -> dict[str, str]:
-        return {"KUBECONFIG": str(self.kubeconfig), "THREEZONE_STATE": str(self.state)}
+        places = {"KUBECONFIG": str(self.kubeconfig), "THREEZONE_STATE": str(self.state)}
+        return {**places, "PYTHONFAULTHANDLER": "1"}  # a crash of Python itself would say nothing
 
     def run(
         self, *argv: str | Path, check: bool = True, timeout: float = 600, env: Mapping[str, str] | None = None
