@@ -148,6 +148,7 @@ def ingress(
         _say_removed("ingress", changed=declare.withdraw(lab, "ingress"))
         return
     directory = declare.directory(lab, "ingress")
+    _ = lab.api  # without a cluster nothing is written
     declare.definitions(lab)
     if _declare(lab, "ingress", [directory], check=check):
         say("then, where node port 30080 is published as 8080: curl http://localhost:8080/")

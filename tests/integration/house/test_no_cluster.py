@@ -62,3 +62,4 @@ def test_a_missing_cluster_or_engine_is_the_cause(tmp_path: Path, *, engine: boo
     assert wrong == {}
     assert all("fix: " in each.stderr for each in done.values())
     assert not (tmp_path / "config").exists()
+    assert not (ROOT / "local/gitops/addons/ingress/crds").exists(), "nothing is written"
