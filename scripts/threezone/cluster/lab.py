@@ -98,6 +98,12 @@ class Lab:
             running.result = ", ".join(f"{tool.name} {tool.version}" for tool in tools.values())
         return {name: tool.path for name, tool in tools.items()}
 
+    def tool(self, name: str) -> Path:
+        """Another program of the pinned ones, such as sops; got if it is missing."""
+        from threezone.toolchain import install
+
+        return install.ensure((name,), self.requested_channel, root=self.root)[name].path
+
     @functools.cached_property
     def declared(self) -> Declared:
         """The declared cluster: the file, changed by the settings and then by the flags."""

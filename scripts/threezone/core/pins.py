@@ -49,7 +49,7 @@ class ToolPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     others: dict[Version, Sums] = {}
 
 
-class Tools(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Tools(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="kebab"):
     """The section `tools`."""
 
     kind: ToolPin
@@ -57,6 +57,8 @@ class Tools(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     flux: ToolPin
     helm: ToolPin
     tofu: ToolPin
+    sops: ToolPin
+    age_keygen: ToolPin
 
 
 def tools(root: Path | None = None) -> Tools:

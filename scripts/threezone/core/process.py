@@ -289,6 +289,21 @@ def run(
     return done
 
 
+def run_in_foreground(argv: Sequence[str | Path], *, env: Mapping[str, str | None] | None = None) -> int:
+    """Run a program that a person uses, such as an editor, on our terminal. Returns its exit code.
+
+    It has our input, output and process group, so that it may read the keyboard; there is no deadline.
+    Raises `ToolError` when it is missing.
+    """
+    import sh
+
+    environment = _environment(env)
+    program = _require(argv[0], environment)
+    arguments = [str(part) for part in argv[1:]]
+    options: dict[str, Any] = {"_fg": True, "_env": environment, "_ok_code": range(256), "_return_cmd": True}
+    return int(sh.Command(str(program))(*arguments, **options).exit_code)
+
+
 def start_detached(argv: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -> int:
     """Start a program that continues after our end. Returns its process id, which is also its group's.
 

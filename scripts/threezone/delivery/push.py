@@ -10,6 +10,7 @@ from threezone.cluster.lab import WAIT_SECONDS, Lab
 from threezone.delivery import git_server as server
 from threezone.delivery import handover, remote, repository, serve, sync, wait
 from threezone.delivery.repository import Commit
+from threezone.delivery.secrets import age_key
 from threezone.flux import components
 
 
@@ -75,6 +76,7 @@ def reconcile(lab: Lab, commit: Commit, newest: Callable[[], str] = lambda: "") 
         path=commit.path,
         namespace=target.namespace,
         secret=give_credentials(lab, target) if gitops.url else "",
+        decryption=age_key.give(lab, target.namespace),
     )
     revision = f"{gitops.branch}@sha1:{commit.sha}"
     history = repository.history(lab.root, revision, newest)

@@ -100,11 +100,13 @@ def declare(
     interval: str = "1m0s",
     wait: bool = True,
     secret: str = "",
+    decryption: str = "",
 ) -> None:
     """Declare what Flux reconciles (server-side apply; nothing changes when it is declared already).
 
     With `wait` Flux calls a revision ready when all its objects are healthy, else when they are applied. `secret` is
-    the name of the Secret that it reads the source with.
+    the name of the Secret that it reads the source with, and
+    `decryption` that of the one with the keys for SOPS.
     """  # fmt: skip
     source, kustomization = Target(name, namespace).paths
     meta = {"name": name, "namespace": namespace}
@@ -118,11 +120,12 @@ def declare(
             "spec": {"url": url, "ref": {"branch": branch}, "interval": interval, "timeout": "60s", **credentials},
         },
     )
-    api.apply(kustomization, manifest(Target(name, namespace), path, wait=wait))
+    api.apply(kustomization, manifest(Target(name, namespace), path, wait=wait, decryption=decryption))
 
 
-def manifest(target: Target, path: str, *, wait: bool = True) -> Json:
+def manifest(target: Target, path: str, *, wait: bool = True, decryption: str = "") -> Json:
     """The Kustomization of a delivery of `path`."""
+    keys = {"decryption": {"provider": "sops", "secretRef": {"name": decryption}}} if decryption else {}
     return {
         "apiVersion": f"{KUSTOMIZE}/v1",
         "kind": "Kustomization",
@@ -135,6 +138,7 @@ def manifest(target: Target, path: str, *, wait: bool = True) -> Json:
             "interval": "10m0s",
             "retryInterval": "15s",
             "timeout": "2m0s",
+            **keys,
         },
     }
 

@@ -16,12 +16,14 @@ MISMATCH = 7  # as errors.ToolError: a program could not be verified
 
 @task
 def install(
-    name: Annotated[list[str], "kind, kubectl, flux, helm or tofu (OpenTofu); repeatable (default: the first three)"],
+    name: Annotated[
+        list[str], "kind, kubectl, flux, helm, tofu, sops or age-keygen; repeatable (default: the first three)"
+    ],
     channel: Channel = "",
     shell: Annotated[bool, "make them ready for your shells: links in ~/.local/bin, completions for bash"] = False,
     json: Json = False,
 ) -> None:
-    """Install kind, kubectl and flux where they are missing; helm and tofu only when named.
+    """Install kind, kubectl and flux where they are missing; others only when named.
 
     A suitable program on PATH is used as it is. Otherwise the release is downloaded and compared with its pinned
     checksum, or, where the release hosts cannot be reached, built from Go modules. Nothing outside the cache changes,

@@ -21,7 +21,7 @@ from threezone.core.settings import Channel
 from threezone.toolchain import cache, golang, installed, release
 
 NAMES = ("kind", "kubectl", "flux")
-EXTRA = ("helm", "tofu")  # no task needs them
+EXTRA = ("helm", "tofu", "sops", "age-keygen")  # `up` needs none of them; secret.* needs the last two
 Origin = Literal["path", "release", "source"]
 RECIPE = 1  # raise it when earlier builds of the source channel become unusable
 CACHED: tuple[Literal["release", "source"], ...] = ("release", "source")
@@ -111,7 +111,7 @@ def bin_dir(tools: Mapping[str, Tool]) -> Path:
 
 
 def survey(root: Path | None = None, channel: Channel = "auto") -> list[Listed]:
-    """The wanted and the available programs; helm and tofu only if available. Installs nothing."""
+    """The wanted and the available programs; others only if available. Installs nothing."""
     listed = []
     for name in (*NAMES, *EXTRA):
         wanted, tool = _pin(name, root).version, find(name, channel, root)
@@ -177,7 +177,7 @@ def _make(name: str, pin: pins.ToolPin, origin: Literal["release", "source"]) ->
 def _pin(name: str, root: Path | None) -> pins.ToolPin:
     if name not in (*NAMES, *EXTRA):
         raise UsageError(f"there is no tool {name!r}; choose from {', '.join((*NAMES, *EXTRA))}")
-    pin: pins.ToolPin = getattr(pins.tools(root), name)
+    pin: pins.ToolPin = getattr(pins.tools(root), name.replace("-", "_"))
     return pin
 
 

@@ -23,6 +23,8 @@ ASK = {
     "kubectl": (("version", "--client", "-o", "json"), re.compile(r'"gitVersion":\s*"v([^"]+)"')),
     "flux": (("version", "--client", "-o", "json"), re.compile(r'"flux":\s*"v([^"]+)"')),
     "helm": (("version", "--template", "{{.Version}}"), re.compile(r"^v(\S+)")),
+    "sops": (("--version", "--disable-version-check"), re.compile(r"^sops (\S+)")),
+    "age-keygen": (("--version",), re.compile(r"^v(\S+)")),
     "tofu": (("version", "-json"), re.compile(r'"terraform_version":\s*"([^"]+)"')),
 }
 DEADLINE = 20.0
@@ -53,12 +55,13 @@ def candidates(name: str) -> Iterator[Candidate]:
 def suits(name: str, wanted: str, version: str) -> bool:
     """Whether a `version` on PATH can be used in place of `wanted`.
 
-    kind and flux must have exactly this version: node images and controllers depend on it. helm and tofu may be newer
-    within their major version. kubectl may differ by one minor version (Kubernetes' version skew policy) and must be a
-    release: the dispatcher of a cloud SDK, which starts another kubectl, has a suffix in its version.
+    kind and flux must have exactly this version: node images and controllers depend on it. helm, tofu, sops and
+    age-keygen may be newer within their major version. kubectl may differ by one minor version (Kubernetes' version
+    skew policy) and must be a release: the dispatcher of a cloud SDK, which starts another kubectl, has a suffix in its
+    version.
     """
     release, least = versions.parse_release(version), versions.parse(wanted)
-    if name in ("helm", "tofu"):
+    if name in ("helm", "tofu", "sops", "age-keygen"):
         return release.major == least.major and release >= least
     if name != "kubectl":
         return version == wanted

@@ -16,6 +16,8 @@ MODULES = {
     "kind": ("sigs.k8s.io/kind", "", ""),
     "helm": ("helm.sh/helm/v3", "/cmd/helm", "-X {module}/internal/version.version=v{version}"),
     "tofu": ("github.com/opentofu/opentofu", "/cmd/tofu", "-X {module}/version.dev=no"),
+    "sops": ("github.com/getsops/sops/v3", "/cmd/sops", "-X {module}/version.Version={version}"),
+    "age-keygen": ("filippo.io/age", "/cmd/age-keygen", "-X main.Version=v{version}"),
 }
 
 

@@ -132,7 +132,7 @@ def test_a_cache_that_cannot_be_written_is_said_as_such(project: Path, monkeypat
 
 
 def test_an_unknown_name_is_refused(project: Path) -> None:
-    with pytest.raises(UsageError, match=r"helmfile.*kind, kubectl, flux, helm, tofu"):
+    with pytest.raises(UsageError, match=r"helmfile.*kind, kubectl, flux, helm, tofu, sops, age-keygen"):
         install.ensure(["helmfile"], "release", project)
 
 

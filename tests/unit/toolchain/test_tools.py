@@ -32,6 +32,9 @@ from threezone.toolchain import flux_cli, installed, release
         ("helm", "3.20.2", "4.0.0", False),
         ("tofu", "1.12.6", "1.13.0-beta1", False),
         ("tofu", "1.12.6", "", False),
+        ("sops", "3.13.1", "3.13.3", True),
+        ("sops", "3.13.1", "3.9.0", False),
+        ("age-keygen", "1.3.1", "1.2.1", False),
     ],
 )
 def test_what_may_stand_for_the_pinned_version(name: str, wanted: str, version: str, suitable: bool) -> None:

@@ -24,6 +24,7 @@ from threezone.delivery.check.render import render
 from threezone.delivery.check.schemas import Kept
 from threezone.delivery.check.source import Tree, tree
 from threezone.delivery.check.variables import Unknown
+from threezone.delivery.secrets import age_key
 from threezone.flux.components import NAMESPACE
 from threezone.flux.objects import SOURCE
 from threezone.images import load
@@ -67,7 +68,7 @@ def connect(lab: Lab) -> Place:
 def root_of(place: Place, path: str) -> Json:
     """The Kustomization that a push declares; what others have set on the live one stays, such as its decryption."""
     target = sync.target_of(place.lab)
-    root = sync.manifest(target, path)
+    root = sync.manifest(target, path, decryption=age_key.name(place.lab))
     live = place.cluster.api.get(target.paths[1]) if place.cluster else None
     return {**root, "spec": {**((live or {}).get("spec") or {}), **root["spec"]}}
 

@@ -63,7 +63,8 @@ def secrets(rendering: Rendering) -> Iterator[Finding]:
             yield Finding("error", "sops", what, message, "add spec.decryption with the provider sops")
         if len(encrypted) < len(values) and annotated(item, CLEAR_TEXT) != ALLOWED and group.complete:
             message = "its values are in clear text: whoever reads the repository knows them"
-            fix = f"encrypt it with SOPS, or annotate a Secret that is none with {CLEAR_TEXT}: {ALLOWED}"
+            encrypt = "encrypt it: ./run invoke secret.set, or sops encrypt --in-place"
+            fix = f"{encrypt}; or annotate a Secret that is none with {CLEAR_TEXT}: {ALLOWED}"
             yield Finding("error", "secret", what, message, fix)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from threezone.core import safe_yaml
 from threezone.core.errors import UsageError
+from threezone.delivery import yaml_text
 
 Entry = dict[str, Any]
 
@@ -74,7 +75,7 @@ def _changed(text: str, name: str, wanted: Entry) -> str:
     if node is None:
         if images.flow_style:
             raise ValueError
-        return _insert_after(text, _last_line(images), _lines(wanted, images.start_mark.column))
+        return yaml_text.insert_after(text, yaml_text.last_line(images), _lines(wanted, images.start_mark.column))
     if node.flow_style:
         return _in_flow(text, node, wanted)
     for key, value in reversed(wanted.items()):  # each new line comes directly below the name
@@ -83,19 +84,15 @@ def _changed(text: str, name: str, wanted: Entry) -> str:
     return _without_digest(text, name)
 
 
-def _pairs(node: Any) -> dict[str, tuple[Any, Any]]:
-    return {str(key.value): (key, value) for key, value in node.value}
-
-
 def _value(node: Any, key: str) -> str:
-    pair = _pairs(node).get(key) if node.id == "mapping" else None
+    pair = yaml_text.pairs(node).get(key) if node.id == "mapping" else None
     return str(pair[1].value) if pair else ""
 
 
 def _item(text: str, name: str) -> Any:
     """The node of an image's entry."""
     (root,) = safe_yaml.compose_all(text)
-    return next(each for each in _pairs(root)["images"][1].value if _value(each, "name") == name)
+    return next(each for each in yaml_text.pairs(root)["images"][1].value if _value(each, "name") == name)
 
 
 def _quoted(value: str) -> str:
@@ -107,50 +104,27 @@ def _lines(wanted: Entry, indent: int) -> list[str]:
     return [f"{' ' * indent}{'  ' if number else '- '}{pair}" for number, pair in enumerate(pairs)]
 
 
-def _last_line(node: Any) -> int:
-    """The line on which a node's last word ends. The end of a block is reported after the comments that follow it."""
-    if node.id == "scalar" or node.flow_style or not node.value:
-        return int(node.end_mark.line)
-    last = node.value[-1]
-    return _last_line(last[1] if node.id == "mapping" else last)
-
-
-def _newline(text: str) -> str:
-    return "\r\n" if "\r\n" in text else "\n"
-
-
-def _insert_after(text: str, line: int, new: list[str]) -> str:
-    end = _newline(text).removesuffix("\n")
-    lines = text.split("\n")
-    lines[line + 1 : line + 1] = [f"{each}{end}" for each in new]
-    return "\n".join(lines)
-
-
 def _appended(text: str, wanted: Entry, *, has_key: bool) -> str:
     if has_key:  # `images:` or `images: []`, which a person has to complete
         raise ValueError
-    newline = _newline(text)
+    newline = yaml_text.newline(text)
     return newline.join([text.rstrip("\r\n"), "images:", *_lines(wanted, 2)]) + newline
 
 
 def _with_key(text: str, name: str, key: str, value: str) -> str:
     """Set one key of a block entry: replace its value, or add a line below `name`."""
-    pairs = _pairs(_item(text, name))
+    pairs = yaml_text.pairs(_item(text, name))
     if key in pairs:
         node = pairs[key][1]
-        return text if node.value == value else _replaced(text, node, _quoted(value))
+        return text if node.value == value else yaml_text.replaced(text, node, _quoted(value))
     at = pairs["name"][0]
     written = value if key != "newTag" else _quoted(value)
-    return _insert_after(text, at.start_mark.line, [f"{' ' * at.start_mark.column}{key}: {written}"])
-
-
-def _replaced(text: str, node: Any, new: str) -> str:
-    return text[: node.start_mark.index] + new + text[node.end_mark.index :]
+    return yaml_text.insert_after(text, at.start_mark.line, [f"{' ' * at.start_mark.column}{key}: {written}"])
 
 
 def _without_digest(text: str, name: str) -> str:
     """Remove the digest of a block entry: it would count before the tag. Not on the line that begins the entry."""
-    pairs = _pairs(_item(text, name))
+    pairs = yaml_text.pairs(_item(text, name))
     if "digest" not in pairs:
         return text
     lines = text.splitlines(keepends=True)
@@ -161,4 +135,4 @@ def _without_digest(text: str, name: str) -> str:
 def _in_flow(text: str, node: Any, wanted: Entry) -> str:
     """Write `{name: …, newTag: …}` again."""
     pairs = ", ".join(f"{key}: {_quoted(str(value))}" for key, value in wanted.items())
-    return _replaced(text, node, f"{{{pairs}}}")
+    return yaml_text.replaced(text, node, f"{{{pairs}}}")
