@@ -77,18 +77,29 @@ class Project:
         return {**places, "PYTHONFAULTHANDLER": "1"}  # a crash of Python itself would say nothing
 
     def run(
-        self, *argv: str | Path, check: bool = True, timeout: float = 600, env: Mapping[str, str] | None = None
+        self,
+        *argv: str | Path,
+        check: bool = True,
+        timeout: float = 600,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
     ) -> Completed:
-        done = process.run([*argv], cwd=self.root, env={**self.env, **(env or {})}, timeout=timeout, check=False)
+        changes = {**self.env, **(env or {})}
+        done = process.run([*argv], cwd=self.root, env=changes, timeout=timeout, stdin=stdin, check=False)
         Ran.record(argv, done.exit_code)
         if check and done.exit_code != 0:
             pytest.fail(f"{argv} ended with {done.exit_code}\n{done.stdout}\n{done.stderr}")
         return done
 
     def invoke(
-        self, *argv: str, check: bool = True, timeout: float = 600, env: Mapping[str, str] | None = None
+        self,
+        *argv: str,
+        check: bool = True,
+        timeout: float = 600,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
     ) -> Completed:
-        return self.run("./run", "invoke", *argv, check=check, timeout=timeout, env=env)
+        return self.run("./run", "invoke", *argv, check=check, timeout=timeout, env=env, stdin=stdin)
 
     def kubectl(self, *argv: str, context: str = f"kind-{NAME}", check: bool = True) -> Completed:
         return self.run(self.tool("kubectl"), "--context", context, *argv, check=check)

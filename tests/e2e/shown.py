@@ -77,6 +77,16 @@ ROWS: dict[str, dict[str, Row]] = {
             '"app.release", "--build", "shop", "--commit", "--watch"',
         ),
     },
+    "secrets": {
+        "./run invoke secret.init": Run("secrets::test_flux_decrypts_what_was_committed"),
+        "./run invoke secret.set shop password=@password.txt --namespace shop": Run(
+            "secrets::test_flux_decrypts_what_was_committed"
+        ),
+        "./run invoke gitops.push": Run("secrets::test_flux_decrypts_what_was_committed"),
+        "./run invoke secret.list": Run("secrets::test_the_list_needs_no_key"),
+        "./run invoke secret.show shop --key password": Run("secrets::test_flux_decrypts_what_was_committed"),
+        "./run invoke secret.rotate": Run("secrets::test_the_pod_has_the_new_value_after_a_rotation"),
+    },
     "README": {
         "./run invoke up --yes": Run(f"{_LAB}::test_up_again_has_nothing_to_do_and_changes_no_object"),
         "./run nox": Line("noxfile.py::e2e", "*E2E"),

@@ -10,23 +10,21 @@ import os
 import shlex
 import shutil
 import signal
-import stat
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 from threezone.core.errors import CommandFailed, ToolError
 from threezone.core.redaction import redact
+from threezone.core.signals import delayed_signals
 
 TAIL_LINES = 30
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 5.0  # seconds between asking a group to end and killing it
 
 
@@ -74,46 +72,6 @@ def _die_with_parent() -> None:
     import ctypes
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, prctl(2)
-
-
-def end_on_signals() -> None:
-    """Let SIGTERM (a job is cancelled) and SIGHUP (the terminal is closed) clean up like Ctrl-C.
-
-    An ignored SIGHUP stays ignored: `nohup` wants that.
-    """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _hang_up)
-
-
-def _hang_up(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Write to /dev/null from now on where a terminal is gone: an error there would interrupt the clean-up."""
-    with Path(os.devnull).open("r+b", buffering=0) as nothing:
-        for descriptor in (0, 1, 2):
-            with suppress(OSError):
-                if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
-                    os.dup2(nothing.fileno(), descriptor)
-    raise KeyboardInterrupt
-
-
-@contextmanager
-def _delayed_signals() -> Iterator[None]:
-    """Delay the signals that end us until the end of the block: a program that is starting cannot be ended yet."""
-    if threading.current_thread() is not threading.main_thread():  # Python handles signals only there
-        yield
-        return
-    arrived: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in ENDING}
-    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
-    for number in before:
-        signal.signal(number, lambda number, _: arrived.append(number))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if arrived:
-        signal.raise_signal(arrived[0])
 
 
 class Running:
@@ -180,7 +138,7 @@ class Running:
         # By default an empty input: a program must never wait for the user's keyboard.
         options["_in"] = b"" if stdin is None else stdin
         try:
-            with _delayed_signals(), _fork_lock:
+            with delayed_signals(), _fork_lock:
                 self._command = sh.Command(str(program))(*self.argv[1:], **options)
                 self.pid: int = self._command.pid
         except sh.ForkException as error:
@@ -292,16 +250,19 @@ def run(
 def run_in_foreground(argv: Sequence[str | Path], *, env: Mapping[str, str | None] | None = None) -> int:
     """Run a program that a person uses, such as an editor, on our terminal. Returns its exit code.
 
-    It has our input, output and process group, so that it may read the keyboard; there is no deadline.
-    Raises `ToolError` when it is missing.
+    It has our input, output and process group, so that it may read the keyboard; there is no deadline. It ends with us,
+    except for a kill -9. Raises `ToolError` when it is missing.
     """
-    import sh
-
     environment = _environment(env)
     program = _require(argv[0], environment)
-    arguments = [str(part) for part in argv[1:]]
-    options: dict[str, Any] = {"_fg": True, "_env": environment, "_ok_code": range(256), "_return_cmd": True}
-    return int(sh.Command(str(program))(*arguments, **options).exit_code)
+    process_id = os.posix_spawn(program, [str(part) for part in argv], environment, setsigdef=(signal.SIGPIPE,))
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1])
+    except KeyboardInterrupt:
+        with suppress(ProcessLookupError):
+            os.kill(process_id, signal.SIGTERM)
+        os.waitpid(process_id, 0)
+        raise
 
 
 def start_detached(argv: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -> int:

@@ -75,6 +75,11 @@ def advice(words: str) -> str:
             "commit that file. If it is committed: Flux leaves out symbolic links, and what .sourceignore or its own "
             f"list names (.github/, *.jpg, *.png, *.zip, …). Then {PUSH}"
         )
+    if "data key" in words and "sops" in words.lower():
+        return (
+            "./run invoke secret.init shows the recipient of this lab. Somebody who can read the Secrets adds it: "
+            f"./run invoke secret.init --recipient age1…, and commits. Then {PUSH}"
+        )
     return f"correct what it names, commit, and {PUSH}"
 
 

@@ -106,7 +106,7 @@ def declare(
 
     With `wait` Flux calls a revision ready when all its objects are healthy, else when they are applied. `secret` is
     the name of the Secret that it reads the source with, and
-    `decryption` that of the one with the keys for SOPS.
+    `decryption` that of the one with the keys for SOPS ("": nothing encrypted is applied, for Flux cannot read it).
     """  # fmt: skip
     source, kustomization = Target(name, namespace).paths
     meta = {"name": name, "namespace": namespace}
@@ -124,8 +124,11 @@ def declare(
 
 
 def manifest(target: Target, path: str, *, wait: bool = True, decryption: str = "") -> Json:
-    """The Kustomization of a delivery of `path`."""
-    keys = {"decryption": {"provider": "sops", "secretRef": {"name": decryption}}} if decryption else {}
+    """The Kustomization of a delivery of `path`.
+
+    It always decrypts: else Flux would apply encrypted text, and pods would take it for the value.
+    """
+    keys = {"secretRef": {"name": decryption}} if decryption else {}
     return {
         "apiVersion": f"{KUSTOMIZE}/v1",
         "kind": "Kustomization",
@@ -138,7 +141,7 @@ def manifest(target: Target, path: str, *, wait: bool = True, decryption: str = 
             "interval": "10m0s",
             "retryInterval": "15s",
             "timeout": "2m0s",
-            **keys,
+            "decryption": {"provider": "sops", **keys},
         },
     }
 

@@ -21,7 +21,7 @@ from threezone.core import events, run_record
 from threezone.core.errors import Declined, ThreezoneError, UnknownError, UsageError, ours
 from threezone.core.files import descriptor_of
 from threezone.core.plan import Plan, Step, StepKind, describe
-from threezone.core.process import end_on_signals
+from threezone.core.signals import end_on_signals
 from threezone.tasks.display import JSON_ESCAPES, as_typed, display, write
 from threezone.tasks.options import P, declaration
 

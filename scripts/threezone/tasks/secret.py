@@ -32,7 +32,7 @@ def init(
     lines = [
         f"recipient   {done.recipient}",
         f"key         {done.key_file}" + (" (new: keep a copy of it)" if done.new else ""),
-        f"encrypts    .sops.yaml, for {len(done.recipients)} recipients",
+        f"encrypts    .sops.yaml, for {', '.join(done.recipients)}",
         f"Flux        {'has the key' if done.in_cluster else 'gets the key with the next delivery'}",
         *(f"again       {file}" for file in done.encrypted_again),
     ]

@@ -28,7 +28,8 @@ NEED = {
 # Tasks with a cluster's name that do something without one.
 OTHERS = {
     "cluster.create", "cluster.delete", "doctor", "down", "gitops.check", "image.build", "kubeconfig.pick",
-    "kubeconfig.remove", "status", "tools.install", "up", "zones.show",
+    "kubeconfig.remove", "secret.edit", "secret.init", "secret.list", "secret.rotate", "secret.set", "secret.show",
+    "status", "tools.install", "up", "zones.show",
 }  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def theirs(kubectl: Path, file: Path, text: str) -> Any:
     return plain(json.loads(done.stdout)["extensions"][0]["extension"]) if done.exit_code == 0 else REFUSED
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(extensions)
 def test_a_generated_document_means_what_it_means_to_kubectl(kubectl: Path, tmp_path: Path, lines: list[str]) -> None:
     text = HEAD + "".join(lines)

@@ -341,7 +341,6 @@ def test_kubectl_reads_two_thousand_generated_files_as_before_after_our_change(t
 
     @settings(
         max_examples=BATCHES,
-        deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],

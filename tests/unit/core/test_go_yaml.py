@@ -145,7 +145,7 @@ def test_a_very_long_key_is_written_so_that_it_can_be_read() -> None:
     assert yaml.safe_load(yaml_writer.dump(long)) == long
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(trees)
 def test_what_is_written_is_read_back_the_same(tree: Any) -> None:
     written = yaml_writer.dump(tree)
@@ -153,7 +153,7 @@ def test_what_is_written_is_read_back_the_same(tree: Any) -> None:
     assert yaml_writer.dump(go_yaml.load(written)[0]) == written
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(trees)
 def test_pyyaml_which_the_python_client_uses_reads_the_same(tree: Any) -> None:
     assert identical(yaml.safe_load(yaml_writer.dump(tree)), tree)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from threezone.core import process, redaction
+from threezone.core import process, redaction, signals
 from threezone.core.errors import CommandFailed, ToolError
 from threezone.core.process import Running, run
 
@@ -137,13 +137,13 @@ def test_ctrl_c_leaves_no_process(witness: Witness) -> None:
     assert witness.all_gone()
 
 
-@pytest.mark.parametrize("number", process.ENDING)
+@pytest.mark.parametrize("number", signals.ENDING)
 def test_a_signal_while_a_program_starts_waits_until_it_can_be_ended(witness: Witness, number: int) -> None:
     script = f"""
 import os, signal, sh
-from threezone.core import process
+from threezone.core import process, signals
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it
-process.end_on_signals()
+signals.end_on_signals()
 made = sh.Command.__call__
 def start(*args, **kwargs):
     os.kill(os.getpid(), {number:d})
@@ -162,9 +162,9 @@ def test_a_closed_terminal_does_not_interrupt_the_clean_up(tmp_path: Path) -> No
     script = """
 import signal, sys, time
 from pathlib import Path
-from threezone.core import process
+from threezone.core import process, signals
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-process.end_on_signals()
+signals.end_on_signals()
 try:
     print("ready", flush=True)
     time.sleep(60)
@@ -182,7 +182,7 @@ finally:
 
 
 def test_an_ignored_hang_up_stays_ignored() -> None:
-    script = "from threezone.core import process; import os, signal; process.end_on_signals(); os.kill(os.getpid(), 1)"
+    script = "from threezone.core import signals; import os, signal; signals.end_on_signals(); os.kill(os.getpid(), 1)"
     assert run(["nohup", sys.executable, "-c", script], timeout=30, check=False).exit_code == 0
 
 

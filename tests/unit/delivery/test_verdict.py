@@ -86,7 +86,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(STEPS, max_size=14))
 def test_no_order_of_patches_gives_a_false_well(steps: list[tuple[str, Any]]) -> None:
     """After each write: what is called well has been applied at this revision and generation, by the last verdict."""

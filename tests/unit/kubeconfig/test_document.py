@@ -243,7 +243,7 @@ users:
         document.extract(alone, "b", Path("/one"), Path("/two"))
 
 
-@settings(max_examples=200, deadline=None)  # thousands, with the real kubectl, in tests/integration
+@settings(max_examples=200)  # thousands, with the real kubectl, in tests/integration
 @given(documents)
 def test_writing_and_reading_changes_nothing(before: Document) -> None:
     written = document.dump(before)
@@ -253,7 +253,7 @@ def test_writing_and_reading_changes_nothing(before: Document) -> None:
     assert document.dump(after) == written
 
 
-@settings(max_examples=200, deadline=None)  # thousands, with the real kubectl, in tests/integration
+@settings(max_examples=200)  # thousands, with the real kubectl, in tests/integration
 @given(documents)
 def test_connecting_is_idempotent_and_leaves_every_other_entry(before: Document) -> None:
     name = "kind-kind"
@@ -269,7 +269,7 @@ def test_connecting_is_idempotent_and_leaves_every_other_entry(before: Document)
     assert (entry.server, entry.tls_server_name) == ("https://n:6443", "localhost")
 
 
-@settings(max_examples=200, deadline=None)  # thousands, with the real kubectl, in tests/integration
+@settings(max_examples=200)  # thousands, with the real kubectl, in tests/integration
 @given(documents)
 def test_disconnecting_undoes_connecting(before: Document) -> None:
     name = "kind-kind"

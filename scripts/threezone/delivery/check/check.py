@@ -69,8 +69,12 @@ def root_of(place: Place, path: str) -> Json:
     """The Kustomization that a push declares; what others have set on the live one stays, such as its decryption."""
     target = sync.target_of(place.lab)
     root = sync.manifest(target, path, decryption=age_key.name(place.lab))
-    live = place.cluster.api.get(target.paths[1]) if place.cluster else None
-    return {**root, "spec": {**((live or {}).get("spec") or {}), **root["spec"]}}
+    live = (place.cluster.api.get(target.paths[1]) if place.cluster else None) or {}
+    spec = {**(live.get("spec") or {}), **root["spec"]}
+    spec["decryption"] = {**((live.get("spec") or {}).get("decryption") or {}), **root["spec"]["decryption"]}
+    if not ("secretRef" in spec["decryption"] or "serviceAccountName" in spec["decryption"]):
+        del spec["decryption"]  # Flux would have no key
+    return {**root, "spec": spec}
 
 
 def rendered(place: Place, files: Tree, *, strict: bool = True) -> Rendering:

@@ -200,8 +200,8 @@ def _list(path: Path) -> None:
     text = read(file).decode()
     try:
         changed = with_resource(text, path.name)
-    except (ValueError, KeyError):
-        note(f"add {path.name} to the resources of {file}: it is written in a way that cannot be changed safely")
+    except UsageError as error:
+        note(f"add {path.name} to the resources of {file}: {error.message}")
         return
     if changed != text:
         write_atomic(file, changed, None)
@@ -209,7 +209,8 @@ def _list(path: Path) -> None:
 
 
 def with_resource(text: str, name: str) -> str:
-    """The text of a kustomization that lists a resource. Raises ValueError where it cannot be changed safely. Pure."""
+    """The text of a kustomization that lists a resource. Raises UsageError where it cannot be changed safely. Pure."""
+    refused = UsageError("it is written in a way that cannot be changed safely")
     content: Any = safe_yaml.load(text) or {}
     listed = content.get("resources") or []
     if name in listed or f"./{name}" in listed:
@@ -221,11 +222,11 @@ def with_resource(text: str, name: str) -> str:
         (root,) = safe_yaml.compose_all(text)
         node = yaml_text.pairs(root)["resources"][1]
         if node.id != "sequence" or node.flow_style or not node.value:
-            raise ValueError
+            raise refused
         line = f"{' ' * node.start_mark.column}- {name}"
         changed = yaml_text.insert_after(text, yaml_text.last_line(node), [line])
     if safe_yaml.load(changed) != {**content, "resources": [*listed, name]}:
-        raise ValueError
+        raise refused
     return changed
 
 

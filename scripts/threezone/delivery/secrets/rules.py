@@ -44,7 +44,8 @@ def changed(text: str, path: str, add: Sequence[str], remove: Sequence[str] = ()
     if rule is None:
         return _appended(text, list(add))
     old = _of(rule)
-    new = [*(each for each in old if each not in remove), *(each for each in add if each not in old)]
+    kept = [each for each in old if each not in remove]
+    new = [*kept, *(each for each in add if each not in kept)]
     if list(old) == new:
         return text
     expected = _content(text)
@@ -60,7 +61,7 @@ def _content(text: str) -> dict[str, Any]:
         content = safe_yaml.load(text) or {}
     except yaml.YAMLError as error:
         raise UsageError(f"{FILE} is not valid", evidence=str(error), fix=f"correct {FILE}") from None
-    rules = content.get("creation_rules", []) if isinstance(content, dict) else None
+    rules = content.get("creation_rules") or [] if isinstance(content, dict) else None
     if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
         raise UsageError(f"{FILE} is not valid: creation_rules is no list of rules", fix=f"correct {FILE}")
     return dict(content)
@@ -68,7 +69,7 @@ def _content(text: str) -> dict[str, Any]:
 
 def _rule(text: str, path: str) -> dict[str, Any] | None:
     """The rule for a file, None without one."""
-    for rule in _content(text).get("creation_rules", []):
+    for rule in _content(text).get("creation_rules") or []:
         try:
             matches = re.search(str(rule.get("path_regex", "")), path)
         except re.error:  # Go's expressions differ a little
@@ -117,6 +118,8 @@ def _replaced(text: str, number: int, new: list[str]) -> str:
     (root,) = safe_yaml.compose_all(text)
     rule = yaml_text.pairs(root)["creation_rules"][1].value[number]
     key, value = yaml_text.pairs(rule)["age"]
+    if value.id == "sequence" and not value.flow_style:
+        return _with_items(text, value, new)
     if value.id == "sequence" or rule.flow_style:
         return yaml_text.replaced(
             text, value, f"[{', '.join(new)}]" if value.id == "sequence" else f'"{",".join(new)}"'
@@ -130,6 +133,15 @@ def _replaced(text: str, number: int, new: list[str]) -> str:
         f"{lines[key.start_mark.line][:indent]}{written[0]}{end}", *(f"{line}{end}" for line in written[1:])
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _with_items(text: str, node: Any, new: list[str]) -> str:
+    """The text with these items of a list; lines of items that stay are kept, with their comments."""
+    old = {str(item.value): item.start_mark.line for item in node.value}
+    lines = [f"{' ' * node.start_mark.column}- {each}" for each in new if each not in old]
+    text = yaml_text.insert_after(text, yaml_text.last_line(node), lines)
+    gone = {line for each, line in old.items() if each not in new}
+    return "\n".join(line for number, line in enumerate(text.split("\n")) if number not in gone)
 
 
 def _last_line_of_scalar(lines: list[str], key: Any, value: Any) -> int:

@@ -156,7 +156,7 @@ def test_a_truncated_file_is_refused(made: Made, tmp_path: Path, share: float) -
         unpack(made.path, into(tmp_path))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_changed_byte_changes_no_content_silently(made: Made, data: st.DataObject) -> None:
     content = bytearray(made.path.read_bytes())
