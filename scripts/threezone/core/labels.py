@@ -8,3 +8,6 @@ MANAGED = "io.threezone.managed"  # on every image that we built, also on unname
 REGISTRY = "io.threezone.registry"  # on the local registry and its mirrors: registry/port/upstream
 LEASE = "io.threezone.lease"  # on the container that is a cluster's lease; LEASE.user and so on name its holder
 OWNER = "io.threezone.cluster"  # on the node image that cluster.create derives; containers inherit it
+
+# Kubernetes objects of a preview: Flux's objects, its namespaces, and everything that Flux applies for it.
+PREVIEW = "threezone.io/preview"
