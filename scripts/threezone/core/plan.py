@@ -58,6 +58,8 @@ class StepKind(Enum):
     RESTORE_GIT = auto()
     REMOVE_GIT = auto()
     REPLACE_DELIVERY = auto()
+    START_PREVIEW = auto()
+    STOP_PREVIEW = auto()
     COMMIT = auto()
     DELIVER = auto()
     WAIT_FOR_WORKLOADS = auto()

@@ -16,6 +16,7 @@ from threezone.clients.kubernetes.watch import key_of
 from threezone.cluster.lab import WAIT_SECONDS, Lab
 from threezone.core.errors import DeliveryError
 from threezone.core.events import note, step
+from threezone.core.labels import PREVIEW
 from threezone.core.plan import Step, StepKind
 from threezone.delivery import git_server, sync
 from threezone.delivery.repository import Commit
@@ -56,14 +57,15 @@ def _kustomizations(api: Api, target: Target) -> list[Json]:
 def read(sources: Iterable[Json], kustomizations: Sequence[Json], target: Target) -> tuple[Declared, ...]:
     """The deliveries that threezone declared in the target's namespace. Pure.
 
-    A source without its Kustomization is left out where only Flux objects of others read it: it serves them.
+    A source without its Kustomization is left out where only Flux objects of others read it: it serves them. Previews
+    are no deliveries of earlier settings.
     """
     by_key = {key_of(item): item for item in kustomizations}
-    ours = {item["metadata"]["name"]: item for item in sources if objects.declared_by_us(item["metadata"])}
+    ours = {item["metadata"]["name"]: item for item in sources if _is_delivery(item)}
     roots = {
         item["metadata"]["name"]: item
         for item in kustomizations
-        if item["metadata"]["namespace"] == target.namespace and objects.declared_by_us(item["metadata"])
+        if item["metadata"]["namespace"] == target.namespace and _is_delivery(item)
     }
     declared = []
     for name in sorted({*ours, *roots}):
@@ -74,6 +76,10 @@ def read(sources: Iterable[Json], kustomizations: Sequence[Json], target: Target
             branch, path = (source.get("ref") or {}).get("branch", ""), root.get("path", "")
             declared.append(Declared(each, str(source.get("url", "")), str(branch), _path(path) if path else ""))
     return tuple(declared)
+
+
+def _is_delivery(item: Json) -> bool:
+    return objects.declared_by_us(item["metadata"]) and PREVIEW not in (item["metadata"].get("labels") or {})
 
 
 def _path(path: str) -> str:

@@ -36,8 +36,8 @@ def deliver_to_new(lab: Lab, *, reach: bool = False) -> str:
     return reconcile(lab, commit)
 
 
-def push(lab: Lab, commit: Commit, *, force: bool = False) -> None:
-    """Push a commit to the branch that Flux follows. Raises DeliveryError without a Git server that takes it.
+def push(lab: Lab, commit: Commit, *, branch: str = "", force: bool = False) -> None:
+    """Push a commit to the branch that Flux follows, or another one. Raises DeliveryError where no server takes it.
 
     A push that failed may be tried again.
     """
@@ -53,7 +53,7 @@ def push(lab: Lab, commit: Commit, *, force: bool = False) -> None:
     secret = server.password(lab.api, lab.key)
     with server.forwarded(lab) as forward:
         repository.push(
-            lab.root, commit, f"http://{forward.address}/{gitops.repository}.git", gitops.branch,
+            lab.root, commit, f"http://{forward.address}/{gitops.repository}.git", branch or gitops.branch,
             path=gitops.path, user=server.USER, password=secret, force=force,
         )  # fmt: skip
 

@@ -14,6 +14,7 @@ from threezone.core.errors import ClusterError, CommandFailed, DeliveryError, Ro
 from threezone.core.events import muted
 from threezone.delivery import push, repository
 from threezone.delivery.branch import Tip
+from threezone.delivery.preview import follow
 from threezone.delivery.repository import Rejected
 from threezone.flux import components
 
@@ -72,8 +73,9 @@ def watch(lab: Lab, branch: str, report: Callable[[str], None], *, force: bool =
     """Deliver the newest commit of `branch`, now and after every new one, until Ctrl-C. `report` gets a line for each.
 
     A commit that failed is not tried again; it is while the API server or the Git server is away. A newer commit ends
-    the wait for an older one.
+    the wait for an older one. New commits of previewed branches are delivered to their previews meanwhile.
     """
+    follow.in_background(lab, report, force=force)
     tip = Tip(lab.root, branch)
     done = ""
     while True:

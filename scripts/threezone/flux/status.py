@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from threezone.clients.kubernetes.watch import condition
 from threezone.core.errors import DeliveryError
+from threezone.core.labels import PREVIEW
 from threezone.flux.objects import FluxObject, is_ready, revision
 
 UNITS = {"d": 86400, "h": 3600, "m": 60}
@@ -15,7 +16,10 @@ UNITS = {"d": 86400, "h": 3600, "m": 60}
 
 @dataclass(frozen=True)
 class State:
-    """An object's state. `ready` is None for a static object; `since` is when the state began (RFC 3339)."""
+    """An object's state. `ready` is None for a static object; `since` is when the state began (RFC 3339).
+
+    `preview` is true for an object of a preview, which is not the lab's own delivery.
+    """
 
     kind: str
     namespace: str
@@ -26,6 +30,7 @@ class State:
     reason: str
     message: str
     since: str
+    preview: bool = False
 
     @property
     def what(self) -> str:
@@ -34,8 +39,8 @@ class State:
 
     @property
     def failing(self) -> bool:
-        """Whether it needs attention: it is not ready, and not suspended."""
-        return self.ready is False and not self.suspended
+        """Whether the lab needs attention: it is not ready, not suspended, and not of a preview."""
+        return self.ready is False and not self.suspended and not self.preview
 
 
 def state(target: FluxObject) -> State:
@@ -51,6 +56,7 @@ def state(target: FluxObject) -> State:
         reason=str(ready.get("reason", "")),
         message=str(ready.get("message") or ("" if target.static else "not reconciled yet")),
         since=str(ready.get("lastTransitionTime", "")),
+        preview=PREVIEW in (target.item["metadata"].get("labels") or {}),
     )
 
 

@@ -16,6 +16,7 @@ from threezone.cluster.drift import last_applied
 from threezone.cluster.lab import Lab, api_of
 from threezone.cluster.lifecycle import NODES, kubelet
 from threezone.core.errors import ThreezoneError, UsageError
+from threezone.core.labels import PREVIEW
 from threezone.delivery import git_server as server
 from threezone.delivery import handover, repository, verdict
 from threezone.delivery import sync as delivery
@@ -144,7 +145,9 @@ def read(
 ) -> dict[str, object]:
     """The facts in what the API server listed; the Git server is to serve `repository`. Pure."""
     by_name = {f"{item['metadata']['namespace']}/{item['metadata']['name']}": item for item in deployments}
-    waiting = tuple(name for name, item in by_name.items() if condition(item, "Available").get("status") != "True")
+    # A preview may be broken while the lab is not.
+    own = {name: item for name, item in by_name.items() if PREVIEW not in (item["metadata"].get("labels") or {})}
+    waiting = tuple(name for name, item in own.items() if condition(item, "Available").get("status") != "True")
     git = f"{server.NAMESPACE}/{server.NAME}"
     of_flux = list(filter(flux.is_part, deployments))
     installed = flux.read(of_flux)

@@ -11,7 +11,7 @@ from invoke import Collection
 # The namespaces by what one wants to do, as `threezone --list` shows them. The first group has the tasks of the root.
 GROUPS: dict[str, tuple[str, ...]] = {
     "The whole lab": (),
-    "Deliver by commit": ("gitops", "secret", "flux", "report"),
+    "Deliver by commit": ("gitops", "preview", "secret", "flux", "report"),
     "The cluster": ("cluster",),
     "Reach it from where you are": ("kubeconfig", "zones"),
     "Images": ("image", "registry", "bundle"),

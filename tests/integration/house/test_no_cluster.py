@@ -23,6 +23,8 @@ NEED = {
     "flux.status": "", "flux.suspend": "--all", "flux.uninstall": "", "gitops.diff": "", "gitops.prove": "",
     "gitops.push": "", "gitops.serve": "", "gitops.wait": "HEAD", "gitops.watch": "--once", "image.load": "hello",
     "kubeconfig.check": "", "kubeconfig.connect": "", "kubeconfig.export": "--for ci", "kubeconfig.show": "",
+    "preview.list": "", "preview.open": "--branch main", "preview.prune": "", "preview.start": "--branch x",
+    "preview.stop": "--branch x",
     "zones.probe": "",
 }  # fmt: skip
 # Tasks with a cluster's name that do something without one.

@@ -112,7 +112,7 @@ class Preview:
         }
 
 
-def annotations(preview: Preview) -> dict[str, str]:
+def record(preview: Preview) -> dict[str, str]:
     """How a GitRepository records a preview."""
     return {
         BRANCH: preview.branch,
@@ -179,7 +179,7 @@ def source(preview: Preview, target: Target, url: str) -> Json:
     return {
         "apiVersion": f"{objects.SOURCE}/v1",
         "kind": "GitRepository",
-        "metadata": {**meta(preview, target.name), "namespace": target.namespace, "annotations": annotations(preview)},
+        "metadata": {**meta(preview, target.name), "namespace": target.namespace, "annotations": record(preview)},
         "spec": {"url": url, "ref": {"branch": preview.branch}, "interval": "1m0s", "timeout": "60s"},
     }
 
