@@ -87,6 +87,15 @@ ROWS: dict[str, dict[str, Row]] = {
         "./run invoke secret.show shop --key password": Run("secrets::test_flux_decrypts_what_was_committed"),
         "./run invoke secret.rotate": Run("secrets::test_the_pod_has_the_new_value_after_a_rotation"),
     },
+    "preview": {
+        "git switch --create new-text": Run("preview::test_the_commands_of_the_page"),
+        "git commit --all --message A new text": Run("preview::test_the_commands_of_the_page"),
+        "./run invoke preview.start --ttl 8h": Run("preview::test_the_commands_of_the_page"),
+        "./run invoke preview.open --branch new-text --once": Run("preview::test_the_commands_of_the_page"),
+        "./run invoke preview.list": Run("preview::test_the_commands_of_the_page"),
+        "./run invoke preview.stop --branch new-text": Run("preview::test_the_commands_of_the_page"),
+        "./run invoke preview.prune": Run("preview::test_the_commands_of_the_page"),
+    },
     "README": {
         "./run invoke up --yes": Run(f"{_LAB}::test_up_again_has_nothing_to_do_and_changes_no_object"),
         "./run nox": Line("noxfile.py::e2e", "*E2E"),

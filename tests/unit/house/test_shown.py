@@ -30,7 +30,7 @@ def function(path: Path, name: str) -> str:
 
 def test_every_page_about_a_place_has_rows() -> None:
     places = {"host", "devcontainer", "codespaces", "gitlab", "github", "remote-engine", "adopt"}
-    assert set(ROWS) == {"README", "addons", "check", "release", "secrets", *places}
+    assert set(ROWS) == {"README", "addons", "check", "preview", "release", "secrets", *places}
 
 
 @pytest.mark.parametrize("page", ROWS)

@@ -75,14 +75,23 @@ def observe(lab: Lab, branch: str, path: str = "", ttl: str = "") -> Wanted:
     target = cluster.target_of(lab, branch)
     main = (lab.api.get(sync.target_of(lab).paths[1]) or {}).get("spec") or {}
     with tree(lab.root, path, commit.sha) as files:
-        plain = layout.kustomization(preview, target, commit.path, main)
-        # As main would have them: their namespaces decide about the preview's.
-        chosen = layout.decide(preview, _objects(_rendered(place, files, plain)), _scope(place))
-        wanted = layout.kustomization(preview, target, commit.path, main, chosen)
-        layout.require_inside(chosen, _objects(_rendered(place, files, wanted)))
+        chosen, wanted = arrange(place, files, preview, main, _scope(place))
     preview = replace(preview, namespaces=chosen.namespaces)
     cluster.require_free(lab.api, preview, target, chosen)
     return Wanted(preview, commit, target, chosen, wanted)
+
+
+def arrange(
+    place: Place, files: Tree, preview: Preview, main: Json, is_namespaced: layout.IsNamespaced
+) -> tuple[Layout, Json]:
+    """The preview's layout and its Kustomization, by what Flux would apply from these files. Raises UsageError."""
+    target = cluster.target_of(place.lab, preview.branch)
+    plain = layout.kustomization(preview, target, files.path, main)
+    # As main would have them: their namespaces decide about the preview's.
+    chosen = layout.decide(preview, _objects(_rendered(place, files, plain)), is_namespaced)
+    wanted = layout.kustomization(preview, target, files.path, main, chosen)
+    layout.require_inside(chosen, _objects(_rendered(place, files, wanted)))
+    return chosen, wanted
 
 
 def _require_own_branch(lab: Lab, branch: str) -> None:
