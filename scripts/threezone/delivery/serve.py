@@ -16,6 +16,7 @@ from threezone.cluster.lab import WAIT_SECONDS, Lab
 from threezone.core.events import note, step
 from threezone.core.plan import Step, StepKind
 from threezone.delivery import git_backup, git_forward, git_server, handover, sync
+from threezone.delivery.preview import cluster, stop
 from threezone.images import build
 
 DELETED = f"{git_server.STORE}.gone"
@@ -89,6 +90,8 @@ def remove(lab: Lab) -> bool:
     git_server.forget(lab.key)
     if not git_server.is_installed(lab.api):
         return False
+    for preview in cluster.observe(lab):
+        stop.stop(lab, preview)
     with step("remove the Git server and what it delivered"):
         # The Kustomization first: it prunes what it applied, as long as its source and Flux exist.
         target = sync.target_of(lab)

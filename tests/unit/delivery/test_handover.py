@@ -8,6 +8,7 @@ import pytest
 from threezone.clients.kubernetes.api import MANAGER, Json
 from threezone.cluster.lab import Lab
 from threezone.core.errors import DeliveryError
+from threezone.core.labels import PREVIEW
 from threezone.core.plan import StepKind
 from threezone.core.settings import GitOps, Settings
 from threezone.delivery import git_server, handover, push, repository, sync, wait
@@ -193,3 +194,11 @@ def test_a_delivery_on_a_cluster_of_others_is_replaced_only_after_a_yes() -> Non
 def test_own_kustomizations_are_read_with_their_source() -> None:
     cluster = Cluster(source("lab"), kustomization("lab"), source("x", ours=False), kustomization("y", "x", ours=False))
     assert handover.observe(cluster, NEW) == (HELD,)  # type: ignore[arg-type]
+
+
+def test_a_preview_is_no_delivery_of_earlier_settings() -> None:
+    objects = [source("preview-x"), kustomization("preview-x")]
+    assert [each.target.name for each in handover.read(objects[:1], objects[1:], NEW)] == ["preview-x"]
+    for each in objects:
+        each["metadata"]["labels"] = {PREVIEW: "x"}
+    assert handover.read(objects[:1], objects[1:], NEW) == ()

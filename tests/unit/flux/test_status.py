@@ -5,6 +5,7 @@ from tests.unit.flux.flux_objects import GIT, KINDS, KUSTOMIZATION, RELEASE, flu
 
 from threezone.clients.kubernetes.api import Json
 from threezone.core.errors import DeliveryError
+from threezone.core.labels import PREVIEW
 from threezone.flux import status as flux_status
 from threezone.flux.status import State, state
 
@@ -30,6 +31,12 @@ def test_an_unready_object_fails_unless_it_is_suspended(unready: Json) -> None:
     seen = state(flux_object(KUSTOMIZATION, status=unready))
     assert (seen.ready, seen.failing) == (False, True)
     assert not state(flux_object(KUSTOMIZATION, spec={"suspend": True}, status=unready)).failing
+
+
+def test_a_broken_preview_is_shown_and_is_no_failure_of_the_lab() -> None:
+    seen = state(flux_object(KUSTOMIZATION, metadata={"labels": {PREVIEW: "x"}}, status=status("False")))
+    assert (seen.ready, seen.preview, seen.failing) == (False, True, False)
+    flux_status.require([seen])
 
 
 def test_static_objects_have_no_readiness() -> None:

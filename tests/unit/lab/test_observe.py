@@ -3,6 +3,7 @@
 import pytest
 
 from threezone.clients.kubernetes.api import Json
+from threezone.core.labels import PREVIEW
 from threezone.delivery.sync import Delivery
 from threezone.lab.observe import read
 
@@ -20,6 +21,13 @@ def test_available_deployments_do_not_make_a_failed_delivery_well() -> None:
     """A Job, a release or a child may have failed: the Deployments alone know nothing of it."""
     failed = Delivery("http://git/lab.git", NEW, "old", ready=False, message="Job hello/migrate: BackoffLimitExceeded")
     assert read([], [deployment("True")], failed)["delivery"] == failed
+
+
+def test_a_broken_preview_is_not_waited_for() -> None:
+    broken = deployment("False")
+    assert read([], [broken], None)["waiting"] == ("hello/hello",)
+    broken["metadata"]["labels"] = {PREVIEW: "x"}
+    assert read([], [broken], None)["waiting"] == ()
 
 
 @pytest.mark.parametrize(("repository", "serves"), [("lab", True), ("team", False), ("", True)])

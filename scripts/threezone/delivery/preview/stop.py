@@ -121,6 +121,9 @@ def _delete_branch(lab: Lab, preview: Preview) -> None:
         if listed.ok and not sha:
             return
         answer = own.push(url, [f":{ref}"], user=git_server.USER, password=secret) if listed.ok else listed
+    if "deletion of the current branch" in answer.words:  # HEAD of the repository is always there
+        note(f"the branch {preview.branch} stays on the lab's Git server: it is the repository's first one")
+        return
     if not answer.ok:
         raise DeliveryError(
             f"the branch {preview.branch} could not be deleted on the lab's Git server",

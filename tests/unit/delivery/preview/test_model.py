@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from threezone.core.errors import UsageError
@@ -16,12 +16,14 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BRANCHES = st.one_of(st.text(min_size=1, max_size=80), st.from_regex(r"[a-c/_-]{1,40}", fullmatch=True))
 
 
+@settings(deadline=None)
 @given(BRANCHES)
 def test_a_slug_is_a_bounded_dns_label(branch: str) -> None:
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", slug(branch))
     assert len(slug(branch)) <= model.SLUG_LENGTH
 
 
+@settings(deadline=None)
 @given(st.sets(BRANCHES, min_size=2, max_size=40))
 def test_no_two_branches_share_a_slug(branches: set[str]) -> None:
     every = branches | {slug(branch) for branch in branches}
