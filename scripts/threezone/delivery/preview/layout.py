@@ -123,7 +123,7 @@ def kustomization(preview: Preview, target: Target, path: str, main: Json, layou
     Flux applies as the preview's own ServiceAccount, which may change the preview's namespaces and nothing else.
     """
     item = manifest(target, path)
-    spec = {**{key: main[key] for key in SHARED if key in main}, **item["spec"]}
+    spec = {**item["spec"], **{key: main[key] for key in SHARED if key in main}}
     post = dict(main.get("postBuild") or {})
     post["substitute"] = {**(post.get("substitute") or {}), "branch": preview.branch, "preview": preview.name}
     spec["postBuild"] = post
