@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from tests.e2e.project import GATEWAY, NAME, Project
 
+from threezone.core import process
+
 pytestmark = pytest.mark.timeout(3600)
 
 CONTEXT, AT_GATEWAY = f"kind-{NAME}", f"kind-{GATEWAY}"
@@ -151,6 +153,27 @@ def test_a_suspended_object_is_left_alone_until_it_is_resumed(lab: Project) -> N
     assert label() == "hello", "what was changed by hand is put back"
     assert "suspend" not in lab.json("get", "kustomization", "lab", *SYSTEM)["spec"], "as if it had never been set"
     assert "nothing to do" in lab.invoke("flux.resume", "--all").stdout
+
+
+def test_a_live_view_follows_what_changes(lab: Project) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def wait_for(suspended: list[str]) -> dict[str, Any]:
+        deadline = time.monotonic() + 30
+        while not (seen and seen[-1]["gitops"]["suspended"] == suspended):
+            assert time.monotonic() < deadline, seen[-1:]
+            time.sleep(0.05)
+        return seen[-1]
+
+    command = ["./run", "invoke", "status", "--watch", "--json"]
+    with process.Running(command, cwd=lab.root, env=lab.env, on_line=lambda line: seen.append(json.loads(line))):
+        before = wait_for([])
+        lab.invoke("flux.suspend", "--object", "ks/lab")
+        wait_for(["Kustomization flux-system/lab"])
+        lab.invoke("flux.resume", "--all")
+        wait_for([])
+    assert before["app"] == "Hello from a Git commit."
+    assert "Kustomization flux-system/lab" in [each["object"] for each in before["tree"]]
 
 
 def test_a_stopped_controller_is_reported_by_every_task_and_repaired_by_install(lab: Project) -> None:

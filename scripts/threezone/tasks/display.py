@@ -58,6 +58,33 @@ def write(stream: TextIO, text: str, end: str = "\n") -> None:
     stream.flush()
 
 
+@contextmanager
+def redrawn() -> Iterator[Callable[[str], None]]:
+    """Show a text on stdout again and again: on a terminal in one place, elsewhere one after the other.
+
+    The terminal's former content comes back at the end, and the last text stays below it.
+    """
+    if not is_terminal(sys.stdout):
+        yield lambda text: write(sys.stdout, f"{text}\n")
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    last = ""
+    try:
+        with Live(console=Console(), screen=True, auto_refresh=False) as live_text:
+
+            def show(text: str) -> None:
+                nonlocal last
+                last = text
+                live_text.update(Text(as_shown(text)), refresh=True)
+
+            yield show
+    finally:
+        write(sys.stdout, last)
+
+
 def is_terminal(stream: TextIO) -> bool:
     """Whether a person looks at what is written there."""
     return hasattr(stream, "isatty") and stream.isatty()

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 from threezone.core.settings import ClusterOptions
-from threezone.tasks.display import table
+from threezone.tasks.display import redrawn, table
 from threezone.tasks.options import NO_CHANGES, Channel, ClusterName, DryRun, Json, Recreate, Yes, open_lab
 from threezone.tasks.runtime import agreed, consent, present, report_to, say, task
 
@@ -86,9 +86,36 @@ def _down_external(lab: "Lab", *, yes: bool, dry_run: bool) -> None:
 
 
 @task
-def status(json: Json = False, name: ClusterName = "") -> None:
-    """Show the lab as it is: zone, engine, cluster, kubeconfig, Flux and the delivered revision. Read-only."""
+def status(
+    json: Json = False,
+    watch: Annotated[
+        bool, "show it again after each change, with Flux's tree and the app's answer, until Ctrl-C"
+    ] = False,
+    name: ClusterName = "",
+) -> None:
+    """Show the lab as it is: zone, engine, cluster, kubeconfig, Flux and the delivered revision. Read-only.
+
+    With --watch and --json, each state is one line of JSON.
+    """
+    lab = open_lab(name, context="")
+    if watch:
+        _watch(lab, as_json=json)
+        return
     from threezone.lab import status as lab_status
 
-    data = lab_status.collect(open_lab(name, context=""))
+    data = lab_status.collect(lab)
     present(data, table(lab_status.rows(data)), as_json=json)
+
+
+def _watch(lab: "Lab", *, as_json: bool) -> None:
+    import json
+
+    from threezone.lab import live
+
+    if as_json:
+        for view in live.follow(lab):
+            say(json.dumps(view.data()))
+        return
+    with redrawn() as show:
+        for view in live.follow(lab):
+            show("\n\n".join(map(table, view.tables)))

@@ -112,3 +112,22 @@ def test_states_have_colors_where_the_terminal_has(env: dict[str, str], colored:
     column = shown.display[row].index("yes")
     assert (shown.buffer[row][column].fg == "green") is colored
     assert (shown.buffer[row + 1][column].fg == "red") is colored
+
+
+REDRAWN = """
+import time
+from threezone.tasks.display import redrawn
+print("what was there before")
+with redrawn() as show:
+    for number in range(3):
+        show(f"state {number}" + chr(10) + "a line" * (3 - number))
+        time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize("columns", [60, 100, 200])
+def test_a_live_view_stays_in_one_place_and_gives_the_screen_back(columns: int) -> None:
+    shown = lines(screen(columns, REDRAWN))
+    assert [line for line in shown if line.startswith("state")][-1:] == ["state 2"]
+    assert shown[-1] == "a line"
+    assert "state 0" not in shown

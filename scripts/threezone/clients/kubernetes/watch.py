@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Self
 
 from threezone.clients.kubernetes.api import RETRY, STARTING, Api, Forbidden, Json
@@ -43,6 +44,7 @@ def look(api: Api, paths: Sequence[str], *, unless_forbidden: Collection[str] = 
 
 
 AGAIN = 1.0  # seconds until a judge is asked again without a change: some also judge by time
+TOGETHER = 0.2  # seconds between changes that belong together
 _Updates = queue.Queue[tuple[str, dict[str, Json] | Forbidden]]
 
 
@@ -164,6 +166,18 @@ class Watching:
                 raise items
             else:
                 note(f"not watched: {items.message}")
+
+    def next_change(self, seconds: float) -> bool:
+        """Wait at most `seconds` for a change, and for those that come with it. Returns whether there was one."""
+        try:
+            self._inbox.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        deadline = time.monotonic() + AGAIN
+        with suppress(queue.Empty):
+            while time.monotonic() < deadline:
+                self._inbox.get(timeout=TOGETHER)
+        return True
 
     def _judged(self, judge: Judge, *, fresh: bool) -> Sequence[str]:
         try:
