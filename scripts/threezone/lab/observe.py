@@ -140,14 +140,18 @@ def _ask(api: Api, lab: Lab, containers: Sequence[Node], *, patient: bool) -> di
     return {"unreachable": "", "kubernetes": kubernetes, "not_recovered": not_recovered, "declared": declared, **facts}
 
 
+def is_waiting(deployment: Json) -> bool:
+    """Whether the lab waits for a Deployment: it is not available. A preview may be broken while the lab is not."""
+    of_preview = PREVIEW in (deployment["metadata"].get("labels") or {})
+    return not of_preview and condition(deployment, "Available").get("status") != "True"
+
+
 def read(
     nodes: list[Json], deployments: list[Json], delivered: Delivery | None, repository: str = ""
 ) -> dict[str, object]:
     """The facts in what the API server listed; the Git server is to serve `repository`. Pure."""
     by_name = {f"{item['metadata']['namespace']}/{item['metadata']['name']}": item for item in deployments}
-    # A preview may be broken while the lab is not.
-    own = {name: item for name, item in by_name.items() if PREVIEW not in (item["metadata"].get("labels") or {})}
-    waiting = tuple(name for name, item in own.items() if condition(item, "Available").get("status") != "True")
+    waiting = tuple(name for name, item in by_name.items() if is_waiting(item))
     git = f"{server.NAMESPACE}/{server.NAME}"
     of_flux = list(filter(flux.is_part, deployments))
     installed = flux.read(of_flux)

@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import takewhile
 
 from threezone.clients.kubernetes import pods
-from threezone.clients.kubernetes.watch import World, condition, wait_for
+from threezone.clients.kubernetes.watch import World, wait_for
 from threezone.cluster import create, lease, lifecycle, local_registry, recover
 from threezone.cluster.create import Created
 from threezone.cluster.drift import detect
@@ -22,7 +22,7 @@ from threezone.core.plan import Step, StepKind, has
 from threezone.delivery import git_backup, git_server, push, serve
 from threezone.flux import components, install, installation
 from threezone.images import preload
-from threezone.lab.observe import ALL_DEPLOYMENTS
+from threezone.lab.observe import ALL_DEPLOYMENTS, is_waiting
 
 ENGINE = frozenset((StepKind.INSTALL_ENGINE, StepKind.WRAP_RUNTIME, StepKind.START_ENGINE, StepKind.RELOAD_ENGINE))
 # The steps for which the cluster's lease is needed, with the states of the cluster that they are planned for.
@@ -55,11 +55,7 @@ class Results:
 def unsettled(world: World) -> list[str]:
     """What is not available yet: Deployments, and pods of the system that can never start. Pure."""
     broken = pods.missing(world[ALL_PODS].values())
-    lines = [
-        f"deployment {key}"
-        for key, item in world[ALL_DEPLOYMENTS].items()
-        if condition(item, "Available").get("status") != "True"
-    ]
+    lines = [f"deployment {key}" for key, item in world[ALL_DEPLOYMENTS].items() if is_waiting(item)]
     return lines + [line for line in broken if "kube-system/" in line] if lines or broken else []
 
 

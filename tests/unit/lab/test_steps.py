@@ -162,3 +162,19 @@ def test_a_downgrade_is_carried_out_as_it_was_agreed_to(done: list[str], monkeyp
         steps.apply(LAB, [Step(StepKind.INSTALL_FLUX, "downgrade Flux from v2 to v1", asks=asks)])
     assert given == ["downgrade Flux from v2 to v1", ""]
     assert done == []
+
+
+def deployment(name: str, *, available: bool, preview: bool) -> dict[str, Any]:
+    labels = {"threezone.io/preview": "x"} if preview else {}
+    conditions = [{"type": "Available", "status": str(available)}]
+    return {"metadata": {"namespace": "n", "name": name, "labels": labels}, "status": {"conditions": conditions}}
+
+
+def test_up_waits_for_the_lab_and_not_for_a_broken_preview() -> None:
+    items = [
+        deployment("fine", available=True, preview=False),
+        deployment("late", available=False, preview=False),
+        deployment("of-a-preview", available=False, preview=True),
+    ]
+    world = {steps.ALL_PODS: {}, steps.ALL_DEPLOYMENTS: {f"n/{each['metadata']['name']}": each for each in items}}
+    assert steps.unsettled(world) == ["deployment n/late"]
