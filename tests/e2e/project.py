@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from threezone.core import labels, process
 from threezone.core.process import Completed
+from threezone.tasks.outputs import TYPES
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "threezone-e2e"
@@ -99,7 +101,10 @@ class Project:
         env: Mapping[str, str] | None = None,
         stdin: str | None = None,
     ) -> Completed:
-        return self.run("./run", "invoke", *argv, check=check, timeout=timeout, env=env, stdin=stdin)
+        done = self.run("./run", "invoke", *argv, check=check, timeout=timeout, env=env, stdin=stdin)
+        if "--json" in argv and argv[0] in TYPES and done.stdout:
+            msgspec.convert(json.loads(done.stdout), TYPES[argv[0]], strict=True)  # raises for another key or type
+        return done
 
     def kubectl(self, *argv: str, context: str = f"kind-{NAME}", check: bool = True) -> Completed:
         return self.run(self.tool("kubectl"), "--context", context, *argv, check=check)

@@ -60,6 +60,11 @@ class Tools(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     sops: ToolPin
     age_keygen: ToolPin
 
+    def pin(self, name: str) -> ToolPin:
+        """The pin of a program by its name, such as age-keygen."""
+        found: ToolPin = getattr(self, name.replace("-", "_"))
+        return found
+
 
 def tools(root: Path | None = None) -> Tools:
     """The programs that the project at `root` uses, with Flux in the version of its settings.

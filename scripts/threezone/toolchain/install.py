@@ -177,8 +177,7 @@ def _make(name: str, pin: pins.ToolPin, origin: Literal["release", "source"]) ->
 def _pin(name: str, root: Path | None) -> pins.ToolPin:
     if name not in (*NAMES, *EXTRA):
         raise UsageError(f"there is no tool {name!r}; choose from {', '.join((*NAMES, *EXTRA))}")
-    pin: pins.ToolPin = getattr(pins.tools(root), name.replace("-", "_"))
-    return pin
+    return pins.tools(root).pin(name)
 
 
 def _key(name: str, pin: pins.ToolPin, origin: str) -> str:

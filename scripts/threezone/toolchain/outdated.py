@@ -49,7 +49,7 @@ class Newer:
 def ask(names: Iterable[str], root: Path | None = None, seconds: float = SECONDS) -> dict[str, Newer]:
     """What is newer than the pinned version of each program, by name. Raises nothing when the proxy does not answer."""
     tools = pins.tools(root)
-    wanted = {name: str(getattr(tools, name).version) for name in names}
+    wanted = {name: tools.pin(name).version for name in names}
     address, why_not = proxy(os.environ.get("GOPROXY", ""))
     if why_not:
         return {name: Newer(name, version, note=why_not) for name, version in wanted.items()}

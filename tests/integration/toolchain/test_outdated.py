@@ -52,7 +52,7 @@ def module_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_each_program_has_its_answer_and_silence_is_a_note_in_time(module_proxy: str) -> None:
     began = time.monotonic()
-    found = outdated.ask(["kind", "kubectl", "flux", "helm"], seconds=2)
+    found = outdated.ask(["kind", "kubectl", "flux", "helm", "age-keygen"], seconds=2)
     assert time.monotonic() - began < 5
     assert (found["kind"].patch, found["kind"].newest, found["kind"].note) == ("0.31.9", "0.33.0", "")
     assert (found["kubectl"].patch, found["kubectl"].newest, found["kubectl"].note) == ("", "", "")

@@ -52,6 +52,7 @@ def test_only_these_modules_write_to_the_terminal_past_the_replacement() -> None
         "zones/forwarder.py",  # the same
         "doctor/document.py",  # docs/doctor.md of this repository
         "lab/versions_document.py",  # docs/versions.md of this repository
+        "tasks/outputs/__main__.py",  # JSON Schemas
         "tasks/ci.py",  # the pipeline's file, which is given its launcher
         "tasks/program.py",  # the list of tasks, whose lines have been rewritten
         "tasks/runtime.py",  # "interrupted"

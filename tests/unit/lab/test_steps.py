@@ -11,6 +11,7 @@ import pytest
 from threezone.cluster import create, local_registry, recover
 from threezone.cluster.create import Created
 from threezone.cluster.lab import Lab
+from threezone.cluster.pod_recovery import ALL_PODS
 from threezone.core.errors import ClusterError, ThreezoneError
 from threezone.core.plan import Step, StepKind
 from threezone.core.settings import Settings
@@ -18,6 +19,7 @@ from threezone.delivery import git_server, push, serve
 from threezone.engine import repair
 from threezone.flux import install
 from threezone.lab import steps
+from threezone.lab.observe import ALL_DEPLOYMENTS
 
 pytestmark = pytest.mark.usefixtures("unleased")
 
@@ -176,5 +178,5 @@ def test_up_waits_for_the_lab_and_not_for_a_broken_preview() -> None:
         deployment("late", available=False, preview=False),
         deployment("of-a-preview", available=False, preview=True),
     ]
-    world = {steps.ALL_PODS: {}, steps.ALL_DEPLOYMENTS: {f"n/{each['metadata']['name']}": each for each in items}}
+    world = {ALL_PODS: {}, ALL_DEPLOYMENTS: {f"n/{each['metadata']['name']}": each for each in items}}
     assert steps.unsettled(world) == ["deployment n/late"]
