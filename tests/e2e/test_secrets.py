@@ -218,10 +218,12 @@ def test_without_a_key_flux_applies_nothing_and_the_cause_is_told(shop: Project)
         shop.run("git", "commit", "--quiet", "--allow-empty", "--message", "Nothing")
         failed = shop.invoke("gitops.push", "--no-check", check=False)
         checked = shop.invoke("gitops.push", check=False)
+        named = json.loads(shop.invoke("doctor", "--json", check=False).stdout)["causes"]
         assert shop.json("get", "secret", "shop", "--namespace", "shop")["data"] == before
     finally:
         away.rename(key)
     assert (failed.exit_code, checked.exit_code) == (6, 6)
+    assert [each["id"] for each in named] == ["decryption-key"]
     assert "data key" in failed.stderr
     assert "secret.init --recipient" in failed.stderr
     shop.invoke("gitops.push")

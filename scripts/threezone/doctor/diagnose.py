@@ -142,7 +142,7 @@ def text(diagnosis: Diagnosis) -> str:
 
 def _cause(number: int, finding: Finding) -> str:
     lines = [f"{number}. {finding.row.id}: {finding.row.title}"]
-    lines += [f"  | {line}" for line in finding.evidence.lines]
+    lines += [f"  | {line}" for each in finding.evidence.lines for line in each.splitlines()]
     lines += [f"  {'fix:' if first else '    '} {line}" for first, line in _numbered(finding.fix)]
     if finding.evidence.steps:
         asks = any(step.asks for step in finding.evidence.steps)

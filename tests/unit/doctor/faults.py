@@ -222,6 +222,10 @@ def second_node(facts: Facts) -> Facts:
 DIALLED = "failed to checkout and determine revision: unable to clone: dial tcp: lookup git.threezone.svc: i/o timeout"
 EVICTED = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: ephemeral-storage."}
 NO_NODE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"}
+NO_DATA_KEY = (
+    "decryption failed for 'shop': failed to decrypt and format 'hello/shop' Secret data: cannot get sops data key: "
+    "Failed to get the data key required to decrypt the SOPS file.\n\nGroup 0: FAILED"
+)
 FLUX_TIMEOUT = "timeout waiting for: [Deployment/hello/hello status: 'InProgress']"
 SCALED = {"spec": {"replicas": 0}, "status": {"availableReplicas": 0}}
 DOWN = {"status": {"availableReplicas": 0}}
@@ -337,6 +341,7 @@ FAULTS: dict[str, Fault] = {
     "source-failed": Fault("made", flux("GitRepository", "signature is not valid")),
     "crd-missing": Fault("lab", flux("Kustomization", 'no matches for kind "ServiceMonitor" in version "v1"')),
     "kustomization-build": Fault("lab", flux("Kustomization", "kustomization path not found: stat /tmp/none")),
+    "decryption-key": Fault("made", flux("Kustomization", NO_DATA_KEY)),
     "kustomization-failed": Fault("lab", flux("Kustomization", FLUX_TIMEOUT, "HealthCheckFailed")),
     "helm-release-failed": Fault("made", helm_release),
     "flux-stalled": Fault("made", flux("Kustomization", "it was given up", "InvalidPath", stalled=True)),

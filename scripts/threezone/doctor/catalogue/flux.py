@@ -28,6 +28,7 @@ SCHEME = r"scheme \S* is not supported"
 BRANCH = r"couldn't find remote ref|reference not found|unable to resolve"
 CRD = r"no matches for kind|ensure CRDs are installed first"
 BUILD = r"kustomization path not found|kustomize build failed|no such file or directory|malformed"
+DECRYPT = r"sops data key|failed to decrypt"
 KNOWN = f"{AUTHENTICATION}|{UNREACHABLE}|{SCHEME}|{BRANCH}"
 MOST = 3  # objects in the evidence
 
@@ -253,14 +254,24 @@ ROWS = (
         because_of=("source-reference",), detect=_failing(BUILD, "Kustomization", unless=CRD),
     ),
     Row(
+        "decryption-key", "delivery", "Flux has no key for the Secrets of a commit",
+        "cannot get sops data key: Failed to get the data key required to decrypt the SOPS file",
+        "The Secrets are encrypted for other age recipients, or Flux was not given this lab's key.",
+        "./run invoke secret.init gives Flux the key; if the recipient that it prints is new in .sops.yaml, somebody "
+        "who can read the Secrets adds it with secret.init --recipient", f"{FLUX}guides/mozilla-sops/",
+        "the Kustomization's Ready condition", words=r"sops data key|Failed to get the data key",
+        detect=_failing(DECRYPT, "Kustomization"),
+    ),
+    Row(
         "kustomization-failed", "delivery", "a commit is not applied",
         "ReconciliationFailed; HealthCheckFailed: timeout waiting for: [Deployment/hello/hello status: 'InProgress']",
         "An object was refused by the API server, does not become healthy, or a dependency is not ready.",
         f"{STATUS}; correct the object and commit", f"{FLUX}components/kustomize/kustomizations/",
         "the Kustomization's Ready condition", words=r"HealthCheckFailed|ReconciliationFailed|DependencyNotReady",
         because_of=(*CAUSES, *PODS_DOWN, "source-authentication", "source-scheme", "source-reference",
-                    "source-unreachable", "source-failed", "crd-missing", "kustomization-build", "flux-stalled"),
-        detect=_failing("", "Kustomization", unless=f"{CRD}|{BUILD}"),
+                    "source-unreachable", "source-failed", "crd-missing", "kustomization-build", "decryption-key",
+                    "flux-stalled"),
+        detect=_failing("", "Kustomization", unless=f"{CRD}|{BUILD}|{DECRYPT}"),
     ),
     Row(
         "helm-release-failed", "delivery", "a Helm release is not ready",
