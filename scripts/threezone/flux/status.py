@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from threezone.clients.kubernetes.watch import condition
+from threezone.clients.kubernetes.api import Api, Json
+from threezone.clients.kubernetes.watch import Overdue, World, condition, wait_for
 from threezone.core.errors import DeliveryError
 from threezone.core.labels import PREVIEW
+from threezone.flux import objects
 from threezone.flux.objects import FluxObject, is_ready, revision
 
+VERDICT = 5.0  # seconds
 UNITS = {"d": 86400, "h": 3600, "m": 60}
 
 
@@ -41,6 +45,35 @@ class State:
     def failing(self) -> bool:
         """Whether the lab needs attention: it is not ready, not suspended, and not of a preview."""
         return self.ready is False and not self.suspended and not self.preview
+
+
+def observe(api: Api) -> tuple[FluxObject, ...]:
+    """All objects of Flux's kinds. Where a run of Flux has just begun, its verdict is waited for, VERDICT at most.
+
+    Flux runs once more after a delivery to a new object, and is not ready meanwhile.
+    """
+    found = objects.observe(api)
+    if not any(is_at_work(each.item) for each in found):
+        return found
+
+    def running(world: World) -> list[str]:
+        return [
+            f"Flux's verdict on {key}" for items in world.values() for key, item in items.items() if is_at_work(item)
+        ]
+
+    with suppress(Overdue):
+        wait_for(api, sorted({each.kind.path for each in found}), running, seconds=VERDICT, what="Flux's verdict")
+    return objects.observe(api)
+
+
+def is_at_work(item: Json) -> bool:
+    """Whether a run is under way of an object whose last one did not fail. Pure."""
+    ready = condition(item, "Ready")
+    began = (ready.get("status"), ready.get("reason")) == ("Unknown", "Progressing")
+    failed = str(objects.latest(item).get("lastReconciledStatus", "")).endswith("Failed")
+    return (
+        began and not failed and not objects.is_suspended(item) and condition(item, "Healthy").get("status") != "False"
+    )
 
 
 def state(target: FluxObject) -> State:

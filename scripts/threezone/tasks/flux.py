@@ -89,12 +89,12 @@ def status(
 
     A suspended object is no failure. AGE is the time in the present state.
     """
-    from threezone.flux import components, installation, objects, status_tree
+    from threezone.flux import components, installation, status_tree
     from threezone.flux import status as states_of
 
     lab = open_lab(name, context=context)
     installed = installation.observe(lab.api)
-    declared = objects.observe(lab.api)
+    declared = states_of.observe(lab.api)
     states = [states_of.state(each) for each in declared]
     trees = status_tree.build(declared, status_tree.observe(lab.api, declared)) if tree else ()
     flux = installed or components.Flux("", ())

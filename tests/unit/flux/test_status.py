@@ -7,7 +7,7 @@ from threezone.clients.kubernetes.api import Json
 from threezone.core.errors import DeliveryError
 from threezone.core.labels import PREVIEW
 from threezone.flux import status as flux_status
-from threezone.flux.status import State, state
+from threezone.flux.status import State, is_at_work, state
 
 
 def test_a_state_has_the_revision_and_the_message() -> None:
@@ -83,3 +83,22 @@ def test_an_age_is_spelled_as_by_kubectl(since: str, shown: str) -> None:
 def test_a_table_row_is_one_line_with_a_short_hash() -> None:
     one = State("Kustomization", "a", "b", False, False, "main@sha1:0123456789", "", "first\nsecond", "")
     assert flux_status.rows([one])[1] == ["Kustomization", "a/b", "no", "main@sha1:0123456", "", "first second"]
+
+
+@pytest.mark.parametrize(
+    ("ready", "status", "suspended", "expected"),
+    [
+        (("Unknown", "Progressing"), {}, False, True),
+        (("Unknown", "Progressing"), {"history": [{"lastReconciledStatus": "ReconciliationSucceeded"}]}, False, True),
+        (("Unknown", "Progressing"), {"history": [{"lastReconciledStatus": "HealthCheckFailed"}]}, False, False),
+        (("Unknown", "Progressing"), {}, True, False),
+        (("False", "BuildFailed"), {}, False, False),
+        (("True", "ReconciliationSucceeded"), {}, False, False),
+    ],
+)
+def test_a_run_that_has_just_begun_is_waited_for(
+    ready: tuple[str, str], status: Json, *, suspended: bool, expected: bool
+) -> None:
+    conditions = [{"type": "Ready", "status": ready[0], "reason": ready[1]}]
+    item = {"metadata": {}, "spec": {"suspend": suspended}, "status": {**status, "conditions": conditions}}
+    assert is_at_work(item) is expected
