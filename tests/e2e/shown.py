@@ -79,7 +79,7 @@ ROWS: dict[str, dict[str, Row]] = {
     },
     "secrets": {
         "./run invoke secret.init": Run("secrets::test_flux_decrypts_what_was_committed"),
-        "./run invoke secret.set shop password=@password.txt --namespace shop": Run(
+        "./run invoke secret.set shop --value password=@password.txt --namespace shop": Run(
             "secrets::test_flux_decrypts_what_was_committed"
         ),
         "./run invoke gitops.push": Run("secrets::test_flux_decrypts_what_was_committed"),

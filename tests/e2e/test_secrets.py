@@ -52,7 +52,7 @@ def shop(lab: Project) -> Iterator[Project]:
     lab.write(CLUSTER, f"{cluster}  - ../../apps/secret/pod.yaml\n")
     (lab.root / "password.txt").write_text(VALUE)
     lab.invoke("secret.init", timeout=1800)
-    lab.invoke("secret.set", "shop", "password=@password.txt", "--namespace", "shop")
+    lab.invoke("secret.set", "shop", "--value", "password=@password.txt", "--namespace", "shop")
     (lab.root / "password.txt").unlink()
     lab.commit("A secret")
     lab.invoke("gitops.push")
@@ -126,10 +126,10 @@ def test_a_lost_key_comes_back_from_the_lab(shop: Project) -> None:
 
 def test_text_and_bytes_arrive_as_they_are(shop: Project) -> None:
     (shop.root / "bytes.bin").write_bytes(b"\x00\xff")
-    done = shop.invoke("secret.set", "shop", "key=@bytes.bin", "--also", "text=@run")
+    done = shop.invoke("secret.set", "shop", "--value", "key=@bytes.bin", "--value", "text=@run")
     (shop.root / "bytes.bin").unlink()
     assert "ends with a line break" in done.stderr
-    shop.invoke("secret.set", "shop", "password=-", stdin=VALUE)
+    shop.invoke("secret.set", "shop", "--value", "password=-", stdin=VALUE)
     shop.commit("More keys")
     shop.invoke("gitops.push")
     assert live(shop, "key") == b"\x00\xff"
@@ -138,7 +138,7 @@ def test_text_and_bytes_arrive_as_they_are(shop: Project) -> None:
 
 
 def test_a_value_in_an_argument_is_refused(shop: Project) -> None:
-    done = shop.invoke("secret.set", "shop", f"password={NEW}", check=False)
+    done = shop.invoke("secret.set", "shop", "--value", f"password={NEW}", check=False)
     assert done.exit_code == 2
     assert NEW not in done.stdout + done.stderr
 
@@ -171,7 +171,7 @@ def test_the_editor_gets_clear_text_and_leaves_none(shop: Project, tmp_path: Pat
 def test_the_pod_has_the_new_value_after_a_rotation(shop: Project) -> None:
     (old,) = json.loads(shop.invoke("secret.show", "shop", "--json").stdout)[0]["recipients"]
     shop.invoke("secret.rotate")
-    shop.invoke("secret.set", "shop", "password=-", stdin=NEW)
+    shop.invoke("secret.set", "shop", "--value", "password=-", stdin=NEW)
     (new,) = json.loads(shop.invoke("secret.show", "shop", "--json").stdout)[0]["recipients"]
     assert new != old
     assert old not in (shop.root / ".sops.yaml").read_text()

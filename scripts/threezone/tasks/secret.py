@@ -42,8 +42,7 @@ def init(
 @task
 def set_(
     secret: Annotated[str, "the Secret's name"],
-    value: Annotated[str, "KEY=@FILE, or KEY=- for the standard input"],
-    also: Annotated[list[str], "another KEY=@FILE; repeatable"],
+    value: Annotated[list[str], "KEY=@FILE, or KEY=- for the standard input; repeatable"],
     namespace: Annotated[str, "the Secret's namespace (default: that of the kustomization beside the file)"] = "",
     file: Annotated[str, "the file of a new Secret (default: SECRET.sops.yaml in threezone.gitops.path)"] = "",
     name: ClusterName = "",
@@ -55,7 +54,7 @@ def set_(
     from threezone.delivery.secrets import keep
 
     lab = open_lab(name, context="")
-    done = keep.put(lab, secret, keep.values((value, *also)), namespace=namespace, file=file)
+    done = keep.put(lab, secret, keep.values(value), namespace=namespace, file=file)
     say(f"{done.file}: {', '.join(done.keys)}; commit it, then ./run invoke gitops.push")
 
 

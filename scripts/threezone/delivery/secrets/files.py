@@ -77,7 +77,7 @@ def choose(root: Path, name: str, namespace: str = "") -> Encrypted:
     raise UsageError(
         f"there is no encrypted Secret {name}",
         evidence=f"encrypted Secrets here: {known or 'none'}",
-        fix=f"./run invoke secret.set {name} KEY=@FILE",
+        fix=f"./run invoke secret.set {name} --value KEY=@FILE",
     )
 
 

@@ -89,13 +89,15 @@ def write_rule(lab: Lab, add: Sequence[str], remove: Sequence[str] = ()) -> tupl
 def values(entries: Sequence[str]) -> dict[str, bytes]:
     """The values of `KEY=@FILE` and `KEY=-` (the standard input). Raises UsageError; no value is in its message."""
     found: dict[str, bytes] = {}
+    if not entries:
+        raise UsageError("no value is given", fix="--value KEY=@FILE, or --value KEY=- and the value on the input")
     for entry in entries:
         key, equals, source = entry.partition("=")
         if not equals or (source != "-" and not source.startswith("@")):
             raise UsageError(
                 f"the value of {key if equals else 'a key'} has to come from a file or the standard input",
                 evidence="other users of this machine can read the arguments of a program",
-                fix="KEY=@FILE, or KEY=- and the value on the standard input",
+                fix="--value KEY=@FILE, or --value KEY=- and the value on the standard input",
             )
         if key in found:
             raise UsageError(f"the key {key} is given twice")
