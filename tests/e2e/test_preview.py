@@ -195,8 +195,7 @@ def test_a_broken_preview_leaves_the_lab_healthy(hello: Project) -> None:
 
 
 def test_a_stop_that_was_killed_is_finished_by_the_next_one(hello: Project) -> None:
-    changed(hello, BROKEN, "to be killed")
-    hello.run("git", "branch", "--force", "killed", BROKEN)
+    hello.run("git", "branch", "--force", "killed", "main")
     started(hello, "killed")
     command = ["./run", "invoke", "preview.stop", "--branch", "killed"]
     with process.Running(command, cwd=hello.root, env=hello.env, on_line=lambda _: None):

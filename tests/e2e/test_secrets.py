@@ -88,7 +88,7 @@ def test_flux_decrypts_what_was_committed(shop: Project) -> None:
     shop.kubectl("wait", "--namespace", "shop", "--for=condition=Ready", "pod/reader", "--timeout=60s")
     assert read_by_pod(shop) == VALUE
     assert shop.invoke("secret.show", "shop", "--key", "password").stdout == VALUE
-    committed = shop.run("git", "grep", "--fixed-strings", VALUE, "HEAD", check=False).stdout
+    committed = shop.run("git", "grep", "--fixed-strings", VALUE, "HEAD", "--", "local", check=False).stdout
     assert committed == ""
 
 

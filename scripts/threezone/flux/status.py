@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from threezone.clients.kubernetes.api import Api, Json
-from threezone.clients.kubernetes.watch import Overdue, World, condition, wait_for
+from threezone.clients.kubernetes.watch import Overdue, World, condition, look, wait_for
 from threezone.core.errors import DeliveryError
 from threezone.core.labels import PREVIEW
 from threezone.flux import objects
@@ -53,17 +53,21 @@ def observe(api: Api) -> tuple[FluxObject, ...]:
     Flux runs once more after a delivery to a new object, and is not ready meanwhile.
     """
     found = objects.observe(api)
-    if not any(is_at_work(each.item) for each in found):
-        return found
+    paths = sorted({each.kind.path for each in found if is_at_work(each.item)})
+    return objects.observe(api) if wait_for_verdicts(api, paths) else found
+
+
+def wait_for_verdicts(api: Api, paths: Sequence[str]) -> bool:
+    """Wait until no run is under way in these collections, VERDICT at most. Returns whether there was one."""
 
     def running(world: World) -> list[str]:
-        return [
-            f"Flux's verdict on {key}" for items in world.values() for key, item in items.items() if is_at_work(item)
-        ]
+        return [key for items in world.values() for key, item in items.items() if is_at_work(item)]
 
+    if not paths or not running(look(api, paths)):
+        return False
     with suppress(Overdue):
-        wait_for(api, sorted({each.kind.path for each in found}), running, seconds=VERDICT, what="Flux's verdict")
-    return objects.observe(api)
+        wait_for(api, paths, running, seconds=VERDICT, what="Flux's verdict")
+    return True
 
 
 def is_at_work(item: Json) -> bool:

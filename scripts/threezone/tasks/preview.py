@@ -53,9 +53,11 @@ def list_(json: Json = False, name: ClusterName = "", context: ContextName = "")
     from datetime import UTC, datetime
 
     from threezone.delivery.preview import cluster
+    from threezone.flux.status import wait_for_verdicts
 
     lab = open_lab(name, context=context)
     now = datetime.now(UTC)
+    wait_for_verdicts(lab.api, [cluster.target_of(lab, "").kustomizations])
     found = cluster.observe(lab)
     rows = [["BRANCH", "NAMESPACES", "COMMIT", "READY", "ENDS", "MESSAGE"]]
     for each in found:

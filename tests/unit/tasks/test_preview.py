@@ -38,6 +38,7 @@ def test_a_cluster_of_others_is_changed_with_consent_only(invoke: Invoke, patch:
 
 
 def test_the_list_is_a_table_or_data(invoke: Invoke, patch: Patch) -> None:
+    patch("flux.status.wait_for_verdicts", False)
     patch("delivery.preview.cluster.observe", (X,))
     assert invoke("preview.list").out.splitlines()[1].split() == ["x", "preview-x", "-", "yes", "ended"]
     (data,) = invoke("preview.list", "--json").data
