@@ -10,9 +10,7 @@ from threezone.clients.kubernetes.watch import Overdue, World, condition, key_of
 from threezone.delivery import tree
 from threezone.delivery.sync import Delivery, Target
 from threezone.flux.objects import applied, artifact, inventory, is_suspended
-
-# Seconds in which Flux gives its verdict on what is healthy. kustomize-controller looks at once, and then every 5 s.
-VERDICT = 8.0
+from threezone.flux.status import VERDICT
 
 
 def read(source: Json, root: Json, world: World) -> Delivery:

@@ -14,7 +14,8 @@ from threezone.core.labels import PREVIEW
 from threezone.flux import objects
 from threezone.flux.objects import FluxObject, is_ready, revision
 
-VERDICT = 5.0  # seconds
+# Seconds in which Flux gives its verdict on what is healthy. kustomize-controller looks at once, and then every 5 s.
+VERDICT = 8.0
 UNITS = {"d": 86400, "h": 3600, "m": 60}
 
 
@@ -50,7 +51,7 @@ class State:
 def observe(api: Api) -> tuple[FluxObject, ...]:
     """All objects of Flux's kinds. Where a run of Flux has just begun, its verdict is waited for, VERDICT at most.
 
-    Flux runs once more after a delivery to a new object, and is not ready meanwhile.
+    A wait of ours ends when everything is healthy, which Flux sees up to 5 s later.
     """
     found = objects.observe(api)
     paths = sorted({each.kind.path for each in found if is_at_work(each.item)})
