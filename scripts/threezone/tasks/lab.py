@@ -62,6 +62,7 @@ def down(
     cluster is released.
     """
     from threezone.delivery import git_backup
+    from threezone.delivery.secrets import age_key
     from threezone.lab import down as lab_down
 
     lab = open_lab(name, context="")
@@ -75,6 +76,8 @@ def down(
         say(f"the lab {lab.name} is gone; tools {'stay' if images else 'and images stay'} cached")
         if kept := git_backup.summary(lab.key):
             say(kept)
+        if (key := age_key.file(lab)).is_file():
+            say(f"the key of its Secrets stays: {key}")
 
 
 def _down_external(lab: "Lab", *, yes: bool, dry_run: bool) -> None:
