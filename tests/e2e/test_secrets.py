@@ -40,7 +40,7 @@ spec:
 
 @pytest.fixture(scope="module")
 def shop(lab: Project) -> Iterator[Project]:
-    """The lab, which delivers a pod that reads an encrypted Secret."""
+    """The lab, with the manifest of a pod that reads a Secret; the first test makes that."""
     cluster = (lab.root / CLUSTER).read_text()
     pods = lab.json("get", "deployments", "--all-namespaces")["items"]
     (image,) = {
@@ -50,12 +50,6 @@ def shop(lab: Project) -> Iterator[Project]:
     }
     lab.write("local/gitops/apps/secret/pod.yaml", POD % image)
     lab.write(CLUSTER, f"{cluster}  - ../../apps/secret/pod.yaml\n")
-    (lab.root / "password.txt").write_text(VALUE)
-    lab.invoke("secret.init", timeout=1800)
-    lab.invoke("secret.set", "shop", "--value", "password=@password.txt", "--namespace", "shop")
-    (lab.root / "password.txt").unlink()
-    lab.commit("A secret")
-    lab.invoke("gitops.push")
     yield lab
     lab.write(CLUSTER, cluster)
     lab.run("git", "rm", "-r", "--quiet", "--force", "local/gitops/apps/secret", FILE, ".sops.yaml")
@@ -85,6 +79,12 @@ def live(shop: Project, key: str) -> bytes:
 
 
 def test_flux_decrypts_what_was_committed(shop: Project) -> None:
+    (shop.root / "password.txt").write_text(VALUE)
+    shop.invoke("secret.init", timeout=1800)
+    shop.invoke("secret.set", "shop", "--value", "password=@password.txt", "--namespace", "shop")
+    (shop.root / "password.txt").unlink()
+    shop.commit("A secret")
+    shop.invoke("gitops.push")
     shop.kubectl("wait", "--namespace", "shop", "--for=condition=Ready", "pod/reader", "--timeout=60s")
     assert read_by_pod(shop) == VALUE
     assert shop.invoke("secret.show", "shop", "--key", "password").stdout == VALUE
