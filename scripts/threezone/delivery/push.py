@@ -76,7 +76,7 @@ def reconcile(lab: Lab, commit: Commit, newest: Callable[[], str] = lambda: "") 
         path=commit.path,
         namespace=target.namespace,
         secret=give_credentials(lab, target) if gitops.url else "",
-        decryption=age_key.give(lab, target.namespace),
+        decryption=age_key.give(lab),
     )
     revision = f"{gitops.branch}@sha1:{commit.sha}"
     history = repository.history(lab.root, revision, newest)

@@ -15,8 +15,9 @@ from threezone.clients.kubernetes.api import Api, Json
 from threezone.cluster.lab import Lab
 from threezone.core import paths
 from threezone.core.errors import ClusterError
+from threezone.core.events import note
 from threezone.core.files import read_text, write_atomic
-from threezone.flux.components import NAMESPACE
+from threezone.delivery.sync import target_of
 
 SECRET = "sops-age"  # noqa: S105  the name that Flux's documentation gives it (Manage Kubernetes secrets with SOPS)
 # Flux reads every entry with this ending. Ours has a name of its own, so that an entry of the user's stays.
@@ -28,7 +29,7 @@ def file(lab: Lab) -> Path:
     return paths.cluster_dir(lab.key) / "age.key"
 
 
-def secret_path(namespace: str = NAMESPACE) -> str:
+def secret_path(namespace: str) -> str:
     """The API path of the Secret in a namespace."""
     return f"/api/v1/namespaces/{namespace}/secrets/{SECRET}"
 
@@ -49,10 +50,11 @@ def ensure(lab: Lab) -> bool:
         if file(lab).is_file():
             return False
         with suppress(ClusterError):  # there is no lab yet, or none that answers
-            if kept := _identities(lab.api.get(secret_path())):
+            if kept := _identities(lab.api.get(secret_path(target_of(lab).namespace))):
                 write_atomic(file(lab), kept)
                 return False
         write_atomic(file(lab), client.new_identity(lab.tool("age-keygen")))
+        note(f"a new key for Secrets: {file(lab)}; keep a copy of it, for nobody can make it again")
         return True
 
 
@@ -74,11 +76,12 @@ def name(lab: Lab, live: Json | None = None) -> str:
     return SECRET if live or file(lab).is_file() else ""
 
 
-def give(lab: Lab, namespace: str = NAMESPACE) -> str:
-    """Put the lab's key into the cluster, beside identities that somebody else put there. Returns the Secret's name.
+def give(lab: Lab) -> str:
+    """Put the lab's key beside its delivery, and beside identities that others put there. Returns the Secret's name.
 
     Without a key it returns "", or the name of a Secret that is there.
     """
+    namespace = target_of(lab).namespace
     live = lab.api.get(secret_path(namespace))
     if file(lab).is_file():
         _apply(lab.api, namespace, merged(read_text(file(lab)), _identities(live)))

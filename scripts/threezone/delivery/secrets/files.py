@@ -15,7 +15,7 @@ from threezone.cluster.lab import Lab
 from threezone.core import redaction, safe_yaml
 from threezone.core.errors import DeliveryError, UsageError
 from threezone.core.events import note
-from threezone.core.files import read, write_atomic
+from threezone.core.files import read, read_text, write_atomic
 from threezone.delivery import yaml_text
 from threezone.delivery.release.places import FILES
 from threezone.delivery.secrets import rules
@@ -197,7 +197,7 @@ def _list(path: Path) -> None:
     file = kustomization(path.parent)
     if file is None:
         return
-    text = read(file).decode()
+    text = read_text(file)
     try:
         changed = with_resource(text, path.name)
     except UsageError as error:

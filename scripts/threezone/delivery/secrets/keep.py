@@ -11,7 +11,7 @@ from threezone.clients.git.checkout import Checkout
 from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError, UsageError
 from threezone.core.events import note, step
-from threezone.core.files import read, write_atomic
+from threezone.core.files import read, read_text, write_atomic
 from threezone.delivery.secrets import age_key, files, rules
 
 RECIPIENT = "age1"
@@ -79,7 +79,7 @@ def give(lab: Lab) -> bool:
 def write_rule(lab: Lab, add: Sequence[str], remove: Sequence[str] = ()) -> tuple[str, ...]:
     """Write recipients into .sops.yaml. Returns all that new Secrets are encrypted for."""
     path, example = lab.root / rules.FILE, files.default_file(lab.settings.gitops.path, "new")
-    text = read(path).decode() if path.exists() else ""
+    text = read_text(path) if path.exists() else ""
     changed = rules.changed(text, example, add, remove)
     if changed != text:
         write_atomic(path, changed, None)
@@ -172,7 +172,7 @@ def rotate(lab: Lab) -> Rotated:
         raise UsageError("the lab has no key that could be rotated", fix="./run invoke secret.init")
     sops, own = age_key.program(lab), age_key.recipients(lab)  # the newest first
     rule_file = lab.root / rules.FILE
-    in_rules = rules.everywhere(read(rule_file).decode()) if rule_file.is_file() else set()
+    in_rules = rules.everywhere(read_text(rule_file)) if rule_file.is_file() else set()
     unfinished = bool(uses(lab, own[1:]) or in_rules & set(own[1:]))  # a killed run left older ones
     if not unfinished:
         age_key.add(lab)
