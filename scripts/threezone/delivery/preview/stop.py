@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,17 +55,20 @@ def branches(lab: Lab) -> frozenset[str] | None:
     """The branches of the lab's repository on its Git server; None where no Git server runs."""
     if not git_server.is_installed(lab.api):
         return None
-    with git_server.forwarded(lab) as forward, tempfile.TemporaryDirectory(prefix="threezone-") as directory:
-        own = Own(Path(directory, "empty.git"))
-        own.init()
-        answer = own.remote_refs(_url(lab, forward.address), "--heads")
+    with _server(lab) as (own, url):
+        answer = own.remote_refs(url, "--heads")
     if not answer.ok:
         raise DeliveryError("the lab's Git server does not answer", evidence=answer.words, fix="./run invoke status")
     return frozenset(name.removeprefix("refs/heads/") for name in refs(answer.text))
 
 
-def _url(lab: Lab, address: str) -> str:
-    return f"http://{address}/{lab.settings.gitops.repository}.git"
+@contextmanager
+def _server(lab: Lab) -> Iterator[tuple[Own, str]]:
+    """An empty repository of ours, and the address of the lab's repository on its Git server."""
+    with git_server.forwarded(lab) as forward, tempfile.TemporaryDirectory(prefix="threezone-") as directory:
+        own = Own(Path(directory, "empty.git"))
+        own.init()
+        yield own, f"http://{forward.address}/{lab.settings.gitops.repository}.git"
 
 
 def plan(lab: Lab, previews: Iterable[tuple[Preview, str]]) -> tuple[Step, ...]:
@@ -113,9 +117,8 @@ def _delete_branch(lab: Lab, preview: Preview) -> None:
     if not git_server.is_installed(lab.api) or preview.branch == lab.settings.gitops.branch:
         return
     secret = git_server.password(lab.api, lab.key)
-    with git_server.forwarded(lab) as forward, tempfile.TemporaryDirectory(prefix="threezone-") as directory:
-        own, url, ref = Own(Path(directory, "empty.git")), _url(lab, forward.address), f"refs/heads/{preview.branch}"
-        own.init()
+    ref = f"refs/heads/{preview.branch}"
+    with _server(lab) as (own, url):
         listed = own.remote_refs(url, "--heads")
         sha = refs(listed.text).get(ref, "")
         if listed.ok and not sha:

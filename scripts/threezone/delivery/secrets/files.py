@@ -21,6 +21,8 @@ from threezone.delivery.release.places import FILES
 from threezone.delivery.secrets import rules
 
 PARTS = ("stringData", "data")  # of a Secret; the first is written by people, and counts
+MARK = b"ENC[AES256_GCM,"  # begins every value that sops has encrypted (sops, aes/cipher.go)
+MOST_BYTES = 10 << 20  # of a file in which encrypted values are looked for
 FEW_BYTES = 1 << 20  # the most that the API server stores in a Secret (core/v1: MaxSecretSize)
 
 
@@ -35,20 +37,32 @@ class Encrypted:
     recipients: tuple[str, ...]
 
 
-def find(root: Path) -> Iterator[Encrypted]:
-    """The encrypted Secrets that git tracks or would add below `root`."""
+def encrypted(root: Path) -> Iterator[tuple[str, bytes]]:
+    """The files below `root` with encrypted values, and their content: what git tracks or would add, without links."""
     for file in Checkout(root).files():
-        if file.endswith((".yaml", ".yml")) and (found := _read(root, file)):
+        path = root / file
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > MOST_BYTES:
+            continue
+        if MARK in (content := read(path)):
+            yield file, content
+
+
+def find(root: Path) -> Iterator[Encrypted]:
+    """The encrypted Secrets below `root`."""
+    for file, content in encrypted(root):
+        if file.endswith((".yaml", ".yml")) and (found := _read(file, content)):
             yield found
 
 
-def _read(root: Path, file: str) -> Encrypted | None:
+def fitting(root: Path, name: str, namespace: str = "") -> list[Encrypted]:
+    """The encrypted Secrets of that name, or the one in the file of that path."""
+    return [each for each in find(root) if name in (each.name, each.file) and namespace in ("", each.namespace)]
+
+
+def _read(file: str, content: bytes) -> Encrypted | None:
     """The encrypted Secret in a file; None for other files."""
     import yaml
 
-    path = root / file
-    if path.is_symlink() or not path.is_file() or b"ENC[AES256_GCM," not in (content := read(path)):
-        return None
     try:
         item: Any = safe_yaml.load(content)
     except yaml.YAMLError:
@@ -63,8 +77,7 @@ def _read(root: Path, file: str) -> Encrypted | None:
 
 def choose(root: Path, name: str, namespace: str = "") -> Encrypted:
     """The encrypted Secret of that name, or in the file of that path. Raises UsageError when it is not exactly one."""
-    everything = list(find(root))
-    fits = [each for each in everything if name in (each.name, each.file) and namespace in ("", each.namespace)]
+    fits = fitting(root, name, namespace)
     if len(fits) == 1:
         return fits[0]
     if fits:
@@ -73,7 +86,7 @@ def choose(root: Path, name: str, namespace: str = "") -> Encrypted:
             evidence="\n".join(f"{each.file} (namespace {each.namespace or 'not given'})" for each in fits),
             fix=f"name the file: {fits[0].file}",
         )
-    known = ", ".join(sorted({each.name for each in everything}))
+    known = ", ".join(sorted({each.name for each in find(root)}))
     raise UsageError(
         f"there is no encrypted Secret {name}",
         evidence=f"encrypted Secrets here: {known or 'none'}",

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from threezone.clients.git.checkout import Checkout
 from threezone.cluster.lab import Lab
 from threezone.core.errors import ClusterError, UsageError
 from threezone.core.events import note, step
@@ -117,11 +116,8 @@ def put(lab: Lab, name: str, given: Mapping[str, bytes], *, namespace: str = "",
     if not age_key.file(lab).is_file() or not (lab.root / rules.FILE).is_file():
         prepare(lab)
     sops = age_key.program(lab)
-    fits = [
-        each
-        for each in files.find(lab.root)
-        if each.name == name and namespace in ("", each.namespace) and file in ("", each.file)
-    ]
+    fits = files.fitting(lab.root, name, namespace)
+    fits = [each for each in fits if each.name == name and file in ("", each.file)]
     if len(fits) > 1:
         files.choose(lab.root, name, namespace)  # says which there are
     if fits:
@@ -151,16 +147,10 @@ class Rotated:
     new: bool
 
 
-def uses(lab: Lab, recipients: Sequence[str]) -> tuple[str, ...]:
-    """The encrypted files of the repository that name one of these recipients."""
-    return tuple(file for file in Checkout(lab.root).files() if _names(lab.root / file, recipients))
-
-
-def _names(path: Path, recipients: Sequence[str]) -> bool:
-    if path.is_symlink() or not path.is_file() or path.stat().st_size > 10 * files.FEW_BYTES:
-        return False
-    content = path.read_bytes()
-    return b"ENC[AES256_GCM," in content and any(each.encode() in content for each in recipients)
+def uses(lab: Lab, recipients: Sequence[str]) -> dict[str, bytes]:
+    """The encrypted files of the repository that name one of these recipients, with their content."""
+    names = [each.encode() for each in recipients]
+    return {file: text for file, text in files.encrypted(lab.root) if any(name in text for name in names)}
 
 
 def rotate(lab: Lab) -> Rotated:
@@ -181,10 +171,6 @@ def rotate(lab: Lab) -> Rotated:
     write_rule(lab, own[:1], own[1:])
     wanted = uses(lab, own[1:])
     with step(f"encrypt {len(wanted)} files again"):
-        for file in wanted:
-            files.encrypt_again(sops, file, _missing(lab.root / file, own[0]), own[1:])
-    return Rotated(own[0], wanted, not unfinished)
-
-
-def _missing(path: Path, recipient: str) -> list[str]:
-    return [] if recipient.encode() in path.read_bytes() else [recipient]
+        for file, text in wanted.items():
+            files.encrypt_again(sops, file, () if own[0].encode() in text else own[:1], own[1:])
+    return Rotated(own[0], tuple(wanted), not unfinished)
